@@ -1,0 +1,208 @@
+"""Checkpoints: one folder a step, written whole or not at all, checked when read.
+
+    checkpoints/step_00000600/model.safetensors      every parameter, by structured name
+                              optimizer.safetensors  "<parameter name>/<moment>"
+                              state.json             position, config, scaler, SHA-256 of both files
+
+Resuming needs no generator state: everything random is a function of (seed, epoch or step, sample).
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mae_core.atomic import fsync_path, sha256
+from mae_core.errors import CheckpointError
+
+SCHEMA = 1
+_FILES = ("model.safetensors", "optimizer.safetensors")
+
+
+def save_checkpoint(
+    folder: Path, step: int, model: nn.Layer, optimizer: paddle.optimizer.Optimizer, state: Mapping[str, Any]
+) -> Path:
+    """Write `folder/step_XXXXXXXX`.
+
+    Args:
+        folder: the run's checkpoint folder.
+        step: optimizer steps done.
+        state: JSON-able facts to keep (config, scaler, ...).
+
+    Raises:
+        CheckpointError: the disk refused; earlier checkpoints are untouched.
+    """
+    final = folder / f"step_{step:08d}"
+    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_file(
+            model_arrays(model), temporary / _FILES[0], metadata={"format": "mae-core", "schema": str(SCHEMA)}
+        )
+        save_file(_optimizer_arrays(model, optimizer), temporary / _FILES[1])
+        sums = {name: sha256(temporary / name) for name in _FILES}
+        record = {"schema": SCHEMA, "step": step, "sha256": sums, **state}
+        (temporary / "state.json").write_text(json.dumps(record, indent=1))
+        for path in (*temporary.iterdir(), temporary):
+            fsync_path(path)
+        shutil.rmtree(final, ignore_errors=True)  # only a rewind of this very run can have written it
+        os.replace(temporary, final)
+        fsync_path(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"checkpoint {final} could not be written: {error}; earlier ones are intact"
+        ) from None
+    return final
+
+
+def model_arrays(model: nn.Layer) -> dict[str, np.ndarray]:
+    """Copy parameters and buffers to NumPy, by structured name."""
+    return {name: np.ascontiguousarray(value.numpy()) for name, value in model.state_dict().items()}
+
+
+def _optimizer_arrays(model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> dict[str, np.ndarray]:
+    """Key accumulators by structured names: Paddle's own count up within a process."""
+    structured = {p.name: name for name, p in model.named_parameters()}
+    state = dict(optimizer.state_dict())
+    state.pop("LR_Scheduler", None)
+    masters = state.pop("master_weights", {})
+    arrays = {f"{structured[name]}/master": value.numpy() for name, value in masters.items()}
+    for key, value in state.items():
+        owner = next(name for name in structured if key.startswith(f"{name}_"))
+        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = value.numpy()
+    return {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List complete checkpoint folders, newest first; also sweep what a killed save left behind."""
+    for leftover in folder.glob(".step_*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return sorted(folder.glob("step_*"), reverse=True)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Read and verify one checkpoint; return its state.
+
+    Raises:
+        CheckpointError: it is incomplete, damaged, or of a newer schema.
+    """
+    try:
+        state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
+        if state["schema"] > SCHEMA:
+            raise CheckpointError(
+                f"{checkpoint} has schema {state['schema']}, newer than {SCHEMA}: upgrade mae-core"
+            )
+        for name, expected in state["sha256"].items():
+            if sha256(checkpoint / name) != expected:
+                raise CheckpointError(f"{checkpoint / name} is damaged (checksum differs)")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{checkpoint} is incomplete or damaged ({error})") from None
+    return state
+
+
+def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """Find the newest checkpoint that verifies.
+
+    Args:
+        folder: holds `step_*`.
+        warn: receives a line for each damaged one passed over.
+
+    Raises:
+        CheckpointError: there is none, or all are damaged (each reason is given).
+    """
+    reasons = []
+    for checkpoint in list_checkpoints(folder):
+        try:
+            return checkpoint, read_state(checkpoint)
+        except CheckpointError as error:
+            reasons.append(str(error))
+            warn(f"{error}; trying the one before")
+    raise CheckpointError("; ".join(reasons) or f"{folder} holds no checkpoint to resume from")
+
+
+def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
+    """Load the weights and the optimizer's moments of a verified checkpoint, exactly."""
+    load_arrays(model, load_file(checkpoint / _FILES[0]), str(checkpoint))
+    own_names = {name: p.name for name, p in model.named_parameters()}
+    state: dict[str, Any] = {"master_weights": {}}
+    for key, value in load_file(checkpoint / _FILES[1]).items():
+        name, kind = key.rsplit("/", 1)
+        tensor = paddle.to_tensor(value)
+        if kind == "master":
+            state["master_weights"][own_names[name]] = tensor
+        else:
+            tensor.name = f"{own_names[name]}_{kind}"
+            state[tensor.name] = tensor
+    if not state["master_weights"]:
+        del state["master_weights"]
+    optimizer.set_state_dict(state)
+
+
+def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Put arrays into a model, every name and shape matching.
+
+    Raises:
+        CheckpointError: names or shapes differ; all differences are named.
+    """
+    own = model.state_dict()
+    wrong = [f"missing {name}" for name in own.keys() - arrays.keys()]
+    wrong += [f"unexpected {name}" for name in arrays.keys() - own.keys()]
+    wrong += [
+        f"{name} has shape {list(arrays[name].shape)}, the model {list(own[name].shape)}"
+        for name in own.keys() & arrays.keys()
+        if list(arrays[name].shape) != list(own[name].shape)
+    ]
+    if wrong:
+        shown = "; ".join(sorted(wrong)[:10]) + (f"; and {len(wrong) - 10} more" if len(wrong) > 10 else "")
+        raise CheckpointError(f"{source} does not fit this model: {shown}")
+    model.set_state_dict({name: paddle.to_tensor(np.asarray(value)) for name, value in arrays.items()})
+
+
+def load_model(path: str | Path, model: nn.Layer) -> Path:
+    """Load weights only, from a run folder (its newest checkpoint), a checkpoint folder or a .safetensors file.
+
+    Returns:
+        the file that was read.
+
+    Raises:
+        CheckpointError: nothing there, damaged, or of another model.
+    """
+    file = find_weights(Path(path))
+    try:
+        arrays = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} is not a readable .safetensors file ({error})") from None
+    load_arrays(model, arrays, str(file))
+    return file
+
+
+def find_weights(path: Path) -> Path:
+    """Turn what a user names into a weight file; the suffix may be left out."""
+    if (path / "checkpoints").is_dir():
+        path = newest_checkpoint(path / "checkpoints", warn=lambda line: None)[0]
+    elif (path / "state.json").exists():
+        read_state(path)
+    for candidate in (path / _FILES[0], path, path.with_name(path.name + ".safetensors")):
+        if candidate.is_file():
+            return candidate
+    raise CheckpointError(
+        f"{path} holds no weights; give a run folder, a checkpoint folder or a .safetensors file"
+    )
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints; call after a save that succeeded."""
+    for old in list_checkpoints(folder)[keep:]:
+        doomed = old.with_name(f".{old.name}.{os.getpid()}.tmp")
+        os.replace(old, doomed)  # a half-deleted checkpoint must not look like one
+        shutil.rmtree(doomed, ignore_errors=True)

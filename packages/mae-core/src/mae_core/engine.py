@@ -1,0 +1,221 @@
+"""The training loop: batches in, checkpoints out. A stage supplies the loss.
+
+Every rank runs the same steps. What is random depends on (seed, step, rank) or on the sample, never on
+history, so a resumed run goes on exactly where the other stopped.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import paddle
+from paddle import Tensor, nn
+
+from mae_core import distributed, log
+from mae_core.checkpoint import prune, restore, save_checkpoint
+from mae_core.errors import NonFiniteError, Stopped
+from mae_core.meters import IntervalMeter, clock, peak_memory_mb
+from mae_core.optim import clip_gradients, grad_norm, trainable
+from mae_core.precision import Precision
+from mae_core.run_folder import RunFolder
+from mae_core.signals import StopRequest
+
+Batch = Any  # what the stage's loader yields; its first part has one entry an image
+LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often.
+
+    Args:
+        steps_per_epoch, total_steps: optimizer steps.
+        accum_iter: batches a step on each rank; their losses are averaged.
+        clip_grad: largest gradient norm, or None.
+        report_freq, save_freq: steps between log lines and between checkpoints.
+        keep: checkpoints to keep.
+        max_bad_steps: steps in a row with a NaN or infinite gradient (skipped) before the run ends.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+    accum_iter: int = 1
+    clip_grad: float | None = None
+    seed: int = 0
+    report_freq: int = 20
+    save_freq: int = 1000
+    keep: int = 2
+    max_bad_steps: int = 20
+
+
+@dataclass
+class Trainer:
+    """One training run.
+
+    Args:
+        loss_fn: (model, batch, epoch) -> scalar loss and figures to log.
+        lr_at: fractional epoch -> learning rate.
+        folder: where checkpoints and `log.jsonl` go; None on ranks that write nothing.
+        config: written into every checkpoint.
+        describe: names a batch's files, for error messages.
+    """
+
+    model: nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    loss_fn: LossFn
+    lr_at: Callable[[float], float]
+    plan: Plan
+    precision: Precision
+    folder: RunFolder | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    describe: Callable[[Batch], str] = lambda batch: "unknown"
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self._meter = IntervalMeter()
+        self._bad_steps = 0
+        self._parameters = [p for _, p in trainable(self.model)]
+        self._wrapped = distributed.wrap(self.model)
+
+    def resume(self, checkpoint: Any, state: dict[str, Any]) -> None:
+        """Go on from a verified checkpoint (`checkpoint.newest_checkpoint`)."""
+        restore(checkpoint, self.model, self.optimizer)  # 1. weights and moments
+        self.precision.load_state_dict(state["scaler"])  # 2. loss scale
+        self._meter.load_state_dict(state["meter"])  # 3. the open logging interval
+        self._bad_steps, self.step = state["bad_steps"], state["step"]  # 4. the position
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Train to the end of the plan; `batches` starts at `self.step`.
+
+        Raises:
+            NonFiniteError: the loss, or many gradients in a row, are NaN or infinite.
+            Stopped: a signal came; the state is saved.
+        """
+        stream = iter(batches)
+        records = log.JsonLines(self.folder.log, self.step) if self.folder else None
+        bar = log.progress_bar(self.plan.total_steps, self.step)
+        self.model.train()
+        with StopRequest() as stop:
+            while self.step < self.plan.total_steps:
+                stopping = self._train_step(stream, stop)
+                bar.update()
+                self._report(records)
+                if self.step % self.plan.save_freq == 0 or self.step == self.plan.total_steps or stopping:
+                    self.save()
+                if stopping and self.step < self.plan.total_steps:
+                    raise Stopped(
+                        f"stopped by a signal after step {self.step}; resume with -resume", stopping
+                    )
+        bar.close()
+
+    def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> int:
+        """Do one optimizer step; return the exit code to stop with, 0 to go on."""
+        lr = self.lr_at(self.step / self.plan.steps_per_epoch)
+        self.optimizer.set_lr(lr)
+        paddle.seed((self.plan.seed * 1_000_003 + self.step) * 4096 + distributed.rank())
+        loss, metrics, images, waited, files = self._accumulate(stream)
+        world = distributed.world_size()
+        loss, total_images, stopping = distributed.sum_over_ranks(
+            [loss / world, float(images), float(stop.exit_code or 0)]
+        )
+        if not math.isfinite(loss):  # the sum is NaN on every rank, so all stop here, before the update
+            raise NonFiniteError(
+                f"loss is {loss} at epoch {self.step // self.plan.steps_per_epoch} step {self.step} lr {lr:.3e};"
+                f" the weights were not updated; batch: {files}"
+            )
+        norm = self._update()
+        self._meter.add({"loss": loss, "grad_norm": norm, **metrics}, int(total_images), waited)
+        self.step += 1
+        return min(int(stopping), 255) if world == 1 or not stopping else 143
+
+    def _accumulate(self, stream: Iterator[Batch]) -> tuple[float, dict[str, float], int, float, str]:
+        """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
+        epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
+        total, metrics, images, waited, files = 0.0, {}, 0, 0.0, ""
+        for i in range(n):
+            started = time.perf_counter()
+            batch = next(stream)
+            waited += time.perf_counter() - started
+            local = distributed.no_sync(self._wrapped) if i < n - 1 else None
+            with local or nullcontext():
+                with self.precision.autocast():
+                    loss, metrics = self.loss_fn(self._wrapped, batch, epoch)
+                self.precision.backward(loss / n)
+            value = float(loss)
+            total += value / n
+            images += len(batch[0])
+            if not math.isfinite(value):
+                files = self.describe(batch)
+        return total, metrics, images, waited, files
+
+    def _update(self) -> float:
+        """Clip and apply the gradients, unless their norm is not finite; return the norm before clipping."""
+        self.precision.unscale(self.optimizer)
+        norm = grad_norm(self._parameters)
+        value = float(norm)
+        finite = math.isfinite(value)
+        if finite and self.plan.clip_grad:
+            clip_gradients(self._parameters, self.plan.clip_grad, norm)
+        if finite or self.precision.scaler:
+            self.precision.step(self.optimizer)  # the scaler skips by itself and lowers its scale
+        self.optimizer.clear_grad()
+        self._count_bad_steps(finite)
+        return value if finite else 0.0
+
+    def _count_bad_steps(self, finite: bool) -> None:
+        self._bad_steps = 0 if finite else self._bad_steps + 1
+        if not finite:
+            log.LOGGER.warning(
+                f"step {self.step}: gradient is not finite, step skipped ({self._bad_steps} in a row)"
+            )
+        if self._bad_steps >= self.plan.max_bad_steps:
+            raise NonFiniteError(
+                f"{self._bad_steps} steps in a row had a NaN or infinite gradient, up to step {self.step}"
+            )
+
+    def _report(self, records: log.JsonLines | None) -> None:
+        """Write a line for people and a record for programs at the end of an interval."""
+        plan = self.plan
+        if self.step % plan.report_freq and self.step != plan.total_steps:
+            return
+        means, speeds = self._meter.means(), self._meter.speeds()
+        lr = self.optimizer.get_lr()
+        epoch = self.step / plan.steps_per_epoch
+        eta = (plan.total_steps - self.step) * speeds["s_per_step"]
+        memory = peak_memory_mb()
+        log.LOGGER.info(
+            f"epoch {epoch:.2f}/{plan.total_steps / plan.steps_per_epoch:g} step {self.step}/{plan.total_steps}"
+            f" loss {means['loss']:.4f} lr {lr:.2e} {speeds['images_per_s']:.0f} images/s"
+            f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB eta {clock(eta)}"
+        )
+        if records:
+            figures = {k: round(v, 4) for k, v in speeds.items()}
+            records.write(
+                {
+                    "step": self.step,
+                    "epoch": epoch,
+                    "lr": lr,
+                    **means,
+                    **figures,
+                    "memory_mb": round(memory, 1),
+                }
+            )
+        self._meter.reset()
+
+    def save(self) -> None:
+        """Write a checkpoint on the main rank, then delete what is older than the plan keeps."""
+        if self.folder:
+            state = {
+                "scaler": self.precision.state_dict(),
+                "meter": self._meter.state_dict(),
+                "bad_steps": self._bad_steps,
+                "config": self.config,
+                "world_size": distributed.world_size(),
+                "versions": {"paddle": paddle.__version__},
+            }
+            save_checkpoint(self.folder.checkpoints, self.step, self.model, self.optimizer, state)
+            prune(self.folder.checkpoints, self.plan.keep)
+        distributed.barrier()

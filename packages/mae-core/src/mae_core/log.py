@@ -1,0 +1,69 @@
+"""What a run says: lines for people, JSON lines for programs, a bar on a terminal."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+LOGGER = logging.getLogger("mae")
+
+
+def setup(main: bool = True) -> logging.Logger:
+    """Send lines to standard output; ranks other than the main one speak only of warnings."""
+    handler = _BarSafeHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(logging.INFO if main else logging.WARNING)
+    LOGGER.propagate = False
+    return LOGGER
+
+
+class _BarSafeHandler(logging.Handler):
+    """Prints above the progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+class JsonLines:
+    """Append-only `log.jsonl`; a resumed run drops the records past its checkpoint first."""
+
+    def __init__(self, path: Path, resume_step: int) -> None:
+        kept = (
+            [line for line in _read_lines(path) if json.loads(line)["step"] <= resume_step]
+            if resume_step
+            else []
+        )
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text("".join(line + "\n" for line in kept))
+        os.replace(temporary, path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write one record."""
+        self._file.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Return the whole lines of a log; a line cut off by a crash is dropped."""
+    text = path.read_text() if path.exists() else ""
+    return [line for line in text.split("\n")[:-1] if line.startswith("{") and line.endswith("}")]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read the records of a run's `log.jsonl`."""
+    return [json.loads(line) for line in _read_lines(path)]
+
+
+def progress_bar(total: int, start: int) -> tqdm:  # type: ignore[type-arg]
+    """Make a bar over optimizer steps; off where standard error is not a terminal."""
+    return tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())

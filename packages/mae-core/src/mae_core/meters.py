@@ -1,0 +1,66 @@
+"""Running figures of a training run."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import paddle
+
+
+class IntervalMeter:
+    """Sums over one logging interval: losses, images, seconds, seconds spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new interval."""
+        self.started = time.perf_counter()
+        self.steps, self.steps_before, self.images, self.waited = 0, 0, 0, 0.0
+        self.sums: dict[str, float] = {}
+
+    def add(self, metrics: dict[str, float], images: int, waited: float) -> None:
+        """Count one optimizer step."""
+        self.steps += 1
+        self.images += images
+        self.waited += waited
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to finish the interval with the same means."""
+        return {"steps": self.steps, "sums": dict(self.sums)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on inside an interval; images and seconds start anew, since they measure this process."""
+        self.reset()
+        self.steps, self.sums = state["steps"], dict(state["sums"])
+        self.steps_before = self.steps
+
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the interval's steps."""
+        return {name: total / max(1, self.steps) for name, total in self.sums.items()}
+
+    def speeds(self) -> dict[str, float]:
+        """Images a second, share of the time spent waiting for data, seconds a step."""
+        seconds = max(1e-9, time.perf_counter() - self.started)
+        return {
+            "images_per_s": self.images / seconds,
+            "data_wait": self.waited / seconds,
+            "s_per_step": seconds / max(1, self.steps - self.steps_before),
+        }
+
+
+def peak_memory_mb() -> float:
+    """Peak memory in MB: of the GPU when one is used, else of the process."""
+    if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
+        return float(paddle.device.cuda.max_memory_allocated()) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def clock(seconds: float) -> str:
+    """Format a duration as h:mm:ss."""
+    minutes, secs = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{secs:02d}"

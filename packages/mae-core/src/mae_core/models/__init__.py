@@ -1,0 +1,16 @@
+"""Models: the masked autoencoder and the Vision Transformer it becomes."""
+
+from mae_core.models.encoder import IMAGENET_MEAN, IMAGENET_STD, ViTEncoder
+from mae_core.models.mae import MaskedAutoencoderViT
+from mae_core.models.presets import PRESETS, build_model
+from mae_core.models.vit import VisionTransformer
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "PRESETS",
+    "MaskedAutoencoderViT",
+    "ViTEncoder",
+    "VisionTransformer",
+    "build_model",
+]

@@ -1,0 +1,148 @@
+"""What MAE pre-training and ViT fine-tuning share: pixels to tokens to encoded tokens.
+
+The parameter names are the same in both, so weights move between them by name.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+from paddle.distributed.fleet.utils import recompute
+
+from mae_core.models.patches import normalize_patches, pair, patchify
+from mae_core.models.pos_embed import sincos_pos_embed
+from mae_core.models.transformer import LN_EPS, Block
+from mae_core.ops.linear import Linear
+from mae_core.ops.reference import take_rows
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class PatchEmbed(nn.Layer):
+    """One linear layer from the pixels of a patch [.., p*p*C] to a token [.., D]."""
+
+    def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
+        super().__init__()
+        # A linear layer rather than a convolution: only visible patches are embedded, and Xavier's
+        # fans are those of the weight viewed as [D, p*p*C], as the paper's init needs.
+        self.proj = Linear(patch_size * patch_size * in_chans, embed_dim)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.proj(patches)
+
+
+class ViTEncoder(nn.Layer):
+    """Patch embedding, class token, positions, blocks and final norm.
+
+    Args:
+        img_size: height and width in pixels, or one number; divisible by patch_size.
+        pixel_mean, pixel_std: per channel, in [0, 1], applied to uint8 images;
+            ImageNet's for 3 channels, else 0.5.
+        trainable_pos: learn the position embedding (fine-tuning) or keep it fixed (pre-training).
+
+    Raises:
+        ValueError: sizes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.0,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
+        trainable_pos: bool,
+    ) -> None:
+        super().__init__()
+        self.img_size, self.patch_size, self.in_chans, self.embed_dim = (
+            pair(img_size),
+            patch_size,
+            in_chans,
+            embed_dim,
+        )
+        if any(side < patch_size or side % patch_size for side in self.img_size):
+            raise ValueError(
+                f"img_size={img_size} is not divisible by patch_size={patch_size}; use a multiple of it"
+            )
+        self.grid = self.img_size[0] // patch_size, self.img_size[1] // patch_size
+        self.num_patches = self.grid[0] * self.grid[1]
+        self.grad_checkpointing = False
+        self._set_pixel_statistics(pixel_mean, pixel_std)
+
+        self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
+        self.cls_token = self.create_parameter(
+            [1, 1, embed_dim], default_initializer=nn.initializer.Normal(std=0.02)
+        )
+        self.pos_embed = self._make_pos_embed(embed_dim, trainable_pos)
+        rates = np.linspace(0.0, drop_path_rate, depth)  # stochastic depth grows linearly over the blocks
+        self.blocks = nn.LayerList(
+            [Block(embed_dim, num_heads, mlp_ratio, qkv_bias, drop_path=float(rate)) for rate in rates]
+        )
+        self.norm = nn.LayerNorm(embed_dim, epsilon=LN_EPS)
+
+    def _set_pixel_statistics(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+        is_rgb = self.in_chans == 3
+        self.pixel_mean = tuple(mean or (IMAGENET_MEAN if is_rgb else (0.5,) * self.in_chans))
+        self.pixel_std = tuple(std or (IMAGENET_STD if is_rgb else (0.5,) * self.in_chans))
+        if not len(self.pixel_mean) == len(self.pixel_std) == self.in_chans:
+            raise ValueError(
+                f"pixel_mean={mean} and pixel_std={std} need one number for each of {self.in_chans} channels"
+            )
+        scale = 1.0 / (255.0 * np.asarray(self.pixel_std))
+        shift = -np.asarray(self.pixel_mean) / np.asarray(self.pixel_std)
+        for name, values in (("pixel_scale", scale), ("pixel_shift", shift)):
+            tiled = np.tile(values, self.patch_size**2).astype(np.float32)  # [p*p*C]
+            self.register_buffer(name, paddle.to_tensor(tiled), persistable=False)
+
+    def _make_pos_embed(self, dim: int, trainable: bool) -> Tensor:
+        values = sincos_pos_embed(dim, self.grid)[None]  # [1, 1 + L, D]
+        pos = self.create_parameter(values.shape, default_initializer=nn.initializer.Assign(values))
+        pos.stop_gradient = not trainable
+        return pos
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """Check images (uint8 [N, H, W, C] or float [N, C, H, W]) and cut them into patches [N, L, p*p*C]."""
+        order = (1, 2, 3) if images.dtype == paddle.uint8 else (2, 3, 1)
+        expected = (*self.img_size, self.in_chans)
+        if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:
+            raise ValueError(
+                f"images have shape {list(images.shape)} ({images.dtype}); height, width, channels {expected} are needed,"
+                " as uint8 [N, H, W, C] or float [N, C, H, W]"
+            )
+        return patchify(images, self.patch_size)
+
+    def normalize(self, patches: Tensor) -> Tensor:
+        """Turn uint8 pixels into normalised float32; float pixels are taken as normalised already."""
+        return normalize_patches(patches, self.pixel_scale, self.pixel_shift)
+
+    def encode(self, patches: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Encode normalised patches.
+
+        Args:
+            patches: [N, K, p*p*C].
+            ids: int64 [N, K], where each patch stands; None means all L in image order.
+
+        Returns:
+            [N, 1 + K, D] after the blocks, before the final norm; the class token is first.
+        """
+        pos = self.pos_embed[:, 1:]  # [1, L, D]
+        if ids is not None:
+            pos = take_rows(pos.expand([ids.shape[0], -1, -1]), ids)  # [N, K, D]
+        x = self.patch_embed(patches) + pos
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand([x.shape[0], -1, -1])  # [N, 1, D]
+        return self.run_blocks(self.blocks, paddle.concat([cls.astype(x.dtype), x], axis=1))
+
+    def run_blocks(self, blocks: nn.LayerList, x: Tensor) -> Tensor:
+        """Apply blocks, recomputing activations in the backward pass where `grad_checkpointing` is set."""
+        for block in blocks:
+            x = recompute(block, x) if self.grad_checkpointing and self.training else block(x)
+        return x

@@ -1,0 +1,130 @@
+"""The masked autoencoder (paper section 3)."""
+
+from typing import Any
+
+import paddle
+from paddle import Tensor, nn
+
+from mae_core.models.encoder import ViTEncoder
+from mae_core.models.patches import unpatchify
+from mae_core.models.transformer import LN_EPS, Block
+from mae_core.ops.linear import Linear
+from mae_core.ops.random_masking import masking_from_mask, random_masking, uniform_noise
+from mae_core.ops.reference import Masking, masked_pixel_loss, patch_targets, take_rows
+
+
+class MaskedAutoencoderViT(ViTEncoder):
+    """Asymmetric encoder-decoder that predicts the pixels of removed patches.
+
+    The decoder sees `[class, visible, removed]` tokens: attention does not care about their order and
+    positions are gathered by patch number, so nothing is unshuffled unless the full prediction is asked
+    for. Loss and gradients are the paper's up to rounding.
+
+    Args:
+        decoder_embed_dim, decoder_depth, decoder_num_heads: the decoder; 512, 8, 16 in the paper.
+        norm_pix_loss: predict pixels normalised within each patch (better features) or plain ones (pictures).
+        kwargs: see `ViTEncoder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder_embed_dim: int = 512,
+        decoder_depth: int = 8,
+        decoder_num_heads: int = 16,
+        norm_pix_loss: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(trainable_pos=False, **kwargs)
+        mlp_ratio, qkv_bias = kwargs.get("mlp_ratio", 4.0), kwargs.get("qkv_bias", True)
+        self.norm_pix_loss = norm_pix_loss
+        self.decoder_embed = Linear(self.embed_dim, decoder_embed_dim)
+        self.mask_token = self.create_parameter(
+            [1, 1, decoder_embed_dim], default_initializer=nn.initializer.Normal(std=0.02)
+        )
+        self.decoder_pos_embed = self._make_pos_embed(decoder_embed_dim, trainable=False)
+        self.decoder_blocks = nn.LayerList(
+            [Block(decoder_embed_dim, decoder_num_heads, mlp_ratio, qkv_bias) for _ in range(decoder_depth)]
+        )
+        self.decoder_norm = nn.LayerNorm(decoder_embed_dim, epsilon=LN_EPS)
+        self.decoder_pred = Linear(decoder_embed_dim, self.patch_size**2 * self.in_chans)
+
+    def forward(
+        self,
+        images: Tensor,
+        mask_ratio: float = 0.75,
+        *,
+        noise: Tensor | None = None,
+        mask: Tensor | None = None,
+        return_pred: bool = True,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Mask, reconstruct and score images.
+
+        Args:
+            images: uint8 [N, H, W, C] (normalised here) or float [N, C, H, W] (taken as normalised).
+            mask_ratio: share of patches to remove, in (0, 1).
+            noise: float32 [N, L], decides the mask (see `ops.random_masking`); drawn when None.
+            mask: bool or 0/1 [N, L], 1 = remove; the caller's own mask instead of a drawn one.
+            return_pred: predict every patch, in image order; without it (training) only removed
+                patches are predicted and pred is None. The loss is the same.
+
+        Returns:
+            loss: float32 scalar, mean over removed patches.
+            pred: [N, L, p*p*C] in the order of `patchify`, or None.
+            mask: float32 [N, L], 0 keep, 1 remove.
+
+        Raises:
+            ValueError: images, ratio, noise or mask do not fit.
+        """
+        patches = self.patchify(images)  # [N, L, p*p*C]
+        masking = self.draw_mask(patches.shape[0], mask_ratio, noise, mask)
+        if masking.ids_remove.shape[1] == 0:
+            raise ValueError(
+                "no patch is removed, so there is nothing to predict; use forward_features for that"
+            )
+        latent = self.norm(
+            self.encode(self.normalize(take_rows(patches, masking.ids_keep)), masking.ids_keep)
+        )
+        decoded = self.decode(latent, masking)  # [N, 1 + L, decoder D]
+        first = 1 if return_pred else 1 + masking.ids_keep.shape[1]
+        pred = self.decoder_pred(self.decoder_norm(decoded[:, first:]))
+        removed = pred[:, -masking.ids_remove.shape[1] :]  # [N, L - K, p*p*C]
+        loss = masked_pixel_loss(removed, self.targets(take_rows(patches, masking.ids_remove)))
+        return loss, take_rows(pred, masking.ids_restore) if return_pred else None, masking.mask
+
+    def draw_mask(
+        self, rows: int, mask_ratio: float, noise: Tensor | None = None, mask: Tensor | None = None
+    ) -> Masking:
+        """Take the caller's mask or noise, or draw noise."""
+        given = mask if mask is not None else noise
+        if given is not None and list(given.shape) != [rows, self.num_patches]:
+            what = "mask" if mask is not None else "noise"
+            raise ValueError(
+                f"{what} has shape {list(given.shape)}; [N, L] = {[rows, self.num_patches]} is needed"
+            )
+        if mask is not None:
+            return masking_from_mask(mask)
+        return random_masking(uniform_noise(rows, self.num_patches) if noise is None else noise, mask_ratio)
+
+    def decode(self, latent: Tensor, masking: Masking) -> Tensor:
+        """Decode latent [N, 1 + K, D] to [N, 1 + L, decoder D] in the order class, visible, removed."""
+        rows, removed = masking.ids_remove.shape
+        pos = self.decoder_pos_embed[:, 1:].expand([rows, -1, -1])  # [N, L, decoder D]
+        x = self.decoder_embed(latent)
+        pos_cls = self.decoder_pos_embed[:, :1].expand([rows, -1, -1])
+        x = x + paddle.concat([pos_cls, take_rows(pos, masking.ids_keep)], axis=1)
+        tail = self.mask_token + take_rows(pos, masking.ids_remove)  # [N, L - K, decoder D]
+        return self.run_blocks(self.decoder_blocks, paddle.concat([x, tail.astype(x.dtype)], axis=1))
+
+    def targets(self, patches: Tensor) -> Tensor:
+        """Turn patches [..., p*p*C] (uint8 or normalised) into what the decoder is to predict."""
+        with paddle.no_grad():
+            return patch_targets(self.normalize(patches).astype("float32"), self.norm_pix_loss)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Encode whole images, masking off -> [N, 1 + L, D] after the norm, class token first, image order."""
+        return self.norm(self.encode(self.normalize(self.patchify(images))))
+
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """Put patches [N, L, p*p*C] back into images [N, C, H, W]."""
+        return unpatchify(patches, self.patch_size, self.grid)

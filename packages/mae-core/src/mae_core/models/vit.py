@@ -1,0 +1,47 @@
+"""Vision Transformer for fine-tuning, probing and features."""
+
+from typing import Any
+
+from paddle import Tensor, nn
+
+from mae_core.models.encoder import ViTEncoder
+from mae_core.models.transformer import LN_EPS
+from mae_core.ops.linear import Linear
+
+
+class VisionTransformer(ViTEncoder):
+    """ViT classifier (paper section 4.1 and A.1).
+
+    Args:
+        num_classes: outputs of the head; 0 leaves the head out.
+        global_pool: average the patch tokens and apply `fc_norm` (fine-tuning), or take the class
+            token after `norm` (linear probing).
+        head_init_std: standard deviation of the head's weights, 2e-5 for fine-tuning, 0.01 for probing.
+        kwargs: see `ViTEncoder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        global_pool: bool = True,
+        head_init_std: float = 2.0e-5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(trainable_pos=True, **kwargs)
+        self.global_pool = global_pool
+        if global_pool:
+            self.fc_norm = nn.LayerNorm(self.embed_dim, epsilon=LN_EPS)
+            self.norm = nn.Identity()  # the pooled features have their own norm
+        self.head = Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        if num_classes:
+            nn.initializer.TruncatedNormal(std=head_init_std)(self.head.weight)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Encode images (uint8 [N, H, W, C] or float [N, C, H, W]) to pooled features [N, D]."""
+        x = self.norm(self.encode(self.normalize(self.patchify(images))))  # [N, 1 + L, D]
+        return self.fc_norm(x[:, 1:].mean(axis=1)) if self.global_pool else x[:, 0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images (uint8 [N, H, W, C] or float [N, C, H, W]) -> logits [N, num_classes]."""
+        return self.head(self.forward_features(images))

@@ -1,0 +1,59 @@
+"""Masking and loss as plain Paddle operations: the definition every faster kernel must agree with."""
+
+from typing import NamedTuple
+
+import paddle
+from paddle import Tensor
+
+
+class Masking(NamedTuple):
+    """Which patches are kept and which removed; the four parts agree with each other."""
+
+    ids_keep: Tensor  # int64 [N, K], in the order of their noise
+    ids_remove: Tensor  # int64 [N, L - K], in the order of their noise
+    ids_restore: Tensor  # int64 [N, L], where patch i stands in [keep, remove]
+    mask: Tensor  # float32 [N, L], 0 keep, 1 remove
+
+
+def stable_argsort(x: Tensor) -> Tensor:
+    """Sort the last axis of [N, L]; equal values keep their order on every device and Paddle version."""
+    try:
+        return paddle.argsort(x, axis=-1, stable=True)
+    except TypeError:  # Paddle 2.6 has no stable sort: rank first, then sort unique integer keys
+        length = x.shape[-1]
+        rank = paddle.searchsorted(paddle.sort(x, axis=-1), x)  # [N, L], equal for equal values
+        return paddle.argsort(rank * length + paddle.arange(length), axis=-1)
+
+
+def masking_from_noise(noise: Tensor, len_keep: int) -> Masking:
+    """Keep the `len_keep` patches of smallest noise [N, L]; ties go to the smaller patch number."""
+    ids_shuffle = stable_argsort(noise)  # [N, L]
+    ids_restore = paddle.argsort(ids_shuffle, axis=-1)  # [N, L], a permutation has no ties
+    mask = (ids_restore >= len_keep).astype("float32")
+    return Masking(ids_shuffle[:, :len_keep], ids_shuffle[:, len_keep:], ids_restore, mask)
+
+
+def take_rows(x: Tensor, ids: Tensor) -> Tensor:
+    """Gather rows a sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
+    rows, length, dim = ids.shape[0], x.shape[1], x.shape[2]
+    start = paddle.arange(rows, dtype=ids.dtype).unsqueeze(1) * length  # [N, 1]
+    return paddle.gather(x.reshape([-1, dim]), (ids + start).flatten()).reshape([-1, ids.shape[1], dim])
+
+
+def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
+    """Turn normalised pixels into what the decoder predicts (paper section 3, "Reconstruction target").
+
+    Args:
+        patches: float32 [..., p*p*C].
+        norm_pix: normalise each patch by its own mean and unbiased variance (epsilon 1e-6).
+    """
+    if not norm_pix:
+        return patches
+    mean = patches.mean(axis=-1, keepdim=True)
+    var = patches.var(axis=-1, keepdim=True, unbiased=True)
+    return (patches - mean) / (var + 1.0e-6).sqrt()
+
+
+def masked_pixel_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error over the removed patches, both float [N, L - K, p*p*C] -> scalar, float32."""
+    return (pred.astype("float32") - target).square().mean()

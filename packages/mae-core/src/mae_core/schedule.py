@@ -1,0 +1,30 @@
+"""Learning-rate schedule: linear warm-up, then half a cosine (paper Tables 8 to 11)."""
+
+import math
+
+
+def scaled_lr(base_lr: float, batch_size: int, per: int = 256) -> float:
+    """Scale the base learning rate by the effective batch, `base_lr * batch_size / per` (Goyal et al.)."""
+    return base_lr * batch_size / per
+
+
+def warmup_cosine(
+    epoch: float,
+    *,
+    lr: float,
+    min_lr: float,
+    warmup_epochs: float,
+    epochs: float,
+    warmup_start_lr: float = 0.0,
+) -> float:
+    """Return the learning rate at a fractional epoch.
+
+    Args:
+        epoch: position, step / steps_per_epoch.
+        lr: peak, reached when the warm-up ends.
+        min_lr: value at the last epoch.
+    """
+    if epoch < warmup_epochs:
+        return warmup_start_lr + (lr - warmup_start_lr) * epoch / warmup_epochs
+    progress = min(1.0, (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1e-12))
+    return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -1,0 +1,215 @@
+"""The loop: resume, accumulation, clipping, bad losses and signals, with a tiny model."""
+
+import json
+import os
+import signal
+
+import mae_core  # noqa: F401
+import numpy as np
+import paddle
+import pytest
+from mae_core import log
+from mae_core.checkpoint import list_checkpoints, newest_checkpoint
+from mae_core.engine import Plan, Trainer
+from mae_core.errors import NonFiniteError, Stopped
+from mae_core.optim import build_adamw
+from mae_core.precision import Precision
+from mae_core.run_folder import RunFolder
+
+PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    log.setup(main=False)
+
+
+def batch(step, rows=8):
+    x = np.random.default_rng(step).standard_normal((rows, 6)).astype("float32")
+    return paddle.to_tensor(x), step
+
+
+def loss_fn(model, data, epoch):
+    x, step = data
+    noisy = paddle.nn.functional.dropout(x, 0.2, training=model.training)  # draws: resume must repeat them
+    return model(noisy).square().mean() * (1 + epoch), {}
+
+
+def make(folder=None, plan=PLAN, loss=loss_fn):
+    paddle.seed(0)
+    model = paddle.nn.Sequential(paddle.nn.Linear(6, 5), paddle.nn.GELU(), paddle.nn.Linear(5, 3))
+    return Trainer(
+        model=model,
+        optimizer=build_adamw(model),
+        loss_fn=loss,
+        lr_at=lambda epoch: 0.01 * (1 + epoch),
+        plan=plan,
+        precision=Precision(False),
+        folder=folder,
+        config={"A": 1},
+        describe=lambda data: f"files of step {data[1]}",
+    )
+
+
+def weights(trainer):
+    return {name: p.numpy() for name, p in trainer.model.named_parameters()}
+
+
+def assert_equal(a, b):
+    for name, value in weights(a).items():
+        np.testing.assert_array_equal(value, weights(b)[name], err_msg=name)
+
+
+def records(folder):
+    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb")
+    lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in timing} for line in lines]
+
+
+def stream(start=0):
+    return (batch(step) for step in range(start, 10**6))
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 7, 11])
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stop_at):
+    whole = make(RunFolder(tmp_path / "whole"))
+    whole.fit(stream())
+
+    def until(start):
+        for step in range(start, PLAN.total_steps):
+            if step == stop_at - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch(step)
+
+    first = make(RunFolder(tmp_path / "parts"))
+    with pytest.raises(Stopped) as stopped:
+        first.fit(until(0))
+    assert stopped.value.exit_code == 143
+    first.folder.close()
+    second = make(RunFolder(tmp_path / "parts"))
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    assert second.step == stop_at
+    second.fit(stream(stop_at))
+    assert_equal(whole, second)
+    assert records(whole.folder) == records(second.folder)
+
+
+def test_resume_from_an_older_checkpoint_rewrites_the_log(tmp_path):
+    first = make(RunFolder(tmp_path))
+    first.fit(stream())
+    before = records(first.folder)
+    first.folder.close()
+    second = make(RunFolder(tmp_path))
+    from mae_core.checkpoint import read_state
+
+    oldest = list_checkpoints(second.folder.checkpoints)[-1]
+    second.resume(oldest, read_state(oldest))
+    assert second.step == 4
+    second.fit(stream(4))
+    assert_equal(first, second)
+    assert records(second.folder) == before
+
+
+def test_checkpoints_follow_the_plan(tmp_path):
+    make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=10, save_freq=4, keep=2)).fit(stream())
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000010", "step_00000008"]
+
+
+def test_accumulated_batches_equal_the_joined_batch():
+    def plain(model, data, epoch):
+        return model(data[0]).square().mean(), {}
+
+    joined = make(plan=Plan(steps_per_epoch=5, total_steps=5), loss=plain)
+    joined.fit(batch(step) for step in range(5))
+    halves = make(plan=Plan(steps_per_epoch=5, total_steps=5, accum_iter=2), loss=plain)
+    halves.fit((batch(step)[0][i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
+    for name, value in weights(joined).items():
+        np.testing.assert_allclose(weights(halves)[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
+    def bad(model, data, epoch):
+        loss, metrics = loss_fn(model, data, epoch)
+        return loss * (float("nan") if data[1] == 6 else 1.0), metrics
+
+    trainer = make(RunFolder(tmp_path), loss=bad)
+    with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6") as error:
+        trainer.fit(stream())
+    assert error.value.exit_code == 5
+    assert all(np.isfinite(value).all() for value in weights(trainer).values())
+    good = make()
+    good.plan = Plan(steps_per_epoch=4, total_steps=6)
+    good.fit(stream())
+    assert_equal(trainer, good)
+
+
+class _NanGradient(paddle.autograd.PyLayer):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * float("nan")
+
+
+def test_nan_gradients_are_skipped_and_end_the_run_when_they_go_on():
+    def bad_from(first, last):
+        def loss(model, data, epoch):
+            value, metrics = loss_fn(model, data, epoch)
+            return (_NanGradient.apply(value) if first <= data[1] < last else value), metrics
+
+        return loss
+
+    skipping = make(loss=bad_from(3, 5))
+    skipping.fit(stream())
+    assert all(np.isfinite(value).all() for value in weights(skipping).values())
+    ending = make(loss=bad_from(3, 99), plan=Plan(steps_per_epoch=4, total_steps=12, max_bad_steps=4))
+    with pytest.raises(NonFiniteError, match="4 steps in a row"):
+        ending.fit(stream())
+    assert ending.step == 6
+
+
+def test_clipping_bounds_the_update_direction():
+    clipped = make(plan=Plan(steps_per_epoch=4, total_steps=1, clip_grad=1e-12))
+    before = weights(clipped)
+    clipped.fit(stream())
+    free = make(plan=Plan(steps_per_epoch=4, total_steps=1))
+    free.fit(stream())
+    moved = lambda t: max(np.abs(weights(t)[n] - before[n]).max() for n in before)  # noqa: E731
+    assert moved(clipped) < 0.1 * moved(free)  # epsilon 1e-8 outweighs a gradient of 1e-12
+
+
+def test_log_lines_say_what_matters(tmp_path, capsys):
+    log.setup(main=True)
+    make(RunFolder(tmp_path)).fit(stream())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # after steps 5, 10 and 12
+    for word in (
+        "step 12/12",
+        "loss",
+        "lr 3.75e-02",
+        "images/s",
+        "data wait",
+        "memory",
+        "eta 0:00:00",
+        "epoch 3.00/3",
+    ):
+        assert word in lines[-1]
+    assert [r["step"] for r in records(RunFolderView(tmp_path))] == [5, 10, 12]
+
+
+class RunFolderView:
+    def __init__(self, path):
+        self.log = path / "log.jsonl"
+
+
+def test_mixed_precision_on_cpu_says_what_runs():
+    said = []
+    precision = Precision(True, "float16", said.append)
+    assert precision.dtype is None
+    assert precision.scaler is None
+    assert "float32" in said[0]
+    assert "GPU only" in said[0]
+    with pytest.raises(mae_core.errors.ConfigError, match="bfloat16, float16"):
+        Precision(True, "int8")

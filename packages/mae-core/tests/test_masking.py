@@ -1,0 +1,98 @@
+"""Masks: exact, reproducible, uniform, independent."""
+
+import numpy as np
+import paddle
+import pytest
+from mae_core.ops import masking_from_mask, masking_noise, random_masking, take_rows
+from mae_core.ops.philox import philox4x32
+
+# Random123's known answers for philox4x32-10: counter, key, result.
+KNOWN = [
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
+def test_philox_known_answers(counter, key, result):
+    words = philox4x32(np.array(counter, dtype=np.uint64), key)
+    assert tuple(int(w) for w in words) == result
+
+
+def test_noise_of_one_sample_by_hand():
+    seed, epoch, index = 5 + (7 << 32), 3, 11 + (2 << 32)
+    noise = masking_noise(seed, epoch, [index], 6)[0]
+    blocks = [philox4x32(np.array([b, 11, 2, 3], dtype=np.uint64), (5, 7)) for b in (0, 1)]
+    expected = (np.concatenate(blocks)[:6].astype(np.int64) >> 8) / 2**24
+    np.testing.assert_array_equal(noise, expected.astype(np.float32))
+
+
+def test_noise_depends_on_the_sample_and_not_on_its_batch():
+    alone = np.concatenate([masking_noise(1, 2, [i], 49) for i in (7, 3, 9)])
+    np.testing.assert_array_equal(masking_noise(1, 2, [7, 3, 9], 49), alone)
+    for other in (masking_noise(2, 2, [7], 49), masking_noise(1, 3, [7], 49), masking_noise(1, 2, [8], 49)):
+        assert not np.array_equal(other[0], alone[0])
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 33, 196, 1024])
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 0.75])
+def test_parts_agree_with_numpy(length, ratio):
+    keep = int(length * (1 - ratio))
+    noise = np.random.default_rng(length).random((5, length), dtype="float32")
+    if keep < 1:
+        with pytest.raises(ValueError, match="leaves none"):
+            random_masking(paddle.to_tensor(noise), ratio)
+        return
+    m = random_masking(paddle.to_tensor(noise), ratio)
+    order = np.argsort(noise, axis=1, kind="stable")
+    np.testing.assert_array_equal(m.ids_keep.numpy(), order[:, :keep])
+    np.testing.assert_array_equal(m.ids_remove.numpy().reshape(5, -1), order[:, keep:])
+    np.testing.assert_array_equal(m.ids_restore.numpy(), np.argsort(order, axis=1))
+    mask = np.ones_like(noise)
+    np.put_along_axis(mask, order[:, :keep], 0, axis=1)
+    np.testing.assert_array_equal(m.mask.numpy(), mask)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 7])
+def test_ties_go_to_the_smaller_patch_number(levels):
+    noise = np.random.default_rng(0).integers(0, levels, (4, 200)).astype("float32")
+    m = random_masking(paddle.to_tensor(noise), 0.5)
+    order = np.concatenate([m.ids_keep.numpy(), m.ids_remove.numpy()], axis=1)
+    np.testing.assert_array_equal(order, np.argsort(noise, axis=1, kind="stable"))
+
+
+def test_masks_are_uniform_over_patches_and_independent_between_samples():
+    n, length = 4000, 64
+    masks = random_masking(paddle.to_tensor(masking_noise(0, 0, np.arange(n), length)), 0.75).mask.numpy()
+    assert (masks.sum(axis=1) == 48).all()
+    kept = (1 - masks).sum(axis=0)
+    # Each patch is kept in a quarter of samples; the counts' variance is that of drawing without replacement.
+    chi_square = ((kept - n / 4) ** 2 / (n * 0.25 * 0.75)).sum() * (length - 1) / length
+    assert 30 < chi_square < 110  # 63 degrees of freedom: mean 63, standard deviation 11
+    overlap = ((1 - masks[:-1]) * (1 - masks[1:])).sum(axis=1).mean()  # expected 16 * 16 / 64
+    assert abs(overlap - 4.0) < 0.1
+
+
+def test_own_mask_keeps_image_order():
+    m = masking_from_mask(paddle.to_tensor([[1, 0, 1, 0], [0, 0, 1, 1]]))
+    assert m.ids_keep.tolist() == [[1, 3], [0, 1]]
+    assert m.ids_remove.tolist() == [[0, 2], [2, 3]]
+
+
+@pytest.mark.parametrize("noise", [paddle.zeros([3]), paddle.zeros([2, 0])])
+def test_noise_of_the_wrong_shape_is_refused(noise):
+    with pytest.raises(ValueError, match="noise has shape"):
+        random_masking(noise)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])
+def test_take_rows_copies_exactly(dtype):
+    x = np.random.default_rng(0).integers(0, 200, (3, 9, 5)).astype(dtype)
+    ids = np.random.default_rng(1).integers(0, 9, (3, 4))
+    taken = take_rows(paddle.to_tensor(x), paddle.to_tensor(ids)).numpy()
+    np.testing.assert_array_equal(taken, np.take_along_axis(x, ids[:, :, None], axis=1))

@@ -1,0 +1,83 @@
+"""Small pieces against values computed by hand or in NumPy."""
+
+import math
+
+import mae_core  # noqa: F401  (prepares the runtime before Paddle)
+import numpy as np
+import paddle
+import pytest
+from mae_core.models.patches import patchify, unpatchify
+from mae_core.models.pos_embed import sincos_pos_embed
+from mae_core.ops import patch_targets
+from mae_core.ops.linear import Linear
+from mae_core.schedule import scaled_lr, warmup_cosine
+
+
+def test_position_embedding_by_hand():
+    table = sincos_pos_embed(8, (2, 3))
+    assert table.shape == (7, 8)
+    assert table.dtype == np.float32
+    assert not table[0].any()
+    row, column = 1, 2  # patch 1 * 3 + 2 = 5, after the class token
+    omegas = [1.0, 10000 ** (-1 / 2)]
+    encode = lambda x: [math.sin(x * o) for o in omegas] + [math.cos(x * o) for o in omegas]  # noqa: E731
+    np.testing.assert_allclose(table[6], encode(column) + encode(row), rtol=1e-6)
+    np.testing.assert_allclose(table[1], [0, 0, 1, 1, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(("p", "chans", "grid"), [(4, 3, (2, 3)), (7, 1, (1, 2)), (2, 5, (3, 1))])
+def test_patchify_order_and_round_trip(p, chans, grid):
+    height, width = grid[0] * p, grid[1] * p
+    images = np.random.default_rng(0).standard_normal((2, chans, height, width)).astype("float32")
+    patches = patchify(paddle.to_tensor(images), p)
+    for patch in range(grid[0] * grid[1]):
+        i, j = divmod(patch, grid[1])
+        for y, x, c in [(0, 0, 0), (p - 1, 0, chans - 1), (1, p - 1, 0)]:
+            np.testing.assert_array_equal(
+                patches.numpy()[:, patch, (y * p + x) * chans + c], images[:, c, i * p + y, j * p + x]
+            )
+    np.testing.assert_array_equal(unpatchify(patches, p, grid).numpy(), images)
+
+
+def test_patchify_takes_bytes_with_channels_last():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
+    from_bytes = patchify(paddle.to_tensor(images), 4)
+    assert from_bytes.dtype == paddle.uint8
+    from_floats = patchify(paddle.to_tensor(images.transpose(0, 3, 1, 2).astype("float32")), 4)
+    np.testing.assert_array_equal(from_bytes.numpy().astype("float32"), from_floats.numpy())
+
+
+def test_targets_use_the_unbiased_variance():
+    x = np.random.default_rng(0).standard_normal((2, 5, 12)).astype("float32") * 3 + 1
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(
+        patch_targets(paddle.to_tensor(x), True).numpy(), expected, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_array_equal(patch_targets(paddle.to_tensor(x), False).numpy(), x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_gradients_match_numpy(bias):
+    rng = np.random.default_rng(0)
+    layer, x = Linear(6, 4, bias=bias), rng.standard_normal((3, 5, 6)).astype("float32")
+    grad = rng.standard_normal((3, 5, 4)).astype("float32")
+    tensor = paddle.to_tensor(x, stop_gradient=False)
+    y = layer(tensor)
+    (y * paddle.to_tensor(grad)).sum().backward()
+    weight = layer.weight.numpy()
+    np.testing.assert_allclose(y.numpy(), x @ weight, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(tensor.grad.numpy(), grad @ weight.T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        layer.weight.grad.numpy(), np.einsum("nli,nlo->io", x, grad), rtol=1e-5, atol=1e-5
+    )
+    if bias:
+        np.testing.assert_allclose(layer.bias.grad.numpy(), grad.sum((0, 1)), rtol=1e-5, atol=1e-5)
+
+
+def test_schedule_against_the_closed_form():
+    at = lambda epoch: warmup_cosine(epoch, lr=2.0, min_lr=0.5, warmup_epochs=4, epochs=12)  # noqa: E731
+    assert [at(0), at(1), at(4), at(8), at(12)] == pytest.approx([0.0, 0.5, 2.0, 1.25, 0.5])
+    assert at(6) == pytest.approx(0.5 + 1.5 * (1 + math.cos(math.pi / 4)) / 2)
+    assert at(20) == pytest.approx(0.5)
+    assert warmup_cosine(0, lr=1.0, min_lr=0.0, warmup_epochs=0, epochs=1) == 1.0
+    assert scaled_lr(1.5e-4, 4096) == pytest.approx(2.4e-3)
