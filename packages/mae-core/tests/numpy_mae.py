@@ -76,8 +76,6 @@ def forward(weights, images, noise, *, p, heads, decoder_heads, mask_ratio, norm
 
     target = patches
     if norm_pix:
-        target = (target - target.mean(-1, keepdims=True)) / np.sqrt(
-            target.var(-1, ddof=1, keepdims=True) + 1e-6
-        )
+        target = (target - target.mean(-1, keepdims=True)) / np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
     loss = (((pred - target) ** 2).mean(-1) * mask).sum() / mask.sum()
     return loss, pred, mask

@@ -1,6 +1,7 @@
 """Flags in both spellings, strictness, and exit codes."""
 
 import pytest
+
 from mae_core.cli import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import CheckpointError, ConfigError, NonFiniteError, Stopped, UserError
 
@@ -31,9 +32,7 @@ def test_pairs_may_stand_anywhere_and_absent_flags_set_nothing():
     assert flag_pairs(args, FLAGS) == {"AMP": True}
 
 
-@pytest.mark.parametrize(
-    "bad", [["-batch", "8"], ["-b", "8"], ["--batch", "8"], ["-batch_size", "x"], ["-unknown"]]
-)
+@pytest.mark.parametrize("bad", [["-batch", "8"], ["-b", "8"], ["--batch", "8"], ["-batch_size", "x"], ["-unknown"]])
 def test_abbreviations_and_unknown_flags_are_refused(bad):
     with pytest.raises(UserError, match="tool --help"):
         parse(*bad)

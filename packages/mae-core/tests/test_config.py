@@ -1,9 +1,10 @@
 """Config merging: order, types, and every refusal in words."""
 
 import pytest
+from yacs.config import CfgNode as CN
+
 from mae_core.config import drifted_keys, get_key, merge_file, merge_pairs, to_dict
 from mae_core.errors import ConfigError
-from yacs.config import CfgNode as CN
 
 
 @pytest.fixture
@@ -77,8 +78,15 @@ def test_python_files_are_never_run(config, tmp_path):
 
 @pytest.mark.parametrize("pairs", [["TRAIN.LR"], ["LR", "1"], ["TRAIN.LR.X", "1"], ["TRAIN.LR", "fast"]])
 def test_bad_pairs_are_refused(config, pairs):
-    with pytest.raises(ConfigError, match="command line"):
+    with pytest.raises(ConfigError, match="LR"):
         merge_pairs(config, pairs)
+
+
+def test_a_key_may_take_one_more_type(config):
+    merge_pairs(config, ["DATA.BATCH_SIZE", "[1, 2]"], also={"DATA.BATCH_SIZE": list})
+    assert config.DATA.BATCH_SIZE == [1, 2]
+    with pytest.raises(ConfigError, match="a number"):
+        merge_pairs(config.clone(), ["TRAIN.LR", "[1]"], also={"DATA.BATCH_SIZE": list})
 
 
 def test_drift_names_what_differs_and_spares_what_is_free(config):

@@ -4,10 +4,11 @@ import json
 import os
 import signal
 
-import mae_core  # noqa: F401
 import numpy as np
 import paddle
 import pytest
+
+import mae_core
 from mae_core import log
 from mae_core.checkpoint import list_checkpoints, newest_checkpoint
 from mae_core.engine import Plan, Trainer
@@ -30,7 +31,7 @@ def batch(step, rows=8):
 
 
 def loss_fn(model, data, epoch):
-    x, step = data
+    x, _step = data
     noisy = paddle.nn.functional.dropout(x, 0.2, training=model.training)  # draws: resume must repeat them
     return model(noisy).square().mean() * (1 + epoch), {}
 

@@ -3,21 +3,29 @@
 import importlib.util
 from pathlib import Path
 
-import mae_core
 import numpy as np
 import paddle
 import pytest
+
+import mae_core
 from mae_core.models import MaskedAutoencoderViT
 
 _spec = importlib.util.spec_from_file_location("numpy_mae", Path(__file__).with_name("numpy_mae.py"))
 numpy_mae = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(numpy_mae)
 
-SMALL = dict(embed_dim=24, depth=2, num_heads=3, decoder_embed_dim=16, decoder_depth=2, decoder_num_heads=2)
+SMALL = {
+    "embed_dim": 24,
+    "depth": 2,
+    "num_heads": 3,
+    "decoder_embed_dim": 16,
+    "decoder_depth": 2,
+    "decoder_num_heads": 2,
+}
 VARIANTS = [
-    dict(img_size=16, patch_size=4, in_chans=3, norm_pix_loss=True),
-    dict(img_size=(8, 20), patch_size=4, in_chans=1, norm_pix_loss=False),
-    dict(img_size=(21, 14), patch_size=7, in_chans=5, norm_pix_loss=True),
+    {"img_size": 16, "patch_size": 4, "in_chans": 3, "norm_pix_loss": True},
+    {"img_size": (8, 20), "patch_size": 4, "in_chans": 1, "norm_pix_loss": False},
+    {"img_size": (21, 14), "patch_size": 7, "in_chans": 5, "norm_pix_loss": True},
 ]
 
 
@@ -159,11 +167,11 @@ def test_what_cannot_be_masked_is_refused_in_words(call, message):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        (dict(img_size=225), "multiple"),
-        (dict(img_size=8, patch_size=16), "multiple"),
-        (dict(embed_dim=50, num_heads=5), "divisible by 4"),
-        (dict(embed_dim=24, num_heads=5), "num_heads"),
-        (dict(in_chans=4, pixel_mean=[0.5]), "one number"),
+        ({"img_size": 225}, "multiple"),
+        ({"img_size": 8, "patch_size": 16}, "multiple"),
+        ({"embed_dim": 50, "num_heads": 5}, "divisible by 4"),
+        ({"embed_dim": 24, "num_heads": 5}, "num_heads"),
+        ({"in_chans": 4, "pixel_mean": [0.5]}, "one number"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_in_words(kwargs, message):

@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 import pytest
+
 from mae_core.ops import masking_from_mask, masking_noise, random_masking, take_rows
 from mae_core.ops.philox import philox4x32
 

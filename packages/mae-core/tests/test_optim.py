@@ -1,8 +1,9 @@
 """AdamW, its decay groups and clipping, against NumPy."""
 
-import mae_core
 import numpy as np
 import paddle
+
+import mae_core
 from mae_core.optim import build_adamw, clip_gradients, decays, grad_norm, trainable
 
 

@@ -2,10 +2,11 @@
 
 import math
 
-import mae_core  # noqa: F401  (prepares the runtime before Paddle)
 import numpy as np
 import paddle
 import pytest
+
+import mae_core  # noqa: F401  (prepares the runtime before Paddle)
 from mae_core.models.patches import patchify, unpatchify
 from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.ops import patch_targets
@@ -50,9 +51,7 @@ def test_patchify_takes_bytes_with_channels_last():
 def test_targets_use_the_unbiased_variance():
     x = np.random.default_rng(0).standard_normal((2, 5, 12)).astype("float32") * 3 + 1
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-6)
-    np.testing.assert_allclose(
-        patch_targets(paddle.to_tensor(x), True).numpy(), expected, rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(patch_targets(paddle.to_tensor(x), True).numpy(), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(patch_targets(paddle.to_tensor(x), False).numpy(), x)
 
 
@@ -67,9 +66,7 @@ def test_linear_gradients_match_numpy(bias):
     weight = layer.weight.numpy()
     np.testing.assert_allclose(y.numpy(), x @ weight, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(tensor.grad.numpy(), grad @ weight.T, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        layer.weight.grad.numpy(), np.einsum("nli,nlo->io", x, grad), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(layer.weight.grad.numpy(), np.einsum("nli,nlo->io", x, grad), rtol=1e-5, atol=1e-5)
     if bias:
         np.testing.assert_allclose(layer.bias.grad.numpy(), grad.sum((0, 1)), rtol=1e-5, atol=1e-5)
 

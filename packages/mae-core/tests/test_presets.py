@@ -1,9 +1,10 @@
 """Parameter counts of the paper's models, to the digit, and initial values."""
 
-import mae_core
 import numpy as np
 import paddle
 import pytest
+
+import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 
 # total with positions, trainable, decoder side, classifier with 1000 classes and global pool

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from mae_core import runtime
 
 AMD = "vendor_id : AuthenticAMD flags : fpu sse4_2 avx avx2 bmi2 "

@@ -45,9 +45,7 @@ def save_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        save_file(
-            model_arrays(model), temporary / _FILES[0], metadata={"format": "mae-core", "schema": str(SCHEMA)}
-        )
+        save_file(model_arrays(model), temporary / _FILES[0], metadata={"format": "mae-core", "schema": str(SCHEMA)})
         save_file(_optimizer_arrays(model, optimizer), temporary / _FILES[1])
         sums = {name: sha256(temporary / name) for name in _FILES}
         record = {"schema": SCHEMA, "step": step, "sha256": sums, **state}
@@ -59,9 +57,7 @@ def save_checkpoint(
         fsync_path(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"checkpoint {final} could not be written: {error}; earlier ones are intact"
-        ) from None
+        raise CheckpointError(f"checkpoint {final} could not be written: {error}; earlier ones are intact") from None
     return final
 
 
@@ -99,9 +95,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
         if state["schema"] > SCHEMA:
-            raise CheckpointError(
-                f"{checkpoint} has schema {state['schema']}, newer than {SCHEMA}: upgrade mae-core"
-            )
+            raise CheckpointError(f"{checkpoint} has schema {state['schema']}, newer than {SCHEMA}: upgrade mae-core")
         for name, expected in state["sha256"].items():
             if sha256(checkpoint / name) != expected:
                 raise CheckpointError(f"{checkpoint / name} is damaged (checksum differs)")
@@ -195,9 +189,7 @@ def find_weights(path: Path) -> Path:
     for candidate in (path / _FILES[0], path, path.with_name(path.name + ".safetensors")):
         if candidate.is_file():
             return candidate
-    raise CheckpointError(
-        f"{path} holds no weights; give a run folder, a checkpoint folder or a .safetensors file"
-    )
+    raise CheckpointError(f"{path} holds no weights; give a run folder, a checkpoint folder or a .safetensors file")
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -44,9 +44,7 @@ def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
     for flag in flags:
         spellings = [f"-{flag.name}", f"--{flag.name.replace('_', '-')}"]
         options = flag.options or {"type": flag.type, "metavar": flag.name.upper()}
-        parser.add_argument(
-            *dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help, **options
-        )
+        parser.add_argument(*dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help, **options)
 
 
 def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ nearest valid key.
 import ast
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import yaml
 from yacs.config import CfgNode
 
 from mae_core.errors import ConfigError
+
+Also = Mapping[str, type]  # per key, one more type that is allowed beside the default's
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -55,22 +57,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data or {}
 
 
-def merge_file(config: CfgNode, path: Path, seen: tuple[Path, ...] = ()) -> None:
+def merge_file(config: CfgNode, path: Path, also: Also | None = None, seen: tuple[Path, ...] = ()) -> None:
     """Merge a YAML file, its BASE files first (paths relative to it)."""
     path = path.resolve()
     if path in seen:
-        raise ConfigError(
-            f"config {path} names itself through BASE: {' -> '.join(p.name for p in (*seen, path))}"
-        )
+        raise ConfigError(f"config {path} names itself through BASE: {' -> '.join(p.name for p in (*seen, path))}")
     data = read_yaml(path)
     base = data.pop("BASE", None) or []
     for name in [base] if isinstance(base, str) else base:
         if name:
-            merge_file(config, path.parent / name, (*seen, path))
-    merge_mapping(config, data, str(path))
+            merge_file(config, path.parent / name, also, (*seen, path))
+    merge_mapping(config, data, str(path), also)
 
 
-def merge_mapping(config: CfgNode, data: dict[str, Any], source: str, prefix: str = "") -> None:
+def merge_mapping(
+    config: CfgNode, data: dict[str, Any], source: str, also: Also | None = None, prefix: str = ""
+) -> None:
     """Merge nested plain data; `source` names where it came from in errors."""
     for key, value in data.items():
         full = f"{prefix}{key}"
@@ -78,12 +80,10 @@ def merge_mapping(config: CfgNode, data: dict[str, Any], source: str, prefix: st
             raise ConfigError(f"{source}: key {full} is not known{_nearest(str(key), list(config), prefix)}")
         if isinstance(config[key], CfgNode):
             if not isinstance(value, dict):
-                raise ConfigError(
-                    f"{source}: {full}={value!r} must be a group of keys: {', '.join(config[key])}"
-                )
-            merge_mapping(config[key], value, source, f"{full}.")
+                raise ConfigError(f"{source}: {full}={value!r} must be a group of keys: {', '.join(config[key])}")
+            merge_mapping(config[key], value, source, also, f"{full}.")
         else:
-            config[key] = _coerce(value, config[key], full, source)
+            config[key] = _coerce(value, config[key], full, source, (also or {}).get(full))
 
 
 def _nearest(key: str, valid: list[str], prefix: str) -> str:
@@ -91,21 +91,19 @@ def _nearest(key: str, valid: list[str], prefix: str) -> str:
     return f"; nearest is {prefix}{close[0]}" if close else f"; valid here: {', '.join(sorted(valid))}"
 
 
-def _coerce(value: Any, default: Any, key: str, source: str) -> Any:
+def _coerce(value: Any, default: Any, key: str, source: str, also: type | None) -> Any:
     """Turn a value into the default's type. A key whose default is None takes any plain value."""
     if isinstance(value, str) and not isinstance(default, str):
         value = _literal(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{source}: {key}={value} is not a finite number")
-    if default is None or type(value) is type(default):
+    if default is None or type(value) in (type(default), also):
         return value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(default, tuple | list) and isinstance(value, tuple | list):
         return type(default)(value)
-    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
-        type(default), "a list"
-    )
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(type(default), "a list")
     raise ConfigError(f"{source}: {key}={value!r} is not {wanted} (default {default!r})")
 
 
@@ -117,22 +115,20 @@ def _literal(text: str) -> Any:
         return {"true": True, "false": False, "null": None}.get(text.lower(), text)
 
 
-def merge_pairs(config: CfgNode, pairs: Sequence[str], source: str = "command line") -> None:
+def merge_pairs(config: CfgNode, pairs: Sequence[str], also: Also | None = None) -> None:
     """Merge `KEY VALUE` pairs such as `TRAIN.NUM_EPOCHS 10`."""
     if len(pairs) % 2:
-        raise ConfigError(
-            f"{source}: {' '.join(pairs)!r} is not a sequence of KEY VALUE pairs: {pairs[-1]!r} is left over"
-        )
+        raise ConfigError(f"{' '.join(pairs)!r} is not a sequence of KEY VALUE pairs: {pairs[-1]!r} is left over")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        set_key(config, key, value, source)
+        set_key(config, key, value, also)
 
 
-def set_key(config: CfgNode, key: str, value: Any, source: str) -> None:
-    """Set one dotted key."""
+def set_key(config: CfgNode, key: str, value: Any, also: Also | None = None) -> None:
+    """Set one dotted key from the command line."""
     data: Any = value
     for part in reversed(key.split(".")):
         data = {part: data}
-    merge_mapping(config, data, source)
+    merge_mapping(config, data, "command line", also)
 
 
 def get_key(config: CfgNode, key: str) -> Any:
@@ -153,15 +149,11 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested dicts into {"DATA.BATCH_SIZE": 256, ...}."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat.update(
-            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        )
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return flat
 
 
-def drifted_keys(
-    saved: dict[str, Any], now: dict[str, Any], free: Sequence[str]
-) -> dict[str, tuple[Any, Any]]:
+def drifted_keys(saved: dict[str, Any], now: dict[str, Any], free: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     """List keys whose value differs between two configs; `free` names keys or groups that may."""
     old, new = flatten(saved), flatten(now)
     return {

@@ -4,8 +4,8 @@ import os
 from typing import Any
 
 import paddle
-from paddle import nn
 from paddle import distributed as dist
+from paddle import nn
 
 
 def rank() -> int:

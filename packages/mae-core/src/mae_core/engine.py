@@ -106,9 +106,7 @@ class Trainer:
                 if self.step % self.plan.save_freq == 0 or self.step == self.plan.total_steps or stopping:
                     self.save()
                 if stopping and self.step < self.plan.total_steps:
-                    raise Stopped(
-                        f"stopped by a signal after step {self.step}; resume with -resume", stopping
-                    )
+                    raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", stopping)
         bar.close()
 
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> int:
@@ -134,7 +132,8 @@ class Trainer:
     def _accumulate(self, stream: Iterator[Batch]) -> tuple[float, dict[str, float], int, float, str]:
         """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
-        total, metrics, images, waited, files = 0.0, {}, 0, 0.0, ""
+        metrics: dict[str, float] = {}
+        total, images, waited, files = 0.0, 0, 0.0, ""
         for i in range(n):
             started = time.perf_counter()
             batch = next(stream)
@@ -168,9 +167,7 @@ class Trainer:
     def _count_bad_steps(self, finite: bool) -> None:
         self._bad_steps = 0 if finite else self._bad_steps + 1
         if not finite:
-            log.LOGGER.warning(
-                f"step {self.step}: gradient is not finite, step skipped ({self._bad_steps} in a row)"
-            )
+            log.LOGGER.warning(f"step {self.step}: gradient is not finite, step skipped ({self._bad_steps} in a row)")
         if self._bad_steps >= self.plan.max_bad_steps:
             raise NonFiniteError(
                 f"{self._bad_steps} steps in a row had a NaN or infinite gradient, up to step {self.step}"

@@ -16,9 +16,8 @@ def setup(main: bool = True) -> logging.Logger:
     """Send lines to standard output; ranks other than the main one speak only of warnings."""
     handler = _BarSafeHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    LOGGER.handlers[:] = [handler]
+    logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too
     LOGGER.setLevel(logging.INFO if main else logging.WARNING)
-    LOGGER.propagate = False
     return LOGGER
 
 
@@ -34,11 +33,7 @@ class JsonLines:
     """Append-only `log.jsonl`; a resumed run drops the records past its checkpoint first."""
 
     def __init__(self, path: Path, resume_step: int) -> None:
-        kept = (
-            [line for line in _read_lines(path) if json.loads(line)["step"] <= resume_step]
-            if resume_step
-            else []
-        )
+        kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= resume_step] if resume_step else []
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text("".join(line + "\n" for line in kept))
         os.replace(temporary, path)
@@ -64,6 +59,6 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in _read_lines(path)]
 
 
-def progress_bar(total: int, start: int) -> tqdm:  # type: ignore[type-arg]
+def progress_bar(total: int, start: int) -> tqdm:
     """Make a bar over optimizer steps; off where standard error is not a terminal."""
     return tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())

@@ -50,7 +50,7 @@ def grad_norm(parameters: Iterable[Tensor]) -> Tensor:
     return paddle.add_n([paddle.dot(g, g) for g in squares]).sqrt()
 
 
-@paddle.no_grad()  # type: ignore[untyped-decorator]
+@paddle.no_grad()
 def clip_gradients(parameters: Sequence[Tensor], max_norm: float, norm: Tensor) -> None:
     """Scale all gradients in place so that their common norm is at most max_norm."""
     factor = min(1.0, max_norm / (float(norm) + 1e-6))

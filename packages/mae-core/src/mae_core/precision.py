@@ -21,9 +21,7 @@ class Precision:
         info: receives one line that says what really runs.
     """
 
-    def __init__(
-        self, amp: bool, dtype: str = "bfloat16", info: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, amp: bool, dtype: str = "bfloat16", info: Callable[[str], None] = lambda line: None) -> None:
         if dtype not in DTYPES:
             raise ConfigError(f"AMP_DTYPE={dtype!r} is not one of {', '.join(DTYPES)}")
         on_gpu = paddle.is_compiled_with_cuda() and not paddle.get_device().startswith("cpu")

@@ -26,9 +26,7 @@ class RunFolder:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
-            raise UserError(
-                f"output folder {self.path} cannot be written ({error.strerror}); choose another"
-            ) from None
+            raise UserError(f"output folder {self.path} cannot be written ({error.strerror}); choose another") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

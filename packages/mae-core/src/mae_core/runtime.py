@@ -5,8 +5,11 @@ Measured on 2 cores of an AMD EPYC (float32 GEMM): 20 GFLOP/s as shipped, 36 wit
 1.9x (tiny models) faster on Paddle 3: slices and their gradients take an element-wise copy otherwise.
 """
 
+import contextlib
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata, util
 from pathlib import Path
@@ -66,15 +69,18 @@ def configure() -> dict[str, str]:
     """Set the variables once, before Paddle is imported; return what was set."""
     global _chosen
     if _chosen is None:
-        _chosen = (
-            {}
-            if "paddle" in sys.modules
-            else choose(os.environ, available_cores(), _cpuinfo(), is_gpu_build())
-        )
+        _chosen = {} if "paddle" in sys.modules else choose(os.environ, available_cores(), _cpuinfo(), is_gpu_build())
         os.environ.update(_chosen)
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
         import zlib  # noqa: F401
     return _chosen
+
+
+def import_paddle() -> None:
+    """Import Paddle without what it prints about thread counts and compilers; console scripts call this."""
+    warnings.filterwarnings("ignore", message="No ccache found")
+    with contextlib.redirect_stderr(io.StringIO()):
+        import paddle  # noqa: F401
 
 
 def log_choice(info: Callable[[str], None]) -> None:

@@ -70,18 +70,14 @@ class ViTEncoder(nn.Layer):
             embed_dim,
         )
         if any(side < patch_size or side % patch_size for side in self.img_size):
-            raise ValueError(
-                f"img_size={img_size} is not divisible by patch_size={patch_size}; use a multiple of it"
-            )
+            raise ValueError(f"img_size={img_size} is not divisible by patch_size={patch_size}; use a multiple of it")
         self.grid = self.img_size[0] // patch_size, self.img_size[1] // patch_size
         self.num_patches = self.grid[0] * self.grid[1]
         self.grad_checkpointing = False
         self._set_pixel_statistics(pixel_mean, pixel_std)
 
         self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
-        self.cls_token = self.create_parameter(
-            [1, 1, embed_dim], default_initializer=nn.initializer.Normal(std=0.02)
-        )
+        self.cls_token = self.create_parameter([1, 1, embed_dim], default_initializer=nn.initializer.Normal(std=0.02))
         self.pos_embed = self._make_pos_embed(embed_dim, trainable_pos)
         rates = np.linspace(0.0, drop_path_rate, depth)  # stochastic depth grows linearly over the blocks
         self.blocks = nn.LayerList(
@@ -115,8 +111,8 @@ class ViTEncoder(nn.Layer):
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:
             raise ValueError(
-                f"images have shape {list(images.shape)} ({images.dtype}); height, width, channels {expected} are needed,"
-                " as uint8 [N, H, W, C] or float [N, C, H, W]"
+                f"images have shape {list(images.shape)} ({images.dtype}); height, width, channels {expected}"
+                " are needed, as uint8 [N, H, W, C] or float [N, C, H, W]"
             )
         return patchify(images, self.patch_size)
 

@@ -79,12 +79,8 @@ class MaskedAutoencoderViT(ViTEncoder):
         patches = self.patchify(images)  # [N, L, p*p*C]
         masking = self.draw_mask(patches.shape[0], mask_ratio, noise, mask)
         if masking.ids_remove.shape[1] == 0:
-            raise ValueError(
-                "no patch is removed, so there is nothing to predict; use forward_features for that"
-            )
-        latent = self.norm(
-            self.encode(self.normalize(take_rows(patches, masking.ids_keep)), masking.ids_keep)
-        )
+            raise ValueError("no patch is removed, so there is nothing to predict; use forward_features for that")
+        latent = self.norm(self.encode(self.normalize(take_rows(patches, masking.ids_keep)), masking.ids_keep))
         decoded = self.decode(latent, masking)  # [N, 1 + L, decoder D]
         first = 1 if return_pred else 1 + masking.ids_keep.shape[1]
         pred = self.decoder_pred(self.decoder_norm(decoded[:, first:]))
@@ -99,16 +95,14 @@ class MaskedAutoencoderViT(ViTEncoder):
         given = mask if mask is not None else noise
         if given is not None and list(given.shape) != [rows, self.num_patches]:
             what = "mask" if mask is not None else "noise"
-            raise ValueError(
-                f"{what} has shape {list(given.shape)}; [N, L] = {[rows, self.num_patches]} is needed"
-            )
+            raise ValueError(f"{what} has shape {list(given.shape)}; [N, L] = {[rows, self.num_patches]} is needed")
         if mask is not None:
             return masking_from_mask(mask)
         return random_masking(uniform_noise(rows, self.num_patches) if noise is None else noise, mask_ratio)
 
     def decode(self, latent: Tensor, masking: Masking) -> Tensor:
         """Decode latent [N, 1 + K, D] to [N, 1 + L, decoder D] in the order class, visible, removed."""
-        rows, removed = masking.ids_remove.shape
+        rows = masking.ids_remove.shape[0]
         pos = self.decoder_pos_embed[:, 1:].expand([rows, -1, -1])  # [N, L, decoder D]
         x = self.decoder_embed(latent)
         pos_cls = self.decoder_pos_embed[:, :1].expand([rows, -1, -1])

@@ -16,9 +16,7 @@ def len_keep(length: int, mask_ratio: float) -> int:
         raise ValueError(f"mask_ratio={mask_ratio} is outside [0, 1); 0.75 is the paper's value")
     keep = int(length * (1 - mask_ratio))
     if keep < 1:
-        raise ValueError(
-            f"mask_ratio={mask_ratio} leaves none of {length} patches visible; use a smaller ratio"
-        )
+        raise ValueError(f"mask_ratio={mask_ratio} leaves none of {length} patches visible; use a smaller ratio")
     return keep
 
 
@@ -52,9 +50,7 @@ def masking_from_mask(mask: Tensor) -> Masking:
     removed = mask.astype("int64").sum(axis=1)
     low, high = int(removed.min()), int(removed.max())
     if low != high:
-        raise ValueError(
-            f"mask removes {low} to {high} patches a sample; all samples must remove the same number"
-        )
+        raise ValueError(f"mask removes {low} to {high} patches a sample; all samples must remove the same number")
     if low >= mask.shape[1]:
         raise ValueError(f"mask removes all {low} patches; at least one must stay visible")
     return masking_from_noise(mask.astype("float32"), mask.shape[1] - low)

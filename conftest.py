@@ -1,0 +1,23 @@
+"""Share the cores between the test workers.
+
+OpenMP reads its thread count when Paddle is imported, and a child process inherits it, so it is
+set here: pytest loads this file before any test module. A value that is already set stays.
+"""
+
+import os
+from typing import Any
+
+import pytest
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CHOSEN_HERE = "OMP_NUM_THREADS" not in os.environ
+
+if CHOSEN_HERE:
+    os.environ["OMP_NUM_THREADS"] = str(CORES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Divide the cores before xdist starts its workers, which inherit the value."""
+    if CHOSEN_HERE:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, CORES // len(specs)))

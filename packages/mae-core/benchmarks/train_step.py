@@ -1,0 +1,72 @@
+"""Time a pre-training step on this machine: the linear layer of `mae_core.ops.linear` against Paddle's.
+
+The two take turns, so that a machine whose speed drifts still gives a fair ratio.
+
+    python packages/mae-core/benchmarks/train_step.py [--model digits|tiny|base] [--batch 64] [--steps 20]
+"""
+
+import argparse
+import time
+
+import numpy as np
+import paddle
+from paddle import nn
+
+import mae_core
+from mae_core.models import MaskedAutoencoderViT
+from mae_core.ops import linear, masking_noise
+from mae_core.optim import build_adamw
+
+DIGITS = {"img_size": 32, "patch_size": 4, "in_chans": 1, "embed_dim": 128, "depth": 4, "num_heads": 4,
+          "decoder_embed_dim": 64, "decoder_depth": 2, "decoder_num_heads": 4}  # fmt: skip
+MODELS = {
+    "digits": lambda: MaskedAutoencoderViT(**DIGITS),
+    "tiny": lambda: mae_core.build_model("mae_vit_tiny_patch16"),
+    "base": lambda: mae_core.build_model("mae_vit_base_patch16"),
+}
+
+
+def make_step(model, batch):
+    optimizer = build_adamw(model)
+    optimizer.set_lr(1e-4)
+    shape = (batch, *model.img_size, model.in_chans)
+    images = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    noise = paddle.to_tensor(masking_noise(0, 0, np.arange(batch), model.num_patches))
+
+    def step():
+        started, used = time.perf_counter(), time.process_time()
+        model(images, noise=noise, return_pred=False)[0].backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        return time.perf_counter() - started, time.process_time() - used
+
+    return step
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="digits")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=20)
+    args = parser.parse_args()
+    step = make_step(MODELS[args.model](), args.batch)
+    kinds = {"paddle.nn.Linear": nn.Linear.forward, "mae_core Linear": linear.Linear.forward}
+    times = {name: [] for name in kinds}
+    for i in range(args.steps + 2):
+        for name, forward in kinds.items():
+            linear.Linear.forward = forward
+            figures = step()
+            if i >= 2:  # the first two warm up
+                times[name].append(figures)
+    print(f"{args.model}, batch {args.batch}, {args.steps} steps each, Paddle {paddle.__version__}")
+    print(f"{'':18}{'wall ms p20':>12}{'p50':>9}{'p80':>9}{'CPU ms p50':>12}")
+    for name, figures in times.items():
+        wall, cpu = np.array(figures).T * 1e3
+        low, middle, high = np.quantile(wall, [0.2, 0.5, 0.8])
+        print(f"{name:18}{low:12.1f}{middle:9.1f}{high:9.1f}{np.median(cpu):12.1f}")
+    ratios = [a[0] / b[0] for a, b in zip(*times.values(), strict=True)]
+    print(f"speed-up, pair by pair: median {np.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The data path of masked autoencoders: image lists, transforms, samplers and the Paddle loader.
+
+Public names are imported on first use, so that `import mae_data` needs neither Paddle nor Pillow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mae_data.dataset import ListDataset, sample_rng
+    from mae_data.errors import DataError, InputError
+    from mae_data.image_file import open_image
+    from mae_data.image_list import ImageList, read_list
+    from mae_data.loader import make_loader
+    from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
+    from mae_data.transforms import make_eval_transform, make_pretrain_transform
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "DataError": "errors",
+    "EvalBatchSampler": "sampler",
+    "ImageList": "image_list",
+    "InputError": "errors",
+    "ListDataset": "dataset",
+    "TrainBatchSampler": "sampler",
+    "make_eval_transform": "transforms",
+    "make_loader": "loader",
+    "make_pretrain_transform": "transforms",
+    "open_image": "image_file",
+    "read_list": "image_list",
+    "sample_rng": "dataset",
+}
+
+__all__ = [
+    "DataError",
+    "EvalBatchSampler",
+    "ImageList",
+    "InputError",
+    "ListDataset",
+    "TrainBatchSampler",
+    "make_eval_transform",
+    "make_loader",
+    "make_pretrain_transform",
+    "open_image",
+    "read_list",
+    "sample_rng",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'mae_data' has no attribute {name!r}")
+    return getattr(import_module(f"mae_data.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,195 @@
+"""The command `mae-data`: make, check and describe lists of images. Commands import what they need late."""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mae_data import __version__
+from mae_data.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from mae_data.image_list import ImageList
+
+SHOWN = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 2 wrong input, 3 faulty data."""
+    for stream in (sys.stdout, sys.stderr):
+        # File names may hold characters that the terminal's encoding lacks.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    args = _build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        return code
+    except (DataError, InputError) as error:
+        if args.debug:
+            raise
+        print(f"mae-data {args.command}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"mae-data {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(InputError.exit_code, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="mae-data", description="Make, check and describe lists of images.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"mae-data {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    index = _add(commands, "index", _index, "write train_list.txt, val_list.txt and classes.txt for a folder")
+    index.add_argument("root", metavar="ROOT", type=Path, help="folder with train/ and val/, or one per class")
+    index.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.1,
+        help="share held out where there is no train/ (default 0.1)",
+    )
+    index.add_argument("--seed", type=_seed, default=0, help="seed of that split (default 0)")
+    index.add_argument("--force", action="store_true", help="replace lists that exist")
+
+    verify = _add(commands, "verify", _verify, "read every image and report the bad ones")
+    _add_lists(verify, "append", "list to check, may be repeated (default: train_list.txt, val_list.txt)")
+    verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
+
+    stats = _add(commands, "stats", _stats, "describe a data set: classes, sizes, mean and std")
+    _add_lists(stats, "store", "list to describe (default: train_list.txt)")
+    stats.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
+    stats.add_argument("--json", action="store_true", help="print JSON")
+
+    demo = _add(commands, "demo-dataset", _demo_dataset, "write scikit-learn's handwritten digits as images")
+    demo.add_argument("target", metavar="DST", type=Path, help="folder to write")
+    demo.add_argument("--size", type=int, default=32, help="side of the pictures in pixels (default 32)")
+    demo.add_argument("--seed", type=_seed, default=0, help="seed of the split (default 0)")
+    demo.add_argument("--force", action="store_true", help="replace digits that exist")
+    return parser
+
+
+def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_lists(parser: argparse.ArgumentParser, action: str, text: str) -> None:
+    parser.add_argument("root", metavar="ROOT", type=Path, help="folder that the lists' paths start from")
+    parser.add_argument("--list", metavar="FILE", action=action, help=text)
+    parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="accept absolute paths, .. and links that leave ROOT"
+    )
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**64:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**64 - 1")
+    return seed
+
+
+def _index(args: argparse.Namespace) -> int:
+    from mae_data.folder_index import index_folder
+
+    index = index_folder(args.root, args.val_fraction, args.seed)
+    names = index.write(args.root, args.force)
+    held_out = f", {len(index.val)} for validation" if index.val is not None else ""
+    labels = f"{len(index.classes)} classes" if index.classes else "no labels (no class folders)"
+    print(f"{args.root}: {len(index.train)} images for training{held_out}, {labels}; wrote {', '.join(names)}")
+    if index.loose:
+        print(f"left out: {index.loose} images that are in no class folder")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from mae_data.list_writer import write_atomically
+    from mae_data.verify import verify_lists
+
+    report = verify_lists(_read_lists(args, args.list or _default_lists(args.root)), _workers(args))
+    for bad in report.bad[:SHOWN]:
+        print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
+    for duplicate in report.duplicates[:SHOWN]:
+        print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
+    total = sum(report.images.values())
+    print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
+    if args.json:
+        write_atomically(args.json, (json.dumps(report.as_json(args.root), indent=2) + "\n").encode())
+    elif len(report.bad) > SHOWN or len(report.duplicates) > SHOWN:
+        print(f"the first {SHOWN} of each are shown; --json REPORT writes them all")
+    return DataError.exit_code if report.bad else 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from mae_data.stats import describe_list
+
+    (images,) = _read_lists(args, [args.list or _default_lists(args.root)[0]])
+    stats = describe_list(images, channels=args.channels, workers=_workers(args))
+    if args.json:
+        print(json.dumps(stats, indent=2))
+        return 0
+    for name, value in stats.items():
+        print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    return 0
+
+
+def _demo_dataset(args: argparse.Namespace) -> int:
+    from mae_data.demo_digits import make_demo_dataset
+
+    counts = make_demo_dataset(args.target, size=args.size, seed=args.seed, force=args.force)
+    print(
+        f"{args.target}: {counts['train']} digits for training, {counts['val']} for validation, "
+        f"8x8 scans upscaled to {args.size}x{args.size}"
+    )
+    return 0
+
+
+def _default_lists(root: Path) -> list[str]:
+    from mae_data.list_writer import TRAIN_LIST, VAL_LIST
+
+    found = [str(root / name) for name in (TRAIN_LIST, VAL_LIST) if (root / name).exists()]
+    if not found:
+        raise DataError(f"{root} has no {TRAIN_LIST}; run `mae-data index {root}`, or name a list with --list")
+    return found
+
+
+def _read_lists(args: argparse.Namespace, files: list[str]) -> "list[ImageList]":
+    from PIL import Image
+
+    from mae_data.image_list import read_list
+
+    # Large images are refused by name; Pillow's warning about them would only repeat it.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    classes = args.root / "classes.txt"
+    num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
+    return [
+        read_list(file, args.root, labels="optional", num_classes=num_classes, allow_outside=args.allow_outside)
+        for file in files
+    ]
+
+
+def _workers(args: argparse.Namespace) -> int:
+    from mae_data.parallel import default_workers
+
+    return default_workers() if args.workers is None else args.workers
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    if isinstance(value, list):
+        return " ".join(f"{number:.6f}" for number in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,86 @@
+"""Opening image files: every kind of file has one defined result, RGB or greyscale with 8 bits."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mae_data.errors import ImageError
+
+# Pillow's own warning level; Pillow itself only refuses at twice this.
+MAX_PIXELS = 89_478_485
+# A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def open_image(path: str | bytes | os.PathLike[str], channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open and decode an image file.
+
+    | file                       | result                                                             |
+    |----------------------------|--------------------------------------------------------------------|
+    | 8-bit RGB or greyscale     | as it is; greyscale repeats over RGB, RGB to L by ITU-R 601 luma    |
+    | CMYK (with Adobe marker)   | Pillow's plain conversion to RGB, no colour profile                |
+    | 16-bit                     | the high byte (value // 256), never clipped                        |
+    | 32-bit integer, float      | refused: their range is not known                                  |
+    | alpha                      | dropped; the colours below it show, nothing is composited          |
+    | palette, 1-bit             | the palette's colours; 0 and 255                                   |
+    | EXIF rotation              | not applied, as torchvision's ImageFolder does, so results compare |
+    | animated, several pages    | the first frame                                                    |
+    | 1x1                        | accepted                                                           |
+    | truncated, empty, no image | refused                                                            |
+
+    Args:
+        path: File name.
+        channels: 3 for mode RGB, 1 for mode L.
+        max_pixels: Larger images are refused from their header, before anything is decoded. Pillow
+            refuses more than 178,956,970 pixels whatever is given here.
+
+    Returns:
+        The decoded image in mode RGB or L; the file is closed.
+
+    Raises:
+        DataError: The file cannot be read or is not a usable image; the message starts with the path.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(
+                    _printable(path),
+                    f"{image.width}x{image.height} pixels are above the limit of {max_pixels}; "
+                    "scale the image down, or raise max_pixels",
+                )
+            image.load()
+            return _to_8_bit(image, "RGB" if channels == 3 else "L")
+    except ImageError:
+        raise
+    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
+        raise ImageError(_printable(path), _reason(error)) from error
+
+
+def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Older Pillow opens 16-bit PNG and PGM in mode I; convert() would clip all of these to 255.
+        high_byte = (np.asarray(image) >> 8).astype(np.uint8)
+        image = Image.fromarray(high_byte)
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels (mode {image.mode}) have no known range; save it with 8 or 16 bits")
+    # A palette's transparency would only make Pillow warn on the way to RGB.
+    image.info.pop("transparency", None)
+    return image.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot read the file ({error.strerror})"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not an image, or none of {', '.join(FORMATS)}"
+    first_line = (str(error) or type(error).__name__).splitlines()[0]
+    return f"cannot decode the image ({first_line})"
+
+
+def _printable(path: str | bytes | os.PathLike[str]) -> str:
+    return str(Path(os.fsdecode(path)))

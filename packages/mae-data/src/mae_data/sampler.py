@@ -1,0 +1,127 @@
+"""Batch samplers: which samples make up which batch, as a function of seed and step alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from mae_data.dataset import ORDER_STREAM, philox
+from mae_data.errors import DataError
+
+KeyBatch = list[tuple[int, int]]
+
+
+class TrainBatchSampler:
+    """Batches of (epoch, index) for all steps of a run, epoch after epoch.
+
+    Each epoch is a permutation of all samples, keyed by (seed, epoch), cut into global batches of
+    batch_size * world_size * accum_iter; a remainder is dropped. A step yields accum_iter batches, each
+    the rank's contiguous slice of its part of the global batch. Runs that cut the same global batch up
+    in another way see the same global batches.
+
+    Args:
+        num_samples: Size of the dataset.
+        batch_size: Samples per rank and batch.
+        accum_iter: Batches per rank and step.
+        seed: Seed of the order, 0 to 2**64 - 1.
+        rank: This process, 0 to world_size - 1.
+        world_size: Number of processes.
+        start_step: First step to yield, counted over the whole run: a resumed run gives its step here.
+        num_steps: Steps of the whole run; the last one yielded is num_steps - 1.
+
+    Raises:
+        DataError: The dataset is smaller than one global batch.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        accum_iter: int = 1,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_step: int = 0,
+        num_steps: int,
+    ) -> None:
+        _check_slice(batch_size, rank, world_size)
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
+        if accum_iter < 1:
+            raise ValueError(f"accum_iter={accum_iter}; use at least 1")
+        if start_step < 0 or num_steps < 0:
+            raise ValueError(f"start_step={start_step}, num_steps={num_steps}; neither may be negative")
+        self.global_batch = batch_size * world_size * accum_iter
+        self.steps_per_epoch = num_samples // self.global_batch
+        if self.steps_per_epoch == 0:
+            raise DataError(
+                f"{num_samples} images are fewer than one global batch of {self.global_batch} "
+                f"(batch size {batch_size} x {world_size} processes x {accum_iter} accumulated); "
+                "use a smaller batch size or more images"
+            )
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.accum_iter = accum_iter
+        self.rank = rank
+        self.world_size = world_size
+        self.start_step = start_step
+        self.num_steps = num_steps
+
+    def __len__(self) -> int:
+        return max(0, self.num_steps - self.start_step) * self.accum_iter
+
+    def __iter__(self) -> Iterator[KeyBatch]:
+        order_epoch = -1
+        for step in range(self.start_step, self.num_steps):
+            epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+            if epoch != order_epoch:
+                order = epoch_order(self.num_samples, self.seed, epoch)
+                order_epoch = epoch
+            for part in range(self.accum_iter):
+                start = step_in_epoch * self.global_batch
+                start += (part * self.world_size + self.rank) * self.batch_size
+                yield [(epoch, index) for index in order[start : start + self.batch_size].tolist()]
+
+
+class EvalBatchSampler:
+    """Batches of (0, index) that cover a dataset exactly once over all ranks.
+
+    Rank r takes the samples r, r + world_size, ...; nothing is padded or repeated, so the last batch
+    may be short, ranks may differ by one sample, and a rank may have no batch at all.
+
+    Args:
+        num_samples: Size of the dataset.
+        batch_size: Samples per rank and batch.
+        rank: This process, 0 to world_size - 1.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        _check_slice(batch_size, rank, world_size)
+        self.batch_size = batch_size
+        self._indices = range(rank, num_samples, world_size)
+
+    def __len__(self) -> int:
+        return -(-len(self._indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[KeyBatch]:
+        for start in range(0, len(self._indices), self.batch_size):
+            yield [(0, index) for index in self._indices[start : start + self.batch_size]]
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Return the permutation of an epoch: int64 [num_samples].
+
+    It sorts raw Philox words because NumPy keeps those the same in every release, unlike shuffles.
+    """
+    words = philox(seed, ORDER_STREAM, epoch).random_raw(num_samples)
+    return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+
+
+def _check_slice(batch_size: int, rank: int, world_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; use at least 1")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank={rank} of world_size={world_size}; a rank is from 0 to world_size - 1")

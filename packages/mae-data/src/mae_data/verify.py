@@ -1,0 +1,82 @@
+"""Checking that every image of some lists can be read."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mae_data.errors import DataError, ImageError
+from mae_data.image_file import open_image
+from mae_data.image_list import ImageList
+from mae_data.parallel import map_images
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An entry whose image cannot be used."""
+
+    list: str
+    line: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An entry that repeats the path of an earlier one, in the same list or another."""
+
+    list: str
+    line: int
+    path: str
+    first: str
+
+
+@dataclass
+class Report:
+    """What `verify_lists` found."""
+
+    images: dict[str, int] = field(default_factory=dict)
+    bad: list[BadImage] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+
+    def as_json(self, root: Path) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {"root": str(root), "ok": not self.bad, **asdict(self)}
+
+
+def verify_lists(lists: Sequence[ImageList], workers: int) -> Report:
+    """Decode every image of every list fully.
+
+    Args:
+        lists: The lists.
+        workers: Number of processes.
+    """
+    report = Report(images={images.list_file: len(images) for images in lists})
+    for images in lists:
+        for index, fault in enumerate(map_images(_decode, images, workers)):
+            if fault is not None:
+                reason = fault.reason if isinstance(fault, ImageError) else str(fault)
+                line = int(images.lines[index])
+                report.bad.append(BadImage(images.list_file, line, images.path(index), reason))
+    report.duplicates = _find_duplicates(lists)
+    return report
+
+
+def _decode(file: bytes) -> DataError | None:
+    open_image(file)
+    return None
+
+
+def _find_duplicates(lists: Sequence[ImageList]) -> list[Duplicate]:
+    first: dict[str, tuple[ImageList, int]] = {}
+    duplicates = []
+    for images in lists:
+        for index in range(len(images)):
+            path = images.path(index)
+            if path in first:
+                earlier, place = first[path]
+                where = f"{earlier.list_file}:{earlier.lines[place]}"
+                duplicates.append(Duplicate(images.list_file, int(images.lines[index]), path, where))
+            else:
+                first[path] = (images, index)
+    return duplicates

@@ -1,0 +1,223 @@
+"""The command from the outside: what a user types and sees."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from statistics import median
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COMMAND = [sys.executable, "-c", "import sys; from mae_data.cli import main; sys.exit(main())"]
+needs_sklearn = pytest.mark.skipif(
+    importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn (the extra `demo`)"
+)
+
+
+def run(*arguments, before="", env=None):
+    command = [*COMMAND[:2], before + COMMAND[2], *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}, check=False
+    )
+
+
+def fails(code, *arguments, **options):
+    """Run a command that must fail with one line, and return that line."""
+    done = run(*arguments, **options)
+    assert done.returncode == code, done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"mae-data {arguments[0]}: error: ")
+    return line
+
+
+def test_the_console_script_is_declared():
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="mae-data")
+    assert script.value == "mae_data.cli:main"
+
+
+def test_help_imports_nothing_heavy():
+    check = "import atexit; atexit.register(lambda: print(sorted({'paddle','sklearn','numpy','PIL'}&{*sys.modules})));"
+    done = run("--help", before=f"import sys; {check}")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("index", "verify", "stats", "demo-dataset"))
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_commands_work_without_paddle(image_root):
+    done = run("verify", image_root, before="import sys; sys.modules['paddle'] = None; ")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 2]])
+def test_wrong_arguments_are_one_line(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mae-data")
+    assert line.endswith("--help`")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "nowhere is not a folder" in fails(2, "index", tmp_path / "nowhere")
+    assert "Traceback" in run("index", tmp_path / "nowhere", "--debug").stderr
+
+
+def test_index_then_verify(tmp_path, save_image):
+    for i in range(10):
+        save_image(tmp_path / "cat" / f"{i}.png", i)
+    done = run("index", tmp_path, "--val-fraction", 0.3, "--seed", 4)
+    assert "7 images for training, 3 for validation, 1 classes" in done.stdout
+    assert "use --force" in fails(2, "index", tmp_path)
+    assert run("index", tmp_path, "--force").returncode == 0
+    assert run("verify", tmp_path).stdout == "10 images checked, 0 bad, 0 duplicates\n"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verify_reports_bad_images_and_duplicates(image_root, tmp_path, workers):
+    (image_root / "03.png").write_bytes((image_root / "03.png").read_bytes()[:100])
+    (image_root / "07.png").unlink()
+    (image_root / "val_list.txt").write_text("00.png 0\n\n09.png 0\n09.png 0\n")
+    done = run("verify", image_root, "--json", tmp_path / "report.json", "--workers", workers)
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1] == "23 images checked, 2 bad, 3 duplicates"
+    assert "train_list.txt:4 (03.png): cannot decode the image" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["ok"] is False
+    assert report["images"] == {f"{image_root}/train_list.txt": 20, f"{image_root}/val_list.txt": 3}
+    assert [(bad["line"], bad["path"]) for bad in report["bad"]] == [(4, "03.png"), (8, "07.png")]
+    assert "No such file" in report["bad"][1]["reason"]
+    places = [(twin["line"], twin["path"], twin["first"]) for twin in report["duplicates"]]
+    train = f"{image_root}/train_list.txt"
+    assert places == [(1, "00.png", f"{train}:1"), (3, "09.png", f"{train}:10"), (4, "09.png", f"{train}:10")]
+
+
+def test_verify_takes_named_lists_and_checks_labels_against_the_classes(image_root):
+    (image_root / "one.txt").write_text("01.png 1\n")
+    assert run("verify", image_root, "--list", "one.txt").stdout.startswith("1 images checked")
+    (image_root / "classes.txt").write_text("a\n")
+    assert "one.txt:1: label 1 is too large" in fails(3, "verify", image_root, "--list", "one.txt")
+
+
+def test_verify_refuses_what_leaves_the_root(image_root, tmp_path):
+    (image_root / "01.png").rename(tmp_path / "out.png")
+    (image_root / "01.png").symlink_to(tmp_path / "out.png")
+    done = run("verify", image_root)
+    assert done.returncode == 3
+    assert "a symbolic link leads out of" in done.stdout
+    assert run("verify", image_root, "--allow-outside").returncode == 0
+
+
+def test_missing_lists_say_what_to_do(tmp_path):
+    assert "run `mae-data index" in fails(3, "verify", tmp_path)
+    assert "run `mae-data index" in fails(3, "stats", tmp_path)
+
+
+def test_many_bad_lines_are_shown_below_the_headline(image_root):
+    (image_root / "train_list.txt").write_text("a.png -1\n" * 30)
+    done = run("verify", image_root)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 11
+    assert "30 bad lines" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stats_are_those_of_all_pixels(tmp_path, save_image, channels, workers):
+    sizes = [(3, 5), (20, 10), (7, 7), (1, 1)]
+    for i, size in enumerate(sizes):
+        save_image(tmp_path / f"{i}.png", i, size)
+    (tmp_path / "l.txt").write_text("0.png 0\n1.png 2\n2.png 2\n3.png 2\n")
+    options = ["--list", "l.txt", "--channels", channels, "--workers", workers]
+    stats = json.loads(run("stats", tmp_path, "--json", *options).stdout)
+    images = [Image.open(tmp_path / f"{i}.png").convert("RGB" if channels == 3 else "L") for i in range(4)]
+    pixels = np.concatenate([np.asarray(image, np.float64).reshape(-1, channels) for image in images]) / 255
+    np.testing.assert_allclose(stats["mean"], pixels.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(stats["std"], pixels.std(0), rtol=1e-13)
+    assert (stats["images"], stats["classes"]) == (4, 2)
+    assert stats["images_per_class"] == {"min": 1, "median": 2, "max": 3}
+    for side, name in enumerate(("width", "height")):
+        values = [size[side] for size in sizes]
+        assert stats[name] == {"min": min(values), "median": median(values), "max": max(values)}
+    text = run("stats", tmp_path, *options).stdout
+    assert f"{stats['mean'][0]:.6f}" in text
+    assert "min 1, median 2, max 3" in text
+
+
+def test_stats_name_a_bad_image(image_root):
+    (image_root / "05.png").write_bytes(b"")
+    line = fails(3, "stats", image_root)
+    assert "train_list.txt:6 (05.png): not an image" in line
+
+
+def test_file_names_do_not_depend_on_the_locale(tmp_path, save_image):
+    save_image(tmp_path / "données é" / "犬.png")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert run("index", tmp_path, env=ascii_only).returncode == 0
+    assert (tmp_path / "train_list.txt").read_text(encoding="utf-8") == "données é/犬.png 0\n"
+    assert run("verify", tmp_path, env=ascii_only).returncode == 0
+    (tmp_path / "données é" / "犬.png").write_bytes(b"")
+    done = run("verify", tmp_path, env=ascii_only)
+    assert done.returncode == 3
+    assert "not an image" in done.stdout
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, save_image):
+    save_image(tmp_path / "a" / "1.png")
+    (tmp_path / "train_list.txt").mkdir()
+    assert "cannot write" in fails(2, "index", tmp_path, "--force")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "train_list.txt"]
+
+
+def test_demo_dataset_without_scikit_learn(tmp_path):
+    hide = "import sys; sys.modules['sklearn'] = sys.modules['sklearn.datasets'] = None; "
+    assert 'pip install "mae-data[demo]"' in fails(2, "demo-dataset", tmp_path / "d", before=hide)
+    assert not (tmp_path / "d").exists()
+
+
+@needs_sklearn
+def test_demo_dataset(tmp_path):
+    from sklearn.datasets import load_digits
+
+    scans, digits = load_digits(return_X_y=True)
+    root = tmp_path / "digits"
+    done = run("demo-dataset", root, "--size", 16)
+    assert "1347 digits for training, 450 for validation" in done.stdout
+    assert "1797 images checked, 0 bad, 0 duplicates" in run("verify", root).stdout
+    entries = {
+        part: [line.split() for line in (root / f"{part}_list.txt").read_text().splitlines()]
+        for part in ("train", "val")
+    }
+    numbers = {part: {int(path[-8:-4]) for path, _ in entries[part]} for part in entries}
+    assert numbers["train"] | numbers["val"] == set(range(1797))
+    assert not numbers["train"] & numbers["val"]
+    for part, lines in entries.items():
+        for path, label in lines:
+            assert digits[int(path[-8:-4])] == int(label)
+            assert path.startswith(f"{part}/{label}/")
+    held_out = np.bincount([int(label) for _, label in entries["val"]])
+    np.testing.assert_allclose(held_out, np.bincount(digits) / 4, atol=0.5)
+    for path, _ in entries["val"][::50]:
+        with Image.open(root / path) as image:
+            assert (image.mode, image.size, image.format) == ("L", (16, 16), "JPEG")
+            scan = Image.fromarray(np.round(scans[int(path[-8:-4])].reshape(8, 8) * 255 / 16).astype(np.uint8))
+            wanted = np.asarray(scan.resize((16, 16), Image.Resampling.BICUBIC), float)
+            assert np.abs(np.asarray(image, float) - wanted).mean() < 5  # what JPEG changes
+
+
+@needs_sklearn
+def test_demo_dataset_is_replaced_only_on_request(tmp_path):
+    root = tmp_path / "d"
+    root.mkdir()
+    (root / "mine.txt").touch()
+    assert "not empty" in fails(2, "demo-dataset", root)
+    assert run("demo-dataset", root, "--force", "--size", 8).returncode == 0
+    first = (root / "val_list.txt").read_text()
+    assert run("demo-dataset", root, "--force", "--size", 8, "--seed", 1).returncode == 0
+    assert (root / "val_list.txt").read_text() != first
+    assert len(list(root.glob("*/*/*.jpg"))) == 1797
+    assert (root / "mine.txt").exists()
+    assert "--size 0" in fails(2, "demo-dataset", tmp_path / "e", "--size", 0)

@@ -1,0 +1,145 @@
+import logging
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_data.dataset import ListDataset, sample_rng
+from mae_data.errors import DataError
+from mae_data.transforms import make_eval_transform, make_pretrain_transform
+
+TRANSFORM = make_pretrain_transform(image_size=8)
+
+
+def open_dataset(root, **options):
+    return ListDataset(root, "train_list.txt", TRANSFORM, **options)
+
+
+def damage(root, *numbers):
+    for number in numbers:
+        (root / f"{number:02d}.png").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sample_is_image_label_index(image_root, channels):
+    dataset = open_dataset(image_root, channels=channels, seed=4)
+    image, label, index = dataset[(2, 7)]
+    source = Image.open(image_root / "07.png").convert("L" if channels == 1 else "RGB")
+    np.testing.assert_array_equal(image, TRANSFORM(source, sample_rng(4, 2, 7)))
+    assert (image.shape, image.dtype) == ((8, 8, channels), np.uint8)
+    assert (label, label.dtype, index, index.dtype) == (7 % 3, np.int64, 7, np.int64)
+    assert len(dataset) == 20
+
+
+def test_plain_index_means_epoch_0(image_root):
+    dataset = open_dataset(image_root)
+    np.testing.assert_array_equal(dataset[3][0], dataset[(0, 3)][0])
+    np.testing.assert_array_equal(dataset[np.int64(3)][0], dataset[(0, 3)][0])
+    for wrong in (-1, 20):
+        with pytest.raises(IndexError):
+            dataset[wrong]
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_index(image_root):
+    first, second = open_dataset(image_root, seed=1), open_dataset(image_root, seed=1)
+    forward = [first[(1, i)][0] for i in range(20)]
+    backward = [second[(1, i)][0] for i in reversed(range(20))][::-1]
+    np.testing.assert_array_equal(forward, backward)
+    assert not np.array_equal(forward[0], first[(2, 0)][0])
+    assert not np.array_equal(forward[0], open_dataset(image_root, seed=2)[(1, 0)][0])
+
+
+def test_sample_streams_do_not_overlap():
+    keys = [(s, e, i) for s in (0, 1, 2**64 - 1) for e in (0, 1, 300) for i in (0, 1, 2**40)]
+    drawn = np.array([sample_rng(*key).bit_generator.random_raw(64) for key in keys])
+    assert len(np.unique(drawn)) == drawn.size
+    np.testing.assert_array_equal(drawn[3], sample_rng(*keys[3]).bit_generator.random_raw(64))
+
+
+def test_the_stream_stays_what_it_is():
+    # Philox4x64-10 of counter (1, 0, 3, 11) and key (7, 1), computed apart from NumPy with Python
+    # integers. A change here would break resuming the runs of earlier releases.
+    words = sample_rng(7, 3, 11).bit_generator.random_raw(3)
+    assert words.tolist() == [880834102394872181, 11205261547104271197, 9264837059325802684]
+
+
+def test_dataset_is_picklable(image_root):
+    dataset = open_dataset(image_root)
+    copy = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(copy[(1, 5)][0], dataset[(1, 5)][0])
+
+
+def test_labels_may_be_missing(image_root):
+    (image_root / "plain.txt").write_text("00.png\n01.png\n")
+    dataset = ListDataset(image_root, "plain.txt", TRANSFORM, labels="optional")
+    assert dataset[1][1] == -1
+    with pytest.raises(DataError, match=r"plain\.txt: 2 bad lines"):
+        ListDataset(image_root, "plain.txt", TRANSFORM)
+
+
+def test_num_classes_is_checked(image_root):
+    assert len(open_dataset(image_root, num_classes=3)) == 20
+    with pytest.raises(DataError, match="label 2 is too large"):
+        open_dataset(image_root, num_classes=2)
+
+
+def test_a_bad_image_is_named_with_line_and_path(image_root):
+    damage(image_root, 4)
+    with pytest.raises(DataError, match=r"train_list\.txt:5 \(04\.png\): not an image") as caught:
+        open_dataset(image_root)[(0, 4)]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_transform_that_refuses_is_named_too(tmp_path):
+    Image.new("L", (200_000, 1)).save(tmp_path / "long.png")
+    (tmp_path / "l.txt").write_text("long.png 0\n")
+    dataset = ListDataset(tmp_path, "l.txt", make_eval_transform(image_size=64))
+    with pytest.raises(DataError, match=r"l\.txt:1 \(long\.png\): .*elongated"):
+        dataset[0]
+
+
+def test_skip_takes_the_next_readable_image(image_root, caplog):
+    damage(image_root, 4, 5, 19)
+    dataset = open_dataset(image_root, on_error="skip", seed=9)
+    with caplog.at_level(logging.WARNING, "mae_data"):
+        image, label, index = dataset[(1, 4)]
+        assert dataset[(0, 19)][2] == 0  # past the end the list starts anew
+        dataset[(2, 4)]
+    assert (label, index) == (6 % 3, 6)
+    wanted = TRANSFORM(Image.open(image_root / "06.png").convert("RGB"), sample_rng(9, 1, 4))
+    np.testing.assert_array_equal(image, wanted)
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 3  # once for each image
+    for line, name in ((5, "04"), (6, "05"), (20, "19")):
+        assert sum(f"train_list.txt:{line} ({name}.png)" in message for message in logged) == 1
+
+
+def test_skipping_is_capped(image_root):
+    damage(image_root, 1, 2)
+    dataset = open_dataset(image_root, on_error="skip", max_skipped=2)
+    dataset[1]
+    dataset[1]  # the same two images count once
+    damage(image_root, 10)
+    with pytest.raises(DataError, match=r"train_list\.txt:11 .*2 images were skipped .*max_skipped"):
+        dataset[10]
+
+
+def test_skipping_ends_when_nothing_is_readable(image_root):
+    damage(image_root, *range(20))
+    with pytest.raises(DataError, match="not one image"):
+        open_dataset(image_root, on_error="skip")[0]
+
+
+def test_links_out_of_the_root_are_refused(image_root, tmp_path):
+    (image_root / "00.png").rename(tmp_path / "outside.png")
+    (image_root / "00.png").symlink_to(tmp_path / "outside.png")
+    with pytest.raises(DataError, match=r"train_list\.txt:1 \(00\.png\): a symbolic link"):
+        open_dataset(image_root)[0]
+    assert open_dataset(image_root, allow_outside=True)[0][2] == 0
+
+
+@pytest.mark.parametrize("options", [{"on_error": "ignore"}, {"seed": -1}, {"labels": "maybe"}])
+def test_wrong_arguments_are_named(image_root, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        open_dataset(image_root, **options)

@@ -1,0 +1,163 @@
+import os
+import re
+
+import numpy as np
+import pytest
+
+from mae_data.errors import DataError
+from mae_data.image_list import read_list
+
+
+@pytest.fixture
+def write_list(tmp_path):
+    def write(content: bytes):
+        path = tmp_path / "train_list.txt"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def entries(images):
+    return [(images.path(i), int(images.labels[i]), int(images.lines[i])) for i in range(len(images))]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a/1.jpg 0\nb/2.jpg 12\n",
+        b"a/1.jpg 0\nb/2.jpg 12",
+        b"a/1.jpg 0\r\nb/2.jpg 12\r\n",
+        b"\xef\xbb\xbfa/1.jpg 0\nb/2.jpg 12\n",
+        b"\xef\xbb\xbfa/1.jpg\t0\r\nb/2.jpg   12  \r\n\r\n\r\n",
+    ],
+)
+def test_accepts_every_line_ending_and_bom(write_list, content):
+    images = read_list(write_list(content))
+    assert entries(images) == [("a/1.jpg", 0, 1), ("b/2.jpg", 12, 2)]
+    assert images.labels.dtype == np.int64
+
+
+def test_paths_keep_spaces_and_unicode_and_blank_lines_keep_numbers(write_list):
+    text = "\nmein Bild  1.jpg 3\n\n犬/é.png 4\n"
+    images = read_list(write_list(text.encode()))
+    assert entries(images) == [("mein Bild  1.jpg", 3, 2), ("犬/é.png", 4, 4)]
+    assert images.describe(1).endswith("train_list.txt:4 (犬/é.png)")
+
+
+def test_labels_may_be_missing_where_they_are_optional(write_list):
+    images = read_list(write_list(b"a 1.jpg\nb.jpg 2\nmy photo.jpg\n"), labels="optional")
+    assert entries(images) == [("a 1.jpg", -1, 1), ("b.jpg", 2, 2), ("my photo.jpg", -1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a.jpg", "no label"),
+        ("a.jpg one", "'one' is not an integer"),
+        ("a.jpg 1.0", "'1.0' is not an integer"),
+        ("a.jpg 1_0", "not an integer"),
+        ("a.jpg -1", "-1 is negative"),
+        ("a.jpg 10", "10 is too large; the largest allowed is 9"),
+        ("a.jpg 99999999999999999999999", "too large"),
+        ("/etc/a.jpg 1", "absolute path"),
+        ("../a.jpg 1", "leaves the root"),
+        ("b/../../a.jpg 1", "leaves the root"),
+    ],
+)
+def test_a_bad_line_is_named(write_list, line, reason):
+    path = write_list(f"ok.jpg 0\nok..jpg 9\n{line}\n".encode())
+    with pytest.raises(DataError) as caught:
+        read_list(path, num_classes=10)
+    message = str(caught.value)
+    assert f"{path}:3: " in message
+    assert reason in message
+    assert "\n" not in message
+    assert caught.value.exit_code == 3
+
+
+def test_all_bad_lines_are_counted_and_ten_shown(write_list):
+    lines = [f"{i}.jpg {'x' if i % 2 else i}" for i in range(50)]
+    with pytest.raises(DataError) as caught:
+        read_list(write_list("\n".join(lines).encode()))
+    headline, *shown = str(caught.value).splitlines()
+    assert "25 bad lines" in headline
+    numbers = [int(re.search(r"train_list.txt:(\d+): ", line)[1]) for line in shown]
+    assert numbers == list(range(2, 22, 2))
+
+
+def test_labels_without_num_classes_are_not_limited_to_a_count(write_list):
+    assert read_list(write_list(b"a.jpg 21000\n")).labels.tolist() == [21000]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\r\n  \n", b"\xef\xbb\xbf"])
+def test_an_empty_list_is_named(write_list, content):
+    with pytest.raises(DataError, match=r"train_list\.txt: the list is empty"):
+        read_list(write_list(content))
+
+
+def test_a_missing_list_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"train_list\.txt: cannot read the list .*No such file"):
+        read_list(tmp_path / "train_list.txt")
+    with pytest.raises(DataError, match=r"no_such\.txt: cannot read the list .* nor below"):
+        read_list("no_such.txt", tmp_path)
+
+
+def test_other_encodings_are_named_with_their_line(write_list):
+    with pytest.raises(DataError, match=r"train_list\.txt:2: not UTF-8"):
+        read_list(write_list("a.jpg 1\né.jpg 2\n".encode("latin-1")))
+
+
+def test_duplicates_are_counted(write_list):
+    images = read_list(write_list(b"a 0\nb 0\na 1\na 0\n"))
+    assert (len(images), images.duplicates) == (4, 2)
+
+
+def test_the_list_below_the_root_goes_before_one_here(tmp_path, monkeypatch):
+    for folder, name in (("here", "wrong.jpg"), ("root", "right.jpg")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train_list.txt").write_text(f"{name} 0\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert read_list("train_list.txt", tmp_path / "root").path(0) == "right.jpg"
+    assert read_list("../here/train_list.txt", tmp_path / "root").path(0) == "wrong.jpg"
+
+
+def test_files_are_below_the_root_or_beside_the_list(write_list, tmp_path):
+    path = write_list(b"a/x.jpg 0\n")
+    assert read_list(path).file(0) == os.fsencode(tmp_path / "a" / "x.jpg")
+    assert read_list(path, tmp_path / "r").file(0) == os.fsencode(tmp_path / "r" / "a" / "x.jpg")
+
+
+def test_links_out_of_the_root_are_refused_unless_opted_in(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "root-secret"
+    root.mkdir()
+    (outside / "d").mkdir(parents=True)
+    (outside / "f.jpg").touch()
+    (root / "real").mkdir()
+    (root / "real" / "f.jpg").touch()
+    (root / "file_link.jpg").symlink_to(outside / "f.jpg")
+    (root / "folder_link").symlink_to(outside / "d")
+    (root / "inner_link.jpg").symlink_to(root / "real" / "f.jpg")
+    (root / "train_list.txt").write_text("file_link.jpg 0\nfolder_link/g.jpg 0\ninner_link.jpg 0\nreal/f.jpg 0\n")
+    images = read_list(root / "train_list.txt")
+    for index in (0, 1):
+        with pytest.raises(DataError, match=rf"train_list.txt:{index + 1} .*leads out of .*allow_outside"):
+            images.file(index)
+    assert images.file(2) == os.fsencode(root / "inner_link.jpg")
+    assert images.file(3) == os.fsencode(root / "real" / "f.jpg")
+    allowed = read_list(root / "train_list.txt", allow_outside=True)
+    assert allowed.file(1) == os.fsencode(root / "folder_link" / "g.jpg")
+
+
+def test_a_linked_root_is_no_way_out(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "train_list.txt").write_text("a.jpg 0\n")
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    images = read_list("train_list.txt", tmp_path / "data")
+    assert images.file(0) == os.fsencode(tmp_path / "data" / "a.jpg")
+
+
+def test_outside_paths_are_accepted_when_opted_in(write_list, tmp_path):
+    images = read_list(write_list(b"/abs/a.jpg 0\n../b.jpg 1\n"), tmp_path / "r", allow_outside=True)
+    assert images.file(0) == b"/abs/a.jpg"
+    assert images.path(1) == "../b.jpg"

@@ -1,0 +1,23 @@
+"""What importing the package brings along."""
+
+import subprocess
+import sys
+
+import mae_data
+
+
+def test_public_names_exist_and_no_others():
+    for name in mae_data.__all__:
+        assert getattr(mae_data, name).__name__ == name
+    assert not hasattr(mae_data, "no_such_name")
+
+
+def test_only_the_loader_needs_paddle():
+    program = (
+        "import sys; sys.modules['paddle'] = None\n"
+        "import mae_data\n"
+        "for name in mae_data.__all__:\n"
+        "    if name != 'make_loader': getattr(mae_data, name)\n"
+        "import mae_data.worker, mae_data.verify, mae_data.stats, mae_data.folder_index, mae_data.demo_digits\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

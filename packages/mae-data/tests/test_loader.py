@@ -1,0 +1,293 @@
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib  # noqa: F401  (before Paddle 2.6, which brings its own)
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from mae_data.dataset import ListDataset
+from mae_data.errors import DataError
+from mae_data.loader import make_loader
+from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
+from mae_data.transforms import make_pretrain_transform
+
+both_ways = pytest.mark.parametrize("num_workers", [0, 2])
+PROGRAM = Path(__file__).with_name("loader_program.py")
+
+
+def make_dataset(root, **options):
+    return ListDataset(root, "train_list.txt", make_pretrain_transform(image_size=8), seed=1, **options)
+
+
+class Odd:
+    """A data set that misbehaves at one sample."""
+
+    def __init__(self, act, at=13):
+        self.act = act
+        self.at = at
+
+    def __getitem__(self, key):
+        if key[1] == self.at:
+            self.act()
+        return np.full((2, 2, 1), key[1], np.uint8), np.int64(0), np.int64(key[1])
+
+
+def no_workers_left():
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+def test_batches_are_those_of_the_sampler_in_order(image_root, num_workers):
+    dataset = make_dataset(image_root)
+    sampler = TrainBatchSampler(20, 3, seed=5, num_steps=14)
+    loader = make_loader(dataset, sampler, num_workers=num_workers)
+    assert len(loader) == 14
+    got = list(loader)
+    assert len(got) == 14
+    for keys, (images, labels, indices) in zip(sampler, got, strict=True):
+        samples = [dataset[key] for key in keys]
+        np.testing.assert_array_equal(images.numpy(), np.stack([sample[0] for sample in samples]))
+        assert labels.tolist() == [sample[1] for sample in samples]
+        assert indices.tolist() == [index for _, index in keys]
+        assert (images.dtype, labels.dtype, indices.dtype) == (paddle.uint8, paddle.int64, paddle.int64)
+    assert no_workers_left()
+
+
+@both_ways
+def test_short_last_batch_and_second_pass(image_root, num_workers):
+    sampler = EvalBatchSampler(20, 8, rank=1, world_size=2)
+    loader = make_loader(make_dataset(image_root), sampler, num_workers=num_workers)
+    for _ in range(2):
+        assert [batch[2].tolist() for batch in loader] == [[1, 3, 5, 7, 9, 11, 13, 15], [17, 19]]
+
+
+@both_ways
+def test_no_batches_at_all(image_root, num_workers):
+    sampler = EvalBatchSampler(1, 8, rank=1, world_size=2)
+    assert list(make_loader(make_dataset(image_root), sampler, num_workers=num_workers)) == []
+
+
+@both_ways
+def test_a_bad_image_is_named(image_root, num_workers):
+    (image_root / "13.png").write_bytes(b"")
+    loader = make_loader(make_dataset(image_root), EvalBatchSampler(20, 4), num_workers=num_workers)
+    batches = iter(loader)
+    assert [next(batches)[2].tolist()[0] for _ in range(3)] == [0, 4, 8]
+    with pytest.raises(DataError, match=r"train_list\.txt:14 \(13\.png\): not an image"):
+        next(batches)
+    assert no_workers_left()
+
+
+@both_ways
+def test_skipping_works_in_workers(image_root, num_workers):
+    (image_root / "13.png").write_bytes(b"")
+    dataset = make_dataset(image_root, on_error="skip")
+    indices = [batch[2].tolist() for batch in make_loader(dataset, EvalBatchSampler(20, 4), num_workers=num_workers)]
+    assert indices[3] == [12, 14, 14, 15]
+
+
+def test_other_exceptions_of_a_worker_come_with_their_traceback():
+    loader = make_loader(Odd(lambda: 1 / 0), EvalBatchSampler(20, 4), num_workers=2)
+    with pytest.raises(RuntimeError, match=r"(?s)loader worker failed.*__getitem__.*ZeroDivisionError"):
+        list(loader)
+    assert no_workers_left()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_killed_worker_is_named(busy):
+    """While the main process waits for a batch, and while it computes."""
+    loader = make_loader(Odd(lambda: time.sleep(60)), EvalBatchSampler(200, 4), num_workers=2)
+    batches = iter(loader)
+    next(batches)
+    victim = multiprocessing.active_children()[0]
+    if busy:
+        os.kill(victim.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:  # SystemError would strike here
+            sum(range(100))
+    else:
+        subprocess.Popen(["/bin/sh", "-c", f"sleep 1; kill -9 {victim.pid}"])
+    start = time.monotonic()
+    with pytest.raises(DataError, match=rf"worker \d \(pid {victim.pid}\) was killed by SIGKILL"):
+        list(batches)
+    assert time.monotonic() - start < 15
+    assert no_workers_left()
+
+
+def test_a_worker_that_exits_is_named():
+    loader = make_loader(Odd(lambda: os._exit(3)), EvalBatchSampler(40, 4), num_workers=2)
+    with pytest.raises(DataError, match=r"worker 1 \(pid \d+\) ended with exit code 3"):
+        list(loader)
+
+
+def test_a_hung_worker_is_reported_after_the_timeout():
+    loader = make_loader(Odd(lambda: time.sleep(60)), EvalBatchSampler(40, 4), num_workers=2, timeout=1)
+    start = time.monotonic()
+    with pytest.raises(DataError, match="2 workers gave no batch for 1 seconds"):
+        list(loader)
+    assert time.monotonic() - start < 10
+    assert no_workers_left()
+
+
+def test_time_between_batches_is_not_waiting():
+    loader = make_loader(Odd(lambda: None), EvalBatchSampler(12, 4), num_workers=2, timeout=0.5)
+    for _ in loader:
+        time.sleep(1.2)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_workers_leave_garbage_of_an_earlier_loader_alone(finished):
+    """To collect it in a worker would join the main process's threads: the worker would hang or abort."""
+    gc.disable()
+    try:
+        earlier = iter(make_loader(Odd(lambda: None), EvalBatchSampler(400, 4), num_workers=2))
+        next(earlier)
+        ring = [earlier]
+        ring.append(ring)
+        if finished:
+            earlier.close()
+        del earlier, ring
+        loader = make_loader(Odd(gc.collect), EvalBatchSampler(40, 4), num_workers=2, timeout=5)
+        assert len(list(loader)) == 10
+    finally:
+        gc.enable()
+        gc.collect()
+    assert no_workers_left()
+
+
+def paddle_iterators():
+    return {id(thing) for thing in gc.get_objects() if type(thing).__name__ == "_DataLoaderIterMultiProcess"}
+
+
+def test_an_iteration_is_freed_without_the_garbage_collector():
+    gc.collect()
+    earlier = paddle_iterators()
+    gc.disable()
+    try:
+        batches = iter(make_loader(Odd(lambda: None), EvalBatchSampler(400, 4), num_workers=2))
+        next(batches)
+        assert paddle_iterators() - earlier
+        del batches
+        deadline = time.monotonic() + 7  # Paddle's reading thread lets go within 5 s
+        while paddle_iterators() - earlier and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not paddle_iterators() - earlier
+    finally:
+        gc.enable()
+
+
+def test_leaving_early_ends_the_workers():
+    for _ in make_loader(Odd(lambda: None), EvalBatchSampler(200, 4), num_workers=2):
+        break
+    assert no_workers_left()
+
+
+def test_workers_leave_signals_to_the_main_process():
+    batches = iter(make_loader(Odd(lambda: None), EvalBatchSampler(80, 4), num_workers=2))
+    next(batches)
+    for worker in multiprocessing.active_children():  # one of them may have just started
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(worker.pid, number)
+    assert len(list(batches)) == 19
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}
+
+
+def test_workers_are_not_in_the_group_of_the_terminal():
+    batches = iter(make_loader(Odd(lambda: None), EvalBatchSampler(80, 4), num_workers=2))
+    for _ in range(4):  # both have been at work
+        next(batches)
+    workers = multiprocessing.active_children()
+    assert [os.getpgid(worker.pid) for worker in workers] == [worker.pid for worker in workers]
+
+
+@pytest.fixture
+def program():
+    """Start loader_program.py in its own process group; give the process and its workers' ids."""
+    started = []
+
+    def start(mode):
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), mode],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(workers) == 2, process.stderr.read()
+        process.stdout.readline()
+        return process, workers
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def gone_within(pids, seconds):
+    """Wait until none of the processes runs (one that ended but was not collected does not run)."""
+
+    def runs(pid):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return state not in "ZX"
+
+    deadline = time.monotonic() + seconds
+    while any(map(runs, pids)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc (Linux)")
+
+
+@needs_proc
+def test_workers_die_with_a_killed_parent(program):
+    process, workers = program("run")
+    process.kill()
+    assert gone_within(workers, 10)
+
+
+@needs_proc
+@pytest.mark.parametrize("everyone", [False, True], ids=["group", "every-process"])
+def test_sigterm_lets_the_main_process_end_in_order(program, everyone):
+    process, workers = program("run")
+    for pid in workers if everyone else []:
+        os.kill(pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
+    output, errors = process.communicate(timeout=10)
+    assert output.splitlines()[-1] == "stopping"
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    assert gone_within(workers, 5)
+
+
+@needs_proc
+@pytest.mark.parametrize(("mode", "code"), [("fail", 1), ("exit", 7)])
+def test_ending_in_the_loop_leaves_nothing_behind(program, mode, code):
+    process, workers = program(mode)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert errors.count("Traceback") == (mode == "fail")
+    assert gone_within(workers, 5)
+
+
+@pytest.mark.parametrize("options", [{"num_workers": -1}, {"prefetch": 0}, {"timeout": -1}])
+def test_wrong_arguments_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        make_loader(Odd(lambda: None), EvalBatchSampler(4, 4), **options)

@@ -1,0 +1,183 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_data.dataset import sample_rng
+from mae_data.errors import DataError
+from mae_data.transforms import (
+    centred_box,
+    covering_size,
+    draw_resized_crop,
+    make_eval_transform,
+    make_pretrain_transform,
+)
+
+BICUBIC = Image.Resampling.BICUBIC
+
+
+def noise_image(width, height, channels=3, seed=0):
+    shape = (height, width, 3) if channels == 3 else (height, width)
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def draws(size, scale, ratio, count=4000):
+    return np.array([draw_resized_crop(size, scale, ratio, sample_rng(0, 0, i)) for i in range(count)])
+
+
+def distance_from_uniform(values):
+    """Kolmogorov-Smirnov distance of values from the uniform distribution on [0, 1]."""
+    values = np.sort(values)
+    steps = np.arange(len(values) + 1) / len(values)
+    return max(np.abs(values - steps[1:]).max(), np.abs(values - steps[:-1]).max())
+
+
+def test_crops_are_uniform_in_area_log_ratio_and_place():
+    # Boxes of this range always fit, so nothing is redrawn and the distributions are exact.
+    size, low, high, limit = (2000, 2000), 0.2, 0.5, math.log(4 / 3)
+    top, left, height, width = draws(size, (low, high), (3 / 4, 4 / 3)).T
+    # Kolmogorov-Smirnov bound at 1 % for the four comparisons together, 0.25 % for each.
+    bound = math.sqrt(-math.log(0.0025 / 2) / 2) / math.sqrt(4000)
+    assert distance_from_uniform((height * width / 4e6 - low) / (high - low)) < bound
+    assert distance_from_uniform((np.log(width / height) + limit) / (2 * limit)) < bound
+    assert distance_from_uniform(top / (2000 - height)) < bound
+    assert distance_from_uniform(left / (2000 - width)) < bound
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (50, 3), (33, 47), (224, 224)])
+def test_crops_stay_inside(size):
+    top, left, height, width = draws(size, (0.08, 1.0), (3 / 4, 4 / 3), 500).T
+    assert (np.minimum(top, left) >= 0).all()
+    assert (np.minimum(height, width) >= 1).all()
+    assert (top + height <= size[0]).all()
+    assert (left + width <= size[1]).all()
+
+
+def test_every_place_of_a_crop_can_be_drawn():
+    boxes = draws((4, 4), (9 / 16, 9 / 16), (1, 1), 300)
+    assert {tuple(box) for box in boxes} == {(top, left, 3, 3) for top in (0, 1) for left in (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((10, 1000), (0, 493, 10, 13)),  # too wide: 10 high, 10 * 4/3 wide, centred
+        ((1000, 9), (494, 0, 12, 9)),  # too high: 9 wide, 9 / (3/4) high, centred
+        ((30, 33), (0, 0, 30, 33)),
+    ],
+)
+def test_fallback_is_the_largest_centred_box(size, box):
+    assert centred_box(size, (3 / 4, 4 / 3)) == box
+    # An area above the image's never fits, so ten tries fail.
+    assert draw_resized_crop(size, (2.0, 2.0), (3 / 4, 4 / 3), sample_rng(0, 0, 0)) == box
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("image_size", [16, (24, 16), [8, 12]])
+def test_pretraining_crops_then_resizes(channels, image_size):
+    image = noise_image(60, 40, channels)
+    transform = make_pretrain_transform(image_size=image_size, hflip=0.0)
+    got = transform(image, sample_rng(3, 1, 2))
+    top, left, height, width = draw_resized_crop((40, 60), (0.2, 1.0), (3 / 4, 4 / 3), sample_rng(3, 1, 2))
+    out_height, out_width = (16, 16) if image_size == 16 else image_size
+    window = np.asarray(image)[top : top + height, left : left + width]
+    wanted = np.asarray(Image.fromarray(window).resize((out_width, out_height), BICUBIC))
+    np.testing.assert_array_equal(got.reshape(wanted.shape), wanted)
+    assert got.shape == (out_height, out_width, channels)
+    assert got.dtype == np.uint8
+    assert got.flags.c_contiguous
+    assert got.flags.writeable
+
+
+def test_flip_mirrors_the_same_crop():
+    image = noise_image(30, 30)
+    plain = make_pretrain_transform(image_size=16, hflip=0.0)(image, sample_rng(0, 0, 5))
+    flipped = make_pretrain_transform(image_size=16, hflip=1.0)(image, sample_rng(0, 0, 5))
+    np.testing.assert_array_equal(flipped, plain[:, ::-1])
+    assert flipped.flags.c_contiguous
+
+
+def test_flip_has_its_probability():
+    image = noise_image(4, 4)
+    transform = make_pretrain_transform(image_size=4, scale=(1.0, 1.0), ratio=(1.0, 1.0), hflip=0.3)
+    original = np.asarray(image)
+    flips = [not np.array_equal(transform(image, sample_rng(0, 0, i)), original) for i in range(2000)]
+    assert abs(np.mean(flips) - 0.3) < 3 * math.sqrt(0.3 * 0.7 / 2000)
+
+
+def test_the_generator_alone_decides():
+    image = noise_image(50, 50)
+    transform = make_pretrain_transform(image_size=8)
+    first = transform(image, sample_rng(1, 2, 3))
+    np.testing.assert_array_equal(transform(image, sample_rng(1, 2, 3)), first)
+    for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
+        assert not np.array_equal(transform(image, sample_rng(*other)), first)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "resized", "corner"),
+    [
+        (300, 200, (109, 73), (22, 4)),  # int(64 / 0.875) = 73, 73 * 300 / 200 = 109.5
+        (90, 97, (73, 78), (4, 7)),
+        (10, 10, (73, 73), (4, 4)),
+    ],
+)
+def test_evaluation_resizes_the_shorter_side_and_crops_the_centre(width, height, resized, corner):
+    image = noise_image(width, height)
+    got = make_eval_transform(image_size=64)(image, sample_rng(0, 0, 0))
+    left, top = corner
+    wanted = np.asarray(image.resize(resized, BICUBIC))[top : top + 64, left : left + 64]
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(("image_size", "resized"), [(224, 256), (225, 225), (384, 384)])
+def test_default_crop_share(image_size, resized):
+    got = make_eval_transform(image_size=image_size)(noise_image(500, 500), sample_rng(0, 0, 0))
+    edge = round((resized - image_size) / 2)
+    whole = np.asarray(noise_image(500, 500).resize((resized, resized), BICUBIC))
+    np.testing.assert_array_equal(got, whole[edge : edge + image_size, edge : edge + image_size])
+
+
+def test_crop_share_can_be_set():
+    got = make_eval_transform(image_size=32, crop_pct=1.0)(noise_image(64, 64, 1), sample_rng(0, 0, 0))
+    np.testing.assert_array_equal(got[..., 0], np.asarray(noise_image(64, 64, 1).resize((32, 32), BICUBIC)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (100, 30), (31, 640)])
+@pytest.mark.parametrize("target", [(8, 8), (8, 20), (33, 5)])
+def test_covering_size_covers_and_touches(size, target):
+    height, width = covering_size(size, target)
+    assert height >= target[0]
+    assert width >= target[1]
+    assert height == target[0] or width == target[1]
+    assert abs(height * size[1] - width * size[0]) < max(size)  # same shape, up to rounding down
+
+
+def test_evaluation_refuses_images_that_would_explode():
+    with pytest.raises(DataError, match="200000x1 pixels are too elongated"):
+        make_eval_transform(image_size=64)(Image.new("L", (200_000, 1)), sample_rng(0, 0, 0))
+
+
+def test_transforms_are_picklable():
+    image = noise_image(20, 20)
+    for transform in (make_pretrain_transform(image_size=8), make_eval_transform(image_size=(8, 9))):
+        copy = pickle.loads(pickle.dumps(transform))
+        np.testing.assert_array_equal(copy(image, sample_rng(0, 0, 1)), transform(image, sample_rng(0, 0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "name"),
+    [
+        (make_pretrain_transform, {"image_size": 0}, "image_size"),
+        (make_pretrain_transform, {"image_size": 8, "scale": (0.5, 0.2)}, "scale"),
+        (make_pretrain_transform, {"image_size": 8, "ratio": (0.0, 1.0)}, "ratio"),
+        (make_pretrain_transform, {"image_size": 8, "hflip": 1.5}, "hflip"),
+        (make_eval_transform, {"image_size": (8, -1)}, "image_size"),
+        (make_eval_transform, {"image_size": 8, "crop_pct": 0.0}, "crop_pct"),
+    ],
+)
+def test_wrong_arguments_are_named(make, options, name):
+    with pytest.raises(ValueError, match=name):
+        make(**options)

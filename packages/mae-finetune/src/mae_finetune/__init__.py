@@ -1,0 +1,3 @@
+"""Fine-tuning of masked autoencoders on PaddlePaddle; release 0.1 contains no training."""
+
+__version__ = "0.1.0"

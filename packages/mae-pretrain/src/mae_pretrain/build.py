@@ -1,0 +1,73 @@
+"""From config to model, data and loss: what training, evaluation and pictures share."""
+
+from typing import Any
+
+import paddle
+from paddle import Tensor, nn
+
+from mae_core import distributed
+from mae_core.models import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoderViT
+from mae_core.ops import masking_noise
+from mae_data.dataset import ListDataset
+from mae_data.transforms import make_eval_transform, make_pretrain_transform
+from mae_pretrain.config import Config
+
+
+def build_model(config: Config) -> MaskedAutoencoderViT:
+    """Build the model of a config, initialised from SEED alone."""
+    paddle.seed(config.SEED)
+    m, d = config.MODEL, config.DATA
+    is_default = (list(d.IMAGENET_MEAN), list(d.IMAGENET_STD)) == (list(IMAGENET_MEAN), list(IMAGENET_STD))
+    own_statistics = d.IMAGE_CHANNELS == 3 or not is_default  # grey images do not take ImageNet's three numbers
+    model = MaskedAutoencoderViT(
+        img_size=d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
+        patch_size=m.PATCH_SIZE,
+        in_chans=d.IMAGE_CHANNELS,
+        embed_dim=m.ENCODER.EMBED_DIM,
+        depth=m.ENCODER.DEPTH,
+        num_heads=m.ENCODER.NUM_HEADS,
+        decoder_embed_dim=m.DECODER.EMBED_DIM,
+        decoder_depth=m.DECODER.DEPTH,
+        decoder_num_heads=m.DECODER.NUM_HEADS,
+        mlp_ratio=m.MLP_RATIO,
+        qkv_bias=m.QKV_BIAS,
+        drop_path_rate=m.DROPPATH,
+        norm_pix_loss=m.NORM_PIX_LOSS,
+        pixel_mean=d.IMAGENET_MEAN if own_statistics else None,
+        pixel_std=d.IMAGENET_STD if own_statistics else None,
+    )
+    model.grad_checkpointing = m.GRAD_CHECKPOINTING
+    return model
+
+
+def train_dataset(config: Config) -> ListDataset:
+    """Open the training list with the pre-training augmentation; labels are not needed."""
+    d = config.DATA
+    transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+    return _dataset(config, d.TRAIN_LIST, transform)
+
+
+def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform."""
+    d = config.DATA
+    transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
+    return _dataset(config, list_name or d.VAL_LIST, transform)
+
+
+def _dataset(config: Config, list_name: str, transform: Any) -> ListDataset:
+    d = config.DATA
+    return ListDataset(
+        d.DATA_PATH,
+        list_name,
+        transform,
+        seed=config.SEED,
+        channels=d.IMAGE_CHANNELS,
+        labels="optional",
+        on_error=d.ON_ERROR,
+    )
+
+
+def batch_noise(config: Config, model: nn.Layer, indices: Tensor, epoch: int) -> Tensor:
+    """Draw the masking noise of a batch's samples [N, L]: a function of (SEED, epoch, sample index)."""
+    length = distributed.unwrap(model).num_patches
+    return paddle.to_tensor(masking_noise(config.SEED, epoch, indices.numpy(), length))

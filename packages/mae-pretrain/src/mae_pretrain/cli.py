@@ -1,0 +1,105 @@
+"""`mae-pretrain`: train (no subcommand), `visualize`, `curve`. Help answers without importing Paddle."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mae_core.cli import Flag, Parser, add_flags, flag_pairs, run
+from mae_core.errors import UserError
+from mae_core.runtime import import_paddle
+from mae_pretrain import __version__
+
+_ON = {"action": "store_true"}
+CFG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one (vit_base_patch16_224_pretrain)")
+PRETRAINED = Flag(
+    "pretrained",
+    "MODEL.PRETRAINED",
+    "weights: a run folder, a checkpoint folder, a .safetensors file (suffix optional)",
+)
+TRAIN_FLAGS = (
+    CFG,
+    Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
+    Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
+    Flag("batch_size", "DATA.BATCH_SIZE", "images a rank and forward pass", int),
+    Flag("image_size", "DATA.IMAGE_SIZE", "pixels, a multiple of the patch size", int),
+    Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes an update", int),
+    Flag("output", "SAVE", "run folder: log, config, checkpoints"),
+    PRETRAINED,
+    Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder"),
+    Flag("eval", "EVAL", "score -pretrained on the validation list and stop", options=_ON),
+    Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", options=_ON),
+)
+EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run(_dispatch, argv)
+
+
+def _dispatch(argv: list[str]) -> None:
+    commands = {"visualize": _visualize, "curve": _curve}
+    if argv and argv[0] in commands:
+        commands[argv[0]](argv[1:])
+    else:
+        _train(argv)
+
+
+def _parser(command: str, description: str, **kwargs: Any) -> Parser:
+    return Parser(prog=f"mae-pretrain{command}", description=description, **kwargs)
+
+
+def train_parser() -> Parser:
+    """Build the parser of the main command."""
+    parser = _parser("", "Pre-train a masked autoencoder (arXiv 2111.06377).", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=__version__)
+    add_flags(parser, TRAIN_FLAGS)
+    parser.add_argument(
+        "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
+    )
+    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as TRAIN.NUM_EPOCHS 10")
+    return parser
+
+
+def _train(argv: list[str]) -> None:
+    args = train_parser().parse_intermixed_args(argv)
+    from mae_pretrain.config import load_config
+
+    config = load_config(args.cfg, flag_pairs(args, TRAIN_FLAGS), args.pairs)
+    import_paddle()
+    if config.EVAL:
+        from mae_pretrain.evaluate import evaluate
+
+        evaluate(config)
+    else:
+        from mae_pretrain.train import train
+
+        train(config, args.allow_drift)
+
+
+def _visualize(argv: list[str]) -> None:
+    parser = _parser(" visualize", "Draw original, masked, reconstruction and reconstruction + visible.")
+    add_flags(parser, (CFG, PRETRAINED, Flag("output", None, "PNG to write (default reconstruction.png)")))
+    parser.add_argument("--seed", type=int, default=0, help="draws the masks")
+    parser.add_argument("--mask-ratio", type=float, help="instead of the config's")
+    parser.add_argument("images", nargs="+", help="image files")
+    args = parser.parse_intermixed_args(argv)
+    if not args.pretrained:
+        raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a .safetensors file")
+    import_paddle()
+    from mae_pretrain.config import from_dict, load_config
+    from mae_pretrain.visualize import config_of, visualize
+
+    flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
+    flags = {key: value for key, value in flags.items() if value is not None}
+    config = load_config(args.cfg, flags) if args.cfg else from_dict(config_of(args.pretrained), flags)
+    print(visualize(config, args.images, args.output or "reconstruction.png", args.seed))
+
+
+def _curve(argv: list[str]) -> None:
+    parser = _parser(" curve", "Draw the loss curve of a run.")
+    add_flags(parser, (Flag("output", None, "PNG to write (default RUN/loss.png)"),))
+    parser.add_argument("run", help="run folder")
+    args = parser.parse_args(argv)
+    from mae_pretrain.curve import draw_curve
+
+    print(draw_curve(args.run, args.output or f"{args.run}/loss.png"))

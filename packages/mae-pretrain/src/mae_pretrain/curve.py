@@ -1,0 +1,35 @@
+"""`mae-pretrain curve`: the loss curve of a run as a PNG."""
+
+from pathlib import Path
+
+from mae_core.errors import UserError
+from mae_core.log import read_log
+
+
+def draw_curve(run: str | Path, output: str | Path) -> Path:
+    """Draw loss and learning rate over epochs from a run's `log.jsonl`.
+
+    Raises:
+        UserError: matplotlib is not installed, or the run has no log.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
+    log = Path(run) / "log.jsonl"
+    records = read_log(log)
+    if not records:
+        raise UserError(f"{log} holds no records; give the folder of a run (-output of mae-pretrain)")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [r["epoch"] for r in records]
+    axes.plot(epochs, [r["loss"] for r in records], color="tab:blue")
+    axes.set(xlabel="epoch", ylabel="loss (mean over removed patches)", title=str(run))
+    axes.grid(alpha=0.3)
+    rate = axes.twinx()
+    rate.plot(epochs, [r["lr"] for r in records], color="tab:gray", linewidth=1, linestyle="--")
+    rate.set_ylabel("learning rate (dashed)")
+    path = Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, format="png")
+    return path

@@ -1,0 +1,82 @@
+"""`mae-pretrain -eval`: score a model on the validation list, exactly, over any number of ranks."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from mae_core import distributed, log
+from mae_core.checkpoint import load_model
+from mae_core.errors import ConfigError
+from mae_core.models import MaskedAutoencoderViT
+from mae_data.dataset import ListDataset
+from mae_data.loader import make_loader
+from mae_data.sampler import EvalBatchSampler
+from mae_pretrain.build import batch_noise, build_model, eval_dataset
+from mae_pretrain.config import Config
+from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
+
+MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
+
+
+def evaluate(config: Config) -> dict[str, float]:
+    """Score MODEL.PRETRAINED on the validation list.
+
+    Returns:
+        loss: the model's own loss, mean over images.
+        mae, inpainting, mean_image: mean squared error over removed patches, pixel values 0 to 1, of the
+            model, of a distance-weighted mean of the visible patches and of the mean training image.
+        images: how many were scored.
+    """
+    distributed.init()
+    log.setup(distributed.is_main())
+    if not config.MODEL.PRETRAINED:
+        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a .safetensors file")
+    model = build_model(config)
+    log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
+    model.eval()
+    scores = score(config, model, _mean_patches(config, model))
+    log.LOGGER.info(
+        f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}: loss {scores['loss']:.4f};"
+        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{_norm_pix_note(model)},"
+        f" inpainting {scores['inpainting']:.4f}, mean image {scores['mean_image']:.4f}"
+    )
+    return scores
+
+
+def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
+    return " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
+
+
+@paddle.no_grad()
+def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> dict[str, float]:
+    """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
+    names = ("loss", "mae", "inpainting", "mean_image")
+    sums = np.zeros(len(names) + 1)
+    for images, _, indices in _batches(config, eval_dataset(config)):
+        noise = batch_noise(config, model, indices, epoch=0)
+        recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
+        loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
+        errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
+        sums += [float(loss) * len(images), *errors, len(images)]
+    totals = distributed.sum_over_ranks(sums.tolist())
+    scores = {name: total / totals[-1] for name, total in zip(names, totals, strict=False)}
+    return {**scores, "images": totals[-1]}
+
+
+def _batches(config: Config, dataset: ListDataset) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+    sampler = EvalBatchSampler(
+        len(dataset), config.DATA.BATCH_SIZE, rank=distributed.rank(), world_size=distributed.world_size()
+    )
+    return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+
+
+def _mean_patches(config: Config, model: MaskedAutoencoderViT) -> Tensor:
+    """Average training images, evenly spread over the list, as patches [1, L, p*p*C]."""
+    dataset = eval_dataset(config, config.DATA.TRAIN_LIST)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, MEAN_IMAGE_SAMPLES).astype(int))
+    total = sum(dataset[int(i)][0].astype(np.float64) for i in chosen)
+    mean = np.asarray(total) / (255.0 * len(chosen))  # [H, W, C]
+    images = paddle.to_tensor(mean.transpose(2, 0, 1)[None].astype(np.float32))  # [1, C, H, W]
+    return model.patchify(images)

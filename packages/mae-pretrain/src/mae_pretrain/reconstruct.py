@@ -1,0 +1,66 @@
+"""Predictions as pixels, and two yardsticks that need no training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import Tensor
+
+from mae_core.models import MaskedAutoencoderViT
+from mae_core.models.patches import unpatchify
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Patches [N, L, p*p*C] in pixel values 0 to 1 (predictions may leave that range), and the mask [N, L]."""
+
+    original: Tensor
+    predicted: Tensor
+    mask: Tensor
+
+
+@paddle.no_grad()
+def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Tensor) -> Reconstruction:
+    """Reconstruct uint8 images [N, H, W, C] under the mask that noise [N, L] draws.
+
+    A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of
+    the true patch are put back, so such pictures look better than what the model alone knows.
+    """
+    _, pred, mask = model(images, mask_ratio, noise=noise)
+    assert pred is not None
+    patches = model.patchify(images)
+    normalized = model.normalize(patches)
+    if model.norm_pix_loss:
+        mean = normalized.mean(axis=-1, keepdim=True)
+        std = (normalized.var(axis=-1, keepdim=True) + 1.0e-6).sqrt()
+        pred = pred * std + mean
+    predicted = (pred - model.pixel_shift) / (model.pixel_scale * 255.0)
+    return Reconstruction(patches.astype("float32") / 255.0, predicted, mask)
+
+
+def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:
+    """Mean squared error over the removed patches of each sample, [N], pixel values 0 to 1."""
+    per_patch = (predicted - recon.original).square().mean(axis=-1)  # [N, L]
+    return ((per_patch * recon.mask).sum(axis=1) / recon.mask.sum(axis=1)).numpy().astype(np.float64)
+
+
+def inpaint(recon: Reconstruction, model: MaskedAutoencoderViT) -> Tensor:
+    """Fill removed patches with a weighted mean of the visible patches' mean colours, [N, L, p*p*C].
+
+    Weights fall with the cube of the distance between patch centres (on digits the best of powers 1 to 12).
+    """
+    (height, width), chans, pixels = model.grid, model.in_chans, model.patch_size**2
+    rows, columns = np.divmod(np.arange(height * width), width)
+    squared = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2  # [L, L]
+    weights = paddle.to_tensor((np.maximum(squared, 1) ** -1.5).astype(np.float32))
+    visible = (1.0 - recon.mask).unsqueeze(-1)  # [N, L, 1]
+    colours = recon.original.reshape([-1, height * width, pixels, chans]).mean(axis=2) * visible  # [N, L, C]
+    filled = paddle.matmul(weights, colours) / paddle.matmul(weights, visible)  # [N, L, C]
+    return filled.tile([1, 1, pixels])  # [N, L, p*p*C]
+
+
+def to_images(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """Turn patches of pixel values into uint8 images [N, H, W, C], clipped."""
+    pixels = unpatchify(patches, patch_size, grid).transpose([0, 2, 3, 1]).clip(0.0, 1.0)
+    return (pixels * 255.0).round().numpy().astype(np.uint8)

@@ -1,0 +1,98 @@
+"""`mae-pretrain visualize`: original, masked, reconstruction, and reconstruction with the visible patches."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mae_core.atomic import write_atomic
+from mae_core.checkpoint import find_weights, load_model, read_state
+from mae_core.errors import UserError
+from mae_core.models import MaskedAutoencoderViT
+from mae_core.ops import masking_noise
+from mae_data.image_file import open_image
+from mae_data.transforms import make_eval_transform
+from mae_pretrain.build import build_model
+from mae_pretrain.config import Config
+from mae_pretrain.reconstruct import reconstruct, to_images
+
+COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
+VISIBLE_CAPTION = "visible patches are never trained to be predicted"
+NORM_PIX_CAPTION = "trained with norm_pix_loss: each predicted patch is given the true patch's mean and deviation"
+_GREY = 0.5  # what a removed patch looks like
+
+
+def visualize(config: Config, files: Sequence[str], output: str | Path, seed: int = 0) -> Path:
+    """Draw the grid for image files with the weights MODEL.PRETRAINED.
+
+    Args:
+        files: image paths; each is resized and cropped as in evaluation.
+        output: PNG to write.
+        seed: draws the masks; image i takes the mask of sample i.
+    """
+    model = build_model(config)
+    load_model(config.MODEL.PRETRAINED, model)
+    model.eval()
+    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, seed)
+    caption = f"{config.MODEL.NAME}, mask ratio {config.MODEL.MASK_RATIO:g}; {VISIBLE_CAPTION}"
+    if model.norm_pix_loss:
+        caption += f"\n{NORM_PIX_CAPTION}"
+    path = Path(output)
+    png = io.BytesIO()
+    draw_grid(columns, caption).save(png, "png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, png.getvalue())
+    return path
+
+
+def config_of(weights: str) -> dict[str, object]:
+    """Return the config a checkpoint was trained with.
+
+    Raises:
+        UserError: the weights carry none.
+    """
+    file = find_weights(Path(weights))
+    if not (file.parent / "state.json").exists():
+        raise UserError(f"{file} carries no config; name the model with -cfg")
+    return dict(read_state(file.parent)["config"])
+
+
+def _read(config: Config, files: Sequence[str]) -> NDArray[np.uint8]:
+    transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+    unused = np.random.default_rng(0)  # evaluation draws nothing
+    return np.stack([transform(open_image(file, config.DATA.IMAGE_CHANNELS), unused) for file in files])
+
+
+def reconstruction_columns(
+    model: MaskedAutoencoderViT, images: NDArray[np.uint8], mask_ratio: float, seed: int = 0
+) -> list[NDArray[np.uint8]]:
+    """Return the four COLUMNS, each uint8 [N, H, W, C], for uint8 images [N, H, W, C]."""
+    noise = paddle.to_tensor(masking_noise(seed, 0, np.arange(len(images)), model.num_patches))
+    recon = reconstruct(model, paddle.to_tensor(images), mask_ratio, noise)
+    removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
+    masked = recon.original * (1.0 - removed) + _GREY * removed
+    pasted = recon.original * (1.0 - removed) + recon.predicted * removed
+    return [to_images(x, model.patch_size, model.grid) for x in (recon.original, masked, recon.predicted, pasted)]
+
+
+def draw_grid(columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128) -> Image.Image:
+    """Lay columns of images out with their titles and a caption; small images are enlarged to `cell` pixels."""
+    height, width = columns[0].shape[1:3]
+    zoom = max(1, cell // max(height, width))
+    height, width, gap, title = height * zoom, width * zoom, 8, 22
+    width_all = len(columns) * (max(width, 168) + gap) + gap
+    bottom = title + len(columns[0]) * (height + gap)
+    canvas = Image.new("RGB", (width_all, bottom + 2 * title), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for j, (name, images) in enumerate(zip(COLUMNS, columns, strict=True)):
+        left = gap + j * (max(width, 168) + gap)
+        draw.text((left, 4), name, fill="black", font=font)
+        for i, image in enumerate(images):
+            tile = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+            canvas.paste(tile.resize((width, height), Image.Resampling.NEAREST), (left, title + i * (height + gap)))
+    draw.multiline_text((gap, bottom + 2), caption, fill="black", font=font)
+    return canvas

@@ -1,0 +1,125 @@
+"""The recipe: defaults are the paper's, the predecessor's files load, contradictions are refused."""
+
+from importlib import resources
+
+import pytest
+
+from mae_core.errors import ConfigError
+from mae_pretrain.config import load_config
+
+# What PaddleViT's MAE pre-training files hold, key by key and in their spelling.
+PREDECESSOR = """
+DATA:
+    IMAGE_SIZE: 224
+    CROP_PCT: 0.875
+MODEL:
+    TYPE: PRETRAIN
+    NAME: vit_huge_patch14_224
+    DROPPATH: 0.0
+    PATCH_SIZE: 14
+    MLP_RATIO: 4.0
+    QKV_BIAS: true
+    MASK_RATIO: 0.75
+    ENCODER: {EMBED_DIM: 1280, DEPTH: 32, NUM_HEADS: 16}
+    DECODER: {EMBED_DIM: 512, DEPTH: 1, NUM_HEADS: 16}
+    NORM_PIX_LOSS: True
+TRAIN:
+    NUM_EPOCHS: 800
+    WARMUP_EPOCHS: 40
+    WEIGHT_DECAY: 0.05
+    BASE_LR: 1.5e-4
+    END_LR: 0.0
+    LINEAR_SCALED_LR: 256
+    GRAD_CLIP: None
+    ACCUM_ITER: 1
+    OPTIMIZER:
+        NAME: 'AdamWDL'
+        BETAS: (0.9, 0.95)
+SAVE_FREQ: 1
+"""
+
+
+def test_predecessors_file_loads(tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text(PREDECESSOR)
+    config = load_config(str(path))
+    assert config.TRAIN.GRAD_CLIP is None
+    assert config.TRAIN.OPTIMIZER.BETAS == (0.9, 0.95)
+    assert config.MODEL.ENCODER.DEPTH == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "decoder_depth", "patch"),
+    [
+        ("vit_base_patch16_224_pretrain", (768, 12, 12), 8, 16),
+        ("vit_large_patch16_224_pretrain", (1024, 24, 16), 8, 16),
+        ("vit_huge_patch14_224_pretrain", (1280, 32, 16), 8, 14),
+        ("vit_base_patch16_224_pretrain_dec1", (768, 12, 12), 1, 16),
+    ],
+)
+@pytest.mark.parametrize("spelling", ["./configs/{}.yaml", "{}.yaml", "{}"])
+def test_packaged_recipes_are_the_papers(name, encoder, decoder_depth, patch, spelling):
+    c = load_config(spelling.format(name))
+    assert encoder == (c.MODEL.ENCODER.EMBED_DIM, c.MODEL.ENCODER.DEPTH, c.MODEL.ENCODER.NUM_HEADS)
+    decoder = c.MODEL.DECODER
+    assert (512, decoder_depth, 16) == (decoder.EMBED_DIM, decoder.DEPTH, decoder.NUM_HEADS)
+    t = c.TRAIN
+    assert (t.BASE_LR, t.LINEAR_SCALED_LR, t.WEIGHT_DECAY, t.NUM_EPOCHS, t.WARMUP_EPOCHS) == (
+        1.5e-4,
+        256,
+        0.05,
+        800,
+        40,
+    )
+    assert (t.OPTIMIZER.NAME, t.OPTIMIZER.EPS, t.OPTIMIZER.BETAS, t.END_LR, t.GRAD_CLIP) == (
+        "AdamW",
+        1e-8,
+        (0.9, 0.95),
+        0,
+        None,
+    )
+    assert (0.75, True, 0.0, patch) == (c.MODEL.MASK_RATIO, c.MODEL.NORM_PIX_LOSS, c.MODEL.DROPPATH, c.MODEL.PATCH_SIZE)
+    assert (c.DATA.IMAGE_SIZE, c.DATA.CROP_SCALE, c.DATA.HFLIP) == (224, [0.2, 1.0], 0.5)
+
+
+def test_every_packaged_file_loads():
+    names = [f.name for f in resources.files("mae_pretrain").joinpath("configs").iterdir() if f.name.endswith(".yaml")]
+    assert len(names) >= 5
+    for name in names:
+        load_config(name)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ("DATA.IMAGE_SIZE 225", ["DATA.IMAGE_SIZE=225 is not divisible by MODEL.PATCH_SIZE=16", "multiple of 16"]),
+        ("DATA.IMAGE_SIZE [224,100]", ["100 is not divisible"]),
+        ("MODEL.TYPE FINETUNE", ["MODEL.TYPE='FINETUNE'", "'PRETRAIN'"]),
+        ("MODEL.MASK_RATIO 1.0", ["MODEL.MASK_RATIO=1.0", "(0, 1)"]),
+        ("DATA.BATCH_SIZE 0", ["DATA.BATCH_SIZE=0", "positive"]),
+        ("DATA.DATASET cifar", ["DATA.DATASET='cifar'", "'imagenet2012'"]),
+        ("TRAIN.OPTIMIZER.NAME SGD", ["'SGD'", "'AdamW'"]),
+        ("TRAIN.NUM_EPOCHS 3", ["TRAIN.WARMUP_EPOCHS=40", "TRAIN.NUM_EPOCHS=3"]),
+        ("AMP_DTYPE int8", ["'int8'", "'bfloat16'"]),
+        ("MODEL.MASK_RATO 0.5", ["MODEL.MASK_RATO", "nearest is MODEL.MASK_RATIO"]),
+    ],
+)
+def test_contradictions_are_refused_in_words(pairs, words):
+    with pytest.raises(ConfigError) as error:
+        load_config(pairs=pairs.split())
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_flags_win_over_the_file_and_pairs_over_flags(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("DATA: {BATCH_SIZE: 1, NUM_WORKERS: 1}\nTRAIN: {ACCUM_ITER: 1}\n")
+    config = load_config(str(path), {"DATA.BATCH_SIZE": 2, "TRAIN.ACCUM_ITER": 2}, ["TRAIN.ACCUM_ITER", "3"])
+    assert (config.DATA.NUM_WORKERS, config.DATA.BATCH_SIZE, config.TRAIN.ACCUM_ITER) == (1, 2, 3)
+    with pytest.raises(AttributeError):
+        config.SEED = 1
+
+
+def test_unknown_config_lists_the_packaged_ones():
+    with pytest.raises(ConfigError, match=r"vit_base_patch16_224_pretrain\.yaml"):
+        load_config("vit_giant")

@@ -1,0 +1,208 @@
+"""Whole runs on real JPEG files, from the outside."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_run import TINY, command
+
+
+def weights(run):
+    newest = max((run / "checkpoints").glob("step_*"))
+    return newest.name, load_file(newest / "model.safetensors")
+
+
+def assert_same(a, b, atol=0.0):
+    (step_a, weights_a), (step_b, weights_b) = weights(a), weights(b)
+    assert step_a == step_b
+    assert weights_a.keys() == weights_b.keys()
+    for name, value in weights_a.items():
+        other = weights_b[name]
+        if atol and name.endswith("qkv.bias"):
+            # A bias of the keys cannot change a softmax: its true gradient is zero, and Adam scales
+            # what rounding leaves of it up to full steps. It says nothing.
+            value, other = np.delete(np.stack([value, other]).reshape(2, 3, -1), 1, axis=1)
+        np.testing.assert_allclose(other, value, rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A run as the predecessor's README prints it, shrunk by KEY VALUE pairs."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    result = subprocess.run(
+        command("-cfg=./configs/vit_base_patch16_224_pretrain.yaml", "-dataset=imagenet2012", "-batch_size=8",
+                f"-data_path={data}", "-amp", f"-output={run}", *TINY),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return run, result.stdout
+
+
+def test_the_predecessors_command_trains(finished):
+    run, out = finished
+    assert "mixed precision, which Paddle has on GPU only" in out
+    assert re.search(r"batch 8 x 1 ranks x 1 = 8", out)
+    assert re.search(r"step 9/9 loss \d+\.\d+ lr .* images/s data wait .* eta 0:00:00", out)
+    assert "done: 9 steps" in out
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == [2, 4, 6, 8, 9]
+    assert all(np.isfinite(r["loss"]) for r in records)
+    assert records[0]["lr"] == pytest.approx(1.5e-4 * 8 / 256 * (1 / 3))  # the step before had epoch 1/3 of warm-up
+    assert "MASK_RATIO: 0.75" in (run / "config.yaml").read_text()
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_00000006", "step_00000009"]
+    state = json.loads((run / "checkpoints/step_00000009/state.json").read_text())
+    assert state["config"]["DATA"]["BATCH_SIZE"] == 8
+
+
+def test_mask_ratio_and_seed_reach_the_run(data, finished, cli, tmp_path):
+    def losses(name, *pairs):
+        assert cli("-batch_size", 8, "-data_path", data, "-output", tmp_path / name, *TINY, *pairs).returncode == 0
+        return [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+
+    same = losses("same")
+    assert same == [json.loads(line)["loss"] for line in (finished[0] / "log.jsonl").read_text().splitlines()]
+    assert losses("ratio", "MODEL.MASK_RATIO", 0.5) != same
+    assert losses("seed", "SEED", 1) != same
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cli, tmp_path, workers):
+    args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", workers,
+            "REPORT_FREQ", 1]  # fmt: skip
+    process = subprocess.Popen(command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if " step " in line:  # any step: the loop is deterministic at each
+            process.send_signal(signal.SIGTERM)
+            break
+    started = time.perf_counter()
+    _, stderr = process.communicate(timeout=60)
+    assert time.perf_counter() - started < 10
+    if process.returncode == 143:
+        assert "resume with -resume" in stderr
+    else:
+        assert process.returncode == 0  # the signal came after the last step
+    refused = cli(*args)
+    assert refused.returncode == 2
+    assert "-resume auto" in refused.stderr
+    resumed = cli(*args, "-resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed from" in resumed.stdout
+    assert_same(finished[0], tmp_path / "run")
+
+
+def test_killed_again_and_again_and_resumed_equals_uninterrupted(data, finished, cli, tmp_path):
+    args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "REPORT_FREQ", 1]
+
+    def resume():
+        return ["-resume", "auto"] if any(tmp_path.glob("run/checkpoints/step*")) else []
+
+    for lines in (1, 3, 4, 2):  # SIGKILL as soon as so many steps are reported: within a step or within a save
+        process = subprocess.Popen(
+            command(*args, *resume()), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        for line in process.stdout:
+            lines -= " step " in line
+            if not lines:
+                break
+        process.kill()
+        process.communicate()
+    result = cli(*args, *resume())
+    assert result.returncode == 0, result.stderr
+    assert_same(finished[0], tmp_path / "run")
+
+
+def test_resume_refuses_another_config_and_names_the_keys(data, finished, cli, tmp_path):
+    args = ["-data_path", data, "-output", tmp_path / "other", "-resume", finished[0], "-amp", *TINY]
+    result = cli(*args, "-batch_size", 8, "MODEL.MASK_RATIO", 0.5, "TRAIN.BASE_LR", 1e-3)
+    assert result.returncode == 4
+    assert "MODEL.MASK_RATIO was 0.75, is 0.5" in result.stderr
+    assert "TRAIN.BASE_LR was 0.00015, is 0.001" in result.stderr
+    result = cli(*args, "-batch_size", 4)
+    assert result.returncode == 4
+    assert "global batch was 8, is 4" in result.stderr
+    longer = cli(*args, "-batch_size", 8, "TRAIN.NUM_EPOCHS", 4, "--allow-drift", "TRAIN.NUM_EPOCHS")
+    assert longer.returncode == 0, longer.stderr
+    assert weights(tmp_path / "other")[0] == "step_00000012"
+
+
+def test_accumulation_gives_the_weights_of_the_joined_batch(data, finished, cli, tmp_path):
+    result = cli("-batch_size", 4, "-accum_iter", 2, "-data_path", data, "-output", tmp_path / "run", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert "batch 4 x 1 ranks x 2 = 8" in result.stdout
+    assert_same(finished[0], tmp_path / "run", atol=2e-7)
+
+
+@pytest.mark.parametrize(("batch_size", "accum_iter"), [(4, 1), (2, 2)])
+def test_two_ranks_give_the_weights_of_one_process(data, finished, tmp_path, batch_size, accum_iter):
+    launch = [
+        sys.executable,
+        "-m",
+        "paddle.distributed.launch",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        str(tmp_path / "logs"),
+    ]
+    script = Path(__file__).parents[1] / "src/mae_pretrain/__main__.py"
+    args = command(
+        "-batch_size", batch_size, "-accum_iter", accum_iter, "-data_path", data, "-output", tmp_path / "run", *TINY
+    )[3:]
+    result = subprocess.run([*launch, str(script), *args], capture_output=True, text=True, timeout=300)
+    logs = "".join(p.read_text() for p in (tmp_path / "logs").glob("workerlog.*"))
+    assert result.returncode == 0, logs[-3000:] + result.stderr[-2000:]
+    assert f"batch {batch_size} x 2 ranks x {accum_iter} = 8" in logs
+    assert_same(finished[0], tmp_path / "run", atol=2e-7)
+
+
+def test_evaluation_is_exact_and_sees_every_image(data, finished, cli):
+    run, _ = finished
+    outputs = [
+        cli("-eval", "-pretrained", run, "-data_path", data, "-batch_size", size, *TINY).stdout for size in (5, 2)
+    ]
+    figures = [
+        [float(x) for x in re.findall(r"(?:loss|deviation\)|inpainting|mean image) (\d+\.\d+)", out)] for out in outputs
+    ]
+    assert all("5 images" in out for out in outputs)
+    assert len(figures[0]) == 3 or len(figures[0]) == 4
+    np.testing.assert_allclose(figures[0], figures[1], atol=1e-4)
+
+
+def test_visualize_and_curve_write_pictures(data, finished, cli, tmp_path):
+    run, _ = finished
+    files = [data / "val" / "a 0.jpg", data / "val" / "a 1.jpg"]
+    result = cli("visualize", "-pretrained", run, "-output", tmp_path / "new folder" / "grid.png", *files)
+    assert result.returncode == 0, result.stderr
+    with Image.open(result.stdout.strip()) as grid:
+        assert grid.format == "PNG"
+        assert grid.height > 2 * 128
+    pytest.importorskip("matplotlib", reason="the plots extra is not installed")
+    result = cli("curve", run, "-output", tmp_path / "loss.png")
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "loss.png") as curve:
+        assert curve.width == 960
+
+
+def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path):
+    (tmp_path / "train").mkdir()
+    for i, source in enumerate(sorted((data / "train").iterdir())[:9]):
+        content = source.read_bytes()
+        (tmp_path / "train" / f"{i}.jpg").write_bytes(content[:200] if i == 4 else content)
+    (tmp_path / "train_list.txt").write_text("".join(f"train/{i}.jpg\n" for i in range(9)))
+    args = ["-batch_size", 8, "-data_path", tmp_path, *TINY]
+    result = cli(*args, "-output", tmp_path / "a")
+    assert result.returncode == 3
+    assert "train/4.jpg" in result.stderr
+    assert "train_list.txt:5" in result.stderr
+    result = cli(*args, "-output", tmp_path / "b", "DATA.ON_ERROR", "skip")
+    assert result.returncode == 0, result.stderr
+    assert "train/4.jpg" in result.stdout + result.stderr

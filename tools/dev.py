@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Work on this repository: install, test, lint, demo, bench, affected, wheels.
+
+Needs nothing but Python 3.10 or newer; every step is printed before it runs.
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - says why before the imports below fail
+    sys.exit(f"tools/dev.py: Python {sys.version.split()[0]} is too old; use 3.10 or newer")
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from affected import affected, changed_paths
+from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install
+from steps import run
+from wheels import build_wheels
+from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, with_dependencies
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if not args.command:
+        parser.print_help()
+        return 0
+    if rest and args.command not in PASSES_ARGUMENTS_ON:
+        parser.error(f"{args.command} does not know {' '.join(rest)}; see: tools/dev.py {args.command} --help")
+    args.rest = rest[1:] if rest[:1] == ["--"] else rest
+    try:
+        return int(COMMANDS[args.command](args))
+    except WorkspaceError as error:
+        print(f"tools/dev.py {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def run_install(args: argparse.Namespace) -> int:
+    """Make or update an environment."""
+    env = environment(args.paddle, args.venv)
+    install(env, read_packages(), args.packages)
+    print(f"ready: {env.folder} (Paddle {env.paddle})")
+    return 0
+
+
+def run_test(args: argparse.Namespace) -> int:
+    """Run pytest on one version of Paddle or on each in turn."""
+    versions = list(DEFAULT_FOLDERS) if args.paddle == "all" else [args.paddle]
+    if len(versions) > 1 and args.venv:
+        raise WorkspaceError("--paddle all needs one environment a version; leave --venv out")
+    folders = [f"packages/{name}/tests" for name in args.packages]
+    codes = {}
+    for version in versions:
+        env = environment(version, args.venv)
+        install(env, read_packages(), args.packages)
+        # loadgroup: tests that share a costly fixture stay on one worker.
+        pytest = [str(env.python), "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
+        codes[version] = run([*pytest, *folders, *args.rest])
+    failed = {version: code for version, code in codes.items() if code}
+    if failed and len(versions) > 1:
+        print(f"tests failed on Paddle {' and '.join(failed)}", file=sys.stderr)
+    return next(iter(failed.values()), 0)
+
+
+def run_lint(args: argparse.Namespace) -> int:
+    """Check style, format and types; all three run even when one fails."""
+    python = str(installed().python)
+    checks = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
+    return max([run([python, "-m", *check]) for check in checks])
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Run the demo with the remaining arguments."""
+    return run([str(installed().python), "tools/demo.py", *args.rest])
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """Run the benchmarks, one after the other; the first that fails stops the rest."""
+    files = [path.relative_to(ROOT) for path in sorted(ROOT.glob("packages/*/benchmarks/*.py"))]
+    chosen = [file for file in files if not args.words or any(word in str(file) for word in args.words)]
+    if not chosen:
+        raise WorkspaceError(f"no benchmark has {' or '.join(args.words)} in its path; see packages/*/benchmarks")
+    python = str(installed().python)
+    return next((code for file in chosen if (code := run([python, str(file)]))), 0)
+
+
+def run_affected(args: argparse.Namespace) -> int:
+    """Print the packages that a change touches."""
+    graph = dependency_graph(read_packages())
+    names = sorted(graph) if args.all else affected(changed_paths(args.base), graph)
+    if args.json:
+        print(json.dumps(names))
+    elif names:
+        print("\n".join(names))
+    return 0
+
+
+def run_wheels(args: argparse.Namespace) -> int:
+    """Build wheels of the named packages, or of all."""
+    packages = read_packages()
+    with_dependencies(args.packages, dependency_graph(packages))  # refuses an unknown name
+    wanted = [packages[name] for name in args.packages or packages]
+    for wheel in build_wheels(installed().python, wanted, args.folder.resolve()):
+        print(wheel)
+    return 0
+
+
+def environment(paddle: str = DEFAULT_PADDLE, folder: Path | None = None) -> Environment:
+    """Name the environment of a version of Paddle."""
+    return Environment((folder or DEFAULT_FOLDERS[paddle]).absolute(), paddle)
+
+
+def installed() -> Environment:
+    """Bring the default environment up to date and return it."""
+    env = environment()
+    install(env, read_packages())
+    return env
+
+
+COMMANDS = {
+    "install": run_install,
+    "test": run_test,
+    "lint": run_lint,
+    "demo": run_demo,
+    "bench": run_bench,
+    "affected": run_affected,
+    "wheels": run_wheels,
+}
+PASSES_ARGUMENTS_ON = {"test", "demo"}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Declare the commands and their flags."""
+    parser = argparse.ArgumentParser(prog="tools/dev.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    versions = list(DEFAULT_FOLDERS)
+    making = add("install", "make or update the environment with the packages in it, editable")
+    testing = add("test", "run pytest over everything; further arguments go to pytest")
+    for command, choices in ((making, versions), (testing, [*versions, "all"])):
+        command.add_argument("--paddle", choices=choices, default=DEFAULT_PADDLE)
+        command.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these and what they need")
+        command.add_argument(
+            "--venv", type=Path, metavar="DIR", help=f"default: {DEFAULT_FOLDERS[DEFAULT_PADDLE].name}"
+        )
+    add("lint", "ruff check, ruff format --check, mypy")
+    add("demo", "run the demo; further arguments go to it")
+    bench = add("bench", "run the benchmarks of all packages")
+    bench.add_argument("words", nargs="*", metavar="WORD", help="only files with one of these words in their path")
+    change = add("affected", "list the packages that a change touches, dependents included")
+    change.add_argument(
+        "--base", default="main", metavar="REF", help="what the change is measured from (default: main)"
+    )
+    change.add_argument("--all", action="store_true", help="list every package, whatever changed")
+    change.add_argument("--json", action="store_true", help="print one JSON list")
+    wheels = add("wheels", "build wheels")
+    wheels.add_argument("folder", nargs="?", type=Path, default=ROOT / "dist", help="where to (default: dist/)")
+    wheels.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

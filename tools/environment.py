@@ -1,0 +1,151 @@
+"""A virtual environment with one Paddle and the packages of this repository in it, editable."""
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps import CommandError, run_quietly
+from workspace import ROOT, Package, WorkspaceError, dependency_graph, with_dependencies
+
+# Paddle does not declare which NumPy it works with: 3.3.1 fails on 2.4, 2.6.2 on 2.0.
+PADDLE_REQUIREMENTS = {
+    "3.3.1": ("paddlepaddle==3.3.1", "numpy>=1.26,<2.4"),
+    "2.6.2": ("paddlepaddle==2.6.2", "numpy>=1.26,<2"),
+}
+DEFAULT_PADDLE = "3.3.1"
+DEFAULT_FOLDERS = {"3.3.1": ROOT / ".venv", "2.6.2": ROOT / ".venv-paddle2"}
+
+# The compiled op is built against the installed Paddle, so packages are built in this environment.
+BUILD_REQUIREMENTS = ("setuptools>=68", "wheel")
+TEST_REQUIREMENTS = ("pytest>=8", "pytest-xdist>=3.5")
+# Only in the full environment: in that of a single package they would hide what it fails to declare.
+# ruff is held to one minor release, since the next one may format differently.
+WORKSPACE_REQUIREMENTS = (
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "types-PyYAML",
+    "matplotlib>=3.8",
+    "scikit-learn>=1.4",
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the environment lies and which Paddle it holds."""
+
+    folder: Path
+    paddle: str = DEFAULT_PADDLE
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def stamp(self) -> Path:
+        """What the last successful installation was made from."""
+        return self.folder / "dev-stamp.json"
+
+
+def install(env: Environment, packages: Mapping[str, Package], names: Sequence[str] = ()) -> None:
+    """Bring the environment up to date; does nothing when the stamp says that it is.
+
+    Args:
+        env: The environment; made when it is not there or its interpreter is gone.
+        packages: All packages of the workspace.
+        names: Install only these and what they need, with the test tools alone; none means everything.
+    """
+    version = _ensure_venv(env)
+    needed = with_dependencies(names or packages, dependency_graph(packages))
+    paddle = PADDLE_REQUIREMENTS[env.paddle]
+    extra = () if names else WORKSPACE_REQUIREMENTS
+    requirements = [*BUILD_REQUIREMENTS, *paddle, *TEST_REQUIREMENTS, *extra]
+
+    done = read_stamp(env.stamp)
+    base = digest([version, *requirements])
+    if done.get("requirements") != base:
+        pip_install(env, requirements)
+        done["requirements"] = base
+        _write_stamp(env, done)
+
+    stamps = {name: package_stamp(packages[name], (version, env.paddle)) for name in needed}
+    stale = [packages[name] for name in needed if done.get(name) != stamps[name]]
+    if stale:
+        # Paddle and NumPy are named again so that no dependency of a package replaces them.
+        pip_install(env, ["--no-build-isolation", *paddle, *editable_arguments(stale)])
+        _write_stamp(env, done | stamps)
+
+
+def editable_arguments(packages: Iterable[Package]) -> list[str]:
+    """Give pip's arguments for editable packages, with a `test` extra where one is declared."""
+    arguments: list[str] = []
+    for package in packages:
+        arguments += ["--editable", f"{package.folder}{'[test]' if 'test' in package.extras else ''}"]
+    return arguments
+
+
+def package_stamp(package: Package, build: Iterable[str]) -> str:
+    """Digest what an editable installation depends on: metadata, build script and native sources.
+
+    Args:
+        package: The package; Python sources do not count, since they are imported from where they lie.
+        build: What else the build depends on, such as the version of Python.
+    """
+    files = [package.folder / "pyproject.toml", package.folder / "setup.py"]
+    files += sorted(path for path in (package.folder / "csrc").rglob("*") if path.is_file())
+    texts = [f"{path}\n{path.read_text(encoding='utf-8')}" for path in files if path.is_file()]
+    return digest([*build, package.version, *texts])
+
+
+def digest(parts: Iterable[str]) -> str:
+    """Hash a list of texts, so that moving a character from one to the next changes the hash."""
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
+
+
+def read_stamp(path: Path) -> dict[str, str]:
+    """Read a stamp; a missing or damaged one counts as empty, which installs anew."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_stamp(env: Environment, content: Mapping[str, str]) -> None:
+    env.stamp.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _ensure_venv(env: Environment) -> str:
+    """Make the environment unless it works, and return its version of Python."""
+    version = _python_version(env.python)
+    if version is None:
+        if importlib.util.find_spec("ensurepip") is None:
+            name = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+            raise WorkspaceError(
+                f"{sys.executable} cannot make a virtual environment, ensurepip is missing; "
+                f"install it first (Debian and Ubuntu: apt install {name})"
+            )
+        run_quietly([sys.executable, "-m", "venv", "--clear", str(env.folder)])
+        version = _python_version(env.python)
+    if version is None:
+        raise CommandError(f"{env.folder} holds no working Python with pip; remove the folder and try again")
+    return version
+
+
+def _python_version(python: Path) -> str | None:
+    """Ask the interpreter for its version; None when it is missing, broken or without pip."""
+    code = "import sys, importlib.util as u; print(sys.version.split()[0]); sys.exit(u.find_spec('pip') is None)"
+    try:
+        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def pip_install(env: Environment, arguments: Sequence[str]) -> None:
+    """Run `pip install` in the environment."""
+    run_quietly([str(env.python), "-m", "pip", "install", "--disable-pip-version-check", *arguments])

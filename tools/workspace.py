@@ -1,0 +1,117 @@
+"""The packages of this repository and who depends on whom, read from packages/*/pyproject.toml."""
+
+import ast
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+# Python 3.10 has no reader of its own. pytest brings tomli there; a bare Python has the copy inside pip,
+# which comes last because Paddle cannot be imported in a process that has imported pip.
+TOML_READERS = ("tomllib", "tomli", "pip._vendor.tomli")
+tomllib = import_module(next(name for name in TOML_READERS if find_spec(name)))
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Graph = Mapping[str, Collection[str]]
+
+
+class WorkspaceError(Exception):
+    """A command cannot do what was asked; the message is one line for the user."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Package:
+    """One folder under packages/."""
+
+    folder: Path
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The parsed pyproject.toml."""
+        path = self.folder / "pyproject.toml"
+        try:
+            return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        except tomllib.TOMLDecodeError as error:
+            raise WorkspaceError(f"{path}: {error}") from error
+
+    @property
+    def name(self) -> str:
+        return str(self.settings["project"]["name"])
+
+    @property
+    def import_name(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def requirements(self) -> list[str]:
+        """What the package declares, extras left out."""
+        return list(self.settings["project"].get("dependencies", []))
+
+    @property
+    def extras(self) -> dict[str, list[str]]:
+        return dict(self.settings["project"].get("optional-dependencies", {}))
+
+    @property
+    def version(self) -> str:
+        """The version, read from the file that `tool.setuptools.dynamic` names."""
+        module, _, name = self.settings["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+        path = self.folder / "src" / Path(*module.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+                return str(ast.literal_eval(node.value))
+        raise WorkspaceError(f"{file} assigns no {name}; {self.name} needs its version there")
+
+
+def read_packages(root: Path = ROOT) -> dict[str, Package]:
+    """Find every package by its distribution name."""
+    folders = sorted(path.parent for path in root.glob("packages/*/pyproject.toml"))
+    return {package.name: package for package in map(Package, folders)}
+
+
+def distribution_name(requirement: str) -> str:
+    """Give the normalised name of a requirement such as `Mae_Core[cpu]>=0.1; extra == "x"`."""
+    found = re.match(r"\s*([A-Za-z0-9._-]+)", requirement)
+    if not found:
+        raise WorkspaceError(f"{requirement!r} is not a requirement; it starts with no name")
+    return re.sub(r"[-_.]+", "-", found[1]).lower()
+
+
+def dependency_graph(packages: Mapping[str, Package]) -> dict[str, set[str]]:
+    """Map each package to the packages of this repository that it declares directly."""
+    return {
+        name: {distribution_name(line) for line in package.requirements} & packages.keys()
+        for name, package in packages.items()
+    }
+
+
+def with_dependencies(names: Iterable[str], graph: Graph) -> list[str]:
+    """List `names` and all that they need, each after what it depends on."""
+    ordered: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise WorkspaceError(f"packages depend on each other in a circle: {' -> '.join((*path, name))}")
+        for dependency in sorted(graph[name]):
+            visit(dependency, (*path, name))
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in sorted(names):
+        if name not in graph:
+            raise WorkspaceError(f"no package {name!r}; there are {', '.join(sorted(graph))}")
+        visit(name, ())
+    return ordered
+
+
+def with_dependents(names: Iterable[str], graph: Graph) -> list[str]:
+    """List `names` and everything that depends on them, directly or not."""
+    wanted = set(names)
+    return [name for name in sorted(graph) if wanted & set(with_dependencies([name], graph))]
