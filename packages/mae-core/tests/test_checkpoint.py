@@ -120,6 +120,8 @@ def test_leftovers_of_a_killed_save_are_swept(tmp_path):
     path = save(tmp_path, 1)
     (tmp_path / ".step_00000002.99.tmp").mkdir()
     assert ck.list_checkpoints(tmp_path) == [path]
+    assert len(list(tmp_path.iterdir())) == 2  # reading leaves the save of a running process alone
+    ck.sweep(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 

@@ -40,6 +40,8 @@ def test_help_answers_without_paddle(command):
         (["-cfg", "nowhere.yaml"], 2, ["nowhere.yaml", "vit_base_patch16_224_pretrain.yaml"]),
         (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
         (["-image_size", "225"], 2, ["225", "multiple of 16"]),
+        (["-eval", "-pretrained", "x", "MODEL.ENCODER.NUM_HEADS", "7"], 2, ["768", "num_heads=7"]),
+        (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["2"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["train_list.txt"]),
         (["-eval"], 2, ["-pretrained"]),
         (["-eval", "-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),

@@ -79,10 +79,14 @@ def _optimizer_arrays(model: nn.Layer, optimizer: paddle.optimizer.Optimizer) ->
     return {key: np.ascontiguousarray(value) for key, value in arrays.items()}
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """List complete checkpoint folders, newest first; also sweep what a killed save left behind."""
+def sweep(folder: Path) -> None:
+    """Delete what a killed save left behind; only the run that holds the folder's lock may."""
     for leftover in folder.glob(".step_*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List complete checkpoint folders, newest first."""
     return sorted(folder.glob("step_*"), reverse=True)
 
 

@@ -108,6 +108,8 @@ class Trainer:
                 if stopping and self.step < self.plan.total_steps:
                     raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", stopping)
         bar.close()
+        if records:
+            records.close()
 
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> int:
         """Do one optimizer step; return the exit code to stop with, 0 to go on."""
@@ -117,7 +119,7 @@ class Trainer:
         loss, metrics, images, waited, files = self._accumulate(stream)
         world = distributed.world_size()
         loss, total_images, stopping = distributed.sum_over_ranks(
-            [loss / world, float(images), float(stop.exit_code or 0)]
+            [loss / world, float(images), float(stop.exit_code is not None)]
         )
         if not math.isfinite(loss):  # the sum is NaN on every rank, so all stop here, before the update
             raise NonFiniteError(
@@ -127,7 +129,7 @@ class Trainer:
         norm = self._update()
         self._meter.add({"loss": loss, "grad_norm": norm, **metrics}, int(total_images), waited)
         self.step += 1
-        return min(int(stopping), 255) if world == 1 or not stopping else 143
+        return (stop.exit_code or 143) if stopping else 0  # a signal to one rank stops them all
 
     def _accumulate(self, stream: Iterator[Batch]) -> tuple[float, dict[str, float], int, float, str]:
         """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""

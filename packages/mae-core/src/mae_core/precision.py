@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -61,6 +62,4 @@ class Precision:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         if self.scaler and state:
-            import numpy as np
-
             self.scaler.load_state_dict({**state, "scale": np.asarray(state["scale"], "float32")})

@@ -1,11 +1,14 @@
 """From config to model, data and loss: what training, evaluation and pictures share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from mae_core import distributed
+from mae_core.errors import ConfigError
 from mae_core.models import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoderViT
 from mae_core.ops import masking_noise
 from mae_data.dataset import ListDataset
@@ -19,7 +22,24 @@ def build_model(config: Config) -> MaskedAutoencoderViT:
     m, d = config.MODEL, config.DATA
     is_default = (list(d.IMAGENET_MEAN), list(d.IMAGENET_STD)) == (list(IMAGENET_MEAN), list(IMAGENET_STD))
     own_statistics = d.IMAGE_CHANNELS == 3 or not is_default  # grey images do not take ImageNet's three numbers
-    model = MaskedAutoencoderViT(
+    with _values_from_config():
+        model = _model(config, own_statistics)
+    model.grad_checkpointing = m.GRAD_CHECKPOINTING
+    return model
+
+
+@contextmanager
+def _values_from_config() -> Iterator[None]:
+    """Sizes and ranges come from the config: what a constructor refuses is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _model(config: Config, own_statistics: bool) -> MaskedAutoencoderViT:
+    m, d = config.MODEL, config.DATA
+    return MaskedAutoencoderViT(
         img_size=d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
         patch_size=m.PATCH_SIZE,
         in_chans=d.IMAGE_CHANNELS,
@@ -36,21 +56,21 @@ def build_model(config: Config) -> MaskedAutoencoderViT:
         pixel_mean=d.IMAGENET_MEAN if own_statistics else None,
         pixel_std=d.IMAGENET_STD if own_statistics else None,
     )
-    model.grad_checkpointing = m.GRAD_CHECKPOINTING
-    return model
 
 
 def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the pre-training augmentation; labels are not needed."""
     d = config.DATA
-    transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+    with _values_from_config():
+        transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
     return _dataset(config, d.TRAIN_LIST, transform)
 
 
 def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
     """Open a list (default: the validation list) with the evaluation transform."""
     d = config.DATA
-    transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
+    with _values_from_config():
+        transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
     return _dataset(config, list_name or d.VAL_LIST, transform)
 
 

@@ -136,7 +136,10 @@ def _require(holds: bool, message: str) -> None:
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
     sides = [c.DATA.IMAGE_SIZE] if isinstance(c.DATA.IMAGE_SIZE, int) else c.DATA.IMAGE_SIZE
-    _require(len(sides) in (1, 2) and all(s > 0 for s in sides), f"DATA.IMAGE_SIZE={sides} is not one or two sizes")
+    _require(
+        len(sides) in (1, 2) and all(isinstance(s, int) and s > 0 for s in sides),
+        f"DATA.IMAGE_SIZE={sides} is not one or two sizes",
+    )
     for side in sides:
         _require(
             side % c.MODEL.PATCH_SIZE == 0,
@@ -154,6 +157,15 @@ def validate(c: CN) -> None:
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",
     )
+    clip = c.TRAIN.GRAD_CLIP
+    _require(
+        clip is None or (isinstance(clip, int | float) and clip > 0),
+        f"TRAIN.GRAD_CLIP={clip!r} is not positive or None",
+    )
+    _require(
+        c.DATA.NUM_WORKERS >= 0, f"DATA.NUM_WORKERS={c.DATA.NUM_WORKERS} is negative; 0 reads in the training process"
+    )
+    _require(0 <= c.SEED < 2**32, f"SEED={c.SEED} is outside 0 to 2**32 - 1")
     for key in _POSITIVE:
         _require(get_key(c, key) > 0, f"{key}={get_key(c, key)} is not positive")
     _require(

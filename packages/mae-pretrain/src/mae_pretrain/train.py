@@ -11,7 +11,7 @@ from paddle import Tensor, nn
 
 from mae_core import distributed, log, runtime
 from mae_core.atomic import write_atomic
-from mae_core.checkpoint import list_checkpoints, load_model, newest_checkpoint, read_state
+from mae_core.checkpoint import list_checkpoints, load_model, newest_checkpoint, read_state, sweep
 from mae_core.config import drifted_keys, to_dict
 from mae_core.engine import Plan, Trainer
 from mae_core.errors import CheckpointError, ConfigError
@@ -41,6 +41,8 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     distributed.init()
     logger = log.setup(distributed.is_main())
     folder = RunFolder(config.SAVE) if distributed.is_main() else None
+    if folder:
+        sweep(folder.checkpoints)
     runtime.log_choice(logger.info)
     dataset = train_dataset(config)
     sampler = partial(_sampler, config, len(dataset))

@@ -1,0 +1,67 @@
+"""What the READMEs print works: commands are accepted as printed, the Python examples run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), ROOT / "tools" / "README.md"]
+
+
+def code_blocks(readme: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[str]:
+    """Every command line of a program in the READMEs, continuation lines joined, without comment and prompt."""
+    lines = []
+    for readme in READMES:
+        for block in code_blocks(readme, "(?:|sh|shell|bash|console)"):
+            joined = block.replace("\\\n", " ")
+            lines += re.findall(rf"^(?:\$ )?(?:[A-Z_]+=\S+ +)*({program} .*?)(?: +#.*)?$", joined, re.MULTILINE)
+    return lines
+
+
+def test_the_two_commands_stand_on_the_first_screen():
+    first_screen = "".join(READMES[0].read_text().splitlines(keepends=True)[:20])
+    assert "python3 tools/dev.py demo" in first_screen
+    assert "python3 tools/dev.py test" in first_screen
+
+
+@pytest.mark.parametrize("line", sorted(set(commands(r"python3? tools/dev\.py"))))
+def test_tool_commands_exist(line):
+    words = shlex.split(line.split("[")[0])
+    done = subprocess.run([sys.executable, ROOT / "tools/dev.py", words[2], "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"dev.py {words[2]}" in done.stdout
+
+
+@pytest.mark.parametrize("line", sorted(set(commands("mae-pretrain"))))
+def test_training_commands_are_accepted(line, monkeypatch):
+    from mae_pretrain import cli
+
+    reached = []
+    for module, function in (("train", "train"), ("evaluate", "evaluate")):
+        monkeypatch.setattr(f"mae_pretrain.{module}.{function}", lambda *args, **kwargs: reached.append(args))
+    words = shlex.split(line)[1:]
+    assert cli.main(words) == 0
+    assert len(reached) == 1
+
+
+def test_there_are_commands_to_check():
+    assert any("-cfg='./configs/vit_base_patch16_224_pretrain.yaml'" in line for line in commands("mae-pretrain"))
+    assert len(commands(r"python3? tools/dev\.py")) >= 2
+
+
+def test_the_core_example_runs():
+    (example,) = code_blocks(ROOT / "packages/mae-core/README.md", "python")
+    small = example.replace('"mae_vit_base_patch16")', '"mae_vit_base_patch16", depth=1, decoder_depth=1)')
+    code = "my_mask = __import__('numpy').arange(392).reshape(2, 196) % 2\n" + small.replace(
+        "mask=my_mask", "mask=paddle.to_tensor(my_mask)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
