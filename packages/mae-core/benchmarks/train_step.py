@@ -9,10 +9,14 @@ import argparse
 import time
 
 import numpy as np
+
+# isort: off
+import mae_core  # before Paddle: it prepares the CPU runtime
 import paddle
+
+# isort: on
 from paddle import nn
 
-import mae_core
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import linear, masking_noise
 from mae_core.optim import build_adamw

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_data.demo_digits import make_demo_dataset
+from mae_data.errors import InputError
+
 COMMAND = [sys.executable, "-c", "import sys; from mae_data.cli import main; sys.exit(main())"]
 needs_sklearn = pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn (the extra `demo`)"
@@ -213,10 +216,11 @@ def test_demo_dataset_is_replaced_only_on_request(tmp_path):
     root = tmp_path / "d"
     root.mkdir()
     (root / "mine.txt").touch()
-    assert "not empty" in fails(2, "demo-dataset", root)
-    assert run("demo-dataset", root, "--force", "--size", 8).returncode == 0
+    with pytest.raises(InputError, match="not empty; use --force"):
+        make_demo_dataset(root)
+    make_demo_dataset(root, size=8, force=True)
     first = (root / "val_list.txt").read_text()
-    assert run("demo-dataset", root, "--force", "--size", 8, "--seed", 1).returncode == 0
+    make_demo_dataset(root, size=8, seed=1, force=True)
     assert (root / "val_list.txt").read_text() != first
     assert len(list(root.glob("*/*/*.jpg"))) == 1797
     assert (root / "mine.txt").exists()

@@ -140,13 +140,13 @@ def test_a_hung_worker_is_reported_after_the_timeout():
 
 
 def test_time_between_batches_is_not_waiting():
-    loader = make_loader(Odd(lambda: None), EvalBatchSampler(12, 4), num_workers=2, timeout=0.5)
+    loader = make_loader(Odd(lambda: None), EvalBatchSampler(8, 4), num_workers=2, timeout=0.5)
     for _ in loader:
         time.sleep(1.2)
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_workers_leave_garbage_of_an_earlier_loader_alone(finished):
+def test_workers_leave_garbage_of_an_earlier_loader_alone(finished, capfd):
     """To collect it in a worker would join the main process's threads: the worker would hang or abort."""
     gc.disable()
     try:
@@ -163,6 +163,7 @@ def test_workers_leave_garbage_of_an_earlier_loader_alone(finished):
         gc.enable()
         gc.collect()
     assert no_workers_left()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def paddle_iterators():
@@ -258,7 +259,12 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 
 @needs_proc
 def test_workers_die_with_a_killed_parent(program):
-    process, workers = program("run")
+    """Even those that are in the middle of a read, which no closed pipe would tell."""
+    process, workers = program("stuck")
+    for _ in range(15):  # an epoch has 16 batches, and one is read
+        assert process.stdout.readline() == "batch\n"
+    time.sleep(0.5)
+    assert not gone_within(workers, 0)
     process.kill()
     assert gone_within(workers, 10)
 

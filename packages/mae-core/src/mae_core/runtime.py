@@ -69,7 +69,12 @@ def configure() -> dict[str, str]:
     """Set the variables once, before Paddle is imported; return what was set."""
     global _chosen
     if _chosen is None:
-        _chosen = {} if "paddle" in sys.modules else choose(os.environ, available_cores(), _cpuinfo(), is_gpu_build())
+        wanted = choose(os.environ, available_cores(), _cpuinfo(), is_gpu_build())
+        if too_late := "paddle" in sys.modules and bool(wanted):
+            warnings.warn(
+                "import mae_core before paddle: Paddle runs up to 5 times slower on this CPU as shipped", stacklevel=3
+            )
+        _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
         import zlib  # noqa: F401
