@@ -57,9 +57,8 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     for images, _, indices in _batches(config, eval_dataset(config)):
         noise = batch_noise(config, model, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
-        loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
-        sums += [float(loss) * len(images), *errors, len(images)]
+        sums += [float(recon.loss) * len(images), *errors, len(images)]
     totals = distributed.sum_over_ranks(sums.tolist())
     scores = {name: total / totals[-1] for name, total in zip(names, totals, strict=False)}
     return {**scores, "images": totals[-1]}

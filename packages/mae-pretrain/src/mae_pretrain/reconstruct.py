@@ -18,6 +18,7 @@ class Reconstruction:
     original: Tensor
     predicted: Tensor
     mask: Tensor
+    loss: Tensor | None = None  # the model's own, where a model predicted
 
 
 @paddle.no_grad()
@@ -27,7 +28,7 @@ def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, 
     A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of
     the true patch are put back, so such pictures look better than what the model alone knows.
     """
-    _, pred, mask = model(images, mask_ratio, noise=noise)
+    loss, pred, mask = model(images, mask_ratio, noise=noise)
     assert pred is not None
     patches = model.patchify(images)
     normalized = model.normalize(patches)
@@ -36,7 +37,7 @@ def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, 
         std = (normalized.var(axis=-1, keepdim=True) + 1.0e-6).sqrt()
         pred = pred * std + mean
     predicted = (pred - model.pixel_shift) / (model.pixel_scale * 255.0)
-    return Reconstruction(patches.astype("float32") / 255.0, predicted, mask)
+    return Reconstruction(patches.astype("float32") / 255.0, predicted, mask, loss)
 
 
 def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:
