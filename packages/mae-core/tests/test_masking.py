@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from mae_core.ops import masking_from_mask, masking_noise, random_masking, take_rows
+from mae_core.ops import draw_masking, masking_noise, random_masking, take_rows
 from mae_core.ops.philox import philox4x32
 
 # Random123's known answers for philox4x32-10: counter, key, result.
@@ -47,9 +47,9 @@ def test_parts_agree_with_numpy(length, ratio):
     noise = np.random.default_rng(length).random((5, length), dtype="float32")
     if keep < 1:
         with pytest.raises(ValueError, match="leaves none"):
-            random_masking(paddle.to_tensor(noise), ratio)
+            draw_masking(paddle.to_tensor(noise), ratio)
         return
-    m = random_masking(paddle.to_tensor(noise), ratio)
+    m = draw_masking(paddle.to_tensor(noise), ratio)
     order = np.argsort(noise, axis=1, kind="stable")
     np.testing.assert_array_equal(m.ids_keep.numpy(), order[:, :keep])
     np.testing.assert_array_equal(m.ids_remove.numpy().reshape(5, -1), order[:, keep:])
@@ -62,14 +62,14 @@ def test_parts_agree_with_numpy(length, ratio):
 @pytest.mark.parametrize("levels", [1, 2, 7])
 def test_ties_go_to_the_smaller_patch_number(levels):
     noise = np.random.default_rng(0).integers(0, levels, (4, 200)).astype("float32")
-    m = random_masking(paddle.to_tensor(noise), 0.5)
+    m = draw_masking(paddle.to_tensor(noise), 0.5)
     order = np.concatenate([m.ids_keep.numpy(), m.ids_remove.numpy()], axis=1)
     np.testing.assert_array_equal(order, np.argsort(noise, axis=1, kind="stable"))
 
 
 def test_masks_are_uniform_over_patches_and_independent_between_samples():
     n, length = 4000, 64
-    masks = random_masking(paddle.to_tensor(masking_noise(0, 0, np.arange(n), length)), 0.75).mask.numpy()
+    masks = draw_masking(paddle.to_tensor(masking_noise(0, 0, np.arange(n), length)), 0.75).mask.numpy()
     assert (masks.sum(axis=1) == 48).all()
     kept = (1 - masks).sum(axis=0)
     # Each patch is kept in a quarter of samples; the counts' variance is that of drawing without replacement.
@@ -80,7 +80,10 @@ def test_masks_are_uniform_over_patches_and_independent_between_samples():
 
 
 def test_own_mask_keeps_image_order():
-    m = masking_from_mask(paddle.to_tensor([[1, 0, 1, 0], [0, 0, 1, 1]]))
+    visible, m = random_masking(
+        paddle.arange(8).reshape([2, 4, 1]).astype("float32"), mask=paddle.to_tensor([[1, 0, 1, 0], [0, 0, 1, 1]])
+    )
+    assert visible.flatten().tolist() == [1, 3, 4, 5]
     assert m.ids_keep.tolist() == [[1, 3], [0, 1]]
     assert m.ids_remove.tolist() == [[0, 2], [2, 3]]
 
@@ -88,7 +91,7 @@ def test_own_mask_keeps_image_order():
 @pytest.mark.parametrize("noise", [paddle.zeros([3]), paddle.zeros([2, 0])])
 def test_noise_of_the_wrong_shape_is_refused(noise):
     with pytest.raises(ValueError, match="noise has shape"):
-        random_masking(noise)
+        draw_masking(noise)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import paddle
-from paddle import Tensor, nn
+from paddle import Tensor
 
-from mae_core import distributed
 from mae_core.errors import ConfigError
 from mae_core.models import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoderViT
-from mae_core.ops import masking_noise
+from mae_core.ops import MaskKey
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_pretrain_transform
 from mae_pretrain.config import Config
@@ -87,7 +86,6 @@ def _dataset(config: Config, list_name: str, transform: Any) -> ListDataset:
     )
 
 
-def batch_noise(config: Config, model: nn.Layer, indices: Tensor, epoch: int) -> Tensor:
-    """Draw the masking noise of a batch's samples [N, L]: a function of (SEED, epoch, sample index)."""
-    length = distributed.unwrap(model).num_patches
-    return paddle.to_tensor(masking_noise(config.SEED, epoch, indices.numpy(), length))
+def mask_key(config: Config, indices: Tensor, epoch: int) -> MaskKey:
+    """Key the masks of a batch's samples: a function of (SEED, epoch, sample index)."""
+    return MaskKey(config.SEED, epoch, indices)

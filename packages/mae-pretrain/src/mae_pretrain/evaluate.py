@@ -13,7 +13,7 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
-from mae_pretrain.build import batch_noise, build_model, eval_dataset
+from mae_pretrain.build import build_model, eval_dataset, mask_key
 from mae_pretrain.config import Config
 from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
 
@@ -55,7 +55,7 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)
     for images, _, indices in _batches(config, eval_dataset(config)):
-        noise = batch_noise(config, model, indices, epoch=0)
+        noise = mask_key(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
         sums += [float(recon.loss) * len(images), *errors, len(images)]

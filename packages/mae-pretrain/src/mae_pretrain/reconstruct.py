@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from paddle import Tensor
 
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.models.patches import unpatchify
+from mae_core.ops import MaskKey
+from mae_core.ops.patches import denormalize_patches, unpatchify
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Reconstruction:
 
 
 @paddle.no_grad()
-def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Tensor) -> Reconstruction:
-    """Reconstruct uint8 images [N, H, W, C] under the mask that noise [N, L] draws.
+def reconstruct(
+    model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Tensor | MaskKey
+) -> Reconstruction:
+    """Reconstruct uint8 images [N, H, W, C] under the mask that noise [N, L] or a key draws.
 
     A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of
     the true patch are put back, so such pictures look better than what the model alone knows.
@@ -36,7 +39,7 @@ def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, 
         mean = normalized.mean(axis=-1, keepdim=True)
         std = (normalized.var(axis=-1, keepdim=True) + 1.0e-6).sqrt()
         pred = pred * std + mean
-    predicted = (pred - model.pixel_shift) / (model.pixel_scale * 255.0)
+    predicted = denormalize_patches(pred, model.pixels)
     return Reconstruction(patches.astype("float32") / 255.0, predicted, mask, loss)
 
 

@@ -23,7 +23,7 @@ from mae_core.schedule import scaled_lr, warmup_cosine
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler
-from mae_pretrain.build import batch_noise, build_model, train_dataset
+from mae_pretrain.build import build_model, mask_key, train_dataset
 from mae_pretrain.config import FREE_ON_RESUME, Config
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -114,8 +114,8 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
 def pretrain_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only."""
     images, _, indices = batch
-    noise = batch_noise(config, model, indices, epoch)
-    loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
+    key = mask_key(config, indices, epoch)
+    loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=key, return_pred=False)
     return loss, {}
 
 

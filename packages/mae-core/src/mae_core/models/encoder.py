@@ -10,10 +10,10 @@ import paddle
 from paddle import Tensor, nn
 from paddle.distributed.fleet.utils import recompute
 
-from mae_core.models.patches import normalize_patches, pair, patchify
 from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.models.transformer import LN_EPS, Block
 from mae_core.ops.linear import Linear
+from mae_core.ops.patches import Pixels, normalize_patches, pair, patchify
 from mae_core.ops.reference import take_rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -96,8 +96,7 @@ class ViTEncoder(nn.Layer):
         scale = 1.0 / (255.0 * np.asarray(self.pixel_std))
         shift = -np.asarray(self.pixel_mean) / np.asarray(self.pixel_std)
         for name, values in (("pixel_scale", scale), ("pixel_shift", shift)):
-            tiled = np.tile(values, self.patch_size**2).astype(np.float32)  # [p*p*C]
-            self.register_buffer(name, paddle.to_tensor(tiled), persistable=False)
+            self.register_buffer(name, paddle.to_tensor(values.astype(np.float32)), persistable=False)  # [C]
 
     def _make_pos_embed(self, dim: int, trainable: bool) -> Tensor:
         values = sincos_pos_embed(dim, self.grid)[None]  # [1, 1 + L, D]
@@ -105,8 +104,13 @@ class ViTEncoder(nn.Layer):
         pos.stop_gradient = not trainable
         return pos
 
-    def patchify(self, images: Tensor) -> Tensor:
-        """Check images (uint8 [N, H, W, C] or float [N, C, H, W]) and cut them into patches [N, L, p*p*C]."""
+    @property
+    def pixels(self) -> Pixels:
+        """How this model cuts and normalises images."""
+        return Pixels(self.patch_size, self.pixel_scale, self.pixel_shift)
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images that are not uint8 [N, H, W, C] or float [N, C, H, W] of the model's size."""
         order = (1, 2, 3) if images.dtype == paddle.uint8 else (2, 3, 1)
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:
@@ -114,11 +118,15 @@ class ViTEncoder(nn.Layer):
                 f"images have shape {list(images.shape)} ({images.dtype}); height, width, channels {expected}"
                 " are needed, as uint8 [N, H, W, C] or float [N, C, H, W]"
             )
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """Cut images (uint8 [N, H, W, C] or float [N, C, H, W]) into patches [N, L, p*p*C]."""
+        self.check_images(images)
         return patchify(images, self.patch_size)
 
     def normalize(self, patches: Tensor) -> Tensor:
         """Turn uint8 pixels into normalised float32; float pixels are taken as normalised already."""
-        return normalize_patches(patches, self.pixel_scale, self.pixel_shift)
+        return normalize_patches(patches, self.pixels)
 
     def encode(self, patches: Tensor, ids: Tensor | None = None) -> Tensor:
         """Encode normalised patches.
@@ -137,8 +145,12 @@ class ViTEncoder(nn.Layer):
         cls = (self.cls_token + self.pos_embed[:, :1]).expand([x.shape[0], -1, -1])  # [N, 1, D]
         return self.run_blocks(self.blocks, paddle.concat([cls.astype(x.dtype), x], axis=1))
 
-    def run_blocks(self, blocks: nn.LayerList, x: Tensor) -> Tensor:
-        """Apply blocks, recomputing activations in the backward pass where `grad_checkpointing` is set."""
-        for block in blocks:
-            x = recompute(block, x) if self.grad_checkpointing and self.training else block(x)
+    def run_blocks(self, blocks: nn.LayerList, x: Tensor, first: int = 0) -> Tensor:
+        """Apply blocks to [N, L, D]; the last one gives only the tokens behind the first `first` ones.
+
+        Activations are recomputed in the backward pass where `grad_checkpointing` is set.
+        """
+        for i, block in enumerate(blocks):
+            skip = first if i == len(blocks) - 1 else 0
+            x = recompute(block, x, skip) if self.grad_checkpointing and self.training else block(x, skip)
         return x

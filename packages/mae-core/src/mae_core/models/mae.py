@@ -6,11 +6,12 @@ import paddle
 from paddle import Tensor, nn
 
 from mae_core.models.encoder import ViTEncoder
-from mae_core.models.patches import unpatchify
 from mae_core.models.transformer import LN_EPS, Block
 from mae_core.ops.linear import Linear
-from mae_core.ops.random_masking import masking_from_mask, random_masking, uniform_noise
-from mae_core.ops.reference import Masking, masked_pixel_loss, patch_targets, take_rows
+from mae_core.ops.masked_pixel_loss import masked_pixel_loss
+from mae_core.ops.patches import unpatchify
+from mae_core.ops.random_masking import Noise, random_masking
+from mae_core.ops.reference import Masking, patch_targets, take_rows
 
 
 class MaskedAutoencoderViT(ViTEncoder):
@@ -54,7 +55,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         images: Tensor,
         mask_ratio: float = 0.75,
         *,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         mask: Tensor | None = None,
         return_pred: bool = True,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -63,7 +64,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         Args:
             images: uint8 [N, H, W, C] (normalised here) or float [N, C, H, W] (taken as normalised).
             mask_ratio: share of patches to remove, in (0, 1).
-            noise: float32 [N, L], decides the mask (see `ops.random_masking`); drawn when None.
+            noise: float32 [N, L] or a `MaskKey`, decides the mask (see `ops.random_masking`); drawn when None.
             mask: bool or 0/1 [N, L], 1 = remove; the caller's own mask instead of a drawn one.
             return_pred: predict every patch, in image order; without it (training) only removed
                 patches are predicted and pred is None. The loss is the same.
@@ -76,39 +77,30 @@ class MaskedAutoencoderViT(ViTEncoder):
         Raises:
             ValueError: images, ratio, noise or mask do not fit.
         """
-        patches = self.patchify(images)  # [N, L, p*p*C]
-        masking = self.draw_mask(patches.shape[0], mask_ratio, noise, mask)
+        self.check_images(images)
+        visible, masking = random_masking(images, mask_ratio, noise=noise, mask=mask, pixels=self.pixels)
         if masking.ids_remove.shape[1] == 0:
             raise ValueError("no patch is removed, so there is nothing to predict; use forward_features for that")
-        latent = self.norm(self.encode(self.normalize(take_rows(patches, masking.ids_keep)), masking.ids_keep))
-        decoded = self.decode(latent, masking)  # [N, 1 + L, decoder D]
+        latent = self.norm(self.encode(visible, masking.ids_keep))  # [N, 1 + K, D]
         first = 1 if return_pred else 1 + masking.ids_keep.shape[1]
-        pred = self.decoder_pred(self.decoder_norm(decoded[:, first:]))
+        decoded = self.decode(latent, masking, first)  # [N, L or L - K, decoder D]
+        pred = self.decoder_pred(self.decoder_norm(decoded))
         removed = pred[:, -masking.ids_remove.shape[1] :]  # [N, L - K, p*p*C]
-        loss = masked_pixel_loss(removed, self.targets(take_rows(patches, masking.ids_remove)))
+        loss = masked_pixel_loss(removed, images, masking.ids_remove, self.pixels, self.norm_pix_loss)
         return loss, take_rows(pred, masking.ids_restore) if return_pred else None, masking.mask
 
-    def draw_mask(
-        self, rows: int, mask_ratio: float, noise: Tensor | None = None, mask: Tensor | None = None
-    ) -> Masking:
-        """Take the caller's mask or noise, or draw noise."""
-        given = mask if mask is not None else noise
-        if given is not None and list(given.shape) != [rows, self.num_patches]:
-            what = "mask" if mask is not None else "noise"
-            raise ValueError(f"{what} has shape {list(given.shape)}; [N, L] = {[rows, self.num_patches]} is needed")
-        if mask is not None:
-            return masking_from_mask(mask)
-        return random_masking(uniform_noise(rows, self.num_patches) if noise is None else noise, mask_ratio)
+    def decode(self, latent: Tensor, masking: Masking, first: int) -> Tensor:
+        """Decode latent [N, 1 + K, D] in the order class, visible, removed -> [N, 1 + L - first, decoder D].
 
-    def decode(self, latent: Tensor, masking: Masking) -> Tensor:
-        """Decode latent [N, 1 + K, D] to [N, 1 + L, decoder D] in the order class, visible, removed."""
+        The last block computes only the tokens from number `first` on, though all are attended to.
+        """
         rows = masking.ids_remove.shape[0]
         pos = self.decoder_pos_embed[:, 1:].expand([rows, -1, -1])  # [N, L, decoder D]
         x = self.decoder_embed(latent)
         pos_cls = self.decoder_pos_embed[:, :1].expand([rows, -1, -1])
         x = x + paddle.concat([pos_cls, take_rows(pos, masking.ids_keep)], axis=1)
         tail = self.mask_token + take_rows(pos, masking.ids_remove)  # [N, L - K, decoder D]
-        return self.run_blocks(self.decoder_blocks, paddle.concat([x, tail.astype(x.dtype)], axis=1))
+        return self.run_blocks(self.decoder_blocks, paddle.concat([x, tail.astype(x.dtype)], axis=1), first)
 
     def targets(self, patches: Tensor) -> Tensor:
         """Turn patches [..., p*p*C] (uint8 or normalised) into what the decoder is to predict."""

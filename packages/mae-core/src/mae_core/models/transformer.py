@@ -20,12 +20,13 @@ class Attention(nn.Layer):
         self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Attend from the tokens behind the first `first` ones to all -> [N, L - first, D]."""
         _, length, dim = x.shape
         qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, dim // self.num_heads])  # [N, L, 3, h, d]
         q, k, v = qkv.unbind(axis=2)  # [N, L, h, d]
-        x = F.scaled_dot_product_attention(q, k, v)  # [N, L, h, d]
-        return self.proj(x.reshape([-1, length, dim]))
+        x = F.scaled_dot_product_attention(q[:, first:] if first else q, k, v)  # [N, L - first, h, d]
+        return self.proj(x.reshape([-1, length - first, dim]))
 
 
 class Mlp(nn.Layer):
@@ -68,6 +69,7 @@ class Block(nn.Layer):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Transform tokens [N, L, D] -> [N, L - first, D]: those behind the first `first` ones, which see all."""
+        x = (x[:, first:] if first else x) + self.drop_path(self.attn(self.norm1(x), first))
         return x + self.drop_path(self.mlp(self.norm2(x)))

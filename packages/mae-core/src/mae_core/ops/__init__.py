@@ -1,13 +1,17 @@
-"""Masking: `random_masking` and what it is made of."""
+"""Masking and loss: `random_masking`, `masked_pixel_loss`, and what they are made of."""
 
+from mae_core.ops.masked_pixel_loss import masked_pixel_loss
+from mae_core.ops.patches import Pixels
 from mae_core.ops.philox import masking_noise
-from mae_core.ops.random_masking import masking_from_mask, random_masking
-from mae_core.ops.reference import Masking, masked_pixel_loss, patch_targets, take_rows
+from mae_core.ops.random_masking import MaskKey, draw_masking, random_masking
+from mae_core.ops.reference import Masking, patch_targets, take_rows
 
 __all__ = [
+    "MaskKey",
     "Masking",
+    "Pixels",
+    "draw_masking",
     "masked_pixel_loss",
-    "masking_from_mask",
     "masking_noise",
     "patch_targets",
     "random_masking",

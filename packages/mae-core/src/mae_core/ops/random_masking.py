@@ -1,9 +1,27 @@
-"""Random masking (paper section 3, "Masking"): draw which patches are removed."""
+"""Random masking (paper section 3, "Masking"): draw which patches are removed, gather those that stay."""
+
+from typing import NamedTuple, TypeAlias
 
 import paddle
 from paddle import Tensor
 
-from mae_core.ops.reference import Masking, masking_from_noise
+from mae_core.ops import fused, reference
+from mae_core.ops.patches import Pixels
+from mae_core.ops.philox import masking_noise
+from mae_core.ops.reference import Masking
+
+
+class MaskKey(NamedTuple):
+    """Instead of noise: what the mask of each sample is a function of (see `philox.masking_noise`)."""
+
+    seed: int  # 64 bits
+    epoch: int  # 32 bits
+    index: Tensor  # int64 [N], sample numbers
+
+
+Noise: TypeAlias = Tensor | MaskKey
+
+# The functions here run as they are while a static graph is built: sizes of -1 are those known at run time only.
 
 
 def len_keep(length: int, mask_ratio: float) -> int:
@@ -20,42 +38,143 @@ def len_keep(length: int, mask_ratio: float) -> int:
     return keep
 
 
-def random_masking(noise: Tensor, mask_ratio: float = 0.75) -> Masking:
-    """Draw a mask from uniform noise.
+@paddle.jit.not_to_static
+def random_masking(
+    x: Tensor,
+    mask_ratio: float = 0.75,
+    *,
+    noise: Noise | None = None,
+    mask: Tensor | None = None,
+    pixels: Pixels | None = None,
+) -> tuple[Tensor, Masking]:
+    """Remove random patches and gather those that stay, in one pass where the fused operator is built.
 
     Args:
-        noise: float32 [N, L]; the patches of smallest noise are kept, ties by patch number.
+        x: tokens [N, L, D] (float32, float16, bfloat16; differentiable), or, with `pixels`, images: uint8
+            [N, H, W, C], normalised on the way, or float [N, C, H, W], taken as normalised.
         mask_ratio: share of patches to remove, in [0, 1).
+        noise: float32 [N, L], the patches of smallest noise stay, ties by patch number; or a `MaskKey`,
+            for which the noise is drawn by Philox. None draws from Paddle's generator.
+        mask: bool or 0/1 [N, L], 1 = remove, instead of ratio and noise; every sample removes as many.
+        pixels: patch size, scale and shift: x are images.
 
     Returns:
-        Masking of int64 ids and a float32 mask (0 keep, 1 remove).
+        visible: [N, K, D] tokens, or [N, K, p*p*C] pixels (float32 for uint8), in the order of their noise.
+        masking: int64 ids and the float32 mask (0 keep, 1 remove).
 
     Raises:
-        ValueError: the ratio cannot be used or the noise is not [N, L] with L >= 1.
+        ValueError: shapes, ratio, noise or mask do not fit.
     """
-    if noise.ndim != 2 or noise.shape[1] < 1:
+    length = _length(x, pixels)
+    noise, keep = _noise_and_keep(x, length, mask_ratio, noise, mask)
+    if _is_fused(x, keep < length, pixels):
+        return _fused(x, noise, keep, pixels)
+    return reference.random_masking(x, _as_tensor(noise, length), keep, pixels)
+
+
+@paddle.jit.not_to_static
+def draw_masking(noise: Noise, mask_ratio: float = 0.75, length: int | None = None) -> Masking:
+    """Draw a mask alone; `length` is L, needed for a `MaskKey` only."""
+    if isinstance(noise, MaskKey):
+        if length is None:
+            raise ValueError("a MaskKey does not say how many patches there are; give length=L")
+    else:
+        _check_noise(noise, length)
+        length = noise.shape[1]
+    keep = len_keep(length, mask_ratio)
+    if fused.in_use() and keep < length:
+        draw, seed, epoch = _draw(noise)
+        attrs = {"length": length, "keep": keep, "seed": seed, "epoch": epoch}
+        return Masking(*fused.call("mae_mask", {"draw": draw}, attrs))
+    return reference.masking_from_noise(_as_tensor(noise, length), keep)
+
+
+def _length(x: Tensor, pixels: Pixels | None) -> int:
+    """Check the shape of tokens or images and return L."""
+    if pixels is None:
+        if x.ndim != 3 or x.shape[1] < 1:
+            raise ValueError(f"tokens have shape {list(x.shape)}; [N, L, D] with L >= 1 is needed")
+        return int(x.shape[1])
+    p, chans = pixels.patch_size, pixels.scale.shape[0]
+    order = (1, 2, 3) if x.dtype == paddle.uint8 else (2, 3, 1)
+    sides = [x.shape[i] for i in order] if x.ndim == 4 else [0, 0, 0]
+    if sides[2] != chans or min(sides) < 1 or sides[0] % p or sides[1] % p:
+        raise ValueError(
+            f"images have shape {list(x.shape)} ({x.dtype}); uint8 [N, H, W, C] or float [N, C, H, W] with C = {chans}"
+            f" and H and W multiples of {p} are needed"
+        )
+    return int(sides[0] // p * (sides[1] // p))
+
+
+def _noise_and_keep(
+    x: Tensor, length: int, mask_ratio: float, noise: Noise | None, mask: Tensor | None
+) -> tuple[Noise, int]:
+    if mask is not None:
+        _check_shape("mask", mask, x, length)
+        removed = _count_removed(mask)
+        return mask.astype("float32"), length - removed
+    keep = len_keep(length, mask_ratio)
+    if noise is None:
+        rows = x.shape[0] if x.shape[0] >= 0 else paddle.shape(x)[0]
+        return paddle.rand([rows, length], dtype="float32"), keep
+    if isinstance(noise, MaskKey):
+        if list(noise.index.shape) != [x.shape[0]]:
+            raise ValueError(f"{list(noise.index.shape)} sample numbers for {x.shape[0]} samples; one each is needed")
+        return noise, keep
+    _check_noise(noise, length)
+    _check_shape("noise", noise, x, length)
+    return noise, keep
+
+
+def _check_noise(noise: Tensor, length: int | None) -> None:
+    if noise.ndim != 2 or noise.shape[1] < 1 or length not in (None, noise.shape[1]):
         raise ValueError(f"noise has shape {list(noise.shape)}; [N, L] with L >= 1 is needed")
-    return masking_from_noise(noise, len_keep(noise.shape[1], mask_ratio))
 
 
-def masking_from_mask(mask: Tensor) -> Masking:
-    """Use a mask of the caller's own.
+def _check_shape(what: str, given: Tensor, x: Tensor, length: int) -> None:
+    expected = [x.shape[0], length]
+    if given.ndim != 2 or any(a != b for a, b in zip(given.shape, expected, strict=True) if a >= 0 and b >= 0):
+        raise ValueError(f"{what} has shape {list(given.shape)}; [N, L] = {expected} is needed")
 
-    Args:
-        mask: bool or 0/1 [N, L], 1 = remove; every sample removes the same number of patches.
 
-    Raises:
-        ValueError: samples remove different numbers, or none is kept.
-    """
+def _count_removed(mask: Tensor) -> int:
     removed = mask.astype("int64").sum(axis=1)
     low, high = int(removed.min()), int(removed.max())
     if low != high:
         raise ValueError(f"mask removes {low} to {high} patches a sample; all samples must remove the same number")
     if low >= mask.shape[1]:
         raise ValueError(f"mask removes all {low} patches; at least one must stay visible")
-    return masking_from_noise(mask.astype("float32"), mask.shape[1] - low)
+    return low
 
 
-def uniform_noise(rows: int, length: int) -> Tensor:
-    """Draw noise [N, L] from Paddle's global generator; `philox.masking_noise` is the reproducible one."""
-    return paddle.rand([rows, length], dtype="float32")
+def _is_fused(x: Tensor, removes: bool, pixels: Pixels | None) -> bool:
+    # Paddle 2.6 has no empty outputs, so a mask that removes nothing takes the plain operations.
+    if not fused.in_use() or not removes or x.shape[0] == 0 or x.dtype not in fused.DTYPES:
+        return False
+    # Gradients of pixels are rare (attributions); the plain operations have them.
+    return (x.dtype != paddle.uint8) if pixels is None else x.stop_gradient
+
+
+def _fused(x: Tensor, noise: Noise, keep: int, pixels: Pixels | None) -> tuple[Tensor, Masking]:
+    draw, seed, epoch = _draw(noise)
+    attrs = {"keep": keep, "seed": seed, "epoch": epoch}
+    if pixels is None:
+        visible, *parts = fused.call("mae_mask_tokens", {"x": fused.dense(x), "draw": draw}, attrs)
+    else:
+        inputs = {"image": fused.dense(x), "scale": pixels.scale, "shift": pixels.shift, "draw": draw}
+        visible, *parts = fused.call("mae_mask_image", inputs, {"patch": pixels.patch_size, **attrs})
+    return visible, Masking(*parts)
+
+
+def _draw(noise: Noise) -> tuple[Tensor, int, int]:
+    """What the operators take: noise or sample numbers, seed and epoch (as signed 64-bit numbers)."""
+    if isinstance(noise, MaskKey):
+        seed = noise.seed - 2**64 if noise.seed >= 2**63 else noise.seed
+        return fused.dense(noise.index), seed, noise.epoch & 0xFFFFFFFF
+    return fused.dense(noise.astype("float32")), 0, 0
+
+
+def _as_tensor(noise: Noise, length: int) -> Tensor:
+    if isinstance(noise, MaskKey):
+        return paddle.to_tensor(masking_noise(noise.seed, noise.epoch, noise.index.numpy(), length))
+    return noise

@@ -1,9 +1,11 @@
-"""Masking and loss as plain Paddle operations: the definition every faster kernel must agree with."""
+"""Masking and loss as plain Paddle operations: the definition the fused operators must agree with."""
 
 from typing import NamedTuple
 
 import paddle
 from paddle import Tensor
+
+from mae_core.ops.patches import Pixels, normalize_patches, patchify
 
 
 class Masking(NamedTuple):
@@ -40,6 +42,14 @@ def take_rows(x: Tensor, ids: Tensor) -> Tensor:
     return paddle.gather(x.reshape([-1, dim]), (ids + start).flatten()).reshape([-1, ids.shape[1], dim])
 
 
+def random_masking(x: Tensor, noise: Tensor, len_keep: int, pixels: Pixels | None) -> tuple[Tensor, Masking]:
+    """Mask tokens [N, L, D], or images where `pixels` is given; see `mae_core.ops.random_masking`."""
+    masking = masking_from_noise(noise, len_keep)
+    if pixels is None:
+        return take_rows(x, masking.ids_keep), masking
+    return normalize_patches(take_rows(patchify(x, pixels.patch_size), masking.ids_keep), pixels), masking
+
+
 def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
     """Turn normalised pixels into what the decoder predicts (paper section 3, "Reconstruction target").
 
@@ -54,6 +64,9 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
     return (patches - mean) / (var + 1.0e-6).sqrt()
 
 
-def masked_pixel_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over the removed patches, both float [N, L - K, p*p*C] -> scalar, float32."""
+def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool) -> Tensor:
+    """Score predicted patches against images; see `mae_core.ops.masked_pixel_loss`."""
+    with paddle.no_grad():
+        removed = take_rows(patchify(images, pixels.patch_size), ids_remove)
+        target = patch_targets(normalize_patches(removed, pixels).astype("float32"), norm_pix)
     return (pred.astype("float32") - target).square().mean()

@@ -1,5 +1,7 @@
 """Images to patches and back, in the order n (h w) (p q c): rows, columns, then channel."""
 
+from typing import NamedTuple
+
 import paddle
 from paddle import Tensor
 
@@ -37,6 +39,23 @@ def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tenso
     return x.transpose([0, 5, 1, 3, 2, 4]).reshape([-1, x.shape[-1], h * p, w * p])  # [N, C, H, W]
 
 
-def normalize_patches(patches: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Turn uint8 pixels into normalised float32, `x * scale + shift` a pixel; float input passes as it is."""
-    return patches.astype("float32") * scale + shift if patches.dtype == paddle.uint8 else patches
+class Pixels(NamedTuple):
+    """How pixels become patches: a uint8 pixel x of channel c counts as x * scale[c] + shift[c]."""
+
+    patch_size: int
+    scale: Tensor  # float32 [C]
+    shift: Tensor  # float32 [C]
+
+
+def normalize_patches(patches: Tensor, pixels: Pixels) -> Tensor:
+    """Turn uint8 patches [..., p*p*C] into normalised float32; float patches are taken as normalised already."""
+    if patches.dtype != paddle.uint8:
+        return patches
+    repeat = pixels.patch_size**2
+    return patches.astype("float32") * pixels.scale.tile([repeat]) + pixels.shift.tile([repeat])
+
+
+def denormalize_patches(patches: Tensor, pixels: Pixels) -> Tensor:
+    """Turn normalised patches [..., p*p*C] into pixel values, 0 to 1 where they were uint8."""
+    repeat = pixels.patch_size**2
+    return (patches - pixels.shift.tile([repeat])) / (pixels.scale.tile([repeat]) * 255.0)
