@@ -1,7 +1,9 @@
 """Wheels: what is in them, and what a user gets who installs one stage into an empty environment."""
 
+import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -76,6 +78,13 @@ def test_a_wheel_holds_every_module_and_the_licence(name: str, wheels: dict[str,
     licences = [file for file in archive.namelist() if re.search(r"\.dist-info/(licenses/)?LICENSE$", file)]
     assert len(licences) == 1
     assert b"Apache License" in archive.read(licences[0])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++)")
+def test_the_core_wheel_holds_the_operators_for_this_paddle(wheels: dict[str, Path]) -> None:
+    files = [file for file in zipfile.ZipFile(wheels["mae-core"]).namelist() if file.endswith(".so")]
+    version = ".".join(importlib.metadata.version("paddlepaddle").split(".")[:2])
+    assert files == [f"mae_core/ops/_C-paddle{version}-cpu.so"]
 
 
 def test_the_configs_are_package_data(wheels: dict[str, Path]) -> None:
