@@ -89,8 +89,11 @@ def import_paddle() -> None:
 
 
 def log_choice(info: Callable[[str], None]) -> None:
-    """Say once what runs: device settings chosen here and those the user set."""
+    """Say once what runs: device settings chosen here and those the user set, fused operators or not."""
     keys = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel")
     chosen = configure()
     parts = [f"{k}={os.environ[k]} ({'chosen' if k in chosen else 'yours'})" for k in keys if k in os.environ]
     info("runtime: " + (", ".join(parts) or "Paddle was imported first, nothing set"))
+    from mae_core.ops import fused
+
+    info(f"masking and loss: {fused.describe()}")
