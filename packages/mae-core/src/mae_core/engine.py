@@ -33,6 +33,7 @@ class Plan:
 
     Args:
         steps_per_epoch, total_steps: optimizer steps.
+        batch_size: images a rank and batch.
         accum_iter: batches a step on each rank; their losses are averaged.
         clip_grad: largest gradient norm, or None.
         report_freq, save_freq: steps between log lines and between checkpoints.
@@ -42,6 +43,7 @@ class Plan:
 
     steps_per_epoch: int
     total_steps: int
+    batch_size: int = 1
     accum_iter: int = 1
     clip_grad: float | None = None
     seed: int = 0
@@ -49,6 +51,11 @@ class Plan:
     save_freq: int = 1000
     keep: int = 2
     max_bad_steps: int = 20
+
+    @property
+    def global_batch(self) -> int:
+        """Images a step over all ranks and accumulated batches."""
+        return self.batch_size * self.accum_iter * distributed.world_size()
 
 
 @dataclass
