@@ -2,7 +2,8 @@
 
     checkpoints/step_00000600/model.safetensors      every parameter, by structured name
                               optimizer.safetensors  "<parameter name>/<moment>"
-                              state.json             position, config, scaler, SHA-256 of both files
+                              ema.safetensors        averaged weights, where the run averages them
+                              state.json             position, config, scaler, SHA-256 of these files
 
 Resuming needs no generator state: everything random is a function of (seed, epoch or step, sample).
 """
@@ -25,10 +26,16 @@ from mae_core.errors import CheckpointError
 
 SCHEMA = 1
 _FILES = ("model.safetensors", "optimizer.safetensors")
+_EMA = "ema.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Layer, optimizer: paddle.optimizer.Optimizer, state: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    model: nn.Layer,
+    optimizer: paddle.optimizer.Optimizer,
+    state: Mapping[str, Any],
+    ema: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Write `folder/step_XXXXXXXX`.
 
@@ -36,6 +43,7 @@ def save_checkpoint(
         folder: the run's checkpoint folder.
         step: optimizer steps done.
         state: JSON-able facts to keep (config, scaler, ...).
+        ema: averaged weights, by structured name.
 
     Raises:
         CheckpointError: the disk refused; earlier checkpoints are untouched.
@@ -47,12 +55,15 @@ def save_checkpoint(
         temporary.mkdir()
         save_file(model_arrays(model), temporary / _FILES[0], metadata={"format": "mae-core", "schema": str(SCHEMA)})
         save_file(_optimizer_arrays(model, optimizer), temporary / _FILES[1])
-        sums = {name: sha256(temporary / name) for name in _FILES}
+        if ema is not None:
+            save_file(dict(ema), temporary / _EMA)
+        sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         record = {"schema": SCHEMA, "step": step, "sha256": sums, **state}
         (temporary / "state.json").write_text(json.dumps(record, indent=1))
         for path in (*temporary.iterdir(), temporary):
             fsync_path(path)
-        shutil.rmtree(final, ignore_errors=True)  # only a rewind of this very run can have written it
+        if final.exists():  # only a rewind of this very run can have written it
+            _discard(final)
         os.replace(temporary, final)
         fsync_path(folder)
     except (OSError, SafetensorError) as error:
@@ -146,6 +157,12 @@ def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optim
     optimizer.set_state_dict(state)
 
 
+def read_ema(checkpoint: Path) -> dict[str, np.ndarray] | None:
+    """Read the averaged weights of a verified checkpoint; None where it holds none."""
+    path = checkpoint / _EMA
+    return load_file(path) if path.exists() else None
+
+
 def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Put arrays into a model, every name and shape matching.
 
@@ -185,20 +202,38 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
 
 
 def find_weights(path: Path) -> Path:
-    """Turn what a user names into a weight file; the suffix may be left out."""
+    """Turn what a user names into a weight file; the suffix may be left out.
+
+    Of a checkpoint with averaged weights these are taken, as validation scored them.
+    """
     if (path / "checkpoints").is_dir():
         path = newest_checkpoint(path / "checkpoints", warn=lambda line: None)[0]
     elif (path / "state.json").exists():
         read_state(path)
-    for candidate in (path / _FILES[0], path, path.with_name(path.name + ".safetensors")):
+    for candidate in (path / _EMA, path / _FILES[0], path, path.with_name(path.name + ".safetensors")):
         if candidate.is_file():
             return candidate
     raise CheckpointError(f"{path} holds no weights; give a run folder, a checkpoint folder or a .safetensors file")
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints; call after a save that succeeded."""
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the newest `keep` checkpoints and that of step `best`; call after a save that succeeded."""
     for old in list_checkpoints(folder)[keep:]:
-        doomed = old.with_name(f".{old.name}.{os.getpid()}.tmp")
-        os.replace(old, doomed)  # a half-deleted checkpoint must not look like one
-        shutil.rmtree(doomed, ignore_errors=True)
+        if old.name != f"step_{best or 0:08d}":
+            _discard(old)
+
+
+def _discard(checkpoint: Path) -> None:
+    doomed = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.old.tmp")
+    os.replace(checkpoint, doomed)  # a half-deleted checkpoint must not look like one
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def link_best(run: Path, step: int) -> None:
+    """Make `run/best` name the checkpoint of a step, if it is there."""
+    target = Path("checkpoints") / f"step_{step:08d}"
+    if (run / target).exists():
+        temporary = run / f".best.{os.getpid()}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target, target_is_directory=True)
+        os.replace(temporary, run / "best")
