@@ -7,7 +7,7 @@ from paddle import Tensor, nn
 
 from mae_core import distributed
 from mae_core.config import Config
-from mae_core.models import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoderViT
+from mae_core.models import MaskedAutoencoderViT, pixel_statistics
 from mae_core.ops import masking_noise
 from mae_core.recipe import values_from_config
 from mae_data.dataset import ListDataset
@@ -17,17 +17,15 @@ from mae_data.transforms import make_eval_transform, make_pretrain_transform
 def build_model(config: Config) -> MaskedAutoencoderViT:
     """Build the model of a config, initialised from SEED alone."""
     paddle.seed(config.SEED)
-    m, d = config.MODEL, config.DATA
-    is_default = (list(d.IMAGENET_MEAN), list(d.IMAGENET_STD)) == (list(IMAGENET_MEAN), list(IMAGENET_STD))
-    own_statistics = d.IMAGE_CHANNELS == 3 or not is_default  # grey images do not take ImageNet's three numbers
     with values_from_config():
-        model = _model(config, own_statistics)
-    model.grad_checkpointing = m.GRAD_CHECKPOINTING
+        model = _model(config)
+    model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     return model
 
 
-def _model(config: Config, own_statistics: bool) -> MaskedAutoencoderViT:
+def _model(config: Config) -> MaskedAutoencoderViT:
     m, d = config.MODEL, config.DATA
+    mean, std = pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
     return MaskedAutoencoderViT(
         img_size=d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
         patch_size=m.PATCH_SIZE,
@@ -42,8 +40,8 @@ def _model(config: Config, own_statistics: bool) -> MaskedAutoencoderViT:
         qkv_bias=m.QKV_BIAS,
         drop_path_rate=m.DROPPATH,
         norm_pix_loss=m.NORM_PIX_LOSS,
-        pixel_mean=d.IMAGENET_MEAN if own_statistics else None,
-        pixel_std=d.IMAGENET_STD if own_statistics else None,
+        pixel_mean=mean,
+        pixel_std=std,
     )
 
 

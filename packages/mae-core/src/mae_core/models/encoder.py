@@ -20,6 +20,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def pixel_statistics(
+    in_chans: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """Return the pixel statistics to give a model; None where ImageNet's stand for another number of channels."""
+    is_imagenet = (tuple(mean), tuple(std)) == (IMAGENET_MEAN, IMAGENET_STD)
+    return (None, None) if is_imagenet and in_chans != 3 else (mean, std)
+
+
 class PatchEmbed(nn.Layer):
     """One linear layer from the pixels of a patch [.., p*p*C] to a token [.., D]."""
 
