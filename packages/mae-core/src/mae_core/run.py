@@ -10,7 +10,7 @@ from paddle import nn
 
 from mae_core import distributed, log, runtime
 from mae_core.atomic import write_atomic
-from mae_core.checkpoint import list_checkpoints, load_model, newest_checkpoint, read_state, sweep
+from mae_core.checkpoint import list_checkpoints, load_model, model_arrays, newest_checkpoint, read_state, sweep
 from mae_core.config import drifted_keys, flatten
 from mae_core.engine import Batch, Trainer
 from mae_core.errors import CheckpointError, ConfigError
@@ -66,6 +66,8 @@ def begin(
         raise ConfigError(f"{output} holds a run already; go on with -resume auto, or choose another -output")
     elif pretrained:
         log.LOGGER.info(f"weights: {load(pretrained, trainer.model)}")
+        if trainer.ema:
+            trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
     if trainer.folder:
         write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
 
