@@ -5,15 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_data.crops import centred_box, covering_size, draw_resized_crop
 from mae_data.dataset import sample_rng
 from mae_data.errors import DataError
-from mae_data.transforms import (
-    centred_box,
-    covering_size,
-    draw_resized_crop,
-    make_eval_transform,
-    make_pretrain_transform,
-)
+from mae_data.transforms import make_eval_transform, make_pretrain_transform
 
 BICUBIC = Image.Resampling.BICUBIC
 

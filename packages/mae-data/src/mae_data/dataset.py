@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 # Philox key words after the seed: streams for different uses never meet.
 AUGMENTATION_STREAM = 1
 ORDER_STREAM = 2
+MIXING_STREAM = 3
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:

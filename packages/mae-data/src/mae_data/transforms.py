@@ -4,7 +4,7 @@ A transform is called with a PIL image and a NumPy generator and returns uint8 [
 crops first and then resamples with Pillow, so pixels equal those of torchvision on PIL images.
 """
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,14 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.crops import Box, Range, Size, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.errors import DataError
 from mae_data.image_file import MAX_PIXELS
-
-Size = tuple[int, int]  # (height, width)
-Box = tuple[int, int, int, int]  # (top, left, height, width)
-Range = tuple[float, float]
-
-CROP_TRIES = 10
+from mae_data.rand_augment import RandAugment
+from mae_data.random_erasing import RandomErasing
 
 
 class Transform(Protocol):
@@ -36,7 +33,7 @@ def make_pretrain_transform(
     scale: Range = (0.2, 1.0),
     ratio: Range = (3 / 4, 4 / 3),
     hflip: float = 0.5,
-) -> "PretrainTransform":
+) -> "CropTransform":
     """Make the pre-training transform: random resized crop and horizontal flip (appendix A.1).
 
     Args:
@@ -45,13 +42,58 @@ def make_pretrain_transform(
         ratio: Range of the crop's width / height.
         hflip: Probability of a horizontal flip.
     """
-    if not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"scale={scale}; give (low, high) with 0 < low <= high")
-    if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio={ratio}; give (low, high) with 0 < low <= high")
-    if not 0 <= hflip <= 1:
-        raise ValueError(f"hflip={hflip}; give a probability between 0 and 1")
-    return PretrainTransform(_as_size(image_size), (scale[0], scale[1]), (ratio[0], ratio[1]), hflip)
+    return CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
+
+
+def make_finetune_transform(
+    *,
+    image_size: int | Size,
+    mean: Sequence[float],
+    std: Sequence[float],
+    scale: Range = (0.08, 1.0),
+    ratio: Range = (3 / 4, 4 / 3),
+    hflip: float = 0.5,
+    rand_augment: str | None = "rand-m9-mstd0.5-inc1",
+    reprob: float = 0.25,
+    recount: int = 1,
+) -> "FinetuneTransform":
+    """Make the fine-tuning transform: crop, flip, RandAugment, random erasing (Table 9).
+
+    Args:
+        image_size: Side of the square result, or (height, width), in pixels.
+        mean, std: Statistics, per channel, that the model normalises with, in [0, 1]: RandAugment fills
+            with the mean, erased pixels are normally distributed by both.
+        scale: Range of the crop's area as a share of the image's.
+        ratio: Range of the crop's width / height.
+        hflip: Probability of a horizontal flip.
+        rand_augment: Policy as timm writes it; None or "" for none.
+        reprob: Probability of random erasing.
+        recount: Largest number of erased boxes.
+    """
+    if len(mean) != len(std) or len(mean) not in (1, 3):
+        raise ValueError(f"mean={mean}, std={std}; give one number a channel to both, for 1 or 3 channels")
+    crop = CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
+    augment = RandAugment.parse(rand_augment) if rand_augment else None
+    return FinetuneTransform(crop, augment, RandomErasing(reprob, recount), tuple(mean), tuple(std))
+
+
+def make_probe_transform(
+    *,
+    image_size: int | Size,
+    scale: Range = (0.08, 1.0),
+    ratio: Range = (3 / 4, 4 / 3),
+    hflip: float = 0.5,
+) -> "CropTransform":
+    """Make the linear-probing transform: one-draw random resized crop and horizontal flip (Table 10).
+
+    Args:
+        image_size: Side of the square result, or (height, width), in pixels.
+        scale: Range of the crop's area as a share of the image's, before it is clamped to the image.
+        ratio: Range of the crop's width / height, before it is clamped to the image.
+        hflip: Probability of a horizontal flip.
+    """
+    scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
+    return CropTransform(_as_size(image_size), scale, ratio, hflip, draw_single_crop)
 
 
 def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None) -> "EvalTransform":
@@ -71,21 +113,50 @@ def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None
 
 
 @dataclass(frozen=True)
-class PretrainTransform:
-    """Random resized crop and horizontal flip; see `make_pretrain_transform`."""
+class CropTransform:
+    """Random resized crop and horizontal flip; see `make_pretrain_transform`, `make_probe_transform`."""
 
     size: Size
     scale: Range
     ratio: Range
     hflip: float
+    draw_crop: Callable[[Size, Range, Range, np.random.Generator], Box] = draw_resized_crop
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hflip <= 1:
+            raise ValueError(f"hflip={self.hflip}; give a probability between 0 and 1")
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        box = draw_resized_crop((image.height, image.width), self.scale, self.ratio, rng)
+        return to_array(self.crop(image, rng))
+
+    def crop(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """Crop, resize and flip, and stay a PIL image."""
+        box = self.draw_crop((image.height, image.width), self.scale, self.ratio, rng)
         flip = rng.random() < self.hflip
         image = resized_crop(image, box, self.size)
-        if flip:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return to_array(image)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+
+@dataclass(frozen=True)
+class FinetuneTransform:
+    """Crop, flip, RandAugment and random erasing; see `make_finetune_transform`."""
+
+    crop: CropTransform
+    rand_augment: RandAugment | None
+    random_erasing: RandomErasing
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        channels = len(image.getbands())
+        if channels != len(self.mean):
+            raise ValueError(f"the image has {channels} channels, mean and std have {len(self.mean)}; give one each")
+        image = self.crop.crop(image, rng)
+        if self.rand_augment is not None:
+            image = self.rand_augment(image, self.mean, rng)
+        array = to_array(image)
+        self.random_erasing(array, self.mean, self.std, rng)
+        return array
 
 
 @dataclass(frozen=True)
@@ -109,62 +180,6 @@ class EvalTransform:
         return to_array(image.crop((left, top, left + self.size[1], top + self.size[0])))
 
 
-def draw_resized_crop(size: Size, scale: Range, ratio: Range, rng: np.random.Generator) -> Box:
-    """Draw the box of a random resized crop, as torchvision's RandomResizedCrop does.
-
-    The area is uniform in `scale`, the ratio log-uniform in `ratio`. After ten boxes that do not fit,
-    the largest centred box of a permitted ratio is taken. Only `rng.random` is used: its values are the
-    same in every NumPy release, which is not promised for the other distributions.
-
-    Args:
-        size: (height, width) of the image.
-        scale: Range of the area as a share of the image's.
-        ratio: Range of width / height.
-        rng: Source of randomness.
-
-    Returns:
-        (top, left, height, width) of the box, inside the image.
-    """
-    image_height, image_width = size
-    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    for _ in range(CROP_TRIES):
-        area = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * rng.random())
-        aspect = math.exp(log_low + (log_high - log_low) * rng.random())
-        width = round(math.sqrt(area * aspect))
-        height = round(math.sqrt(area / aspect))
-        if 0 < width <= image_width and 0 < height <= image_height:
-            top = int(rng.random() * (image_height - height + 1))
-            left = int(rng.random() * (image_width - width + 1))
-            return top, left, height, width
-    return centred_box(size, ratio)
-
-
-def centred_box(size: Size, ratio: Range) -> Box:
-    """Return the largest centred box whose width / height is within `ratio`."""
-    image_height, image_width = size
-    height, width = size
-    if image_width / image_height < ratio[0]:
-        height = min(image_height, max(1, round(image_width / ratio[0])))
-    elif image_width / image_height > ratio[1]:
-        width = min(image_width, max(1, round(image_height * ratio[1])))
-    return (image_height - height) // 2, (image_width - width) // 2, height, width
-
-
-def covering_size(size: Size, target: Size) -> Size:
-    """Return `size` scaled, at the same shape, to just cover `target`; for a square, by its shorter side."""
-    height, width = size
-    if width * target[0] <= height * target[1]:
-        return height * target[1] // width, target[1]
-    return target[0], width * target[0] // height
-
-
-def resized_crop(image: Image.Image, box: Box, size: Size) -> Image.Image:
-    """Crop `box` and resize it to `size` (bicubic). Cropping first keeps pixels outside the box out."""
-    top, left, height, width = box
-    crop = image.crop((left, top, left + width, top + height))
-    return crop.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
 def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Copy an image of mode RGB or L to a contiguous uint8 array [H, W, C]."""
     array = np.array(image, dtype=np.uint8)
@@ -176,3 +191,10 @@ def _as_size(image_size: int | Size) -> Size:
     if height < 1 or width < 1:
         raise ValueError(f"image_size={image_size}; give a positive number of pixels, or (height, width)")
     return height, width
+
+
+def _as_range(name: str, limits: Range) -> Range:
+    low, high = limits
+    if not 0 < low <= high:
+        raise ValueError(f"{name}={limits}; give (low, high) with 0 < low <= high")
+    return low, high

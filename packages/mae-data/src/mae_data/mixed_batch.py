@@ -1,0 +1,64 @@
+"""Mixing a batch on its device: images normalised and mixed, labels made soft targets."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from mae_data.mixup import Mixture
+
+
+def normalize_images(images: "paddle.Tensor", mean: Sequence[float], std: Sequence[float]) -> "paddle.Tensor":
+    """Normalise uint8 images [N, H, W, C] to float32 [N, C, H, W], as the model does by itself.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        mean, std: Statistics per channel, in [0, 1].
+    """
+    scale = 1 / (255 * np.asarray(std, np.float64))
+    shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+    scale, shift = (paddle.to_tensor(values.astype(np.float32).reshape(1, -1, 1, 1)) for values in (scale, shift))
+    return images.transpose([0, 3, 1, 2]).astype("float32") * scale + shift
+
+
+def mix_images(images: "paddle.Tensor", mixture: Mixture) -> "paddle.Tensor":
+    """Mix each image of a batch with its partner, image N - 1 - i.
+
+    Args:
+        images: float [N, C, H, W], normalised: mixing commutes with normalising, but not with rounding.
+        mixture: What to mix; see `mae_data.mixup.draw_mixture`.
+    """
+    own = paddle.to_tensor(mixture.weight.reshape(-1, 1, 1, 1))  # [K, 1, 1, 1]
+    if mixture.boxes.any():
+        own = own * _outside(mixture.boxes, images.shape[2], images.shape[3])  # [K, 1, H, W]
+    return images * own + images.flip(0) * (1 - own)
+
+
+def _outside(boxes: np.ndarray, height: int, width: int) -> "paddle.Tensor":
+    """Return float32 [K, 1, H, W]: 0 inside the boxes, else 1."""
+    top, left, bottom, right = paddle.to_tensor(boxes.T.reshape(4, -1, 1, 1, 1))
+    rows = paddle.arange(height).reshape([1, 1, -1, 1])
+    columns = paddle.arange(width).reshape([1, 1, 1, -1])
+    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    return 1 - inside.astype("float32")
+
+
+def soft_targets(
+    labels: "paddle.Tensor", num_classes: int, *, smoothing: float = 0.0, mixture: Mixture | None = None
+) -> "paddle.Tensor":
+    """Turn labels into target distributions float32 [N, num_classes], smoothed and mixed.
+
+    Args:
+        labels: int64 [N], each below `num_classes`.
+        num_classes: Number of classes.
+        smoothing: Share s of the target spread evenly over all classes: 1 - s + s / C on, s / C off.
+        mixture: What the images were mixed by; None for unmixed images.
+    """
+    targets = F.one_hot(labels, num_classes)
+    if smoothing:
+        targets = F.label_smooth(targets, epsilon=smoothing)
+    if mixture is None:
+        return targets
+    lam = paddle.to_tensor(mixture.lam.reshape(-1, 1))
+    return targets * lam + targets.flip(0) * (1 - lam)
