@@ -38,7 +38,7 @@ def test_the_same_grid_is_left_alone():
 
 
 def test_imagenets_statistics_are_for_three_channels_only():
-    imagenet = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    assert pixel_statistics(3, *imagenet) == imagenet
-    assert pixel_statistics(1, *imagenet) == (None, None)
-    assert pixel_statistics(1, [0.1], [0.2]) == ([0.1], [0.2])
+    imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert pixel_statistics(3, *map(list, imagenet)) == imagenet
+    assert pixel_statistics(1, *imagenet) == ((0.5,), (0.5,))
+    assert pixel_statistics(1, [0.1], [0.2]) == ((0.1,), (0.2,))

@@ -28,7 +28,7 @@ def build_model(config: Config) -> VisionTransformer:
 
 def _model(config: Config) -> VisionTransformer:
     m, d = config.MODEL, config.DATA
-    mean, std = pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
+    mean, std = statistics(config)
     return VisionTransformer(
         num_classes=m.NUM_CLASSES,
         global_pool=m.GLOBAL_POOL,
@@ -46,6 +46,12 @@ def _model(config: Config) -> VisionTransformer:
     )
 
 
+def statistics(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation a channel that images are normalised with."""
+    d = config.DATA
+    return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
+
+
 def load_for_evaluation(config: Config, model: VisionTransformer) -> None:
     """Load the whole of MODEL.PRETRAINED and log the report on its keys."""
     if not config.MODEL.PRETRAINED:
@@ -56,8 +62,19 @@ def load_for_evaluation(config: Config, model: VisionTransformer) -> None:
 def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the fine-tuning augmentation."""
     d, t = config.DATA, config.TRAIN
+    mean, std = statistics(config)
+    policy = f"rand-m{t.RAND_AUGMENT_MAGNITUDE}-n{t.RAND_AUGMENT_LAYERS}-mstd{t.RAND_AUGMENT_STD}-inc1"
     with values_from_config():
-        transform = make_finetune_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+        transform = make_finetune_transform(
+            image_size=d.IMAGE_SIZE,
+            mean=mean,
+            std=std,
+            scale=tuple(d.CROP_SCALE),
+            hflip=d.HFLIP,
+            rand_augment=policy if t.RAND_AUGMENT else None,
+            reprob=t.RANDOM_ERASE_PROB,
+            recount=t.RANDOM_ERASE_COUNT,
+        )
     return _dataset(config, d.TRAIN_LIST, transform)
 
 

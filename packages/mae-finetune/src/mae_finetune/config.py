@@ -60,18 +60,18 @@ _C.TRAIN.OPTIMIZER = CN({"NAME": "AdamW", "EPS": 1e-8, "BETAS": (0.9, 0.999)})
 _C.TRAIN.SMOOTHING = 0.1  # label smoothing
 _C.TRAIN.RAND_AUGMENT = True
 _C.TRAIN.RAND_AUGMENT_LAYERS = 2  # operations an image
-_C.TRAIN.RAND_AUGMENT_MAGNITUDE = 9  # of 10
+_C.TRAIN.RAND_AUGMENT_MAGNITUDE = 9  # 0 to 10
 _C.TRAIN.RAND_AUGMENT_STD = 0.5  # of the magnitude
 _C.TRAIN.RANDOM_ERASE_PROB = 0.25
-_C.TRAIN.RANDOM_ERASE_MODE = "pixel"  # fill: "pixel" noise, "rand" one random colour, "const" black
+_C.TRAIN.RANDOM_ERASE_MODE = "pixel"  # the only kind: noise a pixel
 _C.TRAIN.RANDOM_ERASE_COUNT = 1  # boxes an image, at most
 _C.TRAIN.RANDOM_ERASE_SPLIT = False  # of several views of an image, which are not made here
 _C.TRAIN.MIXUP_ALPHA = 0.8  # 0: no mixup
 _C.TRAIN.MIXUP_PROB = 1.0  # of mixing at all, by mixup or cutmix
 _C.TRAIN.MIXUP_SWITCH_PROB = 0.5  # of cutmix, where both are on
-_C.TRAIN.MIXUP_MODE = "batch"  # what one draw is for: "batch", "pair" or "elem"
+_C.TRAIN.MIXUP_MODE = "batch"  # what one draw is for: all of a batch, each "pair", each "elem"
 _C.TRAIN.CUTMIX_ALPHA = 1.0  # 0: no cutmix
-_C.TRAIN.CUTMIX_MINMAX = None  # [low, high]: sides of the box as shares of the image's, instead of CUTMIX_ALPHA
+_C.TRAIN.CUTMIX_MINMAX = None  # the only value: boxes are drawn by CUTMIX_ALPHA
 
 _C.ROBUST = CN()  # -eval on other test sets than the validation list
 _C.ROBUST.CLASS_MAP = None  # file of `CLASS_FOLDER OUTPUT` lines: labels by folder name, other outputs do not count
@@ -92,7 +92,6 @@ _ALSO: dict[str, type] = {
     "DATA.IMAGE_SIZE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),
     "TRAIN.LAYER_DECAY": type(None),
-    "TRAIN.RAND_AUGMENT_MAGNITUDE": float,
 }
 
 # What a resumed run may change: where things are and how it is watched, not what is computed.
@@ -108,8 +107,10 @@ _CHOICES = {
     "DATA.ON_ERROR": ("raise", "skip"),
     "MODEL.TYPE": ("FINETUNE",),
     "TRAIN.OPTIMIZER.NAME": ("AdamW", "AdamWDL"),
-    "TRAIN.RANDOM_ERASE_MODE": ("pixel", "rand", "const"),
+    "TRAIN.RANDOM_ERASE_MODE": ("pixel",),
     "TRAIN.MIXUP_MODE": ("batch", "pair", "elem"),
+    "TRAIN.CUTMIX_MINMAX": (None,),
+    "TRAIN.RANDOM_ERASE_SPLIT": (False,),
     "AMP_DTYPE": ("bfloat16", "float16"),
 }
 _POSITIVE = (
@@ -125,7 +126,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "TRAIN.WARMUP_EPOCHS": (0, 10**9),
     "TRAIN.WEIGHT_DECAY": (0, 1),
     "TRAIN.SMOOTHING": (0, 1),
-    "TRAIN.RAND_AUGMENT_LAYERS": (0, 16),
+    "TRAIN.RAND_AUGMENT_LAYERS": (1, 16),
     "TRAIN.RAND_AUGMENT_MAGNITUDE": (0, 10),
     "TRAIN.RAND_AUGMENT_STD": (0, 10),
     "TRAIN.RANDOM_ERASE_PROB": (0, 1),
@@ -145,13 +146,12 @@ def validate(c: CN) -> None:
     _validate_optional(c)
     for key in ("DROPOUT", "ATTENTION_DROPOUT"):
         require(c.MODEL[key] == 0, f"MODEL.{key}={c.MODEL[key]} is not 0: MAE's ViT has none; use MODEL.DROPPATH")
-    require(not c.TRAIN.RANDOM_ERASE_SPLIT, "TRAIN.RANDOM_ERASE_SPLIT=True is for several views of an image; use False")
     require(
         c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
         f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
     )
     require(
-        not mixes(c) or c.TRAIN.MIXUP_MODE == "elem" or c.DATA.BATCH_SIZE % 2 == 0,
+        not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
         f"DATA.BATCH_SIZE={c.DATA.BATCH_SIZE} is odd: mixup and cutmix pair the images of a batch;"
         " use an even batch, or TRAIN.MIXUP_ALPHA 0 TRAIN.CUTMIX_ALPHA 0",
     )
@@ -168,23 +168,18 @@ def _validate_optional(c: CN) -> None:
     _require_number(t.EMA, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
     blocks = f"0, 0.5 or a number of blocks up to MODEL.ENCODER.DEPTH={depth}"
     _require_number(t.PARTIAL, "TRAIN.PARTIAL", lambda v: v == 0.5 or v in range(depth + 1), blocks)
-    sides = t.CUTMIX_MINMAX
-    require(
-        sides is None or (isinstance(sides, list | tuple) and len(sides) == 2 and 0 <= sides[0] <= sides[1] <= 1),
-        f"TRAIN.CUTMIX_MINMAX={sides!r} is not [low, high] with 0 <= low <= high <= 1, or None",
-    )
 
 
 def _require_number(value: object, key: str, holds: Callable[[float], bool], allowed: str) -> None:
     """Require None or a number for which it holds: yacs takes any value for a key whose default is None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    require(value is None or (is_number and holds(value)), f"{key}={value!r} is not {allowed}, or None")
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and holds(value)
+    require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
 
 
 def mixes(c: CN) -> bool:
     """Tell whether training images are mixed."""
     t = c.TRAIN
-    return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0 or t.CUTMIX_MINMAX))
+    return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0))
 
 
 RECIPE = Recipe("mae_finetune", _C, _ALSO, validate)

@@ -1,6 +1,5 @@
 """The classification loss: cross-entropy with soft targets."""
 
-import paddle
 from paddle import Tensor
 from paddle.nn import functional as F
 
@@ -13,8 +12,3 @@ def soft_target_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         targets: float32 [N, K], each row sums to one.
     """
     return -(targets * F.log_softmax(logits.astype("float32"), axis=-1)).sum(axis=-1).mean()
-
-
-def smooth_targets(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Turn labels int64 [N] into targets float32 [N, K]: `smoothing` is spread evenly over all K classes."""
-    return F.one_hot(labels, num_classes) * (1.0 - smoothing) + paddle.full([1], smoothing / num_classes)

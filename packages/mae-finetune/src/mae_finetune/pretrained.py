@@ -1,6 +1,7 @@
 """Weights of a pre-training run, or of a fine-tuned model, into a classifier, with a report on every key."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,8 +42,9 @@ class KeyReport:
 
 
 def _shorten(names: list[str]) -> str:
-    shown = ", ".join(sorted(names)[:6])
-    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown or "none"
+    """List names by their first part, with how many there are of it."""
+    parts = Counter(name.split(".")[0] for name in sorted(names))
+    return ", ".join(part if count == 1 else f"{part} ({count})" for part, count in parts.items()) or "none"
 
 
 def load_pretrained(path: str | Path, model: VisionTransformer) -> KeyReport:

@@ -49,8 +49,8 @@ class Scores:
         highest = logits.max(axis=1, keepdims=True)
         self.loss_sum += (highest + np.log(np.exp(logits - highest).sum(axis=1, keepdims=True)) - own).sum()
         if groups is not None:
-            np.add.at(self.groups, (groups, 0), 1)
-            np.add.at(self.groups, (groups[rank == 0], 1), 1)
+            np.add.at(self.groups[:, 0], groups, 1)
+            np.add.at(self.groups[:, 1], groups[rank == 0], 1)
 
     def sum_over_ranks(self) -> None:
         """Add the counts of all ranks, on every rank."""

@@ -16,11 +16,13 @@ from mae_core.schedule import scaled_lr, warmup_cosine
 from mae_core.validation import Validation
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
+from mae_data.mixup import Mixup
 from mae_data.sampler import TrainBatchSampler
-from mae_finetune.build import build_model, train_dataset
+from mae_finetune.build import build_model, statistics, train_dataset
 from mae_finetune.config import FREE_ON_RESUME, mixes
 from mae_finetune.evaluate import open_test_set, score
-from mae_finetune.loss import smooth_targets, soft_target_cross_entropy
+from mae_finetune.loss import soft_target_cross_entropy
+from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
 from mae_finetune.pretrained import load_pretrained
 
@@ -93,7 +95,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
             eps=t.OPTIMIZER.EPS,
             layer_decay=t.LAYER_DECAY or 1.0,
         ),
-        loss_fn=partial(finetune_loss, config),
+        loss_fn=partial(finetune_loss, _mixer(config)),
         lr_at=partial(
             warmup_cosine,
             lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
@@ -124,8 +126,13 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
 
 
-def finetune_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Score one batch of uint8 images; how it is mixed depends on (SEED, epoch, its first sample) only."""
-    images, labels, indices = batch
-    targets = smooth_targets(labels, config.MODEL.NUM_CLASSES, config.TRAIN.SMOOTHING)
+def _mixer(config: Config) -> BatchMixer:
+    t, (mean, std) = config.TRAIN, statistics(config)
+    mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
+    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED)
+
+
+def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Mix a batch of uint8 images and score the model on it."""
+    images, targets = mixer(*batch, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

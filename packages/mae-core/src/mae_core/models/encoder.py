@@ -22,10 +22,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def pixel_statistics(
     in_chans: int, mean: Sequence[float], std: Sequence[float]
-) -> tuple[Sequence[float] | None, Sequence[float] | None]:
-    """Return the pixel statistics to give a model; None where ImageNet's stand for another number of channels."""
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation a channel; where ImageNet's three are given for other images, 0.5 each."""
     is_imagenet = (tuple(mean), tuple(std)) == (IMAGENET_MEAN, IMAGENET_STD)
-    return (None, None) if is_imagenet and in_chans != 3 else (mean, std)
+    return ((0.5,) * in_chans,) * 2 if is_imagenet and in_chans != 3 else (tuple(mean), tuple(std))
 
 
 class PatchEmbed(nn.Layer):
