@@ -79,6 +79,8 @@ def load_exactly(path: str | Path, model: VisionTransformer) -> KeyReport:
         CheckpointError: there is nothing to read, or the model is another one.
     """
     file, arrays = _read(path)
+    if "head.weight" not in arrays:
+        raise CheckpointError(f"{file} has no classification head, so there is nothing to score; fine-tune it first")
     report = KeyReport(file, loaded=list(arrays))
     _fit_positions(arrays, model, report)
     load_arrays(model, arrays, str(file))
