@@ -64,16 +64,16 @@ def image_list(tmp_path, paths):
 
 def test_class_map_gives_labels_by_folder(tmp_path):
     path = tmp_path / "map.txt"
-    path.write_text("# ImageNet-A\nn01 6\n\nn02 11  # fox\n")
+    path.write_text("# ImageNet-A\nn01 6\n\nred fox 11\n")
     outputs = read_class_map(path, 12)
-    assert outputs == {"n01": 6, "n02": 11}
-    images = image_list(tmp_path, ["a/n02/x y.jpg", "n01/z.jpg"])
+    assert outputs == {"n01": 6, "red fox": 11}
+    images = image_list(tmp_path, ["a/red fox/x y.jpg", "n01/z.jpg"])
     np.testing.assert_array_equal(map_labels(images, outputs), [11, 6])
     with pytest.raises(DataError, match=r"val_list\.txt:2 \(n01/z\.jpg\).*'n01' is not in ROBUST\.CLASS_MAP"):
-        map_labels(images, {"n02": 0})
+        map_labels(images, {"red fox": 0})
 
 
-@pytest.mark.parametrize("line", ["n01", "n01 x", "n01 12", "n01 -1", "n01 1 2", "n00 3"])
+@pytest.mark.parametrize("line", ["n01", "n01 x", "n01 12", "n01 -1", "n00 3"])
 def test_bad_class_maps_are_refused_by_line(tmp_path, line):
     path = tmp_path / "map.txt"
     path.write_text(f"n00 0\n{line}\n")

@@ -13,7 +13,7 @@ from mae_data.image_list import ImageList
 
 
 def read_class_map(path: str | Path, num_classes: int) -> dict[str, int]:
-    """Read `CLASS_FOLDER OUTPUT` lines, such as `n01440764 0`; blank lines and those after # are skipped.
+    """Read `CLASS_FOLDER OUTPUT` lines, such as `n01440764 0`; blank lines and lines that begin with # are skipped.
 
     Raises:
         ConfigError: the file cannot be read, or a line of it is not of this form.
@@ -24,8 +24,8 @@ def read_class_map(path: str | Path, num_classes: int) -> dict[str, int]:
         raise ConfigError(f"ROBUST.CLASS_MAP={path} cannot be read: {error}") from None
     outputs: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        words = line.split("#")[0].split()
-        if not words:
+        words = line.strip().rsplit(None, 1)  # a folder's name may hold spaces
+        if not words or line.startswith("#"):
             continue
         if len(words) != 2 or not words[1].isdigit() or int(words[1]) >= num_classes or words[0] in outputs:
             raise ConfigError(

@@ -151,7 +151,7 @@ def validate(c: CN) -> None:
         f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
     )
     require(
-        not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
+        c.EVAL or not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
         f"DATA.BATCH_SIZE={c.DATA.BATCH_SIZE} is odd: mixup and cutmix pair the images of a batch;"
         " use an even batch, or TRAIN.MIXUP_ALPHA 0 TRAIN.CUTMIX_ALPHA 0",
     )
