@@ -90,6 +90,11 @@ def test_labels_without_num_classes_are_not_limited_to_a_count(write_list):
     assert read_list(write_list(b"a.jpg 21000\n")).labels.tolist() == [21000]
 
 
+def test_the_number_of_classes_follows_from_the_labels(write_list):
+    assert read_list(write_list(b"a.jpg 4\nb.jpg 0\n")).num_classes == 5
+    assert read_list(write_list(b"a.jpg\n"), labels="optional").num_classes == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\r\n  \n", b"\xef\xbb\xbf"])
 def test_an_empty_list_is_named(write_list, content):
     with pytest.raises(DataError, match=r"train_list\.txt: the list is empty"):

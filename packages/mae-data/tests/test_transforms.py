@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.crops import centred_box, covering_size, draw_resized_crop
+from mae_data.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop
 from mae_data.dataset import sample_rng
 from mae_data.errors import DataError
-from mae_data.transforms import make_eval_transform, make_pretrain_transform
+from mae_data.rand_augment import RandAugment, apply_operation
+from mae_data.random_erasing import RandomErasing
+from mae_data.transforms import (
+    make_eval_transform,
+    make_finetune_transform,
+    make_pretrain_transform,
+    make_probe_transform,
+)
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BICUBIC = Image.Resampling.BICUBIC
 
 
@@ -69,6 +77,30 @@ def test_fallback_is_the_largest_centred_box(size, box):
     assert draw_resized_crop(size, (2.0, 2.0), (3 / 4, 4 / 3), sample_rng(0, 0, 0)) == box
 
 
+def test_a_single_crop_is_one_draw_clamped_to_the_image():
+    # In 30x300 pixels most boxes of a near-square shape are too high: torchvision would draw again.
+    size, scale, ratio = (30, 300), (0.08, 1.0), (3 / 4, 4 / 3)
+    clamped = 0
+    for i in range(1000):
+        u, v, row, column = sample_rng(0, 0, i).random(4)
+        area = 30 * 300 * (0.08 + 0.92 * u)
+        aspect = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * v)
+        width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        clamped += height > 30
+        width, height = min(width, 300), min(height, 30)
+        box = draw_single_crop(size, scale, ratio, sample_rng(0, 0, i))
+        assert box == (int(row * (30 - height + 1)), int(column * (300 - width + 1)), height, width)
+    assert clamped > 900
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (50, 3), (33, 47)])
+def test_single_crops_stay_inside(size):
+    boxes = [draw_single_crop(size, (0.08, 1.0), (3 / 4, 4 / 3), sample_rng(0, 0, i)) for i in range(500)]
+    for top, left, height, width in boxes:
+        assert 0 <= top <= size[0] - height < size[0]
+        assert 0 <= left <= size[1] - width < size[1]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("image_size", [16, (24, 16), [8, 12]])
 def test_pretraining_crops_then_resizes(channels, image_size):
@@ -92,6 +124,52 @@ def test_flip_mirrors_the_same_crop():
     flipped = make_pretrain_transform(image_size=16, hflip=1.0)(image, sample_rng(0, 0, 5))
     np.testing.assert_array_equal(flipped, plain[:, ::-1])
     assert flipped.flags.c_contiguous
+
+
+def test_probing_is_a_single_crop_and_a_flip():
+    image = noise_image(90, 20)
+    for hflip in (0.0, 1.0):
+        got = make_probe_transform(image_size=16, hflip=hflip)(image, sample_rng(0, 0, 5))
+        top, left, height, width = draw_single_crop((20, 90), (0.08, 1.0), (3 / 4, 4 / 3), sample_rng(0, 0, 5))
+        window = image.crop((left, top, left + width, top + height)).resize((16, 16), BICUBIC)
+        np.testing.assert_array_equal(got, np.asarray(window)[:, :: -1 if hflip else 1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_finetuning_crops_flips_augments_and_erases(channels):
+    image, mean, std = noise_image(60, 40, channels), MEAN[:channels], STD[:channels]
+    transform = make_finetune_transform(image_size=(24, 16), mean=mean, std=std, reprob=0.5)
+    policy, erasing = RandAugment(9, 0.5, 2, 0.5), RandomErasing(0.5, 1)
+    for i in range(40):
+        rng = sample_rng(0, 0, i)
+        top, left, height, width = draw_resized_crop((40, 60), (0.08, 1.0), (3 / 4, 4 / 3), rng)
+        flip = rng.random() < 0.5
+        wanted = image.crop((left, top, left + width, top + height)).resize((16, 24), BICUBIC)
+        wanted = wanted.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else wanted
+        for operation in policy.draw(rng):
+            wanted = apply_operation(wanted, operation, mean)
+        wanted = np.array(wanted).reshape(24, 16, channels)
+        erasing(wanted, mean, std, rng)
+        got = transform(image, sample_rng(0, 0, i))
+        np.testing.assert_array_equal(got, wanted)
+        assert (got.dtype, got.flags.c_contiguous, got.flags.writeable) == (np.uint8, True, True)
+
+
+@pytest.mark.parametrize("rand_augment", [None, ""])
+def test_finetuning_without_extras_is_a_crop_and_flip(rand_augment):
+    options = {"image_size": 16, "scale": (0.3, 0.9), "ratio": (1.0, 2.0), "hflip": 0.3}
+    finetune = make_finetune_transform(**options, mean=MEAN, std=STD, rand_augment=rand_augment, reprob=0.0)
+    plain = make_pretrain_transform(**options)
+    for i in range(10):
+        np.testing.assert_array_equal(
+            finetune(noise_image(50, 50), sample_rng(0, 0, i)), plain(noise_image(50, 50), sample_rng(0, 0, i))
+        )
+
+
+def test_finetuning_refuses_images_of_other_channels():
+    transform = make_finetune_transform(image_size=8, mean=MEAN, std=STD)
+    with pytest.raises(ValueError, match="the image has 1 channels, mean and std have 3"):
+        transform(noise_image(9, 9, 1), sample_rng(0, 0, 0))
 
 
 def test_flip_has_its_probability():
@@ -157,7 +235,12 @@ def test_evaluation_refuses_images_that_would_explode():
 
 def test_transforms_are_picklable():
     image = noise_image(20, 20)
-    for transform in (make_pretrain_transform(image_size=8), make_eval_transform(image_size=(8, 9))):
+    for transform in (
+        make_pretrain_transform(image_size=8),
+        make_finetune_transform(image_size=8, mean=MEAN, std=STD),
+        make_probe_transform(image_size=8),
+        make_eval_transform(image_size=(8, 9)),
+    ):
         copy = pickle.loads(pickle.dumps(transform))
         np.testing.assert_array_equal(copy(image, sample_rng(0, 0, 1)), transform(image, sample_rng(0, 0, 1)))
 
@@ -169,6 +252,12 @@ def test_transforms_are_picklable():
         (make_pretrain_transform, {"image_size": 8, "scale": (0.5, 0.2)}, "scale"),
         (make_pretrain_transform, {"image_size": 8, "ratio": (0.0, 1.0)}, "ratio"),
         (make_pretrain_transform, {"image_size": 8, "hflip": 1.5}, "hflip"),
+        (make_finetune_transform, {"image_size": 8, "mean": (0.5,), "std": STD}, "mean"),
+        (make_finetune_transform, {"image_size": 8, "mean": (0.5, 0.5), "std": (0.5, 0.5)}, "mean"),
+        (make_finetune_transform, {"image_size": 8, "mean": MEAN, "std": STD, "rand_augment": "m9"}, "rand_augment"),
+        (make_finetune_transform, {"image_size": 8, "mean": MEAN, "std": STD, "reprob": 2}, "reprob"),
+        (make_finetune_transform, {"image_size": 8, "mean": MEAN, "std": STD, "recount": 0}, "recount"),
+        (make_probe_transform, {"image_size": 8, "scale": (0.0, 1.0)}, "scale"),
         (make_eval_transform, {"image_size": (8, -1)}, "image_size"),
         (make_eval_transform, {"image_size": 8, "crop_pct": 0.0}, "crop_pct"),
     ],

@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from mae_data.image_file import open_image
     from mae_data.image_list import ImageList, read_list
     from mae_data.loader import make_loader
+    from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
+    from mae_data.mixup import Mixup, draw_mixture, mixing_rng
     from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
-    from mae_data.transforms import make_eval_transform, make_pretrain_transform
+    from mae_data.transforms import (
+        make_eval_transform,
+        make_finetune_transform,
+        make_pretrain_transform,
+        make_probe_transform,
+    )
 
 __version__ = "0.1.0"
 
@@ -23,13 +30,21 @@ _MODULE_OF = {
     "ImageList": "image_list",
     "InputError": "errors",
     "ListDataset": "dataset",
+    "Mixup": "mixup",
     "TrainBatchSampler": "sampler",
+    "draw_mixture": "mixup",
     "make_eval_transform": "transforms",
+    "make_finetune_transform": "transforms",
     "make_loader": "loader",
     "make_pretrain_transform": "transforms",
+    "make_probe_transform": "transforms",
+    "mix_images": "mixed_batch",
+    "mixing_rng": "mixup",
+    "normalize_images": "mixed_batch",
     "open_image": "image_file",
     "read_list": "image_list",
     "sample_rng": "dataset",
+    "soft_targets": "mixed_batch",
 }
 
 __all__ = [
@@ -38,13 +53,21 @@ __all__ = [
     "ImageList",
     "InputError",
     "ListDataset",
+    "Mixup",
     "TrainBatchSampler",
+    "draw_mixture",
     "make_eval_transform",
+    "make_finetune_transform",
     "make_loader",
     "make_pretrain_transform",
+    "make_probe_transform",
+    "mix_images",
+    "mixing_rng",
+    "normalize_images",
     "open_image",
     "read_list",
     "sample_rng",
+    "soft_targets",
 ]
 
 

@@ -25,6 +25,7 @@ class ImageList:
         labels: int64 [N]; -1 where a line has no label.
         lines: int64 [N], line number of each entry, from 1.
         duplicates: How many entries repeat the path of an earlier one.
+        num_classes: Largest label + 1; 0 without labels.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ImageList:
         self.labels = np.array(labels, dtype=np.int64)
         self.lines = np.array(lines, dtype=np.int64)
         self.duplicates = len(paths) - len(set(paths))
+        self.num_classes = int(self.labels.max(initial=NO_LABEL)) + 1
         # One block, not a million objects: forked workers share it for good, as no reference count changes.
         self._text = b"\n".join(paths)
         self._ends = np.cumsum([len(path) + 1 for path in paths])

@@ -1,5 +1,7 @@
 """Mixing a batch on its device: images normalised and mixed, labels made soft targets."""
 
+# Paddle 2.6 brings its own zlib; loaded after it, Python's would crash at its first use.
+import zlib  # noqa: F401
 from collections.abc import Sequence
 
 import numpy as np
