@@ -23,6 +23,8 @@ from safetensors.numpy import load_file, save_file
 
 from mae_core.atomic import fsync_path, sha256
 from mae_core.errors import CheckpointError
+from mae_core.weights.architecture import describe
+from mae_core.weights.sources import find_file, read_weights
 
 SCHEMA = 1
 _FILES = ("model.safetensors", "optimizer.safetensors")
@@ -53,10 +55,11 @@ def save_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        save_file(model_arrays(model), temporary / _FILES[0], metadata={"format": "mae-core", "schema": str(SCHEMA)})
+        header = {"format": "mae-core", "schema": str(SCHEMA), "architecture": json.dumps(describe(model))}
+        save_file(model_arrays(model), temporary / _FILES[0], metadata=header)
         save_file(_optimizer_arrays(model, optimizer), temporary / _FILES[1])
         if ema is not None:
-            save_file(dict(ema), temporary / _EMA)
+            save_file(dict(ema), temporary / _EMA, metadata=header)
         sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         record = {"schema": SCHEMA, "step": step, "sha256": sums, **state}
         (temporary / "state.json").write_text(json.dumps(record, indent=1))
@@ -184,21 +187,21 @@ def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) 
 
 
 def load_model(path: str | Path, model: nn.Layer) -> Path:
-    """Load weights only, from a run folder (its newest checkpoint), a checkpoint folder or a .safetensors file.
+    """Load weights only, every name and shape matching; `weights.load.load_pretrained` takes what fits instead.
+
+    Args:
+        path: a run folder (its newest checkpoint), a checkpoint folder, or a file of any source (see `weights`).
 
     Returns:
         the file that was read.
 
     Raises:
-        CheckpointError: nothing there, damaged, or of another model.
+        CheckpointError: nothing there, damaged, refused, or of another model.
     """
-    file = find_weights(Path(path))
-    try:
-        arrays = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} is not a readable .safetensors file ({error})") from None
-    load_arrays(model, arrays, str(file))
-    return file
+    weights = read_weights(find_weights(Path(path)))
+    arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
+    load_arrays(model, arrays, str(weights.file))
+    return weights.file
 
 
 def find_weights(path: Path) -> Path:
@@ -210,10 +213,8 @@ def find_weights(path: Path) -> Path:
         path = newest_checkpoint(path / "checkpoints", warn=lambda line: None)[0]
     elif (path / "state.json").exists():
         read_state(path)
-    for candidate in (path / _EMA, path / _FILES[0], path, path.with_name(path.name + ".safetensors")):
-        if candidate.is_file():
-            return candidate
-    raise CheckpointError(f"{path} holds no weights; give a run folder, a checkpoint folder or a .safetensors file")
+    averaged = path / _EMA
+    return averaged if averaged.is_file() else find_file(path)
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:

@@ -1,21 +1,21 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from paddle import nn
 
 from mae_core import distributed, log, runtime
 from mae_core.atomic import write_atomic
-from mae_core.checkpoint import list_checkpoints, load_model, model_arrays, newest_checkpoint, read_state, sweep
+from mae_core.checkpoint import list_checkpoints, model_arrays, newest_checkpoint, read_state, sweep
 from mae_core.config import drifted_keys, flatten
 from mae_core.engine import Batch, Trainer
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.meters import clock
 from mae_core.run_folder import RunFolder
+from mae_core.weights.load import load_pretrained
 
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 
@@ -40,14 +40,13 @@ def begin(
     free: Sequence[str] = (),
     allow_drift: Sequence[str] = (),
     free_cut: bool = True,
-    load: Callable[[str, nn.Layer], Any] = load_model,
 ) -> None:
     """Start anew, from weights, or where another run stopped; then write the run's `config.yaml`.
 
     Args:
         output: run folder.
         resume: run or checkpoint folder to go on from; "auto" means `output`.
-        pretrained: weights to start from, read by `load`, which returns what to say about it.
+        pretrained: weights to start from, of any source; the report on their keys is logged.
         free: config keys, or groups of them, that a resumed run may change.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
@@ -65,7 +64,8 @@ def begin(
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; go on with -resume auto, or choose another -output")
     elif pretrained:
-        log.LOGGER.info(f"weights: {load(pretrained, trainer.model)}")
+        for line in load_pretrained(trainer.model, pretrained).lines():
+            log.LOGGER.info(line)
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
     if trainer.folder:

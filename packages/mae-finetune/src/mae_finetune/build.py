@@ -6,13 +6,13 @@ import paddle
 
 from mae_core import log
 from mae_core.config import Config
-from mae_core.errors import ConfigError
+from mae_core.errors import CheckpointError, ConfigError
 from mae_core.models import VisionTransformer, pixel_statistics
 from mae_core.recipe import values_from_config
+from mae_core.weights.load import load_pretrained
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_finetune_transform
 from mae_finetune.partial_tuning import freeze_below
-from mae_finetune.pretrained import load_exactly
 
 
 def build_model(config: Config) -> VisionTransformer:
@@ -53,10 +53,22 @@ def statistics(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def load_for_evaluation(config: Config, model: VisionTransformer) -> None:
-    """Load the whole of MODEL.PRETRAINED and log the report on its keys."""
+    """Load the whole of MODEL.PRETRAINED and log the report on its keys.
+
+    Raises:
+        ConfigError: no weights are named.
+        CheckpointError: something of the model is not in the file: a score of initial values means nothing.
+    """
     if not config.MODEL.PRETRAINED:
-        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a .safetensors file")
-    log.LOGGER.info(f"weights: {load_exactly(config.MODEL.PRETRAINED, model)}")
+        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
+    report = load_pretrained(model, config.MODEL.PRETRAINED)
+    if report.missing:
+        raise CheckpointError(
+            f"{report.file} has no {', '.join(report.missing)} that fits MODEL.NUM_CLASSES={config.MODEL.NUM_CLASSES}"
+            f" and MODEL.GLOBAL_POOL={config.MODEL.GLOBAL_POOL}: fine-tune it first, or set these as they were"
+        )
+    for line in report.lines():
+        log.LOGGER.info(line)
 
 
 def train_dataset(config: Config) -> ListDataset:

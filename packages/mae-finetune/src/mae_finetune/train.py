@@ -24,7 +24,6 @@ from mae_finetune.evaluate import open_test_set, score
 from mae_finetune.loss import soft_target_cross_entropy
 from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
-from mae_finetune.pretrained import load_pretrained
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -51,7 +50,6 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
         allow_drift=allow_drift,
         # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
         free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
-        load=load_pretrained,
     )
     describe(trainer, config.MODEL.NAME, len(dataset))
     batches = sampler(trainer.step, trainer.plan.total_steps)

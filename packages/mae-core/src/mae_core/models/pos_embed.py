@@ -1,9 +1,7 @@
-"""2-D sine-cosine position embedding (paper section A.1), and its resizing for another image size."""
+"""2-D sine-cosine position embedding (paper section A.1)."""
 
 import numpy as np
-import paddle
 from numpy.typing import NDArray
-from paddle.nn import functional as F
 
 
 def _sincos_1d(dim: int, positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -33,24 +31,3 @@ def sincos_pos_embed(dim: int, grid: tuple[int, int]) -> NDArray[np.float32]:
     halves = [_sincos_1d(dim // 2, columns.ravel()), _sincos_1d(dim // 2, rows.ravel())]
     patches = np.concatenate(halves, axis=1)  # [L, D]
     return np.concatenate([np.zeros((1, dim)), patches]).astype(np.float32)
-
-
-def resize_pos_embed(
-    embedding: NDArray[np.float32], old_grid: tuple[int, int], new_grid: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Fit a position embedding to another number of patches: bicubic, corners not aligned.
-
-    Args:
-        embedding: [1, 1 + rows*columns, D] of the old grid; row 0 (class token) is kept as it is.
-        old_grid, new_grid: patches (rows, columns).
-
-    Returns:
-        float32 [1, 1 + rows*columns, D] of the new grid.
-    """
-    if old_grid == new_grid:
-        return embedding
-    cls, patches = embedding[:, :1], embedding[:, 1:]
-    image = patches.reshape(1, *old_grid, -1).transpose(0, 3, 1, 2)  # [1, D, rows, columns]
-    resized = F.interpolate(paddle.to_tensor(image), size=new_grid, mode="bicubic", align_corners=False).numpy()
-    patches = resized.transpose(0, 2, 3, 1).reshape(1, new_grid[0] * new_grid[1], -1)
-    return np.concatenate([cls, patches], axis=1)
