@@ -4,11 +4,13 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("mae-pretrain", "mae-finetune")
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), ROOT / "tools" / "README.md"]
 
 
@@ -40,15 +42,14 @@ def test_tool_commands_exist(line):
     assert f"dev.py {words[2]}" in done.stdout
 
 
-@pytest.mark.parametrize("line", sorted(set(commands("mae-pretrain"))))
+@pytest.mark.parametrize("line", [line for stage in STAGES for line in sorted(set(commands(stage)))])
 def test_training_commands_are_accepted(line, monkeypatch):
-    from mae_pretrain import cli
-
+    words = shlex.split(line)
+    package = words[0].replace("-", "_")
     reached = []
     for module, function in (("train", "train"), ("evaluate", "evaluate")):
-        monkeypatch.setattr(f"mae_pretrain.{module}.{function}", lambda *args, **kwargs: reached.append(args))
-    words = shlex.split(line)[1:]
-    assert cli.main(words) == 0
+        monkeypatch.setattr(f"{package}.{module}.{function}", lambda *args, **kwargs: reached.append(args))
+    assert import_module(f"{package}.cli").main(words[1:]) == 0
     assert len(reached) == 1
 
 

@@ -10,12 +10,14 @@ import pytest
 
 import mae_core
 from mae_core import log
-from mae_core.checkpoint import list_checkpoints, newest_checkpoint
+from mae_core.checkpoint import list_checkpoints, load_file, load_model, newest_checkpoint
+from mae_core.ema import Ema
 from mae_core.engine import Plan, Trainer
 from mae_core.errors import NonFiniteError, Stopped
 from mae_core.optim import build_adamw
 from mae_core.precision import Precision
 from mae_core.run_folder import RunFolder
+from mae_core.validation import Validation
 
 PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
 
@@ -214,3 +216,85 @@ def test_mixed_precision_on_cpu_says_what_runs():
     assert "GPU only" in said[0]
     with pytest.raises(mae_core.errors.ConfigError, match="bfloat16, float16"):
         Precision(True, "int8")
+
+
+def scored(folder, marks, ema=None, keep=1):
+    """A trainer that is validated every 4 steps; `marks` are the scores by step, None for one cut short."""
+    trainer = make(folder, Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=12, keep=keep))
+    trainer.ema = Ema(trainer.model, ema) if ema else None
+    seen = []
+
+    def evaluate(model, should_stop):
+        assert not model.training
+        seen.append((trainer.step, model[0].weight.numpy().copy()))
+        mark = marks[trainer.step]
+        return None if mark is None else {"top1": mark, "val_loss": 1.0}
+
+    trainer.validation = Validation(evaluate, every=4)
+    trainer.seen = seen
+    return trainer
+
+
+def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
+    trainer = scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7})
+    trainer.fit(stream())
+    assert trainer.model.training
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000012", "step_00000008"]
+    assert (tmp_path / "best").resolve().name == "step_00000008"
+    assert json.loads((tmp_path / "best" / "state.json").read_text())["validation"]["best"]["score"] == 0.9
+    marks = [(r["step"], r["top1"]) for r in records(trainer.folder) if "top1" in r]
+    assert marks == [(4, 0.5), (8, 0.9), (12, 0.7)]
+
+
+def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
+    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95})
+    trainer.plan = Plan(steps_per_epoch=4, total_steps=12, save_freq=8, keep=1)
+    from mae_core import checkpoint
+    from mae_core.errors import CheckpointError
+
+    save_file = checkpoint.save_file
+
+    def full_later(arrays, path, **kwargs):
+        if "00000012" in str(path):
+            raise OSError(28, "No space left on device")
+        save_file(arrays, path, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save_file", full_later)
+    with pytest.raises(CheckpointError, match="No space left"):
+        trainer.fit(stream())
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000008", "step_00000004"]
+    assert (tmp_path / "best").resolve().name == "step_00000004"
+
+
+def test_validation_cut_short_by_a_signal_is_made_up_for_on_resume(tmp_path):
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7}, ema=0.9)
+    whole.fit(stream())
+    for cut in (8, 12):  # in the middle, and after the last step
+        first = scored(RunFolder(tmp_path / str(cut)), {4: 0.5, 8: 0.9, 12: 0.7} | {cut: None}, ema=0.9)
+        with pytest.raises(Stopped):
+            first.fit(stream())
+        first.folder.close()
+        second = scored(RunFolder(tmp_path / str(cut)), {8: 0.9, 12: 0.7}, ema=0.9)
+        second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+        second.fit(stream(second.step))
+        assert_equal(whole, second)
+        for (step, a), (other, b) in zip(whole.seen[-len(second.seen) :], second.seen, strict=True):
+            assert step == other
+            np.testing.assert_array_equal(a, b)  # the averaged weights, too, went on exactly
+        assert records(whole.folder) == records(second.folder)
+        assert second.validation.best == {"step": 8, "score": 0.9}
+
+
+def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):
+    trainer = make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=3, save_freq=1, keep=3))
+    expected = {name: p.numpy().astype("float64") for name, p in trainer.model.named_parameters()}
+    trainer.ema = Ema(trainer.model, 0.75)
+    trainer.fit(stream())
+    for checkpoint in reversed(list_checkpoints(tmp_path / "checkpoints")):
+        after = load_file(checkpoint / "model.safetensors")
+        expected = {name: 0.75 * value + 0.25 * after[name] for name, value in expected.items()}
+    averaged = make()
+    assert load_model(tmp_path, averaged.model).name == "ema.safetensors"
+    for name, value in weights(averaged).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
+    assert not np.allclose(weights(trainer)["0.weight"], expected["0.weight"], rtol=1e-4)

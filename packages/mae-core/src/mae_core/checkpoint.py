@@ -2,7 +2,8 @@
 
     checkpoints/step_00000600/model.safetensors      every parameter, by structured name
                               optimizer.safetensors  "<parameter name>/<moment>"
-                              state.json             position, config, scaler, SHA-256 of both files
+                              ema.safetensors        averaged weights, where the run averages them
+                              state.json             position, config, scaler, SHA-256 of these files
 
 Resuming needs no generator state: everything random is a function of (seed, epoch or step, sample).
 """
@@ -22,13 +23,21 @@ from safetensors.numpy import load_file, save_file
 
 from mae_core.atomic import fsync_path, sha256
 from mae_core.errors import CheckpointError
+from mae_core.weights.architecture import describe
+from mae_core.weights.sources import find_file, read_weights
 
 SCHEMA = 1
 _FILES = ("model.safetensors", "optimizer.safetensors")
+_EMA = "ema.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Layer, optimizer: paddle.optimizer.Optimizer, state: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    model: nn.Layer,
+    optimizer: paddle.optimizer.Optimizer,
+    state: Mapping[str, Any],
+    ema: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Write `folder/step_XXXXXXXX`.
 
@@ -36,6 +45,7 @@ def save_checkpoint(
         folder: the run's checkpoint folder.
         step: optimizer steps done.
         state: JSON-able facts to keep (config, scaler, ...).
+        ema: averaged weights, by structured name.
 
     Raises:
         CheckpointError: the disk refused; earlier checkpoints are untouched.
@@ -45,14 +55,18 @@ def save_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        save_file(model_arrays(model), temporary / _FILES[0], metadata={"format": "mae-core", "schema": str(SCHEMA)})
+        header = {"format": "mae-core", "schema": str(SCHEMA), "architecture": json.dumps(describe(model))}
+        save_file(model_arrays(model), temporary / _FILES[0], metadata=header)
         save_file(_optimizer_arrays(model, optimizer), temporary / _FILES[1])
-        sums = {name: sha256(temporary / name) for name in _FILES}
+        if ema is not None:
+            save_file(dict(ema), temporary / _EMA, metadata=header)
+        sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         record = {"schema": SCHEMA, "step": step, "sha256": sums, **state}
         (temporary / "state.json").write_text(json.dumps(record, indent=1))
         for path in (*temporary.iterdir(), temporary):
             fsync_path(path)
-        shutil.rmtree(final, ignore_errors=True)  # only a rewind of this very run can have written it
+        if final.exists():  # only a rewind of this very run can have written it
+            _discard(final)
         os.replace(temporary, final)
         fsync_path(folder)
     except (OSError, SafetensorError) as error:
@@ -146,6 +160,12 @@ def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optim
     optimizer.set_state_dict(state)
 
 
+def read_ema(checkpoint: Path) -> dict[str, np.ndarray] | None:
+    """Read the averaged weights of a verified checkpoint; None where it holds none."""
+    path = checkpoint / _EMA
+    return load_file(path) if path.exists() else None
+
+
 def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Put arrays into a model, every name and shape matching.
 
@@ -167,38 +187,54 @@ def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) 
 
 
 def load_model(path: str | Path, model: nn.Layer) -> Path:
-    """Load weights only, from a run folder (its newest checkpoint), a checkpoint folder or a .safetensors file.
+    """Load weights only, every name and shape matching; `weights.load.load_pretrained` takes what fits instead.
+
+    Args:
+        path: a run folder (its newest checkpoint), a checkpoint folder, or a file of any source (see `weights`).
 
     Returns:
         the file that was read.
 
     Raises:
-        CheckpointError: nothing there, damaged, or of another model.
+        CheckpointError: nothing there, damaged, refused, or of another model.
     """
-    file = find_weights(Path(path))
-    try:
-        arrays = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} is not a readable .safetensors file ({error})") from None
-    load_arrays(model, arrays, str(file))
-    return file
+    weights = read_weights(find_weights(Path(path)))
+    arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
+    load_arrays(model, arrays, str(weights.file))
+    return weights.file
 
 
 def find_weights(path: Path) -> Path:
-    """Turn what a user names into a weight file; the suffix may be left out."""
+    """Turn what a user names into a weight file; the suffix may be left out.
+
+    Of a checkpoint with averaged weights these are taken, as validation scored them.
+    """
     if (path / "checkpoints").is_dir():
         path = newest_checkpoint(path / "checkpoints", warn=lambda line: None)[0]
     elif (path / "state.json").exists():
         read_state(path)
-    for candidate in (path / _FILES[0], path, path.with_name(path.name + ".safetensors")):
-        if candidate.is_file():
-            return candidate
-    raise CheckpointError(f"{path} holds no weights; give a run folder, a checkpoint folder or a .safetensors file")
+    averaged = path / _EMA
+    return averaged if averaged.is_file() else find_file(path)
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints; call after a save that succeeded."""
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the newest `keep` checkpoints and that of step `best`; call after a save that succeeded."""
     for old in list_checkpoints(folder)[keep:]:
-        doomed = old.with_name(f".{old.name}.{os.getpid()}.tmp")
-        os.replace(old, doomed)  # a half-deleted checkpoint must not look like one
-        shutil.rmtree(doomed, ignore_errors=True)
+        if old.name != f"step_{best or 0:08d}":
+            _discard(old)
+
+
+def _discard(checkpoint: Path) -> None:
+    doomed = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.old.tmp")
+    os.replace(checkpoint, doomed)  # a half-deleted checkpoint must not look like one
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def link_best(run: Path, step: int) -> None:
+    """Make `run/best` name the checkpoint of a step, if it is there."""
+    target = Path("checkpoints") / f"step_{step:08d}"
+    if (run / target).exists():
+        temporary = run / f".best.{os.getpid()}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target, target_is_directory=True)
+        os.replace(temporary, run / "best")

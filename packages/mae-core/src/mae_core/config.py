@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 
 from mae_core.errors import ConfigError
 
+Config = CfgNode  # what the stages call it
 Also = Mapping[str, type]  # per key, one more type that is allowed beside the default's
 
 

@@ -15,13 +15,15 @@ import paddle
 from paddle import Tensor, nn
 
 from mae_core import distributed, log
-from mae_core.checkpoint import prune, restore, save_checkpoint
+from mae_core.checkpoint import link_best, model_arrays, prune, read_ema, restore, save_checkpoint
+from mae_core.ema import Ema
 from mae_core.errors import NonFiniteError, Stopped
 from mae_core.meters import IntervalMeter, clock, peak_memory_mb
 from mae_core.optim import clip_gradients, grad_norm, trainable
 from mae_core.precision import Precision
 from mae_core.run_folder import RunFolder
 from mae_core.signals import StopRequest
+from mae_core.validation import Validation
 
 Batch = Any  # what the stage's loader yields; its first part has one entry an image
 LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
@@ -33,15 +35,17 @@ class Plan:
 
     Args:
         steps_per_epoch, total_steps: optimizer steps.
+        batch_size: images a rank and batch.
         accum_iter: batches a step on each rank; their losses are averaged.
         clip_grad: largest gradient norm, or None.
         report_freq, save_freq: steps between log lines and between checkpoints.
-        keep: checkpoints to keep.
+        keep: checkpoints to keep, beside the best one.
         max_bad_steps: steps in a row with a NaN or infinite gradient (skipped) before the run ends.
     """
 
     steps_per_epoch: int
     total_steps: int
+    batch_size: int = 1
     accum_iter: int = 1
     clip_grad: float | None = None
     seed: int = 0
@@ -49,6 +53,11 @@ class Plan:
     save_freq: int = 1000
     keep: int = 2
     max_bad_steps: int = 20
+
+    @property
+    def global_batch(self) -> int:
+        """Images a step over all ranks and accumulated batches."""
+        return self.batch_size * self.accum_iter * distributed.world_size()
 
 
 @dataclass
@@ -61,6 +70,8 @@ class Trainer:
         folder: where checkpoints and `log.jsonl` go; None on ranks that write nothing.
         config: written into every checkpoint.
         describe: names a batch's files, for error messages.
+        ema: averaged weights, kept beside the model's; validation scores them.
+        validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
     """
 
     model: nn.Layer
@@ -72,6 +83,8 @@ class Trainer:
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
     describe: Callable[[Batch], str] = lambda batch: "unknown"
+    ema: Ema | None = None
+    validation: Validation | None = None
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -85,7 +98,11 @@ class Trainer:
         restore(checkpoint, self.model, self.optimizer)  # 1. weights and moments
         self.precision.load_state_dict(state["scaler"])  # 2. loss scale
         self._meter.load_state_dict(state["meter"])  # 3. the open logging interval
-        self._bad_steps, self.step = state["bad_steps"], state["step"]  # 4. the position
+        if self.ema:
+            self.ema.load(read_ema(checkpoint) or model_arrays(self.model))  # 4. averaged weights
+        if self.validation and state.get("validation"):
+            self.validation.load_state_dict(state["validation"])  # 5. the best so far
+        self._bad_steps, self.step = state["bad_steps"], state["step"]  # 6. the position
 
     def fit(self, batches: Iterable[Batch]) -> None:
         """Train to the end of the plan; `batches` starts at `self.step`.
@@ -99,17 +116,45 @@ class Trainer:
         bar = log.progress_bar(self.plan.total_steps, self.step)
         self.model.train()
         with StopRequest() as stop:
+            if self._validation_due():  # the run was stopped before it
+                self._finish_step(records, stop, 0)
             while self.step < self.plan.total_steps:
                 stopping = self._train_step(stream, stop)
                 bar.update()
                 self._report(records)
-                if self.step % self.plan.save_freq == 0 or self.step == self.plan.total_steps or stopping:
-                    self.save()
-                if stopping and self.step < self.plan.total_steps:
-                    raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", stopping)
+                self._finish_step(records, stop, stopping)
         bar.close()
         if records:
             records.close()
+
+    def _finish_step(self, records: log.JsonLines | None, stop: StopRequest, stopping: int) -> None:
+        """Validate and save where it is time; raise Stopped when a signal asks for it and work is left."""
+        best = self._best_step()
+        if self._validation_due() and not stopping:
+            stopping = self._validate(records, stop)
+        last = self.step == self.plan.total_steps
+        if last or stopping or self._best_step() != best or self.step % self.plan.save_freq == 0:
+            self.save()
+        if stopping and (not last or self._validation_due()):
+            raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", stopping)
+
+    def _validation_due(self) -> bool:
+        return self.validation is not None and self.validation.due(self.step, self.plan.total_steps)
+
+    def _best_step(self) -> int | None:
+        return self.validation.best["step"] if self.validation and self.validation.best else None
+
+    def _validate(self, records: log.JsonLines | None, stop: StopRequest) -> int:
+        """Score the model; return the exit code to stop with when a signal cut it short, else 0."""
+        assert self.validation is not None
+        started = time.perf_counter()
+        scores = self.validation.score(self.model, self.ema, self.step, lambda: stop.exit_code is not None)
+        self._meter.exclude(time.perf_counter() - started)
+        if scores is None:
+            return stop.exit_code or 143
+        if records:
+            records.write({"step": self.step, "epoch": self.step / self.plan.steps_per_epoch, **scores})
+        return 0
 
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> int:
         """Do one optimizer step; return the exit code to stop with, 0 to go on."""
@@ -127,6 +172,8 @@ class Trainer:
                 f" the weights were not updated; batch: {files}"
             )
         norm = self._update()
+        if self.ema:
+            self.ema.update(self.model)
         self._meter.add({"loss": loss, "grad_norm": norm, **metrics}, int(total_images), waited)
         self.step += 1
         return (stop.exit_code or 143) if stopping else 0  # a signal to one rank stops them all
@@ -211,10 +258,14 @@ class Trainer:
                 "scaler": self.precision.state_dict(),
                 "meter": self._meter.state_dict(),
                 "bad_steps": self._bad_steps,
+                "validation": self.validation.state_dict() if self.validation else None,
                 "config": self.config,
                 "world_size": distributed.world_size(),
                 "versions": {"paddle": paddle.__version__},
             }
-            save_checkpoint(self.folder.checkpoints, self.step, self.model, self.optimizer, state)
-            prune(self.folder.checkpoints, self.plan.keep)
+            ema = self.ema.arrays() if self.ema else None
+            save_checkpoint(self.folder.checkpoints, self.step, self.model, self.optimizer, state, ema)
+            if best := self._best_step():
+                link_best(self.folder.path, best)
+            prune(self.folder.checkpoints, self.plan.keep, best)
         distributed.barrier()

@@ -28,6 +28,10 @@ class IntervalMeter:
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
+    def exclude(self, seconds: float) -> None:
+        """Leave time that was not training (validation) out of the speeds."""
+        self.started += seconds
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to finish the interval with the same means."""
         return {"steps": self.steps, "sums": dict(self.sums)}

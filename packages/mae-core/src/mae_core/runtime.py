@@ -28,6 +28,11 @@ def require_paddle() -> None:
         raise ImportError(INSTALL_HINT)
 
 
+def serves_command(name: str) -> bool:
+    """Tell whether this process is the console script `name`."""
+    return Path(sys.argv[0]).stem == name if sys.argv else False
+
+
 def is_gpu_build() -> bool:
     """Tell from the installed distributions, without importing Paddle."""
     try:

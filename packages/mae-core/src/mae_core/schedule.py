@@ -3,9 +3,12 @@
 import math
 
 
-def scaled_lr(base_lr: float, batch_size: int, per: int = 256) -> float:
-    """Scale the base learning rate by the effective batch, `base_lr * batch_size / per` (Goyal et al.)."""
-    return base_lr * batch_size / per
+def scaled_lr(base_lr: float, batch_size: int, per: int | None = 256) -> float:
+    """Scale the base learning rate by the effective batch, `base_lr * batch_size / per` (Goyal et al.).
+
+    With `per` None (or 0) the base learning rate is the learning rate itself.
+    """
+    return base_lr * batch_size / per if per else base_lr
 
 
 def warmup_cosine(

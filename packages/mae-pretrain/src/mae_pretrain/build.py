@@ -1,43 +1,30 @@
 """From config to model, data and loss: what training, evaluation and pictures share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import paddle
 from paddle import Tensor
 
-from mae_core.errors import ConfigError
-from mae_core.models import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoderViT
+from mae_core.config import Config
+from mae_core.models import MaskedAutoencoderViT, pixel_statistics
 from mae_core.ops import MaskKey
+from mae_core.recipe import values_from_config
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_pretrain_transform
-from mae_pretrain.config import Config
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
     """Build the model of a config, initialised from SEED alone."""
     paddle.seed(config.SEED)
-    m, d = config.MODEL, config.DATA
-    is_default = (list(d.IMAGENET_MEAN), list(d.IMAGENET_STD)) == (list(IMAGENET_MEAN), list(IMAGENET_STD))
-    own_statistics = d.IMAGE_CHANNELS == 3 or not is_default  # grey images do not take ImageNet's three numbers
-    with _values_from_config():
-        model = _model(config, own_statistics)
-    model.grad_checkpointing = m.GRAD_CHECKPOINTING
+    with values_from_config():
+        model = _model(config)
+    model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     return model
 
 
-@contextmanager
-def _values_from_config() -> Iterator[None]:
-    """Sizes and ranges come from the config: what a constructor refuses is the user's to mend."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _model(config: Config, own_statistics: bool) -> MaskedAutoencoderViT:
+def _model(config: Config) -> MaskedAutoencoderViT:
     m, d = config.MODEL, config.DATA
+    mean, std = pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
     return MaskedAutoencoderViT(
         img_size=d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
         patch_size=m.PATCH_SIZE,
@@ -52,15 +39,15 @@ def _model(config: Config, own_statistics: bool) -> MaskedAutoencoderViT:
         qkv_bias=m.QKV_BIAS,
         drop_path_rate=m.DROPPATH,
         norm_pix_loss=m.NORM_PIX_LOSS,
-        pixel_mean=d.IMAGENET_MEAN if own_statistics else None,
-        pixel_std=d.IMAGENET_STD if own_statistics else None,
+        pixel_mean=mean,
+        pixel_std=std,
     )
 
 
 def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the pre-training augmentation; labels are not needed."""
     d = config.DATA
-    with _values_from_config():
+    with values_from_config():
         transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
     return _dataset(config, d.TRAIN_LIST, transform)
 
@@ -68,7 +55,7 @@ def train_dataset(config: Config) -> ListDataset:
 def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
     """Open a list (default: the validation list) with the evaluation transform."""
     d = config.DATA
-    with _values_from_config():
+    with values_from_config():
         transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
     return _dataset(config, list_name or d.VAL_LIST, transform)
 

@@ -3,31 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mae_core.cli import Flag, Parser, add_flags, flag_pairs, run
+from mae_core.cli import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, Flag, Parser, add_flags, flag_pairs, run, stage_parser
 from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_pretrain import __version__
 
-_ON = {"action": "store_true"}
-CFG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one (vit_base_patch16_224_pretrain)")
-PRETRAINED = Flag(
-    "pretrained",
-    "MODEL.PRETRAINED",
-    "weights: a run folder, a checkpoint folder, a .safetensors file (suffix optional)",
-)
-TRAIN_FLAGS = (
-    CFG,
-    Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
-    Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
-    Flag("batch_size", "DATA.BATCH_SIZE", "images a rank and forward pass", int),
-    Flag("image_size", "DATA.IMAGE_SIZE", "pixels, a multiple of the patch size", int),
-    Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes an update", int),
-    Flag("output", "SAVE", "run folder: log, config, checkpoints"),
-    PRETRAINED,
-    Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder"),
-    Flag("eval", "EVAL", "score -pretrained on the validation list and stop", options=_ON),
-    Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", options=_ON),
-)
 EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help"
 
 
@@ -50,21 +30,14 @@ def _parser(command: str, description: str, **kwargs: Any) -> Parser:
 
 def train_parser() -> Parser:
     """Build the parser of the main command."""
-    parser = _parser("", "Pre-train a masked autoencoder (arXiv 2111.06377).", epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=__version__)
-    add_flags(parser, TRAIN_FLAGS)
-    parser.add_argument(
-        "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
-    )
-    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as TRAIN.NUM_EPOCHS 10")
-    return parser
+    return stage_parser("mae-pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__, EPILOG)
 
 
 def _train(argv: list[str]) -> None:
     args = train_parser().parse_intermixed_args(argv)
     from mae_pretrain.config import load_config
 
-    config = load_config(args.cfg, flag_pairs(args, TRAIN_FLAGS), args.pairs)
+    config = load_config(args.cfg, flag_pairs(args, STAGE_FLAGS), args.pairs)
     import_paddle()
     if config.EVAL:
         from mae_pretrain.evaluate import evaluate
@@ -78,7 +51,7 @@ def _train(argv: list[str]) -> None:
 
 def _visualize(argv: list[str]) -> None:
     parser = _parser(" visualize", "Draw original, masked, reconstruction and reconstruction + visible.")
-    add_flags(parser, (CFG, PRETRAINED, Flag("output", None, "PNG to write (default reconstruction.png)")))
+    add_flags(parser, (CFG_FLAG, PRETRAINED_FLAG, Flag("output", None, "PNG to write (default reconstruction.png)")))
     parser.add_argument("--seed", type=int, default=0, help="draws the masks")
     parser.add_argument("--mask-ratio", type=float, help="instead of the config's")
     parser.add_argument("images", nargs="+", help="image files")

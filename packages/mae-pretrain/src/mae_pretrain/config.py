@@ -3,17 +3,8 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML files load as they are.
 """
 
-from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Any
-
-from yacs.config import CfgNode as CN
-
-from mae_core.config import get_key, merge_file, merge_mapping, merge_pairs, set_key
-from mae_core.errors import ConfigError
-
-Config = CN  # what other modules call it
+from mae_core.config import Config as CN
+from mae_core.recipe import Recipe, require, require_one_of, require_positive, require_whole_patches, require_within
 
 _C = CN()
 
@@ -87,88 +78,29 @@ FREE_ON_RESUME = (
 )
 
 
-def find_config(name: str) -> Path:
-    """Return a config file of the user's, or the packaged one of that name."""
-    path = Path(name)
-    if path.is_file():
-        return path
-    packaged = {Path(str(f)).name: Path(str(f)) for f in resources.files("mae_pretrain").joinpath("configs").iterdir()}
-    file_name = path.name if path.suffix else f"{path.name}.yaml"
-    if file_name not in packaged:
-        known = ", ".join(sorted(n for n in packaged if n.endswith(".yaml")))
-        raise ConfigError(f"config {name} does not exist; give a YAML file or one of {known}")
-    return packaged[file_name]
-
-
-def load_config(cfg: str | None = None, flags: dict[str, Any] | None = None, pairs: Sequence[str] = ()) -> CN:
-    """Build the frozen config: defaults, then the file, then flags, then `KEY VALUE` pairs.
-
-    Raises:
-        ConfigError: a key, a value, or what must hold between them.
-    """
-    config = _C.clone()
-    if cfg:
-        merge_file(config, find_config(cfg), _ALSO)
-    return _finish(config, flags or {}, pairs)
-
-
-def from_dict(saved: dict[str, Any], flags: dict[str, Any]) -> CN:
-    """Build the frozen config that a checkpoint holds, with flags on top."""
-    config = _C.clone()
-    merge_mapping(config, saved, "checkpoint", _ALSO)
-    return _finish(config, flags, ())
-
-
-def _finish(config: CN, flags: dict[str, Any], pairs: Sequence[str]) -> CN:
-    for key, value in flags.items():
-        set_key(config, key, value, _ALSO)
-    merge_pairs(config, pairs, _ALSO)
-    validate(config)
-    config.freeze()
-    return config
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)
-
-
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
-    sides = [c.DATA.IMAGE_SIZE] if isinstance(c.DATA.IMAGE_SIZE, int) else c.DATA.IMAGE_SIZE
-    _require(
-        len(sides) in (1, 2) and all(isinstance(s, int) and s > 0 for s in sides),
-        f"DATA.IMAGE_SIZE={sides} is not one or two sizes",
-    )
-    for side in sides:
-        _require(
-            side % c.MODEL.PATCH_SIZE == 0,
-            f"DATA.IMAGE_SIZE={side} is not divisible by MODEL.PATCH_SIZE={c.MODEL.PATCH_SIZE};"
-            f" use a multiple of {c.MODEL.PATCH_SIZE}",
-        )
-    for key, allowed in _CHOICES.items():
-        value = get_key(c, key)
-        _require(value in allowed, f"{key}={value!r} is not one of {', '.join(map(repr, allowed))}")
-    _require(
+    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_one_of(c, _CHOICES)
+    require(
         c.TRAIN.OPTIMIZER.NAME in ("AdamW", "AdamWDL"),  # AdamWDL without layer decay is AdamW
         f"TRAIN.OPTIMIZER.NAME={c.TRAIN.OPTIMIZER.NAME!r} is not 'AdamW' (or 'AdamWDL', the same here)",
     )
-    _require(
+    require(
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",
     )
     clip = c.TRAIN.GRAD_CLIP
-    _require(
+    require(
         clip is None or (isinstance(clip, int | float) and clip > 0),
         f"TRAIN.GRAD_CLIP={clip!r} is not positive or None",
     )
-    _require(
+    require(
         c.DATA.NUM_WORKERS >= 0, f"DATA.NUM_WORKERS={c.DATA.NUM_WORKERS} is negative; 0 reads in the training process"
     )
-    _require(0 <= c.SEED < 2**32, f"SEED={c.SEED} is outside 0 to 2**32 - 1")
-    for key in _POSITIVE:
-        _require(get_key(c, key) > 0, f"{key}={get_key(c, key)} is not positive")
-    _require(
+    require_within(c, {"SEED": (0, 2**32 - 1)})
+    require_positive(c, _POSITIVE)
+    require(
         c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
         f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
     )
@@ -185,3 +117,6 @@ _POSITIVE = (
     *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR", "TRAIN.ACCUM_ITER"),
     *("SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
 )
+
+RECIPE = Recipe("mae_pretrain", _C, _ALSO, validate)
+load_config, from_dict = RECIPE.load, RECIPE.from_dict

@@ -8,13 +8,13 @@ from paddle import Tensor
 
 from mae_core import distributed, log
 from mae_core.checkpoint import load_model
+from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
 from mae_pretrain.build import build_model, eval_dataset, mask_key
-from mae_pretrain.config import Config
 from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
 
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image

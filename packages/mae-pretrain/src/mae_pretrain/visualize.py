@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mae_core.atomic import write_atomic
 from mae_core.checkpoint import find_weights, load_model, read_state
+from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import masking_noise
 from mae_data.image_file import open_image
 from mae_data.transforms import make_eval_transform
 from mae_pretrain.build import build_model
-from mae_pretrain.config import Config
 from mae_pretrain.reconstruct import reconstruct, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")

@@ -1,6 +1,6 @@
 """Models: the masked autoencoder and the Vision Transformer it becomes."""
 
-from mae_core.models.encoder import IMAGENET_MEAN, IMAGENET_STD, ViTEncoder
+from mae_core.models.encoder import IMAGENET_MEAN, IMAGENET_STD, ViTEncoder, pixel_statistics
 from mae_core.models.mae import MaskedAutoencoderViT
 from mae_core.models.presets import PRESETS, build_model
 from mae_core.models.vit import VisionTransformer
@@ -13,4 +13,5 @@ __all__ = [
     "ViTEncoder",
     "VisionTransformer",
     "build_model",
+    "pixel_statistics",
 ]

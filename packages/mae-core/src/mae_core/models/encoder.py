@@ -20,6 +20,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def pixel_statistics(
+    in_chans: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation a channel; where ImageNet's three are given for other images, 0.5 each."""
+    is_imagenet = (tuple(mean), tuple(std)) == (IMAGENET_MEAN, IMAGENET_STD)
+    return ((0.5,) * in_chans,) * 2 if is_imagenet and in_chans != 3 else (tuple(mean), tuple(std))
+
+
 class PatchEmbed(nn.Layer):
     """One linear layer from the pixels of a patch [.., p*p*C] to a token [.., D]."""
 

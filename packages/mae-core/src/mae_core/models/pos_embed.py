@@ -1,4 +1,4 @@
-"""Fixed 2-D sine-cosine position embedding (paper section A.1)."""
+"""2-D sine-cosine position embedding (paper section A.1)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,0 +1,117 @@
+"""A stage's recipe: its defaults, its packaged YAML files, and how the config of a run comes to be.
+
+Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -> freeze.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mae_core.config import Also, Config, get_key, merge_file, merge_mapping, merge_pairs, set_key
+from mae_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a stage can be told.
+
+    Args:
+        package: import name; its folder `configs/` holds the packaged YAML files.
+        defaults: every key with its default.
+        also: per key, one more type that is allowed beside the default's.
+        validate: checks what must hold; raises ConfigError.
+    """
+
+    package: str
+    defaults: Config
+    also: Also
+    validate: Callable[[Config], None]
+
+    def find(self, name: str) -> Path:
+        """Return a config file of the user's, or the packaged one of that name (suffix and folder optional)."""
+        path = Path(name)
+        if path.is_file():
+            return path
+        folder = resources.files(self.package).joinpath("configs")
+        packaged = {Path(str(f)).name: Path(str(f)) for f in folder.iterdir()}
+        file_name = path.name if path.suffix else f"{path.name}.yaml"
+        if file_name not in packaged:
+            known = ", ".join(sorted(n for n in packaged if n.endswith(".yaml")))
+            raise ConfigError(f"config {name} does not exist; give a YAML file or one of {known}")
+        return packaged[file_name]
+
+    def load(self, cfg: str | None = None, flags: Mapping[str, Any] | None = None, pairs: Sequence[str] = ()) -> Config:
+        """Build the frozen config: defaults, then the file, then flags, then `KEY VALUE` pairs.
+
+        Raises:
+            ConfigError: a key, a value, or what must hold between them.
+        """
+        config = self.defaults.clone()
+        if cfg:
+            merge_file(config, self.find(cfg), self.also)
+        return self._finish(config, flags or {}, pairs)
+
+    def from_dict(self, saved: dict[str, Any], flags: Mapping[str, Any]) -> Config:
+        """Build the frozen config that a checkpoint holds, with flags on top."""
+        config = self.defaults.clone()
+        merge_mapping(config, saved, "checkpoint", self.also)
+        return self._finish(config, flags, ())
+
+    def _finish(self, config: Config, flags: Mapping[str, Any], pairs: Sequence[str]) -> Config:
+        for key, value in flags.items():
+            set_key(config, key, value, self.also)
+        merge_pairs(config, pairs, self.also)
+        self.validate(config)
+        config.freeze()
+        return config
+
+
+@contextmanager
+def values_from_config() -> Iterator[None]:
+    """Turn ValueError into ConfigError: sizes and ranges come from the config, so what a constructor refuses is
+    the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise ConfigError with the message unless it holds."""
+    if not holds:
+        raise ConfigError(message)
+
+
+def require_one_of(config: Config, choices: Mapping[str, Sequence[Any]]) -> None:
+    """Require each key's value to be among its choices."""
+    for key, allowed in choices.items():
+        value = get_key(config, key)
+        require(value in allowed, f"{key}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def require_positive(config: Config, keys: Iterable[str]) -> None:
+    """Require numbers above zero."""
+    for key in keys:
+        require(get_key(config, key) > 0, f"{key}={get_key(config, key)} is not positive")
+
+
+def require_within(config: Config, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Require numbers between two bounds, both included."""
+    for key, (low, high) in ranges.items():
+        value = get_key(config, key)
+        require(low <= value <= high, f"{key}={value} is outside {low:g} to {high:g}")
+
+
+def require_whole_patches(image_size: int | Sequence[int], patch_size: int) -> None:
+    """Require DATA.IMAGE_SIZE, one number or [height, width], to be made of whole patches."""
+    sides = [image_size] if isinstance(image_size, int) else image_size
+    sound = len(sides) in (1, 2) and all(isinstance(s, int) and s > 0 for s in sides)
+    require(sound, f"DATA.IMAGE_SIZE={sides} is not one or two sizes")
+    for side in sides:
+        require(
+            side % patch_size == 0,
+            f"DATA.IMAGE_SIZE={side} is not divisible by MODEL.PATCH_SIZE={patch_size}; use a multiple of {patch_size}",
+        )

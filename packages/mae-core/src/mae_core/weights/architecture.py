@@ -1,0 +1,130 @@
+"""The model that weights belong to: read off their shapes, and from what a file says beside them."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mae_core.errors import CheckpointError
+
+# Heads are in no shape. These are the published widths (paper, ViT; the decoder's 512 has 16).
+_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+_DECODER_HEADS = {512: 16}
+FACTS = ("img_size", "patch_size", "in_chans", "num_heads", "decoder_num_heads", "norm_pix_loss")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Arguments of `MaskedAutoencoderViT` or `VisionTransformer`; None where neither shapes nor file tell."""
+
+    img_size: tuple[int, int] | None
+    patch_size: int | None
+    in_chans: int | None
+    embed_dim: int
+    depth: int
+    num_heads: int | None
+    mlp_ratio: float
+    qkv_bias: bool
+    decoder_embed_dim: int | None = None
+    decoder_depth: int | None = None
+    decoder_num_heads: int | None = None
+    norm_pix_loss: bool | None = None
+    num_classes: int | None = None
+    global_pool: bool | None = None
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of patches."""
+        if self.img_size is None or self.patch_size is None:
+            return None
+        return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
+
+    def known(self) -> dict[str, Any]:
+        """Return what is known, by argument name."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """Return what a model knows of itself and its arrays do not show; {} for models of other kinds."""
+    if not (hasattr(model, "patch_embed") and hasattr(model, "blocks")):
+        return {}
+    facts: dict[str, Any] = {name: getattr(model, name) for name in ("img_size", "patch_size", "in_chans")}
+    facts["num_heads"] = model.blocks[0].attn.num_heads if len(model.blocks) else None
+    if len(getattr(model, "decoder_blocks", ())):
+        facts["decoder_num_heads"] = model.decoder_blocks[0].attn.num_heads
+        facts["norm_pix_loss"] = model.norm_pix_loss
+    return facts
+
+
+def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Architecture:
+    """Derive the architecture.
+
+    Args:
+        arrays: by our names and in our shapes.
+        facts: any of FACTS that the file or the user told.
+
+    Raises:
+        CheckpointError: these are not the arrays of one of our models.
+    """
+    try:
+        dim = int(arrays["cls_token"].shape[-1])
+        pixels = int(arrays["patch_embed.proj.weight"].shape[0])
+        hidden = int(arrays["blocks.0.mlp.fc1.bias"].shape[0])
+    except (KeyError, IndexError) as error:
+        raise CheckpointError(f"these are no weights of a ViT with a class token ({error} is not usable)") from None
+    patch, chans = _patch(pixels, facts.get("patch_size"), facts.get("in_chans"))
+    decoder_dim = int(arrays["mask_token"].shape[-1]) if "mask_token" in arrays else None
+    head = next((arrays[name] for name in ("head.weight", "head.1.weight") if name in arrays), None)
+    return Architecture(
+        img_size=_image(arrays, patch, facts.get("img_size")),
+        patch_size=patch,
+        in_chans=chans,
+        embed_dim=dim,
+        depth=_depth(arrays, "blocks"),
+        num_heads=facts.get("num_heads") or _HEADS.get(dim),
+        mlp_ratio=hidden / dim,
+        qkv_bias="blocks.0.attn.qkv.bias" in arrays,
+        decoder_embed_dim=decoder_dim,
+        decoder_depth=_depth(arrays, "decoder_blocks") if decoder_dim else None,
+        decoder_num_heads=(facts.get("decoder_num_heads") or _DECODER_HEADS.get(decoder_dim)) if decoder_dim else None,
+        norm_pix_loss=facts.get("norm_pix_loss") if decoder_dim else None,
+        num_classes=None if head is None else int(head.shape[-1]),
+        global_pool=None if decoder_dim else "fc_norm.weight" in arrays,
+    )
+
+
+def _depth(arrays: Mapping[str, Any], root: str) -> int:
+    return len({name.split(".")[1] for name in arrays if name.startswith(f"{root}.")})
+
+
+def _patch(pixels: int, patch: int | None, chans: int | None) -> tuple[int | None, int | None]:
+    """Complete p and C of p*p*C = pixels; where neither is known, three colours, then one, if the rest is a square."""
+    if patch:
+        return patch, pixels // patch**2
+    for count in (chans,) if chans else (3, 1):
+        side = math.isqrt(pixels // count)
+        if side * side * count == pixels:
+            return side, count
+    return None, chans
+
+
+def _image(arrays: Mapping[str, NDArray[Any]], patch: int | None, told: Any) -> tuple[int, int] | None:
+    if told is not None:
+        return (told, told) if isinstance(told, int) else (int(told[0]), int(told[1]))
+    positions = arrays["pos_embed"].shape[1] - 1 if "pos_embed" in arrays else 0
+    side = math.isqrt(positions)
+    return (side * patch, side * patch) if patch and positions and side * side == positions else None
+
+
+def facts_from_json(text: str | None) -> dict[str, Any]:
+    """Read FACTS from the header of one of our files."""
+    if not text:
+        return {}
+    try:
+        facts = json.loads(text)
+        return {key: facts[key] for key in FACTS if facts.get(key) is not None}
+    except (ValueError, AttributeError, RecursionError):
+        raise CheckpointError("the header's architecture is not readable") from None

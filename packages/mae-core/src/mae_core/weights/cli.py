@@ -1,0 +1,100 @@
+"""`mae-core convert` and `mae-core inspect`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mae_core import cli
+from mae_core.errors import UserError
+
+_ABOUT = """commands:
+  convert SRC DST   convert weights from any published format to any other
+  inspect FILE      say what a weight file holds
+
+mae-core COMMAND --help says more."""
+
+
+def _locate(text: str) -> Path:
+    """Turn a run or checkpoint folder into its weight file; only these need Paddle's side of the package."""
+    path = Path(text)
+    if not ((path / "checkpoints").is_dir() or (path / "state.json").exists()):
+        return path
+    from mae_core import runtime
+
+    try:
+        runtime.require_paddle()
+    except ImportError as error:
+        raise UserError(f"{text} is a run folder; name its model.safetensors instead, or: {error}") from None
+    from mae_core.checkpoint import find_weights
+
+    return find_weights(path)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    if value.lower() in ("true", "false"):
+        return key, value.lower() == "true"
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=NUMBER, KEY=ROWS,COLUMNS or KEY=true") from None
+    return key, numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def _convert(argv: list[str]) -> None:
+    from mae_core.weights.layouts import LAYOUTS
+    from mae_core.weights.targets import TARGETS
+
+    parser = cli.Parser(prog="mae-core convert", description="Convert weights; values are copied bit for bit.")
+    parser.add_argument("source", help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder")
+    parser.add_argument("destination", help=".safetensors, .pdparams or .pth file, or a folder for huggingface")
+    parser.add_argument("--from", dest="layout", default="auto", help=f"auto, {', '.join(LAYOUTS)}")
+    parser.add_argument("--to", dest="target", default="auto", help=f"auto (by suffix), {', '.join(TARGETS)}")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the file does not tell: img_size=H,W patch_size in_chans num_heads decoder_num_heads norm_pix_loss",
+    )
+    args = parser.parse_args(argv)
+    from mae_core.weights.convert import convert
+
+    done = convert(
+        _locate(args.source), args.destination, source=args.layout, target=args.target, settings=dict(args.settings)
+    )
+    print("\n".join(done.lines()))
+
+
+def _inspect(argv: list[str]) -> None:
+    parser = cli.Parser(prog="mae-core inspect", description="Say what a weight file holds; nothing in it is run.")
+    parser.add_argument("file", help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder")
+    args = parser.parse_args(argv)
+    from mae_core.weights.inspection import inspect_lines
+
+    for line in inspect_lines(_locate(args.file)):
+        print(line)
+
+
+_COMMANDS = {"convert": _convert, "inspect": _inspect}
+
+
+def _main(argv: list[str]) -> None:
+    parser = cli.Parser(
+        prog="mae-core", description="Weights of masked autoencoders.", epilog=_ABOUT, formatter_class=_Raw
+    )
+    parser.add_argument("command", choices=_COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    _COMMANDS[args.command](args.arguments)
+
+
+_Raw = argparse.RawDescriptionHelpFormatter
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `mae-core`; return the exit code."""
+    return cli.run(_main, argv)

@@ -1,0 +1,81 @@
+"""Convert weights from any source to any target, with NumPy only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mae_core.atomic import sha256
+from mae_core.errors import CheckpointError, UserError
+from mae_core.weights.architecture import FACTS, Architecture
+from mae_core.weights.pickle_values import shown
+from mae_core.weights.sources import Weights, find_file, read_weights
+from mae_core.weights.targets import choose_target, write_weights
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted; `left_out` are tensors the target has no place for or nobody knows."""
+
+    file: Path
+    source: str
+    destination: Path
+    target: str
+    tensors: int
+    left_out: list[str]
+    remarks: list[str]
+
+    def lines(self) -> list[str]:
+        """Say it for people."""
+        said = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
+        if self.left_out:
+            said.append(f"left out: {', '.join(map(shown, self.left_out))}")
+        return said + self.remarks
+
+
+def convert(
+    source_path: str | Path,
+    destination: str | Path,
+    *,
+    source: str = "auto",
+    target: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> Conversion:
+    """Convert a weight file; values are copied bit for bit (bfloat16 becomes float32).
+
+    Args:
+        source_path: see `sources.find_file`.
+        destination: file, or folder for `huggingface`.
+        source: a name of `layouts.LAYOUTS`, or `auto`.
+        target: a name of `targets.TARGETS`, or `auto`: by the destination's suffix.
+        settings: facts of the model that the source does not tell (`architecture.FACTS`).
+
+    Raises:
+        CheckpointError: the source is missing, damaged or refused, or the target cannot express it.
+        UserError: the arguments do not fit.
+    """
+    path = Path(destination)
+    if unknown := set(settings or ()) - set(FACTS):
+        raise UserError(f"setting {min(unknown)!r} is not known; use {', '.join(FACTS)}")
+    chosen = choose_target(path, target)
+    file = find_file(Path(source_path))
+    if path.exists() and file.resolve() in (path.resolve(), (path / "model.safetensors").resolve()):
+        raise UserError(f"{path} is the source itself; write to another place")
+    weights = read_weights(file, source)
+    model, remarks = _architecture(weights, settings)
+    origin = {"source": f"{weights.source} {file.name}", "source_sha256": sha256(file)}
+    left_out = write_weights(path, chosen, weights.arrays, model, origin)
+    if chosen == "huggingface" and model and model.decoder_embed_dim and model.norm_pix_loss is None:
+        remarks.append("norm_pix_loss is in no weight file: config.json says true; --set norm_pix_loss=false otherwise")
+    written = len(weights.arrays) - len(left_out)
+    return Conversion(
+        file, weights.source, path, chosen, written, [*weights.unknown, *left_out], [*weights.remarks, *remarks]
+    )
+
+
+def _architecture(weights: Weights, settings: Mapping[str, Any] | None) -> tuple[Architecture | None, list[str]]:
+    """Derive the architecture; weights of other models of ours (a head alone) still move between our formats."""
+    try:
+        return weights.architecture(settings), []
+    except CheckpointError as error:
+        return None, [str(error)]

@@ -1,0 +1,107 @@
+"""`config.json` of Hugging Face's ViTMAE and ViT, both ways."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mae_core.errors import CheckpointError
+from mae_core.weights.architecture import Architecture
+
+LN_EPS = 1.0e-6  # of the official code and of this package's models
+_FACTS = {
+    "image_size": "img_size",
+    "patch_size": "patch_size",
+    "num_channels": "in_chans",
+    "num_attention_heads": "num_heads",
+    "decoder_num_attention_heads": "decoder_num_heads",
+    "norm_pix_loss": "norm_pix_loss",
+}
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the facts of a `config.json` that shapes do not show, and remarks; ({}, []) where there is none.
+
+    Raises:
+        CheckpointError: it is not readable, or of a model this package cannot express.
+    """
+    if not path.is_file():
+        return {}, []
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config.get("model_type")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not readable JSON of a model ({error})") from None
+    if kind is None and "architecture" in config:  # timm's
+        return {}, []
+    if kind not in ("vit", "vit_mae"):
+        raise CheckpointError(f"{path} is of model type {kind!r}; vit_mae and vit are read")
+    if config.get("hidden_act", "gelu") != "gelu":
+        raise CheckpointError(f"{path} has hidden_act={config['hidden_act']!r}; these models have gelu")
+    facts = {ours: config[theirs] for theirs, ours in _FACTS.items() if config.get(theirs) is not None}
+    remarks = []
+    if (epsilon := config.get("layer_norm_eps", 1e-12)) != LN_EPS:
+        remarks.append(f"{path.name} says layer_norm_eps={epsilon:g}; our models use {LN_EPS:g}, as the official code")
+    return facts, remarks
+
+
+def make_config(model: Architecture) -> dict[str, Any]:
+    """Return the `config.json` with which transformers builds the same model.
+
+    Raises:
+        CheckpointError: transformers has no such model, or a fact is missing.
+    """
+    is_mae = model.decoder_embed_dim is not None
+    needed = ["img_size", "patch_size", "in_chans", "num_heads"] + ["decoder_num_heads"] * is_mae
+    if missing := [name for name in needed if getattr(model, name) is None]:
+        raise CheckpointError(
+            f"config.json needs {', '.join(missing)}; add " + " ".join(f"--set {m}=..." for m in missing)
+        )
+    if model.global_pool:
+        raise CheckpointError("transformers' ViT has no average-pooled head (fc_norm); use --to timm")
+    assert model.img_size is not None  # checked above
+    config: dict[str, Any] = {
+        "hidden_size": model.embed_dim,
+        "num_hidden_layers": model.depth,
+        "num_attention_heads": model.num_heads,
+        "intermediate_size": round(model.embed_dim * model.mlp_ratio),
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": LN_EPS,
+        "image_size": model.img_size[0] if model.img_size[0] == model.img_size[1] else list(model.img_size),
+        "patch_size": model.patch_size,
+        "num_channels": model.in_chans,
+        "qkv_bias": model.qkv_bias,
+    }
+    return {**config, **(_mae_part(model) if is_mae else _vit_part(model))}
+
+
+def _mae_part(model: Architecture) -> dict[str, Any]:
+    assert model.decoder_embed_dim is not None
+    assert model.img_size is not None
+    if model.img_size[0] != model.img_size[1]:
+        raise CheckpointError(
+            f"transformers' ViTMAE takes square images only; these are {model.img_size}; use another --to"
+        )
+    return {
+        "model_type": "vit_mae",
+        "architectures": ["ViTMAEForPreTraining"],
+        "decoder_hidden_size": model.decoder_embed_dim,
+        "decoder_num_hidden_layers": model.decoder_depth,
+        "decoder_num_attention_heads": model.decoder_num_heads,
+        "decoder_intermediate_size": round(model.decoder_embed_dim * model.mlp_ratio),
+        "mask_ratio": 0.75,
+        "norm_pix_loss": True if model.norm_pix_loss is None else model.norm_pix_loss,
+    }
+
+
+def _vit_part(model: Architecture) -> dict[str, Any]:
+    if model.num_classes is None:
+        return {"model_type": "vit", "architectures": ["ViTModel"]}
+    labels = {str(i): f"LABEL_{i}" for i in range(model.num_classes)}
+    return {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification"],
+        "id2label": labels,
+        "label2id": {label: int(i) for i, label in labels.items()},
+    }

@@ -1,0 +1,38 @@
+"""Say what a weight file holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mae_core.atomic import sha256
+from mae_core.errors import CheckpointError
+from mae_core.weights.pickle_values import shown
+from mae_core.weights.sources import find_file, guess_source, read_file, read_weights
+
+
+def inspect_lines(path: str | Path) -> Iterator[str]:
+    """Yield lines on a file: size, SHA-256, the guessed source and model, and each tensor's name, shape and type.
+
+    Raises:
+        CheckpointError: nothing there, damaged or refused.
+    """
+    file = find_file(Path(path))
+    raw = read_file(file)
+    yield f"file     {file} ({file.stat().st_size:,} bytes)"
+    yield f"sha256   {sha256(file)}"
+    for key, value in sorted(raw.metadata.items()):
+        yield f"header   {shown(key)} = {shown(value)}"
+    try:
+        yield f"source   {guess_source(raw)}"
+        weights = read_weights(file)
+        facts = weights.architecture().known()
+        yield "model    " + ", ".join(f"{key}={value}" for key, value in facts.items())
+        yield from (f"remark   {remark}" for remark in weights.remarks)
+        yield from (f"unknown  {shown(name)}" for name in weights.unknown)
+    except CheckpointError as error:
+        yield f"source   unknown: {error}"
+    count = sum(array.size for array in raw.arrays.values() if np.issubdtype(array.dtype, np.floating))
+    yield f"tensors  {len(raw.arrays)}, {count:,} floating-point numbers"
+    for name, array in raw.arrays.items():
+        yield f"  {shown(name)}  {list(array.shape)}  {array.dtype}"

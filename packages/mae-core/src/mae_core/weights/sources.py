@@ -1,0 +1,160 @@
+"""Read any published checkpoint into this package's names and shapes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mae_core.errors import CheckpointError, UserError
+from mae_core.weights.architecture import Architecture, architecture_of, facts_from_json
+from mae_core.weights.huggingface import read_config
+from mae_core.weights.layouts import DECODER, LAYOUTS, plain_name
+from mae_core.weights.paddle_file import read_pdparams
+from mae_core.weights.pickle_values import Refused, shown
+from mae_core.weights.safetensors_file import read_safetensors
+from mae_core.weights.torch_file import read_torch
+from mae_core.weights.translate import Arrays, to_ours
+
+# In this order a name without its suffix is completed.
+SUFFIXES = (".safetensors", ".pdparams", ".pth", ".pt", ".bin", ".pd")
+_IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What a file holds, by its own names."""
+
+    file: Path
+    arrays: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights by our names and in our shapes.
+
+    Args:
+        source: the layout they came in.
+        facts: what the file says of the model (see `architecture.FACTS`).
+        unknown: names of the file that no layout of ours has.
+        remarks: what a reader of the report should know.
+    """
+
+    file: Path
+    source: str
+    arrays: Arrays
+    facts: dict[str, Any]
+    unknown: list[str]
+    remarks: list[str]
+
+    def architecture(self, settings: Mapping[str, Any] | None = None) -> Architecture:
+        """Derive the architecture; settings override what the file says."""
+        return architecture_of(self.arrays, {**self.facts, **(settings or {})})
+
+
+def find_file(path: Path) -> Path:
+    """Turn what a user names (a file, with or without suffix, or a Hugging Face folder) into a weight file.
+
+    Raises:
+        CheckpointError: nothing is there.
+    """
+    candidates = [path / name for name in _IN_FOLDER] + [path]
+    candidates += [path.with_name(path.name + suffix) for suffix in SUFFIXES if path.name]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    if any(path.glob("*.index.json")):
+        raise CheckpointError(f"{path} holds weights in several shards; save them as one model.safetensors")
+    raise CheckpointError(
+        f"{path} holds no weights; give a run folder, a checkpoint folder, a Hugging Face folder or a file"
+        f" ({', '.join(SUFFIXES)})"
+    )
+
+
+def read_file(file: Path) -> RawFile:
+    """Read a weight file by its suffix; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is damaged, or asks for what no weight file needs.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return RawFile(file, *read_safetensors(file))
+        if file.suffix in (".pdparams", ".pd"):
+            return RawFile(file, read_pdparams(file))
+        if file.suffix in (".pth", ".pt", ".bin"):
+            return RawFile(file, read_torch(file))
+    except Refused as error:
+        raise CheckpointError(f"{file} is refused, and nothing in it was run: {error}") from None
+    except CheckpointError as error:
+        message = str(error).removeprefix("it ")
+        raise CheckpointError(f"{file} {message}" if message != str(error) else f"{file}: {message}") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror})") from None
+    raise CheckpointError(f"{file} has suffix {file.suffix or 'none'}; {', '.join(SUFFIXES)} are read")
+
+
+def guess_source(raw: RawFile) -> str:
+    """Tell the layout from names and shapes.
+
+    Raises:
+        CheckpointError: it is none of ours.
+    """
+    if raw.metadata.get("format") == "mae-core":
+        return "mae-core"
+    shapes = {plain_name(name): array.shape for name, array in raw.arrays.items()}
+    if "vit.embeddings.cls_token" in shapes:
+        return "huggingface"
+    if "encoder_position_embedding" in shapes:
+        return "paddlevit"
+    patch, qkv = shapes.get("patch_embed.proj.weight", ()), shapes.get("blocks.0.attn.qkv.weight", ())
+    if len(qkv) == 2 and len(patch) == 2:
+        return "mae-core"
+    if len(qkv) == 2 and len(patch) == 4:
+        if qkv[1] == 3 * qkv[0]:
+            return "passl"
+        has_decoder = any(name.partition(".")[0] in DECODER for name in shapes)
+        return "official" if has_decoder or raw.file.suffix == ".pth" else "timm"
+    names = ", ".join(shown(name) for name in list(shapes)[:4])
+    raise CheckpointError(f"{raw.file} is none of the MAE and ViT checkpoints that are read (it has {names}, ...)")
+
+
+def read_weights(path: Path, source: str = "auto") -> Weights:
+    """Read weights of any source into our names and shapes, in memory.
+
+    Args:
+        path: a file, with or without suffix, or a Hugging Face folder.
+        source: a name of `LAYOUTS`, or `auto`.
+
+    Raises:
+        CheckpointError: nothing there, damaged, refused or unknown.
+    """
+    if source != "auto" and source not in LAYOUTS:
+        raise UserError(f"source {source!r} is not known; use auto, {', '.join(LAYOUTS)}")
+    raw = read_file(find_file(path))
+    layout = LAYOUTS[guess_source(raw) if source == "auto" else source]
+    try:
+        facts = facts_from_json(raw.metadata.get("architecture"))
+        remarks: list[str] = []
+        if layout.name == "huggingface":
+            facts, remarks = read_config(raw.file.with_name("config.json"))
+        if layout.name == "mae-core" and raw.metadata:
+            return Weights(raw.file, layout.name, dict(raw.arrays), facts, [], remarks)
+        arrays, unknown = to_ours(raw.arrays, layout)
+    except CheckpointError as error:
+        raise CheckpointError(f"{raw.file}: {error}") from None
+    facts = {**_conv_facts(raw), **facts}
+    if layout.name == "official" and "visualize" in raw.file.name:
+        facts["norm_pix_loss"] = False
+        remarks.append("the official visualize checkpoints were trained without norm_pix_loss")
+    return Weights(raw.file, layout.name, arrays, facts, unknown, remarks)
+
+
+def _conv_facts(raw: RawFile) -> dict[str, Any]:
+    """Patch size and channels of a convolution."""
+    for array in raw.arrays.values():
+        if array.ndim == 4 and array.shape[2] == array.shape[3]:
+            return {"patch_size": int(array.shape[2]), "in_chans": int(array.shape[1])}
+    return {}

@@ -1,0 +1,48 @@
+"""A training batch mixed by mixup or cutmix, with its soft targets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from paddle import Tensor
+
+from mae_data.dataset import MIXING_STREAM, philox
+from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
+from mae_data.mixup import Mixup, draw_mixture
+
+
+@dataclass(frozen=True)
+class BatchMixer:
+    """How images are mixed and labels softened.
+
+    Args:
+        mixup: what to draw.
+        smoothing: label smoothing, applied before mixing.
+        mean, std: statistics that the model normalises with.
+    """
+
+    mixup: Mixup
+    num_classes: int
+    smoothing: float
+    mean: Sequence[float]
+    std: Sequence[float]
+    seed: int
+
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Mix a batch; the draw is a function of (seed, epoch, number of the first sample) alone.
+
+        Args:
+            images: uint8 [N, H, W, C].
+            labels, indices: int64 [N].
+
+        Returns:
+            images for the model (float32 [N, C, H, W] normalised, or the uint8 ones where nothing is
+            mixed) and targets float32 [N, num_classes].
+        """
+        if not self.mixup.enabled:
+            return images, soft_targets(labels, self.num_classes, smoothing=self.smoothing)
+        # No two batches of an epoch, on whatever rank, begin with the same sample.
+        rng = np.random.Generator(philox(self.seed, MIXING_STREAM, epoch, int(indices[0])))
+        mixture = draw_mixture(self.mixup, len(labels), (images.shape[1], images.shape[2]), rng)
+        mixed = mix_images(normalize_images(images, self.mean, self.std), mixture)
+        return mixed, soft_targets(labels, self.num_classes, smoothing=self.smoothing, mixture=mixture)

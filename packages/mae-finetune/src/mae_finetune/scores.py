@@ -1,0 +1,72 @@
+"""What an evaluation counts: exact sums over images, added over ranks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_core import distributed
+
+
+class Scores:
+    """Counts of one evaluation.
+
+    Args:
+        num_classes: outputs K of the model.
+        num_groups: parts of the test set whose error is wanted apart (corruptions); 0 for none.
+
+    Attributes:
+        confusion: float64 [K, K], images by true class and prediction.
+        top5_hits: float64 [K], images by true class whose class is among the five likeliest.
+        groups: float64 [num_groups, 2], images and hits.
+        loss_sum: sum of the cross-entropies.
+    """
+
+    def __init__(self, num_classes: int, num_groups: int = 0) -> None:
+        self.confusion = np.zeros((num_classes, num_classes))
+        self.top5_hits = np.zeros(num_classes)
+        self.groups = np.zeros((num_groups, 2))
+        self.loss_sum = np.zeros(1)
+
+    def add(
+        self, logits: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            logits: [N, K]; minus infinity takes an output out of the running.
+            labels: int64 [N].
+            groups: int64 [N].
+        """
+        logits = logits.astype(np.float64)
+        rows = np.arange(len(labels))
+        own = logits[rows, labels][:, None]
+        # Ties go to the lower class, for the first place and for the fifth: the result has no other order.
+        tied_before = (logits == own) & (np.arange(logits.shape[1]) < labels[:, None])
+        rank = ((logits > own) | tied_before).sum(axis=1)
+        np.add.at(self.confusion, (labels, logits.argmax(axis=1)), 1)
+        np.add.at(self.top5_hits, labels[rank < 5], 1)
+        highest = logits.max(axis=1, keepdims=True)
+        self.loss_sum += (highest + np.log(np.exp(logits - highest).sum(axis=1, keepdims=True)) - own).sum()
+        if groups is not None:
+            np.add.at(self.groups[:, 0], groups, 1)
+            np.add.at(self.groups[:, 1], groups[rank == 0], 1)
+
+    def sum_over_ranks(self) -> None:
+        """Add the counts of all ranks, on every rank."""
+        parts: Sequence[np.ndarray] = (self.confusion, self.top5_hits, self.groups, self.loss_sum)
+        flat = np.concatenate([part.ravel() for part in parts])
+        total = np.asarray(distributed.sum_over_ranks(flat.tolist()))
+        for part, values in zip(parts, np.split(total, np.cumsum([part.size for part in parts])[:-1]), strict=True):
+            part[...] = values.reshape(part.shape)
+
+    @property
+    def images(self) -> int:
+        """Images counted."""
+        return int(self.confusion.sum())
+
+    def figures(self) -> dict[str, float]:
+        """Return top-1 and top-5 accuracy in percent and the mean cross-entropy."""
+        n = max(1, self.images)
+        hits = {"top1": np.trace(self.confusion), "top5": self.top5_hits.sum()}
+        return {name: 100.0 * float(h) / n for name, h in hits.items()} | {"val_loss": float(self.loss_sum[0]) / n}

@@ -1,0 +1,136 @@
+"""One fine-tuning run."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from paddle import Tensor, nn
+
+from mae_core import distributed, log
+from mae_core.config import Config, to_dict
+from mae_core.ema import Ema
+from mae_core.engine import Plan, Trainer
+from mae_core.precision import Precision
+from mae_core.run import begin, describe, fit, open_run
+from mae_core.run_folder import RunFolder
+from mae_core.schedule import scaled_lr, warmup_cosine
+from mae_core.validation import Validation
+from mae_data.dataset import ListDataset
+from mae_data.loader import make_loader
+from mae_data.mixup import Mixup
+from mae_data.sampler import TrainBatchSampler
+from mae_finetune.build import build_model, statistics, train_dataset
+from mae_finetune.config import FREE_ON_RESUME, mixes
+from mae_finetune.evaluate import open_test_set, score
+from mae_finetune.loss import soft_target_cross_entropy
+from mae_finetune.mixing import BatchMixer
+from mae_finetune.optimizer import build_optimizer
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
+    """Fine-tune as the config says; resume where MODEL.RESUME asks for it.
+
+    Args:
+        allow_drift: keys that may differ from the resumed checkpoint's config.
+
+    Raises:
+        UserError: input, data, checkpoint or loss that a run cannot go on with.
+    """
+    folder = open_run(config.SAVE)
+    dataset = train_dataset(config)
+    sampler = partial(_sampler, config, len(dataset))
+    trainer = _trainer(config, dataset, folder, sampler(0, 0).steps_per_epoch)
+    begin(
+        trainer,
+        output=config.SAVE,
+        resume=config.MODEL.RESUME,
+        pretrained=config.MODEL.PRETRAINED,
+        free=FREE_ON_RESUME,
+        allow_drift=allow_drift,
+        # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
+        free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
+    )
+    describe(trainer, config.MODEL.NAME, len(dataset))
+    batches = sampler(trainer.step, trainer.plan.total_steps)
+    fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
+
+
+def _sampler(config: Config, images: int, start: int, steps: int) -> TrainBatchSampler:
+    return TrainBatchSampler(
+        images,
+        config.DATA.BATCH_SIZE,
+        accum_iter=config.TRAIN.ACCUM_ITER,
+        seed=config.SEED,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        start_step=start,
+        num_steps=steps,
+    )
+
+
+def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
+    model, t = build_model(config), config.TRAIN
+    plan = Plan(
+        steps_per_epoch=steps_per_epoch,
+        total_steps=t.NUM_EPOCHS * steps_per_epoch,
+        batch_size=config.DATA.BATCH_SIZE,
+        accum_iter=t.ACCUM_ITER,
+        clip_grad=t.GRAD_CLIP,
+        seed=config.SEED,
+        report_freq=config.REPORT_FREQ,
+        save_freq=config.SAVE_FREQ * steps_per_epoch,
+        keep=config.SAVE_KEEP,
+    )
+    precision = Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
+    return Trainer(
+        model=model,
+        optimizer=build_optimizer(
+            model,
+            name=t.OPTIMIZER.NAME,
+            weight_decay=t.WEIGHT_DECAY,
+            betas=t.OPTIMIZER.BETAS,
+            eps=t.OPTIMIZER.EPS,
+            layer_decay=t.LAYER_DECAY or 1.0,
+        ),
+        loss_fn=partial(finetune_loss, _mixer(config)),
+        lr_at=partial(
+            warmup_cosine,
+            lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
+            min_lr=t.END_LR,
+            warmup_epochs=t.WARMUP_EPOCHS,
+            epochs=t.NUM_EPOCHS,
+            warmup_start_lr=t.WARMUP_START_LR,
+        ),
+        plan=plan,
+        precision=precision,
+        folder=folder,
+        config=to_dict(config),
+        describe=lambda batch: ", ".join(dataset.images.describe(int(i)) for i in batch[2].numpy()[:8]),
+        ema=Ema(model, t.EMA) if t.EMA else None,
+        validation=_validation(config, precision, steps_per_epoch),
+    )
+
+
+def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation | None:
+    if not config.VALIDATE_FREQ:
+        return None
+    test_set = open_test_set(config)
+
+    def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+        scores = score(config, model, test_set, precision, should_stop)
+        return scores.figures() if scores else None
+
+    return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
+
+
+def _mixer(config: Config) -> BatchMixer:
+    t, (mean, std) = config.TRAIN, statistics(config)
+    mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
+    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED)
+
+
+def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Mix a batch of uint8 images and score the model on it."""
+    images, targets = mixer(*batch, epoch)
+    return soft_target_cross_entropy(model(images), targets), {}
