@@ -8,7 +8,7 @@ from typing import Any
 from mae_core.atomic import sha256
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import FACTS, Architecture
-from mae_core.weights.pickle_values import shown
+from mae_core.weights.report import brief
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
 
@@ -29,7 +29,7 @@ class Conversion:
         """Say it for people."""
         said = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
         if self.left_out:
-            said.append(f"left out: {', '.join(map(shown, self.left_out))}")
+            said.append(f"left out: {brief(self.left_out)}")
         return said + self.remarks
 
 
