@@ -148,5 +148,7 @@ class ViTEncoder(nn.Layer):
     def run_blocks(self, blocks: nn.LayerList, x: Tensor) -> Tensor:
         """Apply blocks, recomputing activations in the backward pass where `grad_checkpointing` is set."""
         for block in blocks:
-            x = recompute(block, x) if self.grad_checkpointing and self.training else block(x)
+            # Recomputing gives a block no gradients where its input has none, behind frozen blocks.
+            recomputes = self.grad_checkpointing and self.training and not x.stop_gradient
+            x = recompute(block, x) if recomputes else block(x)
         return x
