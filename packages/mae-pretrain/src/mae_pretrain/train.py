@@ -11,7 +11,7 @@ from paddle import Tensor, nn
 
 from mae_core import distributed, log, runtime
 from mae_core.atomic import write_atomic
-from mae_core.checkpoint import list_checkpoints, load_model, newest_checkpoint, read_state, sweep
+from mae_core.checkpoint import list_checkpoints, newest_checkpoint, read_state, sweep
 from mae_core.config import drifted_keys, to_dict
 from mae_core.engine import Plan, Trainer
 from mae_core.errors import CheckpointError, ConfigError
@@ -20,6 +20,7 @@ from mae_core.optim import build_adamw
 from mae_core.precision import Precision
 from mae_core.run_folder import RunFolder
 from mae_core.schedule import scaled_lr, warmup_cosine
+from mae_core.weights.load import load_pretrained
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler
@@ -127,7 +128,8 @@ def _start(config: Config, trainer: Trainer, allow_drift: Sequence[str]) -> None
     elif list_checkpoints(own):
         raise ConfigError(f"{config.SAVE} holds a run already; go on with -resume auto, or choose another -output")
     elif config.MODEL.PRETRAINED:
-        log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, trainer.model)}")
+        for line in load_pretrained(trainer.model, config.MODEL.PRETRAINED).lines():
+            log.LOGGER.info(line)
 
 
 def _resume(config: Config, trainer: Trainer, own: Path, allow_drift: Sequence[str]) -> None:
