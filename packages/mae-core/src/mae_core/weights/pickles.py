@@ -51,12 +51,12 @@ def read_pickle(
     try:
         for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
+        return machine.pop()
     except Refused:
         raise
     # RecursionError and MemoryError too: whatever a damaged file provokes, the answer is the same.
     except Exception as error:
         raise CheckpointError(f"the pickle is damaged ({type(error).__name__}: {shown(str(error))})") from None
-    return machine.stack.pop()
 
 
 class _Machine:
