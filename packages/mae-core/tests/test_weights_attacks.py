@@ -1,4 +1,4 @@
-"""Hostile and damaged weight files: nothing runs, nothing large is allocated, each is refused by name with exit code 4."""
+"""Hostile and damaged weight files: nothing runs, nothing large is allocated, each is refused by name, exit code 4."""
 
 import io
 import json
@@ -118,8 +118,14 @@ PAYLOADS = {
     "ADDITEMS on a list": (b"\x80\x04](K\x01\x90.", "added to a list"),
     "SETITEM on a name": (b"\x80\x02" + OD + b"K\x01K\x02s.", "keys set on a Name"),
     "NEXT_BUFFER": (b"\x80\x05\x97.", "NEXT_BUFFER"),
-    "newline in a name": (b"\x80\x04" + text("os\nerror: fine") + text("system") + b"\x93.", r"os\?error: fine\.system"),
-    "subprocess by pickle": (pickle.dumps(Reduce(__import__("subprocess").check_call, ["false"]), 4), r"subprocess\.check_call"),
+    "newline in a name": (
+        b"\x80\x04" + text("os\nerror: fine") + text("system") + b"\x93.",
+        r"os\?error: fine\.system",
+    ),
+    "subprocess by pickle": (
+        pickle.dumps(Reduce(__import__("subprocess").check_call, ["false"]), 4),
+        r"subprocess\.check_call",
+    ),
     "exec by pickle": (pickle.dumps(Reduce(exec, "raise SystemExit"), 4), r"builtins\.exec"),
     "numpy's own loader": (pickle.dumps(Reduce(np.load, "x.npy"), 4), r"numpy.*load"),
 }
@@ -227,7 +233,9 @@ HUGE = {
     "bytes of 2**60": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"abc.",
     "frame of 2**60": b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"N.",
     "array of 2**60": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-    + b"(K\x01\x8a\x08" + struct.pack("<q", 1 << 60) + b"\x85cnumpy\ndtype\nS'f4'\n\x85R\x89C\x00tb.",
+    + b"(K\x01\x8a\x08"
+    + struct.pack("<q", 1 << 60)
+    + b"\x85cnumpy\ndtype\nS'f4'\n\x85R\x89C\x00tb.",
 }
 
 

@@ -1,7 +1,7 @@
-"""Cases that compare this package with transformers and timm, and what these compute (run as a script: the golden file).
+"""Cases that compare this package with transformers and timm, and what these compute.
 
-Weights, images and noise are functions of a seed, so the golden file holds results only. Needs torch, transformers
-and timm where `run_*` is called; the rest needs NumPy.
+Weights, images and noise are functions of a seed, so the golden files hold results only; run as a script, this writes
+them. `run_*` need torch, transformers and timm; the rest needs NumPy.
 """
 
 import json
@@ -34,7 +34,14 @@ _MAE = {
 }
 MAE_CASES = {
     "square_norm_pix": _MAE,
-    "grey_plain": {**_MAE, "num_hidden_layers": 1, "num_channels": 1, "norm_pix_loss": False, "patch_size": 2, "image_size": 8},
+    "grey_plain": {
+        **_MAE,
+        "num_hidden_layers": 1,
+        "num_channels": 1,
+        "norm_pix_loss": False,
+        "patch_size": 2,
+        "image_size": 8,
+    },
     "non_square": {**_MAE, "image_size": [8, 20], "decoder_num_hidden_layers": 2, "num_hidden_layers": 1},
 }
 VIT_CASES = {
@@ -56,7 +63,11 @@ def _block(prefix, dim, hidden):
         yield f"{prefix}.{part}.weight", (dim,)
         yield f"{prefix}.{part}.bias", (dim,)
     linears = [(f"attention.attention.{part}", dim, dim) for part in ("query", "key", "value")]
-    linears += [("attention.output.dense", dim, dim), ("intermediate.dense", hidden, dim), ("output.dense", dim, hidden)]
+    linears += [
+        ("attention.output.dense", dim, dim),
+        ("intermediate.dense", hidden, dim),
+        ("output.dense", dim, hidden),
+    ]
     for part, rows, columns in linears:
         yield f"{prefix}.{part}.weight", (rows, columns)
         yield f"{prefix}.{part}.bias", (rows,)

@@ -24,10 +24,12 @@ BLOCK = {"norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"}
         (3, HEAD | {f"blocks.{i}.{part}" for i in (0, 1, 2) for part in BLOCK}),
     ],
 )
-def test_only_the_last_blocks_move(blocks, layers):
+@pytest.mark.parametrize("grad_checkpointing", [False, True])
+def test_only_the_last_blocks_move(blocks, layers, grad_checkpointing):
     paddle.seed(0)
     model = VisionTransformer(img_size=8, patch_size=4, embed_dim=8, depth=3, num_heads=2, num_classes=3)
     model.head.weight.set_value(paddle.randn([8, 3]))
+    model.grad_checkpointing = grad_checkpointing
     freeze_below(model, blocks)
     optimizer = build_optimizer(model, layer_decay=0.75)
     optimizer.set_lr(0.1)

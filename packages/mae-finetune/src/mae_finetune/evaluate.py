@@ -25,7 +25,7 @@ from mae_finetune.scores import Scores
 
 
 @dataclass
-class TestSet:
+class EvalSet:
     """A list of images with what each counts for.
 
     Attributes:
@@ -54,16 +54,16 @@ def evaluate(config: Config) -> dict[str, float]:
     model = build_model(config)
     load_for_evaluation(config, model)
     model.eval()
-    test_set = open_test_set(config)
+    eval_set = open_eval_set(config)
     started = time.perf_counter()
-    scores = score(config, model, test_set, Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info))
+    scores = score(config, model, eval_set, Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info))
     assert scores is not None  # nothing asked it to stop early
     seconds = time.perf_counter() - started
     figures = scores.figures() | {"images": scores.images, "images_per_s": scores.images / seconds}
-    if test_set.references:
-        figures |= corruption_errors(scores.groups, test_set.references)
+    if eval_set.references:
+        figures |= corruption_errors(scores.groups, eval_set.references)
     if distributed.is_main():
-        write_report(Path(config.SAVE) / "eval", scores, figures, test_set.dataset.images, test_set.labels)
+        write_report(Path(config.SAVE) / "eval", scores, figures, eval_set.dataset.images, eval_set.labels)
     _log(figures, config.SAVE)
     return figures
 
@@ -76,7 +76,7 @@ def _log(figures: dict[str, float], output: str) -> None:
     )
 
 
-def open_test_set(config: Config) -> TestSet:
+def open_eval_set(config: Config) -> EvalSet:
     """Open the validation list, with the labels and parts that ROBUST asks for."""
     robust, classes = config.ROBUST, config.MODEL.NUM_CLASSES
     dataset = eval_dataset(config, "optional" if robust.CLASS_MAP else "required")
@@ -88,21 +88,21 @@ def open_test_set(config: Config) -> TestSet:
         absent[list(outputs.values())] = False
     references = read_errors(robust.ALEXNET_ERRORS) if robust.CORRUPTIONS else {}
     groups = group_images(dataset.images, list(references)) if references else None
-    return TestSet(dataset, labels, absent, groups, references)
+    return EvalSet(dataset, labels, absent, groups, references)
 
 
 @paddle.no_grad()
 def score(
     config: Config,
     model: nn.Layer,
-    test_set: TestSet,
+    eval_set: EvalSet,
     precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Scores | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early."""
-    scores = Scores(config.MODEL.NUM_CLASSES, len(test_set.references) * SEVERITIES)
+    scores = Scores(config.MODEL.NUM_CLASSES, len(eval_set.references) * SEVERITIES)
     stopped = False
-    for images, _, indices in _batches(config, test_set.dataset):
+    for images, _, indices in _batches(config, eval_set.dataset):
         if stopped := should_stop():
             break
         with precision.autocast():
@@ -110,9 +110,9 @@ def score(
         places = indices.numpy()
         if not np.isfinite(logits).all():
             bad = places[~np.isfinite(logits).all(axis=1)][0]
-            raise NonFiniteError(f"the model's output for {test_set.dataset.images.describe(int(bad))} is not finite")
-        logits[:, test_set.absent] = -np.inf
-        scores.add(logits, test_set.labels[places], None if test_set.groups is None else test_set.groups[places])
+            raise NonFiniteError(f"the model's output for {eval_set.dataset.images.describe(int(bad))} is not finite")
+        logits[:, eval_set.absent] = -np.inf
+        scores.add(logits, eval_set.labels[places], None if eval_set.groups is None else eval_set.groups[places])
     if distributed.sum_over_ranks([float(stopped)])[0]:
         return None
     scores.sum_over_ranks()

@@ -20,7 +20,7 @@ from mae_data.mixup import Mixup
 from mae_data.sampler import TrainBatchSampler
 from mae_finetune.build import build_model, statistics, train_dataset
 from mae_finetune.config import FREE_ON_RESUME, mixes
-from mae_finetune.evaluate import open_test_set, score
+from mae_finetune.evaluate import open_eval_set, score
 from mae_finetune.loss import soft_target_cross_entropy
 from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
@@ -115,10 +115,10 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation | None:
     if not config.VALIDATE_FREQ:
         return None
-    test_set = open_test_set(config)
+    eval_set = open_eval_set(config)
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        scores = score(config, model, test_set, precision, should_stop)
+        scores = score(config, model, eval_set, precision, should_stop)
         return scores.figures() if scores else None
 
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)

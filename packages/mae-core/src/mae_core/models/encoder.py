@@ -160,5 +160,7 @@ class ViTEncoder(nn.Layer):
         """
         for i, block in enumerate(blocks):
             skip = first if i == len(blocks) - 1 else 0
-            x = recompute(block, x, skip) if self.grad_checkpointing and self.training else block(x, skip)
+            # Recomputing gives a block no gradients where its input has none, behind frozen blocks.
+            recomputes = self.grad_checkpointing and self.training and not x.stop_gradient
+            x = recompute(block, x, skip) if recomputes else block(x, skip)
         return x

@@ -78,7 +78,7 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
     patch, chans = _patch(pixels, facts.get("patch_size"), facts.get("in_chans"))
     decoder_dim = int(arrays["mask_token"].shape[-1]) if "mask_token" in arrays else None
     head = next((arrays[name] for name in ("head.weight", "head.1.weight") if name in arrays), None)
-    return Architecture(
+    model = Architecture(
         img_size=_image(arrays, patch, facts.get("img_size")),
         patch_size=patch,
         in_chans=chans,
@@ -94,6 +94,7 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
         num_classes=None if head is None else int(head.shape[-1]),
         global_pool=None if decoder_dim else "fc_norm.weight" in arrays,
     )
+    return _check_positions(arrays, model)
 
 
 def _depth(arrays: Mapping[str, Any], root: str) -> int:
@@ -119,12 +120,39 @@ def _image(arrays: Mapping[str, NDArray[Any]], patch: int | None, told: Any) -> 
     return (side * patch, side * patch) if patch and positions and side * side == positions else None
 
 
+def _check_positions(arrays: Mapping[str, NDArray[Any]], model: Architecture) -> Architecture:
+    positions = arrays["pos_embed"].shape[1] - 1 if "pos_embed" in arrays else None
+    if positions is not None and model.grid and model.grid[0] * model.grid[1] != positions:
+        raise CheckpointError(
+            f"img_size={model.img_size} and patch_size={model.patch_size} make {model.grid[0]}x{model.grid[1]} patches;"
+            f" there are positions for {positions}"
+        )
+    return model
+
+
 def facts_from_json(text: str | None) -> dict[str, Any]:
     """Read FACTS from the header of one of our files."""
     if not text:
         return {}
     try:
         facts = json.loads(text)
-        return {key: facts[key] for key in FACTS if facts.get(key) is not None}
+        return checked_facts({key: facts[key] for key in FACTS if facts.get(key) is not None})
     except (ValueError, AttributeError, RecursionError):
         raise CheckpointError("the header's architecture is not readable") from None
+
+
+def checked_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts from a file or a user, sizes as positive integers.
+
+    Raises:
+        CheckpointError: a value is of the wrong kind.
+    """
+    for key, value in facts.items():
+        if key == "norm_pix_loss":
+            good = isinstance(value, bool)
+        else:
+            pair = key == "img_size" and isinstance(value, (list, tuple)) and len(value) == 2
+            good = all(type(number) is int and number > 0 for number in (value if pair else [value]))
+        if not good:
+            raise CheckpointError(f"{key}={value!r:.60} is not usable; sizes and counts are positive integers")
+    return facts

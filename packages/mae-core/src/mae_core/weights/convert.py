@@ -7,7 +7,7 @@ from typing import Any
 
 from mae_core.atomic import sha256
 from mae_core.errors import CheckpointError, UserError
-from mae_core.weights.architecture import FACTS, Architecture
+from mae_core.weights.architecture import FACTS, Architecture, checked_facts
 from mae_core.weights.report import brief
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
@@ -57,6 +57,7 @@ def convert(
     path = Path(destination)
     if unknown := set(settings or ()) - set(FACTS):
         raise UserError(f"setting {min(unknown)!r} is not known; use {', '.join(FACTS)}")
+    checked_facts(dict(settings or {}))
     chosen = choose_target(path, target)
     file = find_file(Path(source_path))
     if path.exists() and file.resolve() in (path.resolve(), (path / "model.safetensors").resolve()):
@@ -74,8 +75,10 @@ def convert(
 
 
 def _architecture(weights: Weights, settings: Mapping[str, Any] | None) -> tuple[Architecture | None, list[str]]:
-    """Derive the architecture; weights of other models of ours (a head alone) still move between our formats."""
+    """Derive the architecture; weights of other models (a head alone) still move between our own formats."""
+    if "cls_token" not in weights.arrays:
+        return None, ["no ViT with a class token: the header names no architecture"]
     try:
         return weights.architecture(settings), []
     except CheckpointError as error:
-        return None, [str(error)]
+        raise CheckpointError(f"{weights.file}: {error}") from None

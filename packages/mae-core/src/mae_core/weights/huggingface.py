@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.architecture import Architecture
+from mae_core.weights.architecture import Architecture, checked_facts
 
 LN_EPS = 1.0e-6  # of the official code and of this package's models
 _FACTS = {
@@ -37,10 +37,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise CheckpointError(f"{path} is of model type {kind!r}; vit_mae and vit are read")
     if config.get("hidden_act", "gelu") != "gelu":
         raise CheckpointError(f"{path} has hidden_act={config['hidden_act']!r}; these models have gelu")
-    facts = {ours: config[theirs] for theirs, ours in _FACTS.items() if config.get(theirs) is not None}
+    facts = checked_facts({ours: config[key] for key, ours in _FACTS.items() if config.get(key) is not None})
     remarks = []
     if (epsilon := config.get("layer_norm_eps", 1e-12)) != LN_EPS:
-        remarks.append(f"{path.name} says layer_norm_eps={epsilon:g}; our models use {LN_EPS:g}, as the official code")
+        remarks.append(f"{path.name} says layer_norm_eps={epsilon}; our models use {LN_EPS:g}, as the official code")
     return facts, remarks
 
 

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.layouts import DECODER
+from mae_core.weights.layouts import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
 from mae_core.weights.report import Grid, KeyReport, brief
 from mae_core.weights.sources import Weights, read_weights
 
-# What may be in the model and not in the file, or the other way round: encoder-only files, other heads,
+# What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
 # and the norm that average pooling replaces. Any other difference is an error.
-_FREE = DECODER | {"head", "norm", "fc_norm"}
+_FREE = DECODER | {"head", "norm", "fc_norm", "pooler"}
 _POSITIONS = ("pos_embed", "decoder_pos_embed")
 
 
@@ -43,11 +43,10 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto") -> 
         if name in own and (list(array.shape) == list(own[name].shape) or not name.startswith("head."))
     }
     missing = [name for name in own if name not in fitting]
-    unexpected = [name for name in arrays if name not in fitting]
+    unexpected = [name for name in arrays if name not in fitting] + weights.unknown
     _refuse(weights, own, fitting, missing, unexpected)
     filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
-    unexpected += weights.unknown
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
 
 
@@ -58,8 +57,8 @@ def _dtype(tensor: paddle.Tensor) -> str:
 def _refuse(
     weights: Weights, own: dict[str, Any], fitting: dict[str, Any], missing: list[str], unexpected: list[str]
 ) -> None:
-    wrong = [f"missing {name}" for name in missing if name.partition(".")[0] not in _FREE]
-    wrong += [f"unexpected {name}" for name in unexpected if name.partition(".")[0] not in _FREE]
+    wrong = [f"missing {name}" for name in missing if not _is_free(name)]
+    wrong += [f"unexpected {name}" for name in unexpected if not _is_free(name)]
     wrong += [
         f"{name} has shape {list(array.shape)}, the model {list(own[name].shape)}"
         for name, array in fitting.items()
@@ -67,6 +66,10 @@ def _refuse(
     ]
     if wrong:
         raise CheckpointError(f"{weights.file} does not fit this model: {brief(wrong, '; ')}")
+
+
+def _is_free(name: str) -> bool:
+    return plain_name(name).removeprefix("vit.").partition(".")[0] in _FREE
 
 
 def _fit_positions(

@@ -87,7 +87,9 @@ def read_file(file: Path) -> RawFile:
         if file.suffix in (".pth", ".pt", ".bin"):
             return RawFile(file, read_torch(file))
     except Refused as error:
-        raise CheckpointError(f"{file} is refused, and nothing in it was run: {error}") from None
+        raise CheckpointError(
+            f"{file} is refused, and nothing in it was run: {error}; plain tensors are read only"
+        ) from None
     except CheckpointError as error:
         message = str(error).removeprefix("it ")
         raise CheckpointError(f"{file} {message}" if message != str(error) else f"{file}: {message}") from None
@@ -140,7 +142,7 @@ def read_weights(path: Path, source: str = "auto") -> Weights:
         remarks: list[str] = []
         if layout.name == "huggingface":
             facts, remarks = read_config(raw.file.with_name("config.json"))
-        if layout.name == "mae-core" and raw.metadata:
+        if raw.metadata.get("format") == "mae-core":
             return Weights(raw.file, layout.name, dict(raw.arrays), facts, [], remarks)
         arrays, unknown = to_ours(raw.arrays, layout)
     except CheckpointError as error:

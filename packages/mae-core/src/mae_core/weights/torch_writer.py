@@ -1,5 +1,6 @@
 """Write a `.pth` that `torch.load(weights_only=True)` reads, without PyTorch: the pickle is spelled out."""
 
+import math
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ def _sizes(values: tuple[int, ...]) -> bytes:
 
 
 def _tensor(key: int, array: NDArray[Any]) -> bytes:
-    strides = tuple(stride // array.itemsize for stride in array.strides)
+    strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
     kind = _STORAGES[array.dtype.str[1:]]
     storage = b"(" + _text("storage") + f"ctorch\n{kind}\n".encode() + _text(str(key)) + _text("cpu")
     storage += _integer(array.size) + b"tQ"  # TUPLE, BINPERSID
