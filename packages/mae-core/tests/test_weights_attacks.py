@@ -271,6 +271,9 @@ def torch_pickle(size=(2,), strides=(1,), offset=0, numel=2, kind="FloatStorage"
         ({"strides": (1, 1)}, "not sizes"),
         ({"numel": 1 << 50, "size": (1 << 50,)}, "8 bytes of"),
         ({"numel": 3}, "8 bytes of 12"),
+        ({"size": (1, 2), "strides": (1 << 64, 1)}, "not usable"),
+        ({"size": (0, 1 << 64), "strides": (1, 1)}, "not usable"),
+        ({"size": (1,) * 99, "strides": (1,) * 99}, "99 dimensions"),
         ({"key": "7"}, "lacks archive/data/7"),
         ({"key": "../../etc/passwd"}, "lacks archive/data"),
         ({"kind": "ComplexFloatStorage"}, r"torch\.ComplexFloatStorage"),
@@ -296,6 +299,13 @@ def test_zip_files_that_are_not_pytorch(tmp_path):
     with pytest.raises(CheckpointError, match="compressed"):
         read_weights(file)
     data = file.read_bytes()
+    file.write_bytes(
+        data.replace(b"archive/data.pkl", b"archive/\xff\xfe\xfd\xfc.pkl").replace(
+            b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\0\x08"
+        )
+    )
+    with pytest.raises(CheckpointError, match="not a readable zip file"):  # a name that claims to be UTF-8
+        read_weights(file)
     for cut in (3, 10, len(data) // 2, len(data) - 1):
         file.write_bytes(data[:cut])
         with pytest.raises(CheckpointError, match="other"):

@@ -121,9 +121,12 @@ def _view(tensor: Tensor, storages: dict[str, NDArray[Any]], bytes_of: Callable[
         storages[storage.key] = widened(flat) if storage.dtype == _BFLOAT16 else flat
     flat = storages[storage.key]
     strides = [stride * flat.itemsize for stride in tensor.strides]
-    if not math.prod(tensor.shape):
-        return np.zeros(tensor.shape, flat.dtype)
-    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+    try:
+        if not math.prod(tensor.shape):
+            return np.zeros(tensor.shape, flat.dtype)
+        return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+    except (ValueError, OverflowError) as error:  # more dimensions or larger strides than NumPy has
+        raise CheckpointError(f"a tensor of {len(strides)} dimensions is not usable ({error})") from None
 
 
 def _read_zip(path: Path) -> dict[str, NDArray[Any]]:
@@ -140,8 +143,8 @@ def _read_zip(path: Path) -> dict[str, NDArray[Any]]:
                 raise CheckpointError("it was written on a big-endian machine; save it again on a little-endian one")
             content = read_pickle(archive.read(pickle), TORCH, _storage)
             return _arrays(content, lambda storage: _member(archive, members, f"{root}data/{storage.key}"))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, struct.error, OSError) as error:
-        raise CheckpointError(f"it is not a readable zip file ({error})") from None
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, struct.error) as error:
+        raise CheckpointError(f"it is not a readable zip file ({shown(str(error))})") from None
 
 
 def _member(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> bytes:
