@@ -1,32 +1,35 @@
-"""The command `mae-probe`."""
+"""`mae-probe`: train a linear probe, or score one with -eval. Help answers without importing Paddle."""
 
-import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 
+from mae_core.cli import STAGE_FLAGS, Parser, flag_pairs, run, stage_parser
+from mae_core.runtime import import_paddle
 from mae_probe import __version__
 
-STATE = f"release {__version__} contains no linear probing yet"
-INSTEAD = "pre-training exists: see `mae-pretrain --help`"
+DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer --help and --version; refuse anything else.
+    """Run the command line; return the exit code."""
+    return run(_probe, argv)
 
-    Args:
-        argv: The arguments; those of the process when None.
 
-    Returns:
-        2, since nothing that can be asked for is there.
-    """
-    parser = argparse.ArgumentParser(
-        prog="mae-probe",
-        description=f"Linear probing of masked autoencoders: {STATE}; {INSTEAD}.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} (contains no training)")
-    asked = parser.parse_known_args(argv)[1]
-    request = f"asked for {shlex.join(asked)!r}, but " if asked else ""
-    print(f"mae-probe: {request}{STATE}; {INSTEAD}", file=sys.stderr)
-    return 2
+def probe_parser() -> Parser:
+    """Build the parser of the main command."""
+    return stage_parser("mae-probe", DESCRIPTION, __version__)
+
+
+def _probe(argv: list[str]) -> None:
+    args = probe_parser().parse_intermixed_args(argv)
+    from mae_probe.config import RECIPE
+
+    config = RECIPE.load(args.cfg, flag_pairs(args, STAGE_FLAGS), args.pairs)
+    import_paddle()
+    if config.EVAL:
+        from mae_probe.evaluate import evaluate
+
+        evaluate(config)
+    else:
+        from mae_probe.train import train
+
+        train(config, args.allow_drift)
