@@ -20,9 +20,9 @@ from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler
 from mae_probe.build import build_model, eval_dataset, train_dataset
-from mae_probe.cached import CachedBatches, encode
 from mae_probe.config import FREE_ON_RESUME
 from mae_probe.evaluate import eval_batches, score
+from mae_probe.features import CachedBatches, encode
 from mae_probe.lars import Lars
 from mae_probe.model import LinearProbe
 
