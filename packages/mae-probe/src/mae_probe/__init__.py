@@ -1,3 +1,3 @@
-"""Linear probing of masked autoencoders on PaddlePaddle; release 0.1 contains no training."""
+"""Linear probing, features, kNN and attention maps of masked autoencoders on PaddlePaddle."""
 
 __version__ = "0.1.0"

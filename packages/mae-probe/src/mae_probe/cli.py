@@ -1,32 +1,158 @@
-"""The command `mae-probe`."""
+"""`mae-probe`: train or score a linear probe (no subcommand), `features`, `knn`, `logistic`, `attention`.
 
-import argparse
-import shlex
-import sys
+Help answers without importing Paddle.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mae_core.cli import STAGE_FLAGS, Flag, Parser, add_flags, flag_pairs, run, stage_parser
+from mae_core.errors import UserError
+from mae_core.runtime import import_paddle
 from mae_probe import __version__
 
-STATE = f"release {__version__} contains no linear probing yet"
-INSTEAD = "pre-training exists: see `mae-pretrain --help`"
+if TYPE_CHECKING:
+    from mae_core.config import Config
+    from mae_probe.features import Features
+
+DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
+COMMANDS = ("features", "knn", "logistic", "attention")
+EPILOG = "also: " + ", ".join(f"mae-probe {name} --help" for name in COMMANDS)
+_ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
+ENCODING_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in _ENCODING)
+MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_size", "pretrained"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer --help and --version; refuse anything else.
+    """Run the command line; return the exit code."""
+    return run(_dispatch, argv)
 
-    Args:
-        argv: The arguments; those of the process when None.
 
-    Returns:
-        2, since nothing that can be asked for is there.
-    """
-    parser = argparse.ArgumentParser(
-        prog="mae-probe",
-        description=f"Linear probing of masked autoencoders: {STATE}; {INSTEAD}.",
-        allow_abbrev=False,
+def _dispatch(argv: list[str]) -> None:
+    commands = {"features": _features, "knn": _knn, "logistic": _logistic, "attention": _attention}
+    if argv and argv[0] in commands:
+        commands[argv[0]](argv[1:])
+    else:
+        _probe(argv)
+
+
+def probe_parser() -> Parser:
+    """Build the parser of the main command."""
+    return stage_parser("mae-probe", DESCRIPTION, __version__, EPILOG)
+
+
+def _probe(argv: list[str]) -> None:
+    args = probe_parser().parse_intermixed_args(argv)
+    config = _config(args, STAGE_FLAGS)
+    import_paddle()
+    if config.EVAL:
+        from mae_probe.evaluate import evaluate
+
+        evaluate(config)
+    else:
+        from mae_probe.train import train
+
+        train(config, args.allow_drift)
+
+
+def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
+    from mae_probe.config import RECIPE
+
+    return RECIPE.load(args.cfg, flag_pairs(args, flags), args.pairs)
+
+
+def _parser(command: str, description: str, flags: Sequence[Flag]) -> Parser:
+    parser = Parser(prog=f"mae-probe {command}", description=description)
+    add_flags(parser, flags)
+    return parser
+
+
+def _add_pairs(parser: Parser) -> None:
+    parser.add_argument(
+        "pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as MODEL.GLOBAL_POOL True"
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} (contains no training)")
-    asked = parser.parse_known_args(argv)[1]
-    request = f"asked for {shlex.join(asked)!r}, but " if asked else ""
-    print(f"mae-probe: {request}{STATE}; {INSTEAD}", file=sys.stderr)
-    return 2
+
+
+def _features(argv: list[str]) -> None:
+    parser = _parser("features", "Write the features of a list's images, with paths and labels.", ENCODING_FLAGS)
+    add_flags(parser, (Flag("output", None, "file to write, .npz or .safetensors (default features.npz)"),))
+    parser.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
+    _add_pairs(parser)
+    args = parser.parse_intermixed_args(argv)
+    config = _config(args, ENCODING_FLAGS)
+    import_paddle()
+    from mae_probe.encoding import encode_lists
+    from mae_probe.feature_file import check_suffix, write_features
+
+    output = Path(args.output or "features.npz")
+    check_suffix(output)  # before the work
+    features = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", labels="optional")[0]
+    write_features(output, features)
+    print(f"{output}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
+
+
+def _pair_parser(command: str, description: str) -> Parser:
+    parser = _parser(command, description, ENCODING_FLAGS)
+    parser.add_argument("--train", type=Path, metavar="FILE", help="features of the training list, instead of images")
+    parser.add_argument("--val", type=Path, metavar="FILE", help="features of the images to score")
+    _add_pairs(parser)
+    return parser
+
+
+def _pair(args: Namespace, command: str) -> tuple[Features, Features]:
+    """Read the two feature files, or encode the two lists."""
+    if bool(args.train) != bool(args.val):
+        raise UserError("--train and --val go together: two files of mae-probe features")
+    config = _config(args, ENCODING_FLAGS)
+    import_paddle()
+    from mae_probe.encoding import encode_lists
+    from mae_probe.feature_file import read_features
+
+    if args.train:
+        return read_features(args.train), read_features(args.val)
+    train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], command)
+    return train, val
+
+
+def _knn(argv: list[str]) -> None:
+    parser = _pair_parser("knn", "Classify by the nearest training images: cosine, votes exp(cosine / 0.07).")
+    parser.add_argument("--k", type=int, action="append", help="neighbours; may be repeated (default 10, 20, 100, 200)")
+    args = parser.parse_intermixed_args(argv)
+    if args.k and min(args.k) < 1:
+        raise UserError(f"--k {min(args.k)} is not positive")
+    train, val = _pair(args, "knn")
+    from mae_probe.knn import KS, knn_accuracy
+
+    for k, accuracy in knn_accuracy(train, val, args.k or KS).items():
+        print(f"kNN k={k}: top-1 {accuracy:.2f}")
+
+
+def _logistic(argv: list[str]) -> None:
+    parser = _pair_parser("logistic", "Classify by logistic regression on features (scikit-learn).")
+    parser.add_argument("--C", type=float, default=1.0, help="inverse strength of the penalty (default 1)")
+    args = parser.parse_intermixed_args(argv)
+    import_paddle()
+    from mae_probe.logistic import logistic_accuracy, require_sklearn
+
+    require_sklearn()  # before the work
+    train, val = _pair(args, "logistic")
+    print(f"logistic regression C={args.C:g}: top-1 {logistic_accuracy(train, val, args.C):.2f}")
+
+
+def _attention(argv: list[str]) -> None:
+    parser = _parser("attention", "Draw what the class token attends to: each head, their mean, rollout.", MODEL_FLAGS)
+    add_flags(parser, (Flag("output", None, "folder for the PNG files (default attention)"),))
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="config override")
+    parser.add_argument("images", nargs="+", help="image files")
+    args = parser.parse_intermixed_args(argv)
+    args.pairs = [word for pair in args.set for word in pair]
+    config = _config(args, MODEL_FLAGS)
+    import_paddle()
+    from mae_probe.overlay import draw_attention
+
+    for path in draw_attention(config, args.images, args.output or "attention"):
+        print(path)

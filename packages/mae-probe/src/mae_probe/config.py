@@ -1,0 +1,124 @@
+"""The linear-probing recipe: every key with its default (Base, Table 10 and the official settings), and what must hold.
+
+Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YAML files load as they are.
+"""
+
+from mae_core.config import Config as CN
+from mae_core.recipe import Recipe, require, require_one_of, require_positive, require_whole_patches, require_within
+
+_C = CN()
+
+_C.DATA = CN()
+_C.DATA.DATASET = "imagenet2012"  # the only kind: list files under DATA_PATH
+_C.DATA.DATA_PATH = "/dataset/imagenet/"  # holds train_list.txt, val_list.txt and the images
+_C.DATA.TRAIN_LIST = "train_list.txt"
+_C.DATA.VAL_LIST = "val_list.txt"
+_C.DATA.BATCH_SIZE = 512  # images a rank and forward pass
+_C.DATA.BATCH_SIZE_EVAL = None  # None: BATCH_SIZE
+_C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
+_C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey
+_C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # in [0, 1]; one number a channel
+_C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]
+_C.DATA.CROP_PCT = None  # evaluation: part of the shorter side that is shown; None: 0.875, above 224 pixels 1.0
+_C.DATA.CROP_SCALE = [0.08, 1.0]  # training: area range of the random resized crop
+_C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
+_C.DATA.NUM_WORKERS = 2  # loader processes a rank
+_C.DATA.ON_ERROR = "raise"  # an unreadable image: "raise" ends the run, "skip" takes another image
+
+_C.MODEL = CN()
+_C.MODEL.TYPE = "LINEARPROBE"
+_C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
+_C.MODEL.PRETRAINED = None  # weights whose features are probed, or a probe to evaluate
+_C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto" means SAVE
+_C.MODEL.NUM_CLASSES = 1000
+_C.MODEL.PATCH_SIZE = 16
+_C.MODEL.MLP_RATIO = 4.0
+_C.MODEL.QKV_BIAS = True
+_C.MODEL.DROPOUT = 0.0  # the frozen encoder drops nothing; these three are read for the sake of older files
+_C.MODEL.ATTENTION_DROPOUT = 0.0
+_C.MODEL.DROPPATH = 0.0
+_C.MODEL.GLOBAL_POOL = False  # the class token; True: the mean of the patch tokens
+_C.MODEL.ENCODER = CN({"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12})
+
+_C.TRAIN = CN()
+_C.TRAIN.NUM_EPOCHS = 90
+_C.TRAIN.WARMUP_EPOCHS = 10
+_C.TRAIN.BASE_LR = 0.1  # for an effective batch of LINEAR_SCALED_LR images
+_C.TRAIN.LINEAR_SCALED_LR = 256  # None: BASE_LR is the learning rate itself
+_C.TRAIN.WARMUP_START_LR = 0.0
+_C.TRAIN.END_LR = 0.0
+_C.TRAIN.WEIGHT_DECAY = 0.0
+_C.TRAIN.GRAD_CLIP = None  # largest gradient norm
+_C.TRAIN.ACCUM_ITER = 1  # forward passes an update
+_C.TRAIN.OPTIMIZER = CN({"NAME": "LARS", "MOMENTUM": 0.9, "TRUST": 1e-3})
+# Encode each image once, without augmentation, and train the head on that: fast, and not the paper's recipe.
+_C.TRAIN.CACHE_FEATURES = False
+
+_C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/, best; eval/ of -eval
+_C.SAVE_FREQ = 1  # epochs between checkpoints
+_C.SAVE_KEEP = 2  # checkpoints to keep, beside the best
+_C.VALIDATE_FREQ = 1  # epochs between validations; 0: none
+_C.REPORT_FREQ = 20  # steps between log lines
+_C.SEED = 0
+_C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training
+_C.AMP = False  # mixed precision (GPU)
+_C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
+
+_ALSO: dict[str, type] = {"DATA.IMAGE_SIZE": list, "TRAIN.LINEAR_SCALED_LR": type(None)}
+
+# What a resumed run may change: where things are and how it is watched, not what is computed.
+FREE_ON_RESUME = (
+    *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
+    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME"),
+    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+)
+
+_CHOICES = {
+    "DATA.DATASET": ("imagenet2012",),
+    "DATA.IMAGE_CHANNELS": (1, 3),
+    "DATA.ON_ERROR": ("raise", "skip"),
+    "MODEL.TYPE": ("LINEARPROBE",),
+    "TRAIN.OPTIMIZER.NAME": ("LARS",),
+    "AMP_DTYPE": ("bfloat16", "float16"),
+}
+_POSITIVE = (
+    *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "MODEL.NUM_CLASSES", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR"),
+    *("TRAIN.ACCUM_ITER", "TRAIN.OPTIMIZER.TRUST", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
+)
+_RANGES: dict[str, tuple[float, float]] = {
+    "SEED": (0, 2**32 - 1),
+    "DATA.NUM_WORKERS": (0, 1024),
+    "DATA.HFLIP": (0, 1),
+    "VALIDATE_FREQ": (0, 10**9),
+    "TRAIN.WARMUP_EPOCHS": (0, 10**9),
+    "TRAIN.WEIGHT_DECAY": (0, 1),
+    "TRAIN.OPTIMIZER.MOMENTUM": (0, 0.9999),
+}
+# Key, smallest and largest value, and their words, of keys that may be None: yacs then takes any value.
+_OPTIONAL = (
+    ("DATA.CROP_PCT", 1e-6, 1.0, "a share above 0 and up to 1"),
+    ("DATA.BATCH_SIZE_EVAL", 1, 10**9, "a number of images"),
+    ("TRAIN.GRAD_CLIP", 1e-12, 1e12, "positive"),
+)
+
+
+def validate(c: CN) -> None:
+    """Check what the model, the data path and the loop rely on."""
+    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_one_of(c, _CHOICES)
+    require_positive(c, _POSITIVE)
+    require_within(c, _RANGES)
+    for key, low, high, allowed in _OPTIONAL:
+        group, name = key.split(".")
+        value = c[group][name]
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
+    size = c.DATA.BATCH_SIZE_EVAL
+    require(size is None or size == int(size), f"DATA.BATCH_SIZE_EVAL={size} is not a whole number")
+    require(
+        c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
+        f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
+    )
+
+
+RECIPE = Recipe("mae_probe", _C, _ALSO, validate)

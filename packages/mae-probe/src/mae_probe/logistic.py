@@ -1,0 +1,49 @@
+"""Logistic regression on features, by scikit-learn (extra `logistic`)."""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+
+from mae_core import log
+from mae_core.errors import UserError
+from mae_probe.features import Features
+from mae_probe.knn import check_pair
+
+MAX_ITER = 1000
+
+
+def require_sklearn() -> None:
+    """Raise UserError with the install command where scikit-learn is missing."""
+    if find_spec("sklearn") is None:
+        raise UserError('logistic needs scikit-learn: pip install "mae-probe[logistic]"')
+
+
+def logistic_accuracy(train: Features, val: Features, c: float = 1.0) -> float:
+    """Return the top-1 accuracy in percent of multinomial logistic regression (L2, lbfgs).
+
+    Features are standardised by the training images' mean and deviation.
+
+    Args:
+        c: inverse strength of the penalty.
+
+    Raises:
+        UserError: scikit-learn is missing, C is not positive, or there are fewer than two classes.
+    """
+    require_sklearn()
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    check_pair(train, val)
+    if not c > 0:
+        raise UserError(f"C={c} is not positive")
+    if len(np.unique(train.labels)) < 2:
+        raise UserError("the training images are all of one class; logistic regression needs two or more")
+    mean, std = train.features.mean(axis=0), train.features.std(axis=0)
+    std = np.where(std > 0, std, 1.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model = LogisticRegression(C=c, max_iter=MAX_ITER).fit((train.features - mean) / std, train.labels)
+    if any(issubclass(w.category, ConvergenceWarning) for w in caught):
+        log.LOGGER.warning(f"logistic regression did not converge in {MAX_ITER} iterations; try a smaller --C")
+    return 100.0 * float((model.predict((val.features - mean) / std) == val.labels).mean())

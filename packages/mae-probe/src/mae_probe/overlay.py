@@ -1,0 +1,96 @@
+"""`mae-probe attention`: maps of the class token's attention over images, as PNG files."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mae_core import log
+from mae_core.atomic import write_atomic
+from mae_core.config import Config
+from mae_core.errors import UserError
+from mae_data.image_file import open_image
+from mae_probe.attention import attention_weights, class_maps, rollout
+from mae_probe.build import build_model, eval_transform, load_encoder
+
+_HOT = np.array([255.0, 40.0, 0.0])
+_CELL = 160  # pixels that a small image is enlarged to
+_GAP, _TITLE = 6, 20
+
+
+def draw_attention(config: Config, files: Sequence[str], folder: str | Path) -> list[Path]:
+    """Draw `folder/NAME_attention.png` for each image: the image, mean over heads, rollout, each head.
+
+    Mean and heads are of the last block. Each map is scaled by its own largest weight.
+
+    Args:
+        files: image paths; each is resized and cropped as in evaluation.
+
+    Raises:
+        UserError: no weights, files of the same name, or a folder that cannot be written.
+    """
+    log.setup(True)
+    paths = _outputs(files, Path(folder))
+    model = build_model(config)
+    load_encoder(config, model, "attention")
+    model.eval()
+    transform, unused = eval_transform(config), np.random.default_rng(0)  # evaluation draws nothing
+    for file, path in zip(files, paths, strict=True):
+        image = transform(open_image(file, config.DATA.IMAGE_CHANNELS), unused)
+        blocks = attention_weights(model, paddle.to_tensor(image[None]))
+        heads = class_maps(blocks[-1], model.grid)[0]
+        maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
+        maps |= {f"head {i}": head for i, head in enumerate(heads)}
+        _save(path, draw_row(image, maps))
+    return paths
+
+
+def _outputs(files: Sequence[str], folder: Path) -> list[Path]:
+    paths = [folder / f"{Path(file).stem}_attention.png" for file in files]
+    for i, path in enumerate(paths):
+        if path in paths[:i]:
+            first = files[paths.index(path)]
+            raise UserError(f"{first} and {files[i]} would both become {path}; draw them into different -output")
+    return paths
+
+
+def _save(path: Path, picture: Image.Image) -> None:
+    png = io.BytesIO()
+    picture.save(png, "png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, png.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another folder with -output") from None
+
+
+def overlay(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Lay weights [rows, columns] over an image [H, W, C] as red, opaque up to 70 % where they are largest."""
+    height, width = image.shape[:2]
+    scaled = np.asarray(weights / max(float(weights.max()), 1e-12), dtype=np.float32)
+    smooth = Image.fromarray(scaled).resize((width, height), Image.Resampling.BILINEAR)
+    opacity = 0.7 * np.asarray(smooth)[:, :, None].clip(0.0, 1.0)
+    colours = np.broadcast_to(image, (height, width, 3))
+    return (colours * (1.0 - opacity) + _HOT * opacity).round().astype(np.uint8)
+
+
+def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) -> Image.Image:
+    """Draw the image and its overlays, at most six a row, each under its title."""
+    height, width = image.shape[:2]
+    tiles = {"image": np.broadcast_to(image, (height, width, 3))}
+    tiles |= {name: overlay(image, weights) for name, weights in maps.items()}
+    zoom = max(1, _CELL // max(height, width))
+    step_x, step_y = max(width * zoom, 96) + _GAP, height * zoom + _TITLE + _GAP
+    columns = min(6, len(tiles))
+    canvas = Image.new("RGB", (columns * step_x + _GAP, -(-len(tiles) // columns) * step_y), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for i, (name, tile) in enumerate(tiles.items()):
+        left, top = _GAP + i % columns * step_x, i // columns * step_y
+        draw.text((left, top + 2), name, fill="black", font=font)
+        picture = Image.fromarray(np.ascontiguousarray(tile))
+        canvas.paste(picture.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top + _TITLE))
+    return canvas
