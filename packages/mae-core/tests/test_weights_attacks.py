@@ -143,6 +143,7 @@ DAMAGED = {
     "text that is no text": b"\x80\x04\x8c\x01\xff.",
     "long of many digits": b"L" + b"9" * 5000 + b"L\n.",
     "an array of wrong size": pickle.dumps(np.ones(3), 4).replace(b"K\x03\x85", b"K\x04\x85"),
+    "an array of 99 dimensions": pickle.dumps(np.ones(1), 4).replace(b"K\x01\x85", b"(" + b"K\x01" * 99 + b"t"),
     "an array of objects": pickle.dumps(np.array([None]), 4),
 }
 
@@ -266,13 +267,14 @@ def torch_pickle(size=(2,), strides=(1,), offset=0, numel=2, kind="FloatStorage"
         ({"size": (3,)}, "storage of 2 numbers"),
         ({"offset": 1}, "storage of 2 numbers"),
         ({"offset": -1}, "not sizes"),
-        ({"size": (1 << 40, 1 << 40), "strides": (0, 0)}, "storage of 2 numbers"),
+        ({"size": (1 << 20, 1 << 20), "strides": (0, 0)}, "storage of 2 numbers"),
         ({"strides": (-1,)}, "not sizes"),
         ({"strides": (1, 1)}, "not sizes"),
-        ({"numel": 1 << 50, "size": (1 << 50,)}, "8 bytes of"),
+        ({"numel": 1 << 36, "size": (1 << 36,)}, "8 bytes of"),
         ({"numel": 3}, "8 bytes of 12"),
-        ({"size": (1, 2), "strides": (1 << 64, 1)}, "not usable"),
-        ({"size": (0, 1 << 64), "strides": (1, 1)}, "not usable"),
+        ({"size": (1, 2), "strides": (1 << 64, 1)}, "2 dimensions"),
+        ({"size": (0, 1 << 64), "strides": (1, 1)}, "2 dimensions"),
+        ({"size": (0, *(1 << 30,) * 3), "strides": (1,) * 4}, "4 dimensions"),
         ({"size": (1,) * 99, "strides": (1,) * 99}, "99 dimensions"),
         ({"key": "7"}, "lacks archive/data/7"),
         ({"key": "../../etc/passwd"}, "lacks archive/data"),
@@ -343,6 +345,7 @@ HEADERS = {
     "architecture no JSON": header(
         {"__metadata__": {"format": "mae-core", "architecture": "{"}, "a": ENTRY}, b"\0" * 8
     ),
+    "99 dimensions": header({"a": {**ENTRY, "shape": [1] * 98 + [2]}}, b"\0" * 8),
     "trailing bytes": header({"a": ENTRY}, b"\0" * 9),
     "pickle inside": pickle.dumps({"a": 1}),
 }

@@ -26,6 +26,7 @@ _DTYPES = {
     "U8": "|u1",
     "BOOL": "|b1",
 }
+_MAX_DIMENSIONS = 8
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -46,6 +47,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
 def _array(name: str, entry: Mapping[str, Any], data: NDArray[np.uint8]) -> NDArray[Any]:
     if entry["dtype"] not in _DTYPES:
         raise CheckpointError(f"{shown(name)} is of type {entry['dtype']}; floats of 16 to 64 bits are read")
+    if len(entry["shape"]) > _MAX_DIMENSIONS:
+        raise CheckpointError(f"{shown(name)} has {len(entry['shape'])} dimensions")
     start, end = entry["data_offsets"]
     array = np.frombuffer(data[start:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return widened(array) if entry["dtype"] == "BF16" else array

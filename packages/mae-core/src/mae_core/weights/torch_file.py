@@ -31,6 +31,7 @@ _STORAGES = {
     "ByteStorage": "<u1",
     "BoolStorage": "|b1",
 }
+_MAX_DIMENSIONS, _MAX_SIZE = 8, 1 << 40
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the older stream
 
 
@@ -63,6 +64,9 @@ def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tupl
     numbers = (offset, *shape, *strides)
     if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
         raise ValueError("a tensor's shape and strides are not sizes")
+    largest = max(*numbers, math.prod(side for side in shape if side))
+    if len(shape) > _MAX_DIMENSIONS or largest > _MAX_SIZE:  # NumPy 1 crashes on strides beyond its own limits
+        raise ValueError(f"a tensor of {len(shape)} dimensions with sizes or strides up to {largest}")
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
     count = math.prod(shape)
     if count and (last >= storage.size or count > storage.size):
@@ -121,12 +125,9 @@ def _view(tensor: Tensor, storages: dict[str, NDArray[Any]], bytes_of: Callable[
         storages[storage.key] = widened(flat) if storage.dtype == _BFLOAT16 else flat
     flat = storages[storage.key]
     strides = [stride * flat.itemsize for stride in tensor.strides]
-    try:
-        if not math.prod(tensor.shape):
-            return np.zeros(tensor.shape, flat.dtype)
-        return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
-    except (ValueError, OverflowError) as error:  # more dimensions or larger strides than NumPy has
-        raise CheckpointError(f"a tensor of {len(strides)} dimensions is not usable ({error})") from None
+    if not math.prod(tensor.shape):
+        return flat[:0].reshape(tensor.shape)
+    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
 def _read_zip(path: Path) -> dict[str, NDArray[Any]]:
