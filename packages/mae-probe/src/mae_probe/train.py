@@ -8,13 +8,12 @@ from paddle.nn import functional as F
 
 from mae_core import distributed, log
 from mae_core.config import Config, to_dict
-from mae_core.engine import Plan, Trainer
+from mae_core.engine import Trainer
 from mae_core.errors import ConfigError
 from mae_core.optim import trainable
 from mae_core.precision import Precision
-from mae_core.run import begin, describe, fit, open_run
+from mae_core.run import begin, describe, fit, open_run, plan_of, schedule_of
 from mae_core.run_folder import RunFolder
-from mae_core.schedule import scaled_lr, warmup_cosine
 from mae_core.validation import Validation
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
@@ -87,17 +86,7 @@ def _trainer(
     config: Config, model: LinearProbe, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int
 ) -> Trainer:
     t = config.TRAIN
-    plan = Plan(
-        steps_per_epoch=steps_per_epoch,
-        total_steps=t.NUM_EPOCHS * steps_per_epoch,
-        batch_size=config.DATA.BATCH_SIZE,
-        accum_iter=t.ACCUM_ITER,
-        clip_grad=t.GRAD_CLIP,
-        seed=config.SEED,
-        report_freq=config.REPORT_FREQ,
-        save_freq=config.SAVE_FREQ * steps_per_epoch,
-        keep=config.SAVE_KEEP,
-    )
+    plan = plan_of(config, steps_per_epoch)
     precision = Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
     return Trainer(
         model=model,
@@ -108,14 +97,7 @@ def _trainer(
             trust=t.OPTIMIZER.TRUST,
         ),
         loss_fn=probe_loss,
-        lr_at=partial(
-            warmup_cosine,
-            lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
-            min_lr=t.END_LR,
-            warmup_epochs=t.WARMUP_EPOCHS,
-            epochs=t.NUM_EPOCHS,
-            warmup_start_lr=t.WARMUP_START_LR,
-        ),
+        lr_at=schedule_of(config, plan),
         plan=plan,
         precision=precision,
         folder=folder,
