@@ -3,15 +3,18 @@
 Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -> freeze.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mae_core.config import Also, Config, get_key, merge_file, merge_mapping, merge_pairs, set_key
+from mae_core.config import Also, Config, merge_file, merge_mapping, merge_pairs, set_key
 from mae_core.errors import ConfigError
+
+# Keys of every stage that take another type beside their default's.
+ALSO: Also = {"DATA.IMAGE_SIZE": list, "TRAIN.LINEAR_SCALED_LR": type(None)}
 
 
 @dataclass(frozen=True)
@@ -77,41 +80,3 @@ def values_from_config() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def require(holds: bool, message: str) -> None:
-    """Raise ConfigError with the message unless it holds."""
-    if not holds:
-        raise ConfigError(message)
-
-
-def require_one_of(config: Config, choices: Mapping[str, Sequence[Any]]) -> None:
-    """Require each key's value to be among its choices."""
-    for key, allowed in choices.items():
-        value = get_key(config, key)
-        require(value in allowed, f"{key}={value!r} is not one of {', '.join(map(repr, allowed))}")
-
-
-def require_positive(config: Config, keys: Iterable[str]) -> None:
-    """Require numbers above zero."""
-    for key in keys:
-        require(get_key(config, key) > 0, f"{key}={get_key(config, key)} is not positive")
-
-
-def require_within(config: Config, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Require numbers between two bounds, both included."""
-    for key, (low, high) in ranges.items():
-        value = get_key(config, key)
-        require(low <= value <= high, f"{key}={value} is outside {low:g} to {high:g}")
-
-
-def require_whole_patches(image_size: int | Sequence[int], patch_size: int) -> None:
-    """Require DATA.IMAGE_SIZE, one number or [height, width], to be made of whole patches."""
-    sides = [image_size] if isinstance(image_size, int) else image_size
-    sound = len(sides) in (1, 2) and all(isinstance(s, int) and s > 0 for s in sides)
-    require(sound, f"DATA.IMAGE_SIZE={sides} is not one or two sizes")
-    for side in sides:
-        require(
-            side % patch_size == 0,
-            f"DATA.IMAGE_SIZE={side} is not divisible by MODEL.PATCH_SIZE={patch_size}; use a multiple of {patch_size}",
-        )

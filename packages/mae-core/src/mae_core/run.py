@@ -1,8 +1,7 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,20 @@ import yaml
 from mae_core import distributed, log, runtime
 from mae_core.atomic import write_atomic
 from mae_core.checkpoint import list_checkpoints, model_arrays, newest_checkpoint, read_state, sweep
-from mae_core.config import Config, drifted_keys, flatten
-from mae_core.engine import Batch, Plan, Trainer
+from mae_core.config import drifted_keys, flatten
+from mae_core.engine import Batch, Trainer
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.meters import clock
 from mae_core.run_folder import RunFolder
-from mae_core.schedule import scaled_lr, warmup_cosine
 from mae_core.weights.load import load_pretrained
 
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+# What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
+FREE = (
+    *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
+    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
+    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+)
 
 
 def open_run(output: str) -> RunFolder | None:
@@ -31,35 +35,6 @@ def open_run(output: str) -> RunFolder | None:
         sweep(folder.checkpoints)
     runtime.log_choice(logger.info)
     return folder
-
-
-def plan_of(config: Config, steps_per_epoch: int) -> Plan:
-    """Read how long a stage trains and how often it reports and saves: the keys that all stages have."""
-    t = config.TRAIN
-    return Plan(
-        steps_per_epoch=steps_per_epoch,
-        total_steps=t.NUM_EPOCHS * steps_per_epoch,
-        batch_size=config.DATA.BATCH_SIZE,
-        accum_iter=t.ACCUM_ITER,
-        clip_grad=t.GRAD_CLIP,
-        seed=config.SEED,
-        report_freq=config.REPORT_FREQ,
-        save_freq=config.SAVE_FREQ * steps_per_epoch,
-        keep=config.SAVE_KEEP,
-    )
-
-
-def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
-    """Read a stage's learning rate as a function of the fractional epoch."""
-    t = config.TRAIN
-    return partial(
-        warmup_cosine,
-        lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
-        min_lr=t.END_LR,
-        warmup_epochs=t.WARMUP_EPOCHS,
-        epochs=t.NUM_EPOCHS,
-        warmup_start_lr=t.WARMUP_START_LR,
-    )
 
 
 def begin(
@@ -78,7 +53,7 @@ def begin(
         output: run folder.
         resume: run or checkpoint folder to go on from; "auto" means `output`.
         pretrained: weights to start from, of any source; the report on their keys is logged.
-        free: config keys, or groups of them, that a resumed run may change.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
@@ -118,7 +93,7 @@ def _refuse_drift(
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(state["config"], trainer.config, (*free, *allow_drift, *cut))
+    drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift["global batch"] = (saved_batch, now_batch)
     if drift:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mae_data.errors import DataError, ImageError
 
@@ -65,6 +66,17 @@ class ImageList:
     def describe(self, index: int) -> str:
         """Return `train_list.txt:17 (path)` for messages about entry `index`."""
         return f"{self.list_file}:{self.lines[index]} ({self.path(index)})"
+
+    def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
+        """Name each class by the folder that its first image lies in.
+
+        Args:
+            labels: int64 [N], instead of those of the list.
+        """
+        classes, first = np.unique(self.labels if labels is None else labels, return_index=True)
+        return {
+            int(c): os.path.basename(os.path.dirname(self.path(int(i)))) for c, i in zip(classes, first, strict=True)
+        }
 
     def file(self, index: int) -> bytes:
         """Return the file name to open for entry `index`.

@@ -3,10 +3,17 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its fine-tuning YAML files load as they are.
 """
 
-from collections.abc import Callable
-
+from mae_core.checks import (
+    require,
+    require_classifier,
+    require_common,
+    require_none_or,
+    require_one_of,
+    require_positive,
+    require_within,
+)
 from mae_core.config import Config as CN
-from mae_core.recipe import Recipe, require, require_one_of, require_positive, require_whole_patches, require_within
+from mae_core.recipe import ALSO, Recipe
 
 _C = CN()
 
@@ -88,43 +95,15 @@ _C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training
 _C.AMP = False  # mixed precision (GPU)
 _C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
 
-_ALSO: dict[str, type] = {
-    "DATA.IMAGE_SIZE": list,
-    "TRAIN.LINEAR_SCALED_LR": type(None),
-    "TRAIN.LAYER_DECAY": type(None),
-}
-
-# What a resumed run may change: where things are and how it is watched, not what is computed.
-FREE_ON_RESUME = (
-    *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL", "ROBUST"),
-    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
-)
-
 _CHOICES = {
-    "DATA.DATASET": ("imagenet2012",),
-    "DATA.IMAGE_CHANNELS": (1, 3),
-    "DATA.ON_ERROR": ("raise", "skip"),
     "MODEL.TYPE": ("FINETUNE",),
     "TRAIN.OPTIMIZER.NAME": ("AdamW", "AdamWDL"),
     "TRAIN.RANDOM_ERASE_MODE": ("pixel",),
     "TRAIN.MIXUP_MODE": ("batch", "pair", "elem"),
     "TRAIN.CUTMIX_MINMAX": (None,),
     "TRAIN.RANDOM_ERASE_SPLIT": (False,),
-    "AMP_DTYPE": ("bfloat16", "float16"),
 }
-_POSITIVE = (
-    *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "MODEL.NUM_CLASSES", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR"),
-    *("TRAIN.ACCUM_ITER", "TRAIN.RANDOM_ERASE_COUNT", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
-)
 _RANGES: dict[str, tuple[float, float]] = {
-    "SEED": (0, 2**32 - 1),
-    "DATA.NUM_WORKERS": (0, 1024),
-    "DATA.HFLIP": (0, 1),
-    "VALIDATE_FREQ": (0, 10**9),
-    "MODEL.DROPPATH": (0, 0.999),
-    "TRAIN.WARMUP_EPOCHS": (0, 10**9),
-    "TRAIN.WEIGHT_DECAY": (0, 1),
     "TRAIN.SMOOTHING": (0, 1),
     "TRAIN.RAND_AUGMENT_LAYERS": (1, 16),
     "TRAIN.RAND_AUGMENT_MAGNITUDE": (0, 10),
@@ -139,41 +118,23 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
-    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_common(c)
+    require_classifier(c)
     require_one_of(c, _CHOICES)
-    require_positive(c, _POSITIVE)
+    require_positive(c, ["TRAIN.RANDOM_ERASE_COUNT"])
     require_within(c, _RANGES)
-    _validate_optional(c)
+    require_none_or(c, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
+    require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
+    depth = c.MODEL.ENCODER.DEPTH
+    blocks = f"0, 0.5 or a number of blocks up to MODEL.ENCODER.DEPTH={depth}"
+    require_none_or(c, "TRAIN.PARTIAL", lambda v: v == 0.5 or v in range(depth + 1), blocks)
     for key in ("DROPOUT", "ATTENTION_DROPOUT"):
         require(c.MODEL[key] == 0, f"MODEL.{key}={c.MODEL[key]} is not 0: MAE's ViT has none; use MODEL.DROPPATH")
-    require(
-        c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
-        f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
-    )
     require(
         c.EVAL or not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
         f"DATA.BATCH_SIZE={c.DATA.BATCH_SIZE} is odd: mixup and cutmix pair the images of a batch;"
         " use an even batch, or TRAIN.MIXUP_ALPHA 0 TRAIN.CUTMIX_ALPHA 0",
     )
-
-
-def _validate_optional(c: CN) -> None:
-    t, depth = c.TRAIN, c.MODEL.ENCODER.DEPTH
-    _require_number(c.DATA.CROP_PCT, "DATA.CROP_PCT", lambda v: 0 < v <= 1, "a share above 0 and up to 1")
-    _require_number(
-        c.DATA.BATCH_SIZE_EVAL, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images"
-    )
-    _require_number(t.GRAD_CLIP, "TRAIN.GRAD_CLIP", lambda v: v > 0, "positive")
-    _require_number(t.LAYER_DECAY, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
-    _require_number(t.EMA, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
-    blocks = f"0, 0.5 or a number of blocks up to MODEL.ENCODER.DEPTH={depth}"
-    _require_number(t.PARTIAL, "TRAIN.PARTIAL", lambda v: v == 0.5 or v in range(depth + 1), blocks)
-
-
-def _require_number(value: object, key: str, holds: Callable[[float], bool], allowed: str) -> None:
-    """Require None or a number for which it holds: yacs takes any value for a key whose default is None."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and holds(value)
-    require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
 
 
 def mixes(c: CN) -> bool:
@@ -182,4 +143,4 @@ def mixes(c: CN) -> bool:
     return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0))
 
 
-RECIPE = Recipe("mae_finetune", _C, _ALSO, validate)
+RECIPE = Recipe("mae_finetune", _C, {**ALSO, "TRAIN.LAYER_DECAY": type(None)}, validate)

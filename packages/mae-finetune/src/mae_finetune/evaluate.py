@@ -3,25 +3,23 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from mae_core import distributed, log
+from mae_core import distributed, evaluation, log
 from mae_core.config import Config
-from mae_core.errors import NonFiniteError
+from mae_core.evaluation import report_scores
 from mae_core.precision import Precision
+from mae_core.scores import Scores
+from mae_core.settings import eval_sampling_of, precision_of
 from mae_data.dataset import ListDataset
-from mae_data.loader import BatchLoader, make_loader
+from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.class_map import map_labels, read_class_map
 from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors
-from mae_finetune.report import write_report
-from mae_finetune.scores import Scores
 
 
 @dataclass
@@ -56,24 +54,12 @@ def evaluate(config: Config) -> dict[str, float]:
     model.eval()
     eval_set = open_eval_set(config)
     started = time.perf_counter()
-    scores = score(config, model, eval_set, Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info))
+    scores = score(config, model, eval_set, precision_of(config))
     assert scores is not None  # nothing asked it to stop early
     seconds = time.perf_counter() - started
-    figures = scores.figures() | {"images": scores.images, "images_per_s": scores.images / seconds}
-    if eval_set.references:
-        figures |= corruption_errors(scores.groups, eval_set.references)
-    if distributed.is_main():
-        write_report(Path(config.SAVE) / "eval", scores, figures, eval_set.dataset.images, eval_set.labels)
-    _log(figures, config.SAVE)
-    return figures
-
-
-def _log(figures: dict[str, float], output: str) -> None:
-    mce = f" mCE {figures['mCE']:.2f}" if "mCE" in figures else ""
-    log.LOGGER.info(
-        f"{figures['images']:.0f} images: top-1 {figures['top1']:.2f} top-5 {figures['top5']:.2f}"
-        f" loss {figures['val_loss']:.4f}{mce}; {figures['images_per_s']:.0f} images/s; tables in {output}/eval"
-    )
+    errors = corruption_errors(scores.groups, eval_set.references) if eval_set.references else {}
+    folders = eval_set.dataset.images.class_folders(eval_set.labels)
+    return report_scores(scores, seconds, config.SAVE, folders, errors)
 
 
 def open_eval_set(config: Config) -> EvalSet:
@@ -91,7 +77,6 @@ def open_eval_set(config: Config) -> EvalSet:
     return EvalSet(dataset, labels, absent, groups, references)
 
 
-@paddle.no_grad()
 def score(
     config: Config,
     model: nn.Layer,
@@ -100,30 +85,15 @@ def score(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Scores | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early."""
-    scores = Scores(config.MODEL.NUM_CLASSES, len(eval_set.references) * SEVERITIES)
-    stopped = False
-    for images, _, indices in _batches(config, eval_set.dataset):
-        if stopped := should_stop():
-            break
-        with precision.autocast():
-            logits = model(images).astype("float32").numpy()
-        places = indices.numpy()
-        if not np.isfinite(logits).all():
-            bad = places[~np.isfinite(logits).all(axis=1)][0]
-            raise NonFiniteError(f"the model's output for {eval_set.dataset.images.describe(int(bad))} is not finite")
-        logits[:, eval_set.absent] = -np.inf
-        scores.add(logits, eval_set.labels[places], None if eval_set.groups is None else eval_set.groups[places])
-    if distributed.sum_over_ranks([float(stopped)])[0]:
-        return None
-    scores.sum_over_ranks()
-    return scores
-
-
-def _batches(config: Config, dataset: ListDataset) -> BatchLoader:
-    sampler = EvalBatchSampler(
-        len(dataset),
-        int(config.DATA.BATCH_SIZE_EVAL or config.DATA.BATCH_SIZE),
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
+    sampler = EvalBatchSampler(len(eval_set.dataset), **eval_sampling_of(config))
+    return evaluation.score(
+        model,
+        make_loader(eval_set.dataset, sampler, num_workers=config.DATA.NUM_WORKERS),
+        Scores(config.MODEL.NUM_CLASSES, len(eval_set.references) * SEVERITIES),
+        precision,
+        should_stop=should_stop,
+        labels=eval_set.labels,
+        absent=eval_set.absent,
+        groups=eval_set.groups,
+        name=eval_set.dataset.images.describe,
     )
-    return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)

@@ -5,20 +5,20 @@ from functools import partial
 
 from paddle import Tensor, nn
 
-from mae_core import distributed, log
 from mae_core.config import Config, to_dict
 from mae_core.ema import Ema
 from mae_core.engine import Trainer
 from mae_core.precision import Precision
-from mae_core.run import begin, describe, fit, open_run, plan_of, schedule_of
+from mae_core.run import begin, describe, fit, open_run
 from mae_core.run_folder import RunFolder
+from mae_core.settings import plan_of, precision_of, schedule_of, statistics_of, train_sampling_of
 from mae_core.validation import Validation
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.mixup import Mixup
 from mae_data.sampler import TrainBatchSampler
-from mae_finetune.build import build_model, statistics, train_dataset
-from mae_finetune.config import FREE_ON_RESUME, mixes
+from mae_finetune.build import build_model, train_dataset
+from mae_finetune.config import mixes
 from mae_finetune.evaluate import open_eval_set, score
 from mae_finetune.loss import soft_target_cross_entropy
 from mae_finetune.mixing import BatchMixer
@@ -38,40 +38,27 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     """
     folder = open_run(config.SAVE)
     dataset = train_dataset(config)
-    sampler = partial(_sampler, config, len(dataset))
-    trainer = _trainer(config, dataset, folder, sampler(0, 0).steps_per_epoch)
+    sampler = partial(TrainBatchSampler, len(dataset), **train_sampling_of(config))
+    trainer = _trainer(config, dataset, folder, sampler(num_steps=0).steps_per_epoch)
     begin(
         trainer,
         output=config.SAVE,
         resume=config.MODEL.RESUME,
         pretrained=config.MODEL.PRETRAINED,
-        free=FREE_ON_RESUME,
+        free=["ROBUST"],
         allow_drift=allow_drift,
         # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
         free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
     )
     describe(trainer, config.MODEL.NAME, len(dataset))
-    batches = sampler(trainer.step, trainer.plan.total_steps)
+    batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
-
-
-def _sampler(config: Config, images: int, start: int, steps: int) -> TrainBatchSampler:
-    return TrainBatchSampler(
-        images,
-        config.DATA.BATCH_SIZE,
-        accum_iter=config.TRAIN.ACCUM_ITER,
-        seed=config.SEED,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-        start_step=start,
-        num_steps=steps,
-    )
 
 
 def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
     model, t = build_model(config), config.TRAIN
     plan = plan_of(config, steps_per_epoch)
-    precision = Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
+    precision = precision_of(config)
     return Trainer(
         model=model,
         optimizer=build_optimizer(
@@ -107,7 +94,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 
 
 def _mixer(config: Config) -> BatchMixer:
-    t, (mean, std) = config.TRAIN, statistics(config)
+    t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
     return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED)
 

@@ -3,8 +3,9 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML files load as they are.
 """
 
+from mae_core.checks import require, require_common, require_one_of
 from mae_core.config import Config as CN
-from mae_core.recipe import Recipe, require, require_one_of, require_positive, require_whole_patches, require_within
+from mae_core.recipe import ALSO, Recipe
 
 _C = CN()
 
@@ -60,28 +61,11 @@ _C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training
 _C.AMP = False  # mixed precision (GPU)
 _C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
 
-_ALSO: dict[str, type] = {"DATA.IMAGE_SIZE": list, "TRAIN.LINEAR_SCALED_LR": type(None)}
-
-# What a resumed run may change: where things are and how it is watched, not what is computed.
-FREE_ON_RESUME = (
-    *(
-        "SAVE",
-        "SAVE_FREQ",
-        "SAVE_KEEP",
-        "REPORT_FREQ",
-        "EVAL",
-        "MODEL.RESUME",
-        "MODEL.PRETRAINED",
-        "MODEL.NAME",
-    ),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "MODEL.GRAD_CHECKPOINTING"),
-)
-
 
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
-    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
-    require_one_of(c, _CHOICES)
+    require_common(c)
+    require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",)})
     require(
         c.TRAIN.OPTIMIZER.NAME in ("AdamW", "AdamWDL"),  # AdamWDL without layer decay is AdamW
         f"TRAIN.OPTIMIZER.NAME={c.TRAIN.OPTIMIZER.NAME!r} is not 'AdamW' (or 'AdamWDL', the same here)",
@@ -90,33 +74,7 @@ def validate(c: CN) -> None:
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",
     )
-    clip = c.TRAIN.GRAD_CLIP
-    require(
-        clip is None or (isinstance(clip, int | float) and clip > 0),
-        f"TRAIN.GRAD_CLIP={clip!r} is not positive or None",
-    )
-    require(
-        c.DATA.NUM_WORKERS >= 0, f"DATA.NUM_WORKERS={c.DATA.NUM_WORKERS} is negative; 0 reads in the training process"
-    )
-    require_within(c, {"SEED": (0, 2**32 - 1)})
-    require_positive(c, _POSITIVE)
-    require(
-        c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
-        f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
-    )
 
 
-_CHOICES = {
-    "DATA.DATASET": ("imagenet2012",),
-    "DATA.IMAGE_CHANNELS": (1, 3),
-    "DATA.ON_ERROR": ("raise", "skip"),
-    "MODEL.TYPE": ("PRETRAIN",),
-    "AMP_DTYPE": ("bfloat16", "float16"),
-}
-_POSITIVE = (
-    *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR", "TRAIN.ACCUM_ITER"),
-    *("SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
-)
-
-RECIPE = Recipe("mae_pretrain", _C, _ALSO, validate)
+RECIPE = Recipe("mae_pretrain", _C, ALSO, validate)
 load_config, from_dict = RECIPE.load, RECIPE.from_dict

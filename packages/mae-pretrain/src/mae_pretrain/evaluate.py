@@ -1,7 +1,5 @@
 """`mae-pretrain -eval`: score a model on the validation list, exactly, over any number of ranks."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import paddle
 from paddle import Tensor
@@ -11,7 +9,7 @@ from mae_core.checkpoint import load_model
 from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
-from mae_data.dataset import ListDataset
+from mae_core.settings import eval_sampling_of
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
 from mae_pretrain.build import build_model, eval_dataset, mask_key
@@ -54,7 +52,9 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)
-    for images, _, indices in _batches(config, eval_dataset(config)):
+    dataset = eval_dataset(config)
+    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
+    for images, _, indices in make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS):
         noise = mask_key(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
@@ -62,13 +62,6 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     totals = distributed.sum_over_ranks(sums.tolist())
     scores = {name: total / totals[-1] for name, total in zip(names, totals, strict=False)}
     return {**scores, "images": totals[-1]}
-
-
-def _batches(config: Config, dataset: ListDataset) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-    sampler = EvalBatchSampler(
-        len(dataset), config.DATA.BATCH_SIZE, rank=distributed.rank(), world_size=distributed.world_size()
-    )
-    return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
 
 
 def _mean_patches(config: Config, model: MaskedAutoencoderViT) -> Tensor:

@@ -5,18 +5,16 @@ from functools import partial
 
 from paddle import Tensor, nn
 
-from mae_core import distributed, log
 from mae_core.config import Config, to_dict
 from mae_core.engine import Trainer
 from mae_core.optim import build_adamw
-from mae_core.precision import Precision
-from mae_core.run import begin, describe, fit, open_run, plan_of, schedule_of
+from mae_core.run import begin, describe, fit, open_run
 from mae_core.run_folder import RunFolder
+from mae_core.settings import plan_of, precision_of, schedule_of, train_sampling_of
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler
 from mae_pretrain.build import build_model, mask_key, train_dataset
-from mae_pretrain.config import FREE_ON_RESUME
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -32,32 +30,18 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     """
     folder = open_run(config.SAVE)
     dataset = train_dataset(config)
-    sampler = partial(_sampler, config, len(dataset))
-    trainer = _trainer(config, dataset, folder, sampler(0, 0).steps_per_epoch)
+    sampler = partial(TrainBatchSampler, len(dataset), **train_sampling_of(config))
+    trainer = _trainer(config, dataset, folder, sampler(num_steps=0).steps_per_epoch)
     begin(
         trainer,
         output=config.SAVE,
         resume=config.MODEL.RESUME,
         pretrained=config.MODEL.PRETRAINED,
-        free=FREE_ON_RESUME,
         allow_drift=allow_drift,
     )
     describe(trainer, config.MODEL.NAME, len(dataset))
-    batches = sampler(trainer.step, trainer.plan.total_steps)
+    batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
-
-
-def _sampler(config: Config, images: int, start: int, steps: int) -> TrainBatchSampler:
-    return TrainBatchSampler(
-        images,
-        config.DATA.BATCH_SIZE,
-        accum_iter=config.TRAIN.ACCUM_ITER,
-        seed=config.SEED,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-        start_step=start,
-        num_steps=steps,
-    )
 
 
 def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
@@ -70,7 +54,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         loss_fn=partial(pretrain_loss, config),
         lr_at=schedule_of(config, plan),
         plan=plan,
-        precision=Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info),
+        precision=precision_of(config),
         folder=folder,
         config=to_dict(config),
         describe=lambda batch: ", ".join(dataset.images.describe(int(i)) for i in batch[2].numpy()[:8]),

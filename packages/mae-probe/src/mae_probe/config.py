@@ -3,8 +3,9 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YAML files load as they are.
 """
 
+from mae_core.checks import require_classifier, require_common, require_one_of, require_positive, require_within
 from mae_core.config import Config as CN
-from mae_core.recipe import Recipe, require, require_one_of, require_positive, require_whole_patches, require_within
+from mae_core.recipe import ALSO, Recipe
 
 _C = CN()
 
@@ -64,61 +65,14 @@ _C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training
 _C.AMP = False  # mixed precision (GPU)
 _C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
 
-_ALSO: dict[str, type] = {"DATA.IMAGE_SIZE": list, "TRAIN.LINEAR_SCALED_LR": type(None)}
-
-# What a resumed run may change: where things are and how it is watched, not what is computed.
-FREE_ON_RESUME = (
-    *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
-    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME"),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
-)
-
-_CHOICES = {
-    "DATA.DATASET": ("imagenet2012",),
-    "DATA.IMAGE_CHANNELS": (1, 3),
-    "DATA.ON_ERROR": ("raise", "skip"),
-    "MODEL.TYPE": ("LINEARPROBE",),
-    "TRAIN.OPTIMIZER.NAME": ("LARS",),
-    "AMP_DTYPE": ("bfloat16", "float16"),
-}
-_POSITIVE = (
-    *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "MODEL.NUM_CLASSES", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR"),
-    *("TRAIN.ACCUM_ITER", "TRAIN.OPTIMIZER.TRUST", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
-)
-_RANGES: dict[str, tuple[float, float]] = {
-    "SEED": (0, 2**32 - 1),
-    "DATA.NUM_WORKERS": (0, 1024),
-    "DATA.HFLIP": (0, 1),
-    "VALIDATE_FREQ": (0, 10**9),
-    "TRAIN.WARMUP_EPOCHS": (0, 10**9),
-    "TRAIN.WEIGHT_DECAY": (0, 1),
-    "TRAIN.OPTIMIZER.MOMENTUM": (0, 0.9999),
-}
-# Key, smallest and largest value, and their words, of keys that may be None: yacs then takes any value.
-_OPTIONAL = (
-    ("DATA.CROP_PCT", 1e-6, 1.0, "a share above 0 and up to 1"),
-    ("DATA.BATCH_SIZE_EVAL", 1, 10**9, "a number of images"),
-    ("TRAIN.GRAD_CLIP", 1e-12, 1e12, "positive"),
-)
-
 
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
-    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
-    require_one_of(c, _CHOICES)
-    require_positive(c, _POSITIVE)
-    require_within(c, _RANGES)
-    for key, low, high, allowed in _OPTIONAL:
-        group, name = key.split(".")
-        value = c[group][name]
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
-    size = c.DATA.BATCH_SIZE_EVAL
-    require(size is None or size == int(size), f"DATA.BATCH_SIZE_EVAL={size} is not a whole number")
-    require(
-        c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
-        f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
-    )
+    require_common(c)
+    require_classifier(c)
+    require_one_of(c, {"MODEL.TYPE": ("LINEARPROBE",), "TRAIN.OPTIMIZER.NAME": ("LARS",)})
+    require_positive(c, ["TRAIN.OPTIMIZER.TRUST"])
+    require_within(c, {"TRAIN.OPTIMIZER.MOMENTUM": (0, 0.9999)})
 
 
-RECIPE = Recipe("mae_probe", _C, _ALSO, validate)
+RECIPE = Recipe("mae_probe", _C, ALSO, validate)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.errors import UserError
-from mae_core.precision import Precision
+from mae_core.settings import precision_of
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.features import Features, encode
 
@@ -28,5 +28,5 @@ def encode_lists(config: Config, list_names: Sequence[str], command: str, labels
     model = build_model(config)
     load_encoder(config, model, command)
     model.eval()
-    precision = Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
+    precision = precision_of(config)
     return [encode(config, model, dataset, precision) for dataset in datasets]

@@ -10,17 +10,19 @@ from mae_core import distributed, log
 from mae_core.config import Config, to_dict
 from mae_core.engine import Trainer
 from mae_core.errors import ConfigError
+from mae_core.evaluation import score
 from mae_core.optim import trainable
 from mae_core.precision import Precision
-from mae_core.run import begin, describe, fit, open_run, plan_of, schedule_of
+from mae_core.run import begin, describe, fit, open_run
 from mae_core.run_folder import RunFolder
+from mae_core.scores import Scores
+from mae_core.settings import plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.validation import Validation
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler
 from mae_probe.build import build_model, eval_dataset, train_dataset
-from mae_probe.config import FREE_ON_RESUME
-from mae_probe.evaluate import eval_batches, score
+from mae_probe.evaluate import eval_batches
 from mae_probe.features import CachedBatches, encode
 from mae_probe.lars import Lars
 from mae_probe.model import LinearProbe
@@ -48,38 +50,24 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     if cached:
         log.LOGGER.warning(CACHED)
     dataset, model = train_dataset(config), build_model(config)
-    sampler = partial(_sampler, config, len(dataset))
-    trainer = _trainer(config, model, dataset, folder, sampler(0, 0).steps_per_epoch)
+    sampler = partial(TrainBatchSampler, len(dataset), **train_sampling_of(config))
+    trainer = _trainer(config, model, dataset, folder, sampler(num_steps=0).steps_per_epoch)
     begin(
         trainer,
         output=config.SAVE,
         resume=config.MODEL.RESUME,
         pretrained=config.MODEL.PRETRAINED,
-        free=FREE_ON_RESUME,
         allow_drift=allow_drift,
         free_cut=False,  # the batch norm sees a forward pass of all ranks: other ones, other statistics
     )
     if not (config.MODEL.PRETRAINED or config.MODEL.RESUME):
         log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
     describe(trainer, config.MODEL.NAME, len(dataset))
-    batches = sampler(trainer.step, trainer.plan.total_steps)
+    batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     loader: Iterable[Batch] = make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS)
     if cached:
         loader = CachedBatches(encode(config, model, dataset, trainer.precision), batches)
     fit(trainer, loader, config.SAVE)
-
-
-def _sampler(config: Config, images: int, start: int, steps: int) -> TrainBatchSampler:
-    return TrainBatchSampler(
-        images,
-        config.DATA.BATCH_SIZE,
-        accum_iter=config.TRAIN.ACCUM_ITER,
-        seed=config.SEED,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-        start_step=start,
-        num_steps=steps,
-    )
 
 
 def _trainer(
@@ -87,7 +75,7 @@ def _trainer(
 ) -> Trainer:
     t = config.TRAIN
     plan = plan_of(config, steps_per_epoch)
-    precision = Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
+    precision = precision_of(config)
     return Trainer(
         model=model,
         optimizer=Lars(
@@ -117,8 +105,8 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset)
-        figures = score(model, batches, precision, should_stop)
-        return figures and {name: value for name, value in figures.items() if name != "images"}
+        scores = score(model, batches, Scores(config.MODEL.NUM_CLASSES), precision, should_stop=should_stop)
+        return scores.figures() if scores else None
 
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
 

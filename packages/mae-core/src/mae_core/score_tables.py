@@ -3,28 +3,21 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mae_core.atomic import write_atomic
 from mae_core.errors import UserError
-from mae_data.image_list import ImageList
-from mae_finetune.scores import Scores
+from mae_core.scores import Scores
 
 
-def write_report(
-    folder: Path, scores: Scores, figures: Mapping[str, float], images: ImageList, labels: NDArray[np.int64]
-) -> None:
+def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], folders: Mapping[int, str]) -> None:
     """Write the tables.
 
     Args:
         folder: made if it is not there.
         figures: what scores.json holds.
-        images, labels: name the classes, by the folder of each one's first image.
+        folders: name of a class's folder of images, by class; a class without images may be left out.
 
     Raises:
         UserError: the folder cannot be written.
@@ -32,16 +25,11 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "scores.json", (json.dumps(dict(figures), indent=1) + "\n").encode())
-        write_atomic(folder / "per_class.csv", _csv(_per_class(scores, _class_folders(images, labels))))
+        write_atomic(folder / "per_class.csv", _csv(_per_class(scores, folders)))
         # Row: true class; column: prediction.
         write_atomic(folder / "confusion.csv", _csv(scores.confusion.astype(int).tolist()))
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); choose another with -output") from None
-
-
-def _class_folders(images: ImageList, labels: NDArray[np.int64]) -> dict[int, str]:
-    classes, first = np.unique(labels, return_index=True)
-    return {int(c): os.path.basename(os.path.dirname(images.path(int(i)))) for c, i in zip(classes, first, strict=True)}
 
 
 def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:

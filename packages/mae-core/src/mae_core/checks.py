@@ -1,0 +1,92 @@
+"""Checks of a config, in words: those that a stage puts together, and those of the keys that all stages have."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mae_core.config import Config, get_key
+from mae_core.errors import ConfigError
+
+_CHOICES = {
+    "DATA.DATASET": ("imagenet2012",),
+    "DATA.IMAGE_CHANNELS": (1, 3),
+    "DATA.ON_ERROR": ("raise", "skip"),
+    "AMP_DTYPE": ("bfloat16", "float16"),
+}
+_POSITIVE = (
+    *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR", "TRAIN.ACCUM_ITER"),
+    *("SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
+)
+_RANGES: dict[str, tuple[float, float]] = {
+    "SEED": (0, 2**32 - 1),
+    "DATA.NUM_WORKERS": (0, 1024),
+    "DATA.HFLIP": (0, 1),
+    "MODEL.DROPPATH": (0, 0.999),
+    "TRAIN.WARMUP_EPOCHS": (0, 10**9),
+    "TRAIN.WEIGHT_DECAY": (0, 1),
+}
+
+
+def require_common(c: Config) -> None:
+    """Require what model, data path and loop rely on, of the keys that all stages have."""
+    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_one_of(c, _CHOICES)
+    require_positive(c, _POSITIVE)
+    require_within(c, _RANGES)
+    require_none_or(c, "DATA.CROP_PCT", lambda v: 0 < v <= 1, "a share above 0 and up to 1")
+    require_none_or(c, "TRAIN.GRAD_CLIP", lambda v: v > 0, "positive")
+    require(
+        c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
+        f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
+    )
+
+
+def require_classifier(c: Config) -> None:
+    """Require what a classifier and its validation rely on, of the keys that fine-tuning and probing have."""
+    require_positive(c, ["MODEL.NUM_CLASSES"])
+    require_within(c, {"VALIDATE_FREQ": (0, 10**9)})
+    require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise ConfigError with the message unless it holds."""
+    if not holds:
+        raise ConfigError(message)
+
+
+def require_one_of(config: Config, choices: Mapping[str, Sequence[Any]]) -> None:
+    """Require each key's value to be among its choices."""
+    for key, allowed in choices.items():
+        value = get_key(config, key)
+        require(value in allowed, f"{key}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def require_positive(config: Config, keys: Iterable[str]) -> None:
+    """Require numbers above zero."""
+    for key in keys:
+        require(get_key(config, key) > 0, f"{key}={get_key(config, key)} is not positive")
+
+
+def require_within(config: Config, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Require numbers between two bounds, both included."""
+    for key, (low, high) in ranges.items():
+        value = get_key(config, key)
+        require(low <= value <= high, f"{key}={value} is outside {low:g} to {high:g}")
+
+
+def require_none_or(config: Config, key: str, holds: Callable[[float], bool], allowed: str) -> None:
+    """Require None or a number for which it holds: yacs takes any value for a key whose default is None."""
+    value = get_key(config, key)
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and holds(value)
+    require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
+
+
+def require_whole_patches(image_size: int | Sequence[int], patch_size: int) -> None:
+    """Require DATA.IMAGE_SIZE, one number or [height, width], to be made of whole patches."""
+    sides = [image_size] if isinstance(image_size, int) else image_size
+    sound = len(sides) in (1, 2) and all(isinstance(s, int) and s > 0 for s in sides)
+    require(sound, f"DATA.IMAGE_SIZE={sides} is not one or two sizes")
+    for side in sides:
+        require(
+            side % patch_size == 0,
+            f"DATA.IMAGE_SIZE={side} is not divisible by MODEL.PATCH_SIZE={patch_size}; use a multiple of {patch_size}",
+        )

@@ -1,0 +1,119 @@
+"""Scoring a classifier on a list of images: load it, run it over batches, write and log what was counted."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import Tensor, nn
+
+from mae_core import distributed, log
+from mae_core.errors import CheckpointError, ConfigError, NonFiniteError
+from mae_core.precision import Precision
+from mae_core.score_tables import write_tables
+from mae_core.scores import Scores
+from mae_core.weights.load import load_pretrained
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def load_classifier(
+    model: nn.Layer,
+    pretrained: str | None,
+    *,
+    num_classes: int,
+    global_pool: bool,
+    train_first: str,
+    command: str = "-eval",
+    free: tuple[str, ...] = (),
+) -> None:
+    """Load all of a model from weights of any source and log the report on its keys.
+
+    Args:
+        num_classes, global_pool, train_first, command: for messages; what to do first, as in "fine-tune it".
+        free: beginnings of the names that the weights may lack.
+
+    Raises:
+        ConfigError: no weights are named.
+        CheckpointError: something of the model is not in the file: a score of initial values means nothing.
+    """
+    if not pretrained:
+        raise ConfigError(f"{command} needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
+    report = load_pretrained(model, pretrained)
+    missing = [name for name in report.missing if not name.startswith(free)]
+    if missing:
+        raise CheckpointError(
+            f"{report.file} has no {', '.join(missing)} that fits MODEL.NUM_CLASSES={num_classes}"
+            f" and MODEL.GLOBAL_POOL={global_pool}: {train_first} first, or set these as they were"
+        )
+    for line in report.lines():
+        log.LOGGER.info(line)
+
+
+@paddle.no_grad()
+def score(
+    model: nn.Layer,
+    batches: Iterable[Batch],
+    scores: Scores,
+    precision: Precision,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    labels: NDArray[np.int64] | None = None,
+    absent: NDArray[np.bool_] | None = None,
+    groups: NDArray[np.int64] | None = None,
+    name: Callable[[int], str] = "sample {}".format,
+) -> Scores | None:
+    """Score a model in evaluation mode over all ranks; None when any rank was asked to stop early.
+
+    Args:
+        batches: (inputs, labels int64 [N], indices int64 [N]); this rank's share.
+        scores: empty; filled and returned.
+        labels, groups: by index, instead of the batch's labels; parts whose error is wanted apart.
+        absent: bool [K], outputs that do not take part.
+        name: names the sample of an index, for messages.
+
+    Raises:
+        NonFiniteError: an output of the model is not a finite number.
+    """
+    stopped = False
+    for inputs, own_labels, indices in batches:
+        if stopped := should_stop():
+            break
+        with precision.autocast():
+            logits = model(inputs).astype("float32").numpy()
+        places, finite = indices.numpy(), np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            raise NonFiniteError(f"the model's output for {name(int(places[~finite][0]))} is not finite")
+        if absent is not None:
+            logits[:, absent] = -np.inf
+        truth = own_labels.numpy() if labels is None else labels[places]
+        scores.add(logits, truth, None if groups is None else groups[places])
+    if distributed.sum_over_ranks([float(stopped)])[0]:
+        return None
+    scores.sum_over_ranks()
+    return scores
+
+
+def report_scores(
+    scores: Scores, seconds: float, output: str, folders: Mapping[int, str], more: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Write the tables to `output/eval`, log the figures and return them.
+
+    Args:
+        seconds: how long scoring took.
+        folders: name of a class's folder, by class.
+        more: further figures; `mCE` is logged.
+
+    Returns:
+        top1, top5 (percent), val_loss, images, images_per_s, and `more`.
+    """
+    figures = scores.figures() | {"images": scores.images, "images_per_s": scores.images / seconds} | dict(more or {})
+    if distributed.is_main():
+        write_tables(Path(output) / "eval", scores, figures, folders)
+    mce = f" mCE {figures['mCE']:.2f}" if "mCE" in figures else ""
+    log.LOGGER.info(
+        f"{scores.images} images: top-1 {figures['top1']:.2f} top-5 {figures['top5']:.2f}"
+        f" loss {figures['val_loss']:.4f}{mce}; {figures['images_per_s']:.0f} images/s; tables in {output}/eval"
+    )
+    return figures
