@@ -3,16 +3,10 @@
 import pytest
 from yacs.config import CfgNode as CN
 
+from mae_core.checks import require_none_or, require_one_of, require_positive, require_whole_patches, require_within
 from mae_core.config import to_dict
 from mae_core.errors import ConfigError
-from mae_core.recipe import (
-    Recipe,
-    require_one_of,
-    require_positive,
-    require_whole_patches,
-    require_within,
-    values_from_config,
-)
+from mae_core.recipe import Recipe, values_from_config
 
 DEFAULTS = CN({"DATA": CN({"SIZE": 224, "PATH": "x"}), "LR": 0.1})
 
@@ -68,5 +62,12 @@ def test_checks_name_key_value_and_range():
     for size, words in ((225, "use a multiple of 16"), ([16, 16, 16], "one or two"), ([32, 40], "IMAGE_SIZE=40")):
         with pytest.raises(ConfigError, match=words):
             require_whole_patches(size, 16)
+    with pytest.raises(ConfigError, match=r"LR=0\.1 is not a loss, or None"):
+        require_none_or(DEFAULTS, "LR", lambda v: v > 1, "a loss")
+    with pytest.raises(ConfigError, match=r"DATA\.PATH='x' is not a number, or None"):
+        require_none_or(DEFAULTS, "DATA.PATH", lambda v: True, "a number")
+    with pytest.raises(ConfigError, match=r"LR=True"):
+        require_none_or(CN({"LR": True}), "LR", lambda v: True, "a number")
+    require_none_or(CN({"LR": None}), "LR", lambda v: False, "a number")
     with pytest.raises(ConfigError, match="too wide"), values_from_config():
         raise ValueError("too wide")

@@ -166,3 +166,10 @@ def test_outside_paths_are_accepted_when_opted_in(write_list, tmp_path):
     images = read_list(write_list(b"/abs/a.jpg 0\n../b.jpg 1\n"), tmp_path / "r", allow_outside=True)
     assert images.file(0) == b"/abs/a.jpg"
     assert images.path(1) == "../b.jpg"
+
+
+def test_a_class_is_named_by_the_folder_of_its_first_image(tmp_path):
+    (tmp_path / "list.txt").write_text("a/red fox/1.jpg 4\nb/2.jpg 0\nc/3.jpg 4\n4.jpg 7\n")
+    images = read_list("list.txt", tmp_path)
+    assert images.class_folders() == {0: "b", 4: "red fox", 7: ""}
+    assert images.class_folders(np.array([1, 1, 2, 2])) == {1: "red fox", 2: "c"}

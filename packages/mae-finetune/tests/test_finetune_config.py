@@ -1,4 +1,4 @@
-"""The recipes: defaults are the published ones, the predecessor's files load, contradictions are refused."""
+"""The recipes: defaults are the published ones, contradictions are refused."""
 
 from importlib import resources
 
@@ -6,62 +6,6 @@ import pytest
 
 from mae_core.errors import ConfigError
 from mae_finetune.config import RECIPE
-
-# What PaddleViT's MAE fine-tuning files hold, key by key and in their spelling.
-PREDECESSOR = """
-DATA:
-    IMAGE_SIZE: 224
-    CROP_PCT: 0.875
-MODEL:
-    TYPE: FINETUNE
-    NAME: vit_large_patch16_224
-    DROPPATH: 0.2
-    GLOBAL_POOL: True
-    PATCH_SIZE: 16
-    MLP_RATIO: 4.0
-    QKV_BIAS: true
-    ENCODER: {EMBED_DIM: 1024, DEPTH: 24, NUM_HEADS: 16}
-TRAIN:
-    NUM_EPOCHS: 50
-    WARMUP_EPOCHS: 5
-    WEIGHT_DECAY: 0.05
-    BASE_LR: 1e-3
-    LINEAR_SCALED_LR: 256
-    END_LR: 1e-6
-    ACCUM_ITER: 1
-    OPTIMIZER:
-        NAME: 'AdamWDL'
-        BETAS: (0.9, 0.999)
-    LAYER_DECAY: 0.75
-    SMOOTHING: 0.1
-    RAND_AUGMENT: True
-    RAND_AUGMENT_LAYERS: 2
-    RAND_AUGMENT_MAGNITUDE: 9
-    MIXUP_ALPHA: 0.8
-    MIXUP_PROB: 1.0
-    MIXUP_SWITCH_PROB: 0.5
-    MIXUP_MODE: 'batch'
-    CUTMIX_ALPHA: 1.0
-    CUTMIX_MINMAX: None
-    RANDOM_ERASE_PROB: 0.25
-    RANDOM_ERASE_MODE: 'pixel'
-    RANDOM_ERASE_COUNT: 1
-    RANDOM_ERASE_SPLIT: False
-VALIDATE_FREQ: 1
-SAVE_FREQ: 10
-REPORT_FREQ: 100
-"""
-
-
-def test_predecessors_file_loads(tmp_path):
-    path = tmp_path / "old.yaml"
-    path.write_text(PREDECESSOR)
-    config = RECIPE.load(str(path))
-    assert config.TRAIN.BASE_LR == 1e-3
-    assert config.TRAIN.CUTMIX_MINMAX is None
-    assert config.TRAIN.OPTIMIZER.NAME == "AdamWDL"
-    assert config.SAVE_FREQ == 10
-
 
 SIZES = {"base": (16, 768, 12, 12), "large": (16, 1024, 24, 16), "huge": (14, 1280, 32, 16)}
 FINETUNE = {"base": (100, 5e-4, 0.65, 0.1), "large": (50, 1e-3, 0.75, 0.2), "huge": (50, 1e-3, 0.75, 0.3)}

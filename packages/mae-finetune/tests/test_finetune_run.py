@@ -1,66 +1,26 @@
 """Whole runs on real JPEG files, from the outside."""
 
-import json
 import re
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from stage_runs import FINETUNE, assert_odd_set_counted_once, assert_same, records, scores, weights
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_finetune import PLAIN, TINY, command
-
-SCRIPT = Path(__file__).parents[1] / "src/mae_finetune/__main__.py"
-
-
-def weights(run, file="model"):
-    newest = max((run / "checkpoints").glob("step_*"))
-    return newest.name, load_file(newest / f"{file}.safetensors")
-
-
-def assert_same(a, b, atol=0.0, file="model"):
-    (step_a, weights_a), (step_b, weights_b) = weights(a, file), weights(b, file)
-    assert step_a == step_b
-    assert weights_a.keys() == weights_b.keys()
-    for name, value in weights_a.items():
-        other = weights_b[name]
-        if atol and name.endswith("qkv.bias"):  # the keys' bias: no true gradient, so it says nothing
-            value, other = np.delete(np.stack([value, other]).reshape(2, 3, -1), 1, axis=1)
-        np.testing.assert_allclose(other, value, rtol=0, atol=atol, err_msg=name)
-
-
-def records(run):
-    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb")
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in timing} for line in lines]
-
-
-def scores(run):
-    return json.loads((run / "eval" / "scores.json").read_text())
-
-
-def launch(tmp_path, *args):
-    """Run on two ranks; returns what they logged."""
-    words = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "logs"]
-    result = subprocess.run([str(w) for w in (*words, SCRIPT, *args)], capture_output=True, text=True, timeout=300)
-    logs = "".join(p.read_text() for p in sorted((tmp_path / "logs").glob("workerlog.*")))
-    assert result.returncode == 0, logs[-3000:] + result.stderr[-2000:]
-    return logs
+TINY = FINETUNE.tiny
+# Without what is drawn for a batch as it is cut: any number of ranks then takes the same steps.
+PLAIN = ["TRAIN.MIXUP_PROB", "0", "MODEL.DROPPATH", "0"]
 
 
 @pytest.fixture(scope="module")
 def finished(data, pretrained, tmp_path_factory):
     """A run as the predecessor's README prints it, shrunk by KEY VALUE pairs, with averaged weights."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    result = subprocess.run(
-        command("-cfg=./configs/vit_base_patch16_224_finetune.yaml", "-dataset=imagenet2012", "-batch_size=8",
-                f"-data_path={data}", f"-pretrained={pretrained}", "-amp", f"-output={run}", *TINY,
-                "TRAIN.EMA", 0.9),
-        capture_output=True, text=True, timeout=300,
+    result = FINETUNE.start(
+        "-cfg=./configs/vit_base_patch16_224_finetune.yaml", "-dataset=imagenet2012", "-batch_size=8",
+        f"-data_path={data}", f"-pretrained={pretrained}", "-amp", f"-output={run}", *TINY, "TRAIN.EMA", 0.9,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return run, result.stdout
@@ -71,7 +31,7 @@ def plain(data, pretrained, tmp_path_factory):
     """A run of one process without what is drawn for a batch."""
     run = tmp_path_factory.mktemp("plain") / "run"
     args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, "-output", run, *TINY, *PLAIN]
-    result = subprocess.run(command(*args), capture_output=True, text=True, timeout=300)
+    result = FINETUNE.start(*args)
     assert result.returncode == 0, result.stderr
     return run
 
@@ -101,7 +61,9 @@ def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretraine
             *TINY, "TRAIN.EMA", 0.9, "DATA.NUM_WORKERS", 1]  # fmt: skip
     for waited_for in (" step 2/", "validation after step 6"):
         resume = ["-resume", "auto"] if (tmp_path / "run").exists() else []
-        process = subprocess.Popen(command(*args, *resume), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            FINETUNE.command(*args, *resume), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for line in process.stdout:
             if waited_for in line:
                 process.send_signal(signal.SIGTERM)
@@ -146,7 +108,7 @@ def test_evaluation_scores_the_trained_head_whatever_the_batch(data, finished, c
 
 def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrained, plain, tmp_path):
     args = ["-batch_size", 4, "-data_path", data, "-pretrained", pretrained, "-output", tmp_path / "run", *TINY, *PLAIN]
-    logs = launch(tmp_path, *args)
+    logs = FINETUNE.launch(tmp_path, *args)
     assert "batch 4 x 2 ranks x 1 = 8" in logs
     assert_same(plain, tmp_path / "run", atol=2e-6)
     one, two = ([r for r in records(run) if "top1" in r] for run in (plain, tmp_path / "run"))
@@ -155,16 +117,8 @@ def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrain
         assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
 
 
-def test_evaluation_on_two_ranks_counts_an_odd_number_once(data, plain, cli, tmp_path):
-    common = ["-eval", "-pretrained", plain, "-data_path", data, "-batch_size", 2, *TINY]
-    alone = cli(*common, "-output", tmp_path / "one")
-    assert alone.returncode == 0, alone.stderr
-    launch(tmp_path, *common, "-output", tmp_path / "two")
-    one, two = scores(tmp_path / "one"), scores(tmp_path / "two")
-    assert one["images"] == two["images"] == 7
-    assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-6)
-    for table in ("per_class.csv", "confusion.csv"):
-        assert (tmp_path / "one/eval" / table).read_text() == (tmp_path / "two/eval" / table).read_text()
+def test_evaluation_on_two_ranks_counts_an_odd_number_once(data, plain, tmp_path):
+    assert_odd_set_counted_once(FINETUNE, plain, data, tmp_path)
 
 
 def test_accumulation_gives_the_weights_of_the_joined_batch(data, pretrained, plain, cli, tmp_path):

@@ -1,19 +1,16 @@
 """Attention maps against NumPy float64, and the pictures."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import paddle
 from PIL import Image
+from stage_runs import PROBE
 
 import mae_core
 from mae_core.models import VisionTransformer
 from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.overlay import overlay
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_probe import TINY
+TINY = PROBE.tiny
 
 assert mae_core
 

@@ -2,11 +2,10 @@
 
 import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from stage_runs import PROBE, assert_refused
 
 import mae_core
 from mae_core.errors import UserError
@@ -15,8 +14,7 @@ from mae_probe.features import Features
 from mae_probe.knn import knn_accuracy
 from mae_probe.logistic import logistic_accuracy
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_probe import TINY
+TINY = PROBE.tiny
 
 assert mae_core
 needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is missing")
@@ -143,9 +141,4 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     ],
 )
 def test_user_errors_are_one_line(cli, args, code, words):
-    result = cli(*args)
-    assert result.returncode == code, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in result.stderr
-    assert all(word in lines[0] for word in words)
+    assert_refused(cli(*args), code, words)

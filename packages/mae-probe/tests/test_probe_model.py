@@ -34,7 +34,7 @@ def test_recipes_are_the_published_ones(size):
         (["TRAIN.WARMUP_EPOCHS", "91"], "TRAIN.NUM_EPOCHS=90"),
         (["DATA.CROP_PCT", "1.5"], "a share above 0 and up to 1"),
         (["TRAIN.OPTIMIZER.MOMENTUM", "1"], "outside"),
-        (["DATA.BATCH_SIZE_EVAL", "2.5"], "whole number"),
+        (["DATA.BATCH_SIZE_EVAL", "2.5"], "a number of images"),
     ],
 )
 def test_contradictions_are_refused(pairs, words):

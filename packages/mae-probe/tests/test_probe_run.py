@@ -1,62 +1,23 @@
 """Whole runs on real JPEG files, from the outside."""
 
-import json
 import re
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from stage_runs import PROBE, assert_odd_set_counted_once, assert_same, records, scores, weights
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_probe import TINY, command
-
-SCRIPT = Path(__file__).parents[1] / "src/mae_probe/__main__.py"
-
-
-def weights(run):
-    newest = max((run / "checkpoints").glob("step_*"))
-    return {file: load_file(newest / f"{file}.safetensors") for file in ("model", "optimizer")}
-
-
-def assert_same(a, b, atol=0.0):
-    for file, arrays in weights(a).items():
-        others = weights(b)[file]
-        assert arrays.keys() == others.keys()
-        for name, value in arrays.items():
-            np.testing.assert_allclose(others[name], value, rtol=0, atol=atol, err_msg=name)
-
-
-def records(run):
-    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb")
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in timing} for line in lines]
-
-
-def scores(run):
-    return json.loads((run / "eval" / "scores.json").read_text())
-
-
-def launch(tmp_path, *args):
-    """Run on two ranks; returns what they logged."""
-    words = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "logs"]
-    result = subprocess.run([str(w) for w in (*words, SCRIPT, *args)], capture_output=True, text=True, timeout=300)
-    logs = "".join(p.read_text() for p in sorted((tmp_path / "logs").glob("workerlog.*")))
-    assert result.returncode == 0, logs[-3000:] + result.stderr[-2000:]
-    return logs
+TINY = PROBE.tiny
 
 
 @pytest.fixture(scope="module")
 def finished(data, pretrained, tmp_path_factory):
     """A run as the predecessor's README prints it, shrunk by KEY VALUE pairs."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    result = subprocess.run(
-        command("-cfg=./configs/vit_base_patch16_224_linearprobe.yaml", "-dataset=imagenet2012", "-batch_size=8",
-                f"-data_path={data}", f"-pretrained={pretrained}", "-amp", f"-output={run}", *TINY),
-        capture_output=True, text=True, timeout=300,
+    result = PROBE.start(
+        "-cfg=./configs/vit_base_patch16_224_linearprobe.yaml", "-dataset=imagenet2012", "-batch_size=8",
+        f"-data_path={data}", f"-pretrained={pretrained}", "-amp", f"-output={run}", *TINY,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return run, result.stdout
@@ -68,12 +29,12 @@ def test_only_the_head_is_trained(finished, pretrained):
     assert "pos_embed resized from 4x6 to 4x4 patches" in out
     assert "done: 9 steps" in out
     before = load_file(pretrained / "checkpoints/step_00000005/model.safetensors")
-    arrays = weights(run)
-    moved = {n for n, v in arrays["model"].items() if n not in before or before[n].shape != v.shape
+    model, optimizer = weights(run)[1], weights(run, "optimizer")[1]
+    moved = {n for n, v in model.items() if n not in before or before[n].shape != v.shape
              or (before[n] != v).any()}  # fmt: skip
     assert moved == {"pos_embed", "head.0._mean", "head.0._variance", "head.1.weight", "head.1.bias"}
-    assert arrays["optimizer"].keys() == {"head.1.weight/velocity_0", "head.1.bias/velocity_0"}
-    assert (arrays["model"]["head.0._mean"] != 0).all()
+    assert optimizer.keys() == {"head.1.weight/velocity_0", "head.1.bias/velocity_0"}
+    assert (model["head.0._mean"] != 0).all()
     assert [r["step"] for r in records(run) if "top1" in r] == [3, 6, 9]
     train = [r for r in records(run) if "loss" in r]
     assert train[0]["lr"] == pytest.approx(40 * 8 / 256 / 3)
@@ -81,7 +42,7 @@ def test_only_the_head_is_trained(finished, pretrained):
 
 def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretrained, finished, cli, tmp_path):
     args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, "-amp", "-output", tmp_path / "run", *TINY]
-    process = subprocess.Popen(command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(PROBE.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if " step 4/" in line:
             process.send_signal(signal.SIGTERM)
@@ -91,6 +52,7 @@ def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretraine
     resumed = cli(*args, "-resume", "auto")
     assert resumed.returncode == 0, resumed.stderr
     assert_same(finished[0], tmp_path / "run")
+    assert_same(finished[0], tmp_path / "run", file="optimizer")
     assert records(finished[0]) == records(tmp_path / "run")
 
 
@@ -120,12 +82,17 @@ def test_evaluation_restores_head_and_statistics(data, finished, pretrained, cli
 
 def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrained, finished, tmp_path):
     args = ["-batch_size", 4, "-data_path", data, "-pretrained", pretrained, "-output", tmp_path / "run", *TINY]
-    launch(tmp_path, *args)
+    PROBE.launch(tmp_path, *args)
     assert_same(finished[0], tmp_path / "run", atol=2e-5)
+    assert_same(finished[0], tmp_path / "run", atol=2e-5, file="optimizer")
     one, two = ([r for r in records(run) if "top1" in r] for run in (finished[0], tmp_path / "run"))
     for a, b in zip(one, two, strict=True):  # 7 images: one rank has 4, the other 3
         assert a["top1"] == b["top1"]
         assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
+
+
+def test_evaluation_on_two_ranks_counts_an_odd_number_once(data, finished, tmp_path):
+    assert_odd_set_counted_once(PROBE, finished[0], data, tmp_path)
 
 
 def test_cached_features_say_what_they_are_learn_and_resume(data, pretrained, cli, tmp_path):
@@ -137,6 +104,7 @@ def test_cached_features_say_what_they_are_learn_and_resume(data, pretrained, cl
     rest = cli(*args, "-output", tmp_path / "rest", "-resume", tmp_path / "whole/checkpoints/step_00000060")
     assert rest.returncode == 0, rest.stderr
     assert_same(tmp_path / "whole", tmp_path / "rest")
+    assert_same(tmp_path / "whole", tmp_path / "rest", file="optimizer")
     figures = records(tmp_path / "whole")[-1]
     assert figures["top1"] > 70  # colours tell the classes
     assert figures["val_loss"] < 0.8  # chance: 1.1

@@ -1,0 +1,176 @@
+"""What the tests of the three stages share: tiny data and weights, runs as a user starts them, what these leave behind.
+
+The stages' conftest.py files import the fixtures; pyproject.toml puts this folder on the path.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's command line with a recipe for tests."""
+
+    package: str
+    kind: str  # last part of the packaged configs' names
+    settings: dict[str, Any]
+
+    @property
+    def tiny(self) -> list[str]:
+        """The recipe as KEY VALUE words."""
+        return [str(word) for pair in (_TINY | self.settings).items() for word in pair]
+
+    def command(self, *args: object) -> list[str]:
+        return [sys.executable, "-m", self.package, *map(str, args)]
+
+    def start(self, *args: object) -> subprocess.CompletedProcess[str]:
+        """Run the command as a user does; returns the finished process."""
+        return subprocess.run(self.command(*args), capture_output=True, text=True, timeout=300)
+
+    def launch(self, tmp_path: Path, *args: object) -> str:
+        """Run on two ranks; returns what they logged."""
+        script = ROOT / f"packages/{self.package.replace('_', '-')}/src/{self.package}/__main__.py"
+        words = [
+            "-m",
+            "paddle.distributed.launch",
+            "--nproc_per_node",
+            2,
+            "--log_dir",
+            tmp_path / "logs",
+            script,
+            *args,
+        ]
+        result = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300)
+        logs = "".join(p.read_text() for p in sorted((tmp_path / "logs").glob("workerlog.*")))
+        assert result.returncode == 0, logs[-3000:] + result.stderr[-2000:]
+        return logs
+
+
+_TINY = {
+    "DATA.IMAGE_SIZE": 16,
+    "DATA.NUM_WORKERS": 0,
+    "MODEL.PATCH_SIZE": 4,
+    "MODEL.ENCODER.EMBED_DIM": 16,
+    "MODEL.ENCODER.DEPTH": 2,
+    "MODEL.ENCODER.NUM_HEADS": 2,
+    "TRAIN.NUM_EPOCHS": 3,
+    "TRAIN.WARMUP_EPOCHS": 1,
+    "REPORT_FREQ": 2,
+}
+_DECODER = {"MODEL.DECODER.EMBED_DIM": 8, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2}
+PRETRAIN = Stage("mae_pretrain", "pretrain", {"MODEL.ENCODER.DEPTH": 1, **_DECODER})
+FINETUNE = Stage("mae_finetune", "finetune", {"MODEL.NUM_CLASSES": 3, "TRAIN.BASE_LR": 0.05})
+PROBE = Stage("mae_probe", "linearprobe", {"MODEL.NUM_CLASSES": 3, "TRAIN.BASE_LR": 40.0})
+STAGES = (PRETRAIN, FINETUNE, PROBE)
+
+
+def write_images(root: Path, part: str, number: int) -> list[str]:
+    """Write JPEGs of three classes that differ in colour; returns their list lines."""
+    rng, lines = np.random.default_rng(len(part)), []
+    for i in range(number):
+        label = i % 3
+        pixels = rng.integers(0, 128, (4, 5, 3), dtype=np.uint8)
+        pixels[..., label] += 100
+        path = root / part / f"class {label}" / f"a {i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((25, 20)).save(path, quality=95)
+        lines.append(f"{part}/class {label}/a {i}.jpg {label}\n")
+    return lines
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """26 training and 7 validation JPEGs with list files."""
+    root = tmp_path_factory.mktemp("data")
+    for part, number in (("train", 26), ("val", 7)):
+        (root / f"{part}_list.txt").write_text("".join(write_images(root, part, number)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a pre-training run that fits the tiny recipes, at another image size."""
+    import mae_core
+    from mae_core.checkpoint import save_checkpoint
+    from mae_core.models import MaskedAutoencoderViT
+    from mae_core.optim import build_adamw
+
+    assert mae_core
+    run = tmp_path_factory.mktemp("pretrained")
+    model = MaskedAutoencoderViT(
+        img_size=(16, 24), patch_size=4, embed_dim=16, depth=2, num_heads=2, decoder_embed_dim=8, decoder_depth=1,
+        decoder_num_heads=2,
+    )  # fmt: skip
+    config = {"DATA": {"IMAGE_SIZE": [16, 24]}, "MODEL": {"PATCH_SIZE": 4}}
+    (run / "checkpoints").mkdir()
+    save_checkpoint(run / "checkpoints", 5, model, build_adamw(model), {"config": config})
+    return run
+
+
+def weights(run: Path, file: str = "model") -> tuple[str, dict[str, Any]]:
+    """Return name and arrays of a run's newest checkpoint."""
+    newest = max((run / "checkpoints").glob("step_*"))
+    return newest.name, load_file(newest / f"{file}.safetensors")
+
+
+def assert_same(a: Path, b: Path, atol: float = 0.0, file: str = "model") -> None:
+    """Compare the newest checkpoints of two runs."""
+    (step_a, weights_a), (step_b, weights_b) = weights(a, file), weights(b, file)
+    assert step_a == step_b
+    assert weights_a.keys() == weights_b.keys()
+    for name, value in weights_a.items():
+        other = weights_b[name]
+        if atol and name.endswith("qkv.bias"):
+            # A bias of the keys cannot change a softmax: its true gradient is zero, and Adam scales
+            # what rounding leaves of it up to full steps. It says nothing.
+            value, other = np.delete(np.stack([value, other]).reshape(2, 3, -1), 1, axis=1)
+        np.testing.assert_allclose(other, value, rtol=0, atol=atol, err_msg=name)
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """Return what a run logged, but for what its speed decides."""
+    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb")
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in timing} for line in lines]
+
+
+def scores(run: Path) -> dict[str, float]:
+    """Return the figures of an evaluation."""
+    return json.loads((run / "eval" / "scores.json").read_text())
+
+
+def assert_odd_set_counted_once(stage: Stage, run: Path, data: Path, tmp_path: Path) -> None:
+    """Score the 7 images by one process, and by two of which one has 4 and the other 3."""
+    args = ["-eval", "-pretrained", run, "-data_path", data, "-batch_size", 2, *stage.tiny]
+    alone = stage.start(*args, "-output", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    stage.launch(tmp_path, *args, "-output", tmp_path / "two")
+    one, two = scores(tmp_path / "one"), scores(tmp_path / "two")
+    assert one["images"] == two["images"] == 7
+    assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-6)
+    for table in ("per_class.csv", "confusion.csv"):
+        assert (tmp_path / "one/eval" / table).read_text() == (tmp_path / "two/eval" / table).read_text()
+    confusion = np.loadtxt(tmp_path / "two/eval/confusion.csv", delimiter=",")
+    np.testing.assert_array_equal(confusion.sum(axis=1), [3, 2, 2])
+    assert one["top1"] == pytest.approx(100 * np.trace(confusion) / 7)
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], code: int, words: list[str]) -> None:
+    """Require one line on what is wrong, with these words, and no traceback."""
+    assert result.returncode == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in lines[0]

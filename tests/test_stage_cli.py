@@ -1,0 +1,77 @@
+"""The stages' command lines: flags, help, and the errors that all of them have."""
+
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import pytest
+from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage, assert_refused
+
+FLAGS = "cfg dataset data_path batch_size image_size accum_iter output pretrained resume eval amp"
+COMMANDS = {
+    PRETRAIN.package: ("", "visualize", "curve"),
+    FINETUNE.package: ("",),
+    PROBE.package: ("", "features", "knn", "logistic", "attention"),
+}
+
+every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
+
+
+@pytest.mark.parametrize("package", COMMANDS)
+def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = {PRETRAIN.package: "train_parser", FINETUNE.package: "finetune_parser", PROBE.package: "probe_parser"}
+    actions = getattr(import_module(f"{package}.cli"), parser[package])()._actions
+    names = FLAGS.split()
+    expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
+    assert {s for action in actions for s in action.option_strings} == expected | {
+        "-h", "--help", "--version", "--allow-drift"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("package", "command"), [(p, command) for p, all_ in COMMANDS.items() for command in all_])
+def test_help_answers_without_paddle(package: str, command: str) -> None:
+    code = (
+        f"import sys; from {package}.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "assert 'paddle' not in sys.modules and 'matplotlib' not in sys.modules, 'heavy import'"
+    )
+    started = time.perf_counter()
+    words = [sys.executable, "-c", code, *command.split(), "--help"]
+    result = subprocess.run(words, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert f"usage: {package.replace('_', '-')} {command}".strip() in result.stdout
+    assert time.perf_counter() - started < 5.0  # about 0.2 s on an idle machine
+
+
+@every_stage
+def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
+    code = (
+        "import importlib.util as u; find = u.find_spec;"
+        "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
+        f"import {stage.package}.__main__ as m; raise SystemExit(m.main())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert_refused(result, 2, ["PaddlePaddle is not installed"])
+    assert 'pip install "mae-core[cpu]"' in result.stderr
+
+
+@every_stage
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["-batch", "8"], 2, ["-batch", "--help"]),
+        (["-cfg", "nowhere.yaml"], 2, ["nowhere.yaml", "vit_base_patch16_224_{kind}.yaml"]),
+        (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
+        (["-image_size", "225"], 2, ["225", "multiple of 16"]),
+        (["-eval", "-pretrained", "x", "MODEL.ENCODER.NUM_HEADS", "7"], 2, ["768", "num_heads=7"]),
+        (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["scale=(2, 1)"]),
+        (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["train_list.txt"]),
+        (["-eval"], 2, ["-pretrained"]),
+        (["-eval", "-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
+    ],
+)
+def test_user_errors_are_one_line(stage: Stage, tmp_path, args: list[str], code: int, words: list[str]) -> None:
+    result = stage.start(*[a.format(tmp=tmp_path) for a in args])
+    assert_refused(result, code, [word.format(kind=stage.kind) for word in words])
