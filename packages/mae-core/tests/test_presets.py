@@ -58,9 +58,21 @@ def test_initial_values_are_the_papers():
     for token in (mae.cls_token, mae.mask_token):
         assert 0.017 < token.numpy().std() < 0.023
         assert abs(token.numpy().mean()) < 0.005
-    head = mae_core.build_model("vit_tiny_patch16", img_size=16, depth=1).head.weight.numpy()
-    assert 1.5e-5 < head.std() < 2.1e-5
     assert mae.norm._epsilon == mae.blocks[0].norm1._epsilon == 1e-6
+
+
+@pytest.mark.parametrize("std", [2.0e-5, 0.01])
+def test_the_head_starts_as_timms_truncated_normal_does(std):
+    """Cut at plus and minus 2, not at two deviations: 0.27 % lie beyond three, and the deviation is the one given."""
+    paddle.seed(0)
+    small = {"img_size": 8, "patch_size": 4, "embed_dim": 256, "depth": 1, "num_heads": 1}
+    own = {} if std == 2.0e-5 else {"head_init_std": std}  # fine-tuning's is the default
+    head = VisionTransformer(num_classes=1000, **own, **small).head
+    weight = head.weight.numpy().astype(np.float64) / std
+    assert weight.std() == pytest.approx(1.0, abs=0.01)  # seven standard errors; cut at two deviations: 0.88
+    assert weight.mean() == pytest.approx(0.0, abs=0.01)
+    assert (abs(weight) > 3).mean() == pytest.approx(0.0027, rel=0.2)
+    assert (head.bias.numpy() == 0).all()
 
 
 def test_drop_path_grows_linearly_and_scales_what_survives():

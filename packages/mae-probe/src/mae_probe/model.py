@@ -58,9 +58,7 @@ class LinearProbe(VisionTransformer):
     """
 
     def __init__(self, *, num_classes: int = 1000, global_pool: bool = False, **kwargs: Any) -> None:
-        super().__init__(num_classes=num_classes, global_pool=global_pool, **kwargs)
-        # Not a truncated normal: Paddle 2 cuts it at two deviations, Paddle 3 at plus and minus two, as timm.
-        nn.initializer.Normal(std=HEAD_STD)(self.head.weight)
+        super().__init__(num_classes=num_classes, global_pool=global_pool, head_init_std=HEAD_STD, **kwargs)
         for parameter in self.parameters():
             parameter.stop_gradient = True
         for parameter in self.head.parameters():
