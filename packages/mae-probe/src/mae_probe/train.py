@@ -105,7 +105,14 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset)
-        scores = score(model, batches, Scores(config.MODEL.NUM_CLASSES), precision, should_stop=should_stop)
+        scores = score(
+            model,
+            batches,
+            Scores(config.MODEL.NUM_CLASSES),
+            precision,
+            should_stop=should_stop,
+            name="image {} of the cache".format if known else dataset.images.describe,
+        )
         return scores.figures() if scores else None
 
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
