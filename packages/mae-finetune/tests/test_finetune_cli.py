@@ -18,15 +18,16 @@ def test_the_flag_set_is_pinned_in_both_spellings():
     assert spellings == expected | {"-h", "--help", "--version", "--allow-drift"}
 
 
-def test_help_answers_without_paddle():
+@pytest.mark.parametrize("command", [[], ["export"]])
+def test_help_answers_without_paddle(command):
     code = (
         "import sys; from mae_finetune.cli import main\n"
-        "try: main(['--help'])\n"
+        "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "assert 'paddle' not in sys.modules, 'heavy import'"
     )
     started = time.perf_counter()
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "usage: mae-finetune" in result.stdout
     assert time.perf_counter() - started < 5.0  # about 0.2 s on an idle machine

@@ -18,7 +18,7 @@ def test_the_flag_set_is_pinned_in_both_spellings():
     assert spellings == expected | {"-h", "--help", "--version", "--allow-drift"}
 
 
-@pytest.mark.parametrize("command", [[], ["visualize"], ["curve"]])
+@pytest.mark.parametrize("command", [[], ["visualize"], ["curve"], ["export"]])
 def test_help_answers_without_paddle(command):
     code = (
         "import sys; from mae_pretrain.cli import main\n"
