@@ -8,7 +8,7 @@ import paddle
 
 from mae_core import log
 from mae_core.config import Config
-from mae_core.errors import CheckpointError, ConfigError
+from mae_core.errors import CheckpointError
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Function
@@ -70,8 +70,6 @@ def _encoder(model: MaskedAutoencoderViT) -> Signature:
 def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
     with values_from_config():
         keep = len_keep(model.num_patches, mask_ratio)
-    if keep == model.num_patches:
-        raise ConfigError(f"MODEL.MASK_RATIO={mask_ratio} removes no patch, so there is nothing to predict")
     length, pixels = model.num_patches, model.patch_size**2 * model.in_chans
     noise = f"from 0 to 1; the {keep} patches of smallest noise stay visible, ties by patch number"
     unit = "normalised within each patch" if model.norm_pix_loss else "normalised"
