@@ -17,7 +17,9 @@ from mae_core.errors import CheckpointError, UserError
 from mae_core.export import onnx_file, parity
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, images_port
+from mae_core.export.program import PROGRAMS
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+from mae_core.ops import draw_masking, fused
 
 TESTS = Path(__file__).parent
 _spec = importlib.util.spec_from_file_location("numpy_mae", TESTS / "numpy_mae.py")
@@ -164,14 +166,24 @@ def test_autoencoder_draws_the_mask_of_its_noise(file_format, tmp_path):
         np.testing.assert_allclose(prediction, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.skipif(not fused.LOADED, reason=f"fused operators: {fused.why_not()}")
 def test_no_fused_operator_is_in_the_graph(tmp_path, monkeypatch):
-    monkeypatch.setenv("MAE_CORE_OPS", "auto")
-    write(tmp_path / "served", autoencoder())
-    program = next(path for path in (tmp_path / "served").iterdir() if path.suffix in (".json", ".pdmodel"))
+    monkeypatch.setenv("MAE_CORE_OPS", "fused")
+    model, _, inputs, outputs = autoencoder()
+    outputs = [Port("features", (7, 16), "float32", "tokens"), outputs[1]]
+    parts = model, lambda x, noise: (model.forward_features(x), draw_masking(noise, 0.5).mask), inputs, outputs
+    write(tmp_path / "served", parts)  # nothing but the environment keeps draw_masking from its operator
+    program = next(path for path in (tmp_path / "served").iterdir() if path.name in PROGRAMS)
     assert b"argsort" in program.read_bytes()
     assert b"mae_mask" not in program.read_bytes()
-    assert b"mae_pixel_loss" not in program.read_bytes()
-    assert os.environ["MAE_CORE_OPS"] == "auto"
+    assert os.environ["MAE_CORE_OPS"] == "fused"
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5_000_000))
+    with pytest.raises(UserError, match="5 MB free, 8 MB are needed"):
+        write(tmp_path / "served", classifier())
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.bin"]
 
 
 def test_the_description_says_what_a_server_needs(tmp_path):
@@ -297,7 +309,8 @@ def test_nothing_is_installed_and_no_network_is_asked(file_format, tmp_path):
         "t.write(Path(sys.argv[2]), t.autoencoder(), sys.argv[3])\n"
         "assert 'polygraphy' not in sys.modules and 'POLYGRAPHY_AUTOINSTALL_DEPS' not in os.environ\n"
     )
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    env = {name: value for name, value in os.environ.items() if name != "POLYGRAPHY_AUTOINSTALL_DEPS"}
+    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
     words = [sys.executable, "-c", code, str(TESTS), str(tmp_path / "served"), file_format]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
 from mae_core.export.ports import Port
 
 DESCRIPTION = "export.json"
+_PROGRAM_SIZE = 2**23  # bytes, more than any program without its weights
 _OURS = {DESCRIPTION, onnx_file.FILE, program.PARAMETERS, f"{program.PARAMETERS}.info", *program.PROGRAMS}
 
 
@@ -67,6 +68,7 @@ def export_model(
         onnx_file.require_size(model)
     model.eval()
     with _new_folder(folder) as temporary:
+        _require_space(temporary, model, file_format)
         runner = _write(temporary, file_format, model, function, inputs, outputs)
         parity = measure_parity(runner, function, inputs)
         named = [None] * len(outputs) if file_format == "onnx" else runner.output_names
@@ -82,6 +84,17 @@ def export_model(
         }
         (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
     return parity
+
+
+def _require_space(folder: Path, model: nn.Layer, file_format: str) -> None:
+    """Refuse a disk that is too small: Paddle's compiled code does not notice that it fills up."""
+    copies = 2 if file_format == "onnx" else 1
+    needed = copies * 4 * sum(parameter.size for parameter in model.parameters()) + _PROGRAM_SIZE
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder.parent} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed; write to another disk"
+        )
 
 
 def _write(
