@@ -87,5 +87,6 @@ class ProgramRunner:
         """Compute the outputs of one batch."""
         for name, array in zip(self._predictor.get_input_names(), inputs, strict=True):
             self._predictor.get_input_handle(name).copy_from_cpu(array)
-        self._predictor.run()
+        with stdout_to_stderr():
+            self._predictor.run()
         return [self._predictor.get_output_handle(name).copy_to_cpu() for name in self.output_names]
