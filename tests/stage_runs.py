@@ -112,7 +112,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         img_size=(16, 24), patch_size=4, embed_dim=16, depth=2, num_heads=2, decoder_embed_dim=8, decoder_depth=1,
         decoder_num_heads=2,
     )  # fmt: skip
-    config = {"DATA": {"IMAGE_SIZE": [16, 24]}, "MODEL": {"PATCH_SIZE": 4}}
+    config = {"DATA": {"IMAGE_SIZE": [16, 24]}, "MODEL": {"TYPE": "PRETRAIN", "PATCH_SIZE": 4}}
     (run / "checkpoints").mkdir()
     save_checkpoint(run / "checkpoints", 5, model, build_adamw(model), {"config": config})
     return run

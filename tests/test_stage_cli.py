@@ -10,8 +10,8 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage, assert_refused
 
 FLAGS = "cfg dataset data_path batch_size image_size accum_iter output pretrained resume eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "visualize", "curve"),
-    FINETUNE.package: ("",),
+    PRETRAIN.package: ("", "visualize", "curve", "export"),
+    FINETUNE.package: ("", "export"),
     PROBE.package: ("", "features", "knn", "logistic", "attention"),
 }
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mae_core.atomic import fsync_path, sha256
-from mae_core.errors import CheckpointError
+from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import describe
 from mae_core.weights.report import brief
 from mae_core.weights.sources import find_file, read_weights
@@ -218,6 +218,27 @@ def find_weights(path: Path) -> Path:
         read_state(path)
     averaged = path / _EMA
     return averaged if averaged.is_file() else find_file(path)
+
+
+def saved_config(path: str | Path, model_type: str) -> dict[str, Any]:
+    """Return the config that weights were trained with, from beside them.
+
+    Args:
+        path: see `load_model`.
+        model_type: MODEL.TYPE that the config must have.
+
+    Raises:
+        UserError: the weights carry no config, or that of another stage.
+        CheckpointError: nothing there, or damaged.
+    """
+    file = find_weights(Path(path))
+    if not (file.parent / "state.json").exists():
+        raise UserError(f"{file} carries no config; name the model with -cfg")
+    config = dict(read_state(file.parent)["config"])
+    found = config.get("MODEL", {}).get("TYPE", model_type)
+    if found != model_type:
+        raise UserError(f"{file} is of a {found} model, {model_type} is needed; name the model with -cfg to take it")
+    return config
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:

@@ -57,11 +57,11 @@ class Recipe:
             merge_file(config, self.find(cfg), self.also)
         return self._finish(config, flags or {}, pairs)
 
-    def from_dict(self, saved: dict[str, Any], flags: Mapping[str, Any]) -> Config:
-        """Build the frozen config that a checkpoint holds, with flags on top."""
+    def from_dict(self, saved: dict[str, Any], flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> Config:
+        """Build the frozen config that a checkpoint holds, with flags and pairs on top."""
         config = self.defaults.clone()
         merge_mapping(config, saved, "checkpoint", self.also)
-        return self._finish(config, flags, ())
+        return self._finish(config, flags, pairs)
 
     def _finish(self, config: Config, flags: Mapping[str, Any], pairs: Sequence[str]) -> Config:
         for key, value in flags.items():

@@ -1,22 +1,31 @@
-"""`mae-finetune`: train, or score with -eval. Help answers without importing Paddle."""
+"""`mae-finetune`: train, or score with -eval (no subcommand), `export`. Help answers without importing Paddle."""
 
 from collections.abc import Sequence
 
 from mae_core.cli import STAGE_FLAGS, Parser, flag_pairs, run, stage_parser
+from mae_core.export.cli import export_config, export_parser
 from mae_core.runtime import import_paddle
 from mae_finetune import __version__
 
+EPILOG = "also: mae-finetune export --help"
 DESCRIPTION = "Fine-tune the encoder of a masked autoencoder for classification (arXiv 2111.06377)."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_finetune, argv)
+    return run(_dispatch, argv)
+
+
+def _dispatch(argv: list[str]) -> None:
+    if argv and argv[0] == "export":
+        _export(argv[1:])
+    else:
+        _finetune(argv)
 
 
 def finetune_parser() -> Parser:
     """Build the parser of the command."""
-    return stage_parser("mae-finetune", DESCRIPTION, __version__)
+    return stage_parser("mae-finetune", DESCRIPTION, __version__, EPILOG)
 
 
 def _finetune(argv: list[str]) -> None:
@@ -33,3 +42,14 @@ def _finetune(argv: list[str]) -> None:
         from mae_finetune.train import train
 
         train(config, args.allow_drift)
+
+
+def _export(argv: list[str]) -> None:
+    parser = export_parser("mae-finetune export", "Write a classifier for Paddle inference or as ONNX.")
+    args = parser.parse_intermixed_args(argv)
+    from mae_finetune.config import RECIPE
+
+    config = export_config(args, RECIPE, "FINETUNE")
+    from mae_finetune.export import export
+
+    print(export(config, args.output, args.format))

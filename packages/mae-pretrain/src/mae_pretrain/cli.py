@@ -1,14 +1,15 @@
-"""`mae-pretrain`: train (no subcommand), `visualize`, `curve`. Help answers without importing Paddle."""
+"""`mae-pretrain`: train (no subcommand), `visualize`, `curve`, `export`. Help answers without importing Paddle."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from mae_core.cli import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, Flag, Parser, add_flags, flag_pairs, run, stage_parser
 from mae_core.errors import UserError
+from mae_core.export.cli import export_config, export_parser
 from mae_core.runtime import import_paddle
 from mae_pretrain import __version__
 
-EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help"
+EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> None:
-    commands = {"visualize": _visualize, "curve": _curve}
+    commands = {"visualize": _visualize, "curve": _curve, "export": _export}
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
@@ -59,12 +60,13 @@ def _visualize(argv: list[str]) -> None:
     if not args.pretrained:
         raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a .safetensors file")
     import_paddle()
+    from mae_core.checkpoint import saved_config
     from mae_pretrain.config import from_dict, load_config
-    from mae_pretrain.visualize import config_of, visualize
+    from mae_pretrain.visualize import visualize
 
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
-    config = load_config(args.cfg, flags) if args.cfg else from_dict(config_of(args.pretrained), flags)
+    config = load_config(args.cfg, flags) if args.cfg else from_dict(saved_config(args.pretrained, "PRETRAIN"), flags)
     print(visualize(config, args.images, args.output or "reconstruction.png", args.seed))
 
 
@@ -76,3 +78,15 @@ def _curve(argv: list[str]) -> None:
     from mae_pretrain.curve import draw_curve
 
     print(draw_curve(args.run, args.output or f"{args.run}/loss.png"))
+
+
+def _export(argv: list[str]) -> None:
+    parser = export_parser("mae-pretrain export", "Write the encoder's features, for Paddle inference or as ONNX.")
+    parser.add_argument("--with-decoder", action="store_true", help="the whole autoencoder; noise is a second input")
+    args = parser.parse_intermixed_args(argv)
+    from mae_pretrain.config import RECIPE
+
+    config = export_config(args, RECIPE, "PRETRAIN")
+    from mae_pretrain.export import export
+
+    print(export(config, args.output, args.format, args.with_decoder))

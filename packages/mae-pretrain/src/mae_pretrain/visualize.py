@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mae_core.atomic import write_atomic
-from mae_core.checkpoint import find_weights, load_model, read_state
+from mae_core.checkpoint import load_model
 from mae_core.config import Config
-from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import masking_noise
 from mae_data.image_file import open_image
@@ -47,18 +46,6 @@ def visualize(config: Config, files: Sequence[str], output: str | Path, seed: in
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, png.getvalue())
     return path
-
-
-def config_of(weights: str) -> dict[str, object]:
-    """Return the config a checkpoint was trained with.
-
-    Raises:
-        UserError: the weights carry none.
-    """
-    file = find_weights(Path(weights))
-    if not (file.parent / "state.json").exists():
-        raise UserError(f"{file} carries no config; name the model with -cfg")
-    return dict(read_state(file.parent)["config"])
 
 
 def _read(config: Config, files: Sequence[str]) -> NDArray[np.uint8]:

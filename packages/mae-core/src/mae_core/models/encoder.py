@@ -14,7 +14,7 @@ from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.models.transformer import LN_EPS, Block
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import Pixels, normalize_patches, pair, patchify
-from mae_core.ops.reference import take_rows
+from mae_core.ops.reference import batch_size, take_rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -148,9 +148,9 @@ class ViTEncoder(nn.Layer):
         """
         pos = self.pos_embed[:, 1:]  # [1, L, D]
         if ids is not None:
-            pos = take_rows(pos.expand([ids.shape[0], -1, -1]), ids)  # [N, K, D]
+            pos = take_rows(pos.expand([batch_size(ids), -1, -1]), ids)  # [N, K, D]
         x = self.patch_embed(patches) + pos
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand([x.shape[0], -1, -1])  # [N, 1, D]
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand([batch_size(x), -1, -1])  # [N, 1, D]
         return self.run_blocks(self.blocks, paddle.concat([cls.astype(x.dtype), x], axis=1))
 
     def run_blocks(self, blocks: nn.LayerList, x: Tensor, first: int = 0) -> Tensor:

@@ -11,7 +11,7 @@ from mae_core.ops.linear import Linear
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
 from mae_core.ops.patches import unpatchify
 from mae_core.ops.random_masking import Noise, random_masking
-from mae_core.ops.reference import Masking, patch_targets, take_rows
+from mae_core.ops.reference import Masking, batch_size, patch_targets, take_rows
 
 
 class MaskedAutoencoderViT(ViTEncoder):
@@ -94,7 +94,7 @@ class MaskedAutoencoderViT(ViTEncoder):
 
         The last block computes only the tokens from number `first` on, though all are attended to.
         """
-        rows = masking.ids_remove.shape[0]
+        rows = batch_size(masking.ids_remove)
         pos = self.decoder_pos_embed[:, 1:].expand([rows, -1, -1])  # [N, L, decoder D]
         x = self.decoder_embed(latent)
         pos_cls = self.decoder_pos_embed[:, :1].expand([rows, -1, -1])

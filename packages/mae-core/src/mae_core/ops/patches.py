@@ -24,12 +24,19 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     if images.dtype == paddle.uint8:
         _, height, width, chans = images.shape
         grid = images.reshape([-1, height // p, p, width // p, p, chans])  # [N, h, p, w, p, C]
-        grid = grid.transpose([0, 1, 3, 2, 4, 5])  # [N, h, w, p, p, C]
+        grid = _transpose(grid, [0, 1, 3, 2, 4, 5])  # [N, h, w, p, p, C]
     else:
         _, chans, height, width = images.shape
         grid = images.reshape([-1, chans, height // p, p, width // p, p])  # [N, C, h, p, w, p]
         grid = grid.transpose([0, 2, 4, 3, 5, 1])  # [N, h, w, p, p, C]
     return grid.reshape([-1, (height // p) * (width // p), p * p * chans])  # [N, L, p*p*C]
+
+
+def _transpose(x: Tensor, axes: list[int]) -> Tensor:
+    try:
+        return x.transpose(axes)
+    except TypeError:  # Paddle 2.6 does not let uint8 be transposed in a static graph
+        return x.astype("int32").transpose(axes).astype(x.dtype)
 
 
 def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tensor:

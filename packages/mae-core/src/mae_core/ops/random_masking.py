@@ -8,7 +8,7 @@ from paddle import Tensor
 from mae_core.ops import fused, reference
 from mae_core.ops.patches import Pixels
 from mae_core.ops.philox import masking_noise
-from mae_core.ops.reference import Masking
+from mae_core.ops.reference import Masking, batch_size
 
 
 class MaskKey(NamedTuple):
@@ -115,8 +115,7 @@ def _noise_and_keep(
         return mask.astype("float32"), length - removed
     keep = len_keep(length, mask_ratio)
     if noise is None:
-        rows = x.shape[0] if x.shape[0] >= 0 else paddle.shape(x)[0]
-        return paddle.rand([rows, length], dtype="float32"), keep
+        return paddle.rand([batch_size(x), length], dtype="float32"), keep
     if isinstance(noise, MaskKey):
         if list(noise.index.shape) != [x.shape[0]]:
             raise ValueError(f"{list(noise.index.shape)} sample numbers for {x.shape[0]} samples; one each is needed")

@@ -23,7 +23,10 @@ def stable_argsort(x: Tensor) -> Tensor:
         return paddle.argsort(x, axis=-1, stable=True)
     except TypeError:  # Paddle 2.6 has no stable sort: rank first, then sort unique integer keys
         length = x.shape[-1]
-        rank = paddle.searchsorted(paddle.sort(x, axis=-1), x)  # [N, L], equal for equal values
+        if paddle.in_dynamic_mode():
+            rank = paddle.searchsorted(paddle.sort(x, axis=-1), x)  # [N, L], equal for equal values
+        else:  # a graph may become ONNX, which has no searchsorted
+            rank = (x.unsqueeze(-2) < x.unsqueeze(-1)).astype("int64").sum(axis=-1)
         return paddle.argsort(rank * length + paddle.arange(length), axis=-1)
 
 
@@ -35,9 +38,14 @@ def masking_from_noise(noise: Tensor, len_keep: int) -> Masking:
     return Masking(ids_shuffle[:, :len_keep], ids_shuffle[:, len_keep:], ids_restore, mask)
 
 
+def batch_size(x: Tensor) -> int | Tensor:
+    """Return N of [N, ...]: a tensor in a static graph that takes any N."""
+    return x.shape[0] if x.shape[0] >= 0 else paddle.shape(x)[0]
+
+
 def take_rows(x: Tensor, ids: Tensor) -> Tensor:
     """Gather rows a sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
-    rows, length, dim = ids.shape[0], x.shape[1], x.shape[2]
+    rows, length, dim = batch_size(ids), x.shape[1], x.shape[2]
     start = paddle.arange(rows, dtype=ids.dtype).unsqueeze(1) * length  # [N, 1]
     return paddle.gather(x.reshape([-1, dim]), (ids + start).flatten()).reshape([-1, ids.shape[1], dim])
 

@@ -1,0 +1,140 @@
+"""The folder of an exported model: the files of one engine and `export.json`; whole or not there."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import paddle
+from paddle import nn
+
+import mae_core
+from mae_core.atomic import fsync_path, sha256
+from mae_core.errors import UserError
+from mae_core.export import onnx_file, program
+from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
+from mae_core.export.ports import Port
+
+DESCRIPTION = "export.json"
+_PROGRAM_SIZE = 2**23  # bytes, more than any program without its weights
+_OURS = {DESCRIPTION, onnx_file.FILE, program.PARAMETERS, f"{program.PARAMETERS}.info", *program.PROGRAMS}
+
+
+def check_export(folder: Path, file_format: str) -> None:
+    """Refuse, before the work, a folder that is not ours to replace and a format that cannot be written.
+
+    Raises:
+        UserError: says what to do.
+    """
+    if folder.suffix == ".onnx":
+        raise UserError(f"-output {folder} is the folder to write, model and description; leave the suffix out")
+    if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - _OURS):
+        raise UserError(f"-output {folder} holds other files ({min(other)}); name a new folder or an earlier export")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"-output {folder} is a file; name a folder")
+    if file_format == "onnx":
+        onnx_file.require_onnx()
+
+
+def export_model(
+    folder: Path,
+    file_format: str,
+    model: nn.Layer,
+    function: program.Function,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    facts: Mapping[str, Any],
+    weights: Path,
+) -> Parity:
+    """Write one function of a model and keep it only if it computes what the model computes.
+
+    Args:
+        folder: to write, or to replace where it is an earlier export.
+        file_format: a name of `export.FORMATS`.
+        model: on the CPU.
+        function: see `program.save_program`.
+        facts: what the description says beyond inputs, outputs and versions.
+        weights: the file that the model's weights are from.
+
+    Raises:
+        UserError: see `check_export`; or the disk refused.
+        ParityError: the exported model differs; nothing is kept.
+    """
+    check_export(folder, file_format)
+    if file_format == "onnx":
+        onnx_file.require_size(model)
+    model.eval()
+    with _new_folder(folder) as temporary:
+        _require_space(temporary, model, file_format)
+        runner = _write(temporary, file_format, model, function, inputs, outputs)
+        parity = measure_parity(runner, function, inputs)
+        named = [None] * len(outputs) if file_format == "onnx" else runner.output_names
+        description = {
+            "format": file_format,
+            "files": sorted(path.name for path in temporary.iterdir()),
+            "inputs": [port.describe() for port in inputs],
+            "outputs": [port.describe(name) for port, name in zip(outputs, named, strict=True)],
+            **facts,
+            "source": {"file": str(weights), "sha256": sha256(weights)},
+            "parity": {"absolute": parity.absolute, "relative": parity.relative, "limit": LIMIT, "batches": BATCHES},
+            "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__},
+        }
+        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    return parity
+
+
+def _require_space(folder: Path, model: nn.Layer, file_format: str) -> None:
+    """Refuse a disk that is too small: Paddle's compiled code does not notice that it fills up."""
+    copies = 2 if file_format == "onnx" else 1
+    needed = copies * 4 * sum(parameter.size for parameter in model.parameters()) + _PROGRAM_SIZE
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder.parent} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed; write to another disk"
+        )
+
+
+def _write(
+    folder: Path,
+    file_format: str,
+    model: nn.Layer,
+    function: program.Function,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+) -> Any:
+    """Write the files of one engine and return it with the model in it."""
+    file = program.save_program(folder, model, function, inputs)
+    if file_format == "paddle":
+        return program.ProgramRunner(folder)
+    onnx_file.write_onnx(file, folder / onnx_file.FILE, outputs)
+    for path in folder.iterdir():
+        if path.name != onnx_file.FILE:
+            path.unlink()
+    return onnx_file.OnnxRunner(folder / onnx_file.FILE)
+
+
+@contextmanager
+def _new_folder(final: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `final` if nothing is raised, and is deleted otherwise."""
+    final = final.resolve()
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    replaced = final.with_name(f".{final.name}.{os.getpid()}.old.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            fsync_path(path)
+        if final.exists():
+            os.replace(final, replaced)
+        os.replace(temporary, final)
+        fsync_path(final.parent)
+    except OSError as error:
+        raise UserError(f"-output {final} could not be written: {error}") from None
+    finally:
+        if replaced.exists() and not final.exists():
+            os.replace(replaced, final)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)

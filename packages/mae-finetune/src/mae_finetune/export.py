@@ -1,0 +1,79 @@
+"""`mae-finetune export`: the classifier as a folder that a server runs."""
+
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from mae_core import log
+from mae_core.checkpoint import find_weights
+from mae_core.config import Config
+from mae_core.export.model_folder import check_export, export_model
+from mae_core.export.ports import Port, image_facts, images_port
+from mae_core.models import VisionTransformer
+from mae_core.recipe import values_from_config
+from mae_data.list_writer import CLASSES
+from mae_data.transforms import make_eval_transform
+from mae_finetune import __version__
+from mae_finetune.build import build_model, load_for_evaluation
+from mae_finetune.class_map import read_class_map
+
+
+def export(config: Config, output: str | None, file_format: str) -> str:
+    """Write the classifier with the weights MODEL.PRETRAINED.
+
+    Args:
+        output: folder; None: `exported`.
+        file_format: `paddle` or `onnx`.
+
+    Returns:
+        what was written and how close it is to the model, for people.
+
+    Raises:
+        UserError: settings, folder or packages do not allow it.
+        CheckpointError: weights that are missing, damaged or of another model.
+    """
+    folder = Path(output or "exported")
+    check_export(folder, file_format)
+    log.setup()
+    paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
+    model = build_model(config)
+    load_for_evaluation(config, model)
+    parity = export_model(
+        folder,
+        file_format,
+        model,
+        lambda images: (model(images),),
+        [images_port(model)],
+        [Port("logits", (config.MODEL.NUM_CLASSES,), "float32", "softmax gives probabilities")],
+        _facts(config, model),
+        find_weights(Path(config.MODEL.PRETRAINED)),
+    )
+    return f"{folder}: {parity.line()}"
+
+
+def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
+    with values_from_config():
+        transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+    return {
+        "command": f"mae-finetune {__version__}",
+        "model": config.MODEL.NAME,
+        **image_facts(model, transform.crop_pct),
+        "classes": config.MODEL.NUM_CLASSES,
+        "class_names": class_names(config),
+    }
+
+
+def class_names(config: Config) -> list[str | None] | None:
+    """Name each output: by ROBUST.CLASS_MAP, or by the classes file of the data folder where it is there and fits.
+
+    Returns:
+        a name for each output, None for one that the map leaves out; None where nothing tells the names.
+    """
+    count = config.MODEL.NUM_CLASSES
+    if config.ROBUST.CLASS_MAP:
+        folders = {output: folder for folder, output in read_class_map(config.ROBUST.CLASS_MAP, count).items()}
+        return [folders.get(output) for output in range(count)]
+    file = Path(config.DATA.DATA_PATH) / CLASSES
+    names = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    return [*names] if len(names) == count else None

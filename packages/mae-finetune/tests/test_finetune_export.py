@@ -1,0 +1,127 @@
+"""`mae-finetune export`: from a trained run to logits in a process that has Paddle's inference engine alone."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from stage_runs import FINETUNE
+
+from mae_core.checkpoint import find_weights, load_model
+from mae_finetune.build import build_model
+from mae_finetune.cli import main
+from mae_finetune.config import RECIPE
+from mae_finetune.export import class_names
+
+TINY = FINETUNE.tiny
+README = Path(__file__).parents[1] / "README.md"
+IS_PADDLE2 = paddle.__version__.startswith("2.")
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A run of one epoch with averaged weights."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    short = ["TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0", "TRAIN.EMA", "0.5", "-batch_size", "8"]
+    assert main(["-data_path", str(data), "-output", str(folder), *TINY, *short]) == 0
+    return folder
+
+
+def eager_logits(run, images):
+    """The model of the run's averaged weights."""
+    model = build_model(RECIPE.load(pairs=TINY))
+    file = load_model(run, model)
+    assert file.name == "ema.safetensors"
+    model.eval()
+    return model(paddle.to_tensor(images)).numpy()
+
+
+def snippet(number):
+    """The README's example of running an exported model."""
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)[number]
+
+
+def run_snippet(number, folder, images, tmp_path):
+    """Run the README's example as printed, in a process without this package."""
+    np.save(tmp_path / "images.npy", images)
+    code = snippet(number).replace("exported/", f"{folder}/")
+    code = code.replace(".json", ".pdmodel") if IS_PADDLE2 else code
+    script = (
+        f"import zlib, numpy as np; images = np.load('{tmp_path}/images.npy')\n{code}\nnp.save('{tmp_path}/l', logits)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return np.load(tmp_path / "l.npy")
+
+
+@pytest.mark.parametrize(("file_format", "number"), [("paddle", 0), ("onnx", 1)])
+def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, run, data, tmp_path, capsys):
+    if file_format == "onnx":
+        pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
+    folder = tmp_path / "exported"
+    (data / "classes.txt").write_text("cat\ndog\nüber\n")
+    assert main(["export", "-pretrained", str(run), "-output", str(folder), "--format", file_format]) == 0
+    assert re.search(
+        rf"{folder}: largest difference to the model \S+, \S+ of the largest output", capsys.readouterr().out
+    )
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    logits, expected = run_snippet(number, folder, images, tmp_path), eager_logits(run, images)
+    assert logits.shape == (5, 3)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    said = json.loads((folder / "export.json").read_text())
+    assert said["source"]["file"] == str(find_weights(run))
+    assert (said["classes"], said["class_names"]) == (3, ["cat", "dog", "über"])
+    assert said["normalised_in_graph"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert said["prepare"] == {"scale_to_cover": [18, 18], "interpolation": "bicubic", "crop_centre": [16, 16]}
+
+
+def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):
+    words = ["export", "-pretrained", str(run), "-output", str(tmp_path / "e"), "DATA.IMAGE_SIZE", "[24, 16]"]
+    assert main(words) == 0
+    assert "pos_embed resized from 4x4 to 6x4 patches" in capsys.readouterr().out
+    said = json.loads((tmp_path / "e/export.json").read_text())
+    assert said["inputs"][0]["shape"] == ["N", 24, 16, 3]
+
+
+def test_names_of_the_outputs(tmp_path):
+    def names(*pairs):
+        return class_names(RECIPE.load(flags={"DATA.DATA_PATH": str(tmp_path)}, pairs=[*TINY, *pairs]))
+
+    assert names() is None
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    assert names() is None, "two names do not fit three outputs"
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    assert names() == ["a", "b", "c"]
+    (tmp_path / "map.txt").write_text("n02 2\nn00 0\n")
+    assert names("ROBUST.CLASS_MAP", str(tmp_path / "map.txt")) == ["n00", None, "n02"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        ([], 2, ["-pretrained"]),
+        (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
+        (["-pretrained", "{pretrained}"], 2, ["PRETRAIN", "FINETUNE", "-cfg"]),
+        (["-pretrained", "{bare}"], 2, ["carries no config", "-cfg"]),
+        (["-pretrained", "{run}", "MODEL.NUM_CLASSES", "4"], 4, ["head.weight", "MODEL.NUM_CLASSES=4"]),
+        (["-pretrained", "{run}", "MODEL.NUM_CLASSES"], 2, ["KEY VALUE"]),
+        (["-pretrained", "{run}", "-image_size", "18"], 2, ["18", "multiple of 4"]),
+        (["-pretrained", "{run}", "-output", "{run}"], 2, ["holds other files"]),
+        (["-pretrained", "{run}", "-output", "x.onnx"], 2, ["leave the suffix out"]),
+        (["-pretrained", "{run}", "--format", "tflite"], 2, ["tflite", "--help"]),
+    ],
+)
+def test_user_errors_are_one_line(args, code, words, run, pretrained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes(find_weights(run).read_bytes())
+    assert main(["export", *[a.format(run=run, pretrained=pretrained, bare=bare) for a in args]]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    for word in words:
+        assert word in lines[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["bare.safetensors"]

@@ -1,0 +1,92 @@
+"""`mae-pretrain export`: the encoder's features, or the whole autoencoder, as a folder that a server runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from mae_core import log
+from mae_core.config import Config
+from mae_core.errors import CheckpointError
+from mae_core.export.model_folder import check_export, export_model
+from mae_core.export.ports import Port, image_facts, images_port
+from mae_core.export.program import Function
+from mae_core.models import MaskedAutoencoderViT
+from mae_core.ops.random_masking import len_keep
+from mae_core.recipe import values_from_config
+from mae_core.weights.layouts import DECODER, plain_name
+from mae_core.weights.load import load_pretrained
+from mae_core.weights.report import brief
+from mae_pretrain import __version__
+from mae_pretrain.build import build_model
+
+
+def export(config: Config, output: str | None, file_format: str, with_decoder: bool = False) -> str:
+    """Write the encoder, or encoder and decoder, with the weights MODEL.PRETRAINED.
+
+    Args:
+        output: folder; None: `exported`.
+        file_format: `paddle` or `onnx`.
+        with_decoder: images and noise in, prediction and mask out; else images in, features out.
+
+    Returns:
+        what was written and how close it is to the model, for people.
+
+    Raises:
+        UserError: settings, folder or packages do not allow it.
+        CheckpointError: weights that are missing, damaged or of another model.
+    """
+    folder = Path(output or "exported")
+    check_export(folder, file_format)
+    log.setup()
+    paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
+    model = build_model(config)
+    weights = _load(model, config.MODEL.PRETRAINED, with_decoder)
+    facts = {
+        "command": f"mae-pretrain {__version__}",
+        "model": config.MODEL.NAME,
+        "patch_size": model.patch_size,
+        **image_facts(model, config.DATA.CROP_PCT),
+    }
+    if with_decoder:
+        facts |= {"mask_ratio": config.MODEL.MASK_RATIO, "norm_pix_loss": model.norm_pix_loss}
+        function, inputs, outputs = _autoencoder(model, config.MODEL.MASK_RATIO)
+    else:
+        function, inputs, outputs = _encoder(model)
+    parity = export_model(folder, file_format, model, function, inputs, outputs, facts, weights)
+    return f"{folder}: {parity.line()}"
+
+
+Signature = tuple[Function, Sequence[Port], Sequence[Port]]
+
+
+def _encoder(model: MaskedAutoencoderViT) -> Signature:
+    shape = (1 + model.num_patches, model.embed_dim)
+    features = Port("features", shape, "float32", "after the norm; the class token, then the patches row by row")
+    return lambda images: (model.forward_features(images),), [images_port(model)], [features]
+
+
+def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
+    with values_from_config():
+        keep = len_keep(model.num_patches, mask_ratio)
+    length, pixels = model.num_patches, model.patch_size**2 * model.in_chans
+    noise = f"from 0 to 1; the {keep} patches of smallest noise stay visible, ties by patch number"
+    unit = "normalised within each patch" if model.norm_pix_loss else "normalised"
+    values = f"pixels (row, column, channel) of each patch, {unit}; visible patches are never trained"
+    return (
+        lambda images, noise: model(images, mask_ratio, noise=noise)[1:],
+        [images_port(model), Port("noise", (length,), "float32", noise)],
+        [Port("prediction", (length, pixels), "float32", values), Port("mask", (length,), "float32", "1 removed")],
+    )
+
+
+def _load(model: MaskedAutoencoderViT, path: str, with_decoder: bool) -> Path:
+    """Load what is exported; a decoder that is not may be missing."""
+    report: Any = load_pretrained(model, path)
+    missing = [n for n in report.missing if with_decoder or plain_name(n).partition(".")[0] not in DECODER]
+    if missing:
+        raise CheckpointError(f"{report.file} has no {brief(missing)}: a model of initial values means nothing")
+    for line in report.lines():
+        log.LOGGER.info(line)
+    return Path(report.file)
