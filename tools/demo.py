@@ -1,36 +1,42 @@
-"""The demo: real handwritten digits through MAE pre-training on a CPU, to pictures a person can judge.
+"""The demo: real handwritten digits through all stages on a CPU, to numbers, pictures and a report.
 
-Everything is done by the commands a user would type; each is printed before it runs.
+Everything is done by the commands a user would type; each is printed before it runs. Two models are
+pre-trained: on plain pixels, for pictures that can be judged by eye, and on normalised ones, for features.
 """
 
 import argparse
+import json
 import re
-import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-CONFIG = "vit_digits_32_pretrain"
+from console import call, call_together
+from demo_report import write_report
+from digits import FEW_LABELS, FINETUNE, PRETRAIN, PROBE, few_labels, prepare, top1, words_of, write_initial_weights
+from mae_core.log import read_log
+
+NAMES = ("MAE", "random init")
 
 
 def main() -> int:
-    """Run the demo; return the exit code of the first command that fails."""
+    """Run the demo; a command that fails ends it with its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for data, run and pictures")
-    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as TRAIN.NUM_EPOCHS 5")
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for data, runs and the report")
+    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="of pre-training, such as TRAIN.NUM_EPOCHS 5")
     args = parser.parse_args()
     started = time.perf_counter()
     digits, run = args.output / "digits", _next_run(args.output)
-    common = ["-cfg", CONFIG, "-data_path", digits]
-    if not (digits / "train_list.txt").exists():
-        _call("mae-data", "demo-dataset", digits)
-    _call("mae-pretrain", *common, "-output", run, *args.pairs)
-    scores = _call("mae-pretrain", "-eval", *common, "-pretrained", run, *args.pairs)
-    samples = [sorted((digits / "val" / str(digit)).glob("*.jpg"))[0] for digit in range(10)]
-    _call("mae-pretrain", "visualize", "-pretrained", run, "-output", run / "reconstruction.png", *samples)
-    _call("mae-pretrain", "curve", run)
-    print(_summary(scores, run, time.perf_counter() - started))
+    prepare(digits)
+    few = few_labels(digits, seed=0)
+    results: dict[str, Any] = {"reconstruction_mse": _pretrain(digits, run, args.pairs)}
+    results["accuracy"] = _classify(digits, run, few)
+    _look_inside(digits, run)
+    results["seconds"] = round(time.perf_counter() - started)
+    (run / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    report = write_report(run, results)
+    print(_summary(results, report))
     return 0
 
 
@@ -40,42 +46,86 @@ def _next_run(output: Path) -> Path:
     return output / f"run-{max(numbers, default=0) + 1}"
 
 
-def _call(script: str, *args: object) -> str:
-    """Run a console script of this environment, show its output as it comes, and return it."""
-    words = [script, *map(str, args)]
-    print(f"\n$ {shlex.join(words)}", flush=True)
-    command = [str(Path(sys.executable).with_name(script)), *words[1:]]
-    lines = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    return "".join(lines)
+def _pretrain(digits: Path, run: Path, pairs: list[str]) -> dict[str, float]:
+    """Pre-train both models; returns the errors of the one for pictures and of its yardsticks."""
+    common = ["mae-pretrain", "-cfg", PRETRAIN, "-data_path", digits]
+    call_together(
+        [
+            [*common, "-output", run / "features", "MODEL.NORM_PIX_LOSS", True, *pairs],
+            [*common, "-output", run / "pixels", *pairs],
+        ]
+    )
+    samples = [sorted((digits / "val" / str(digit)).glob("*.jpg"))[0] for digit in range(10)]
+    picture = run / "reconstruction.png"
+    scores = call_together(
+        [
+            [*common, "-eval", "-pretrained", run / "pixels", *pairs],
+            ["mae-pretrain", "visualize", "-pretrained", run / "pixels", "-output", picture, *samples],
+        ]
+    )[0]
+    found = re.findall(r"(MAE|inpainting|mean image) (\d+\.\d+)", scores)
+    return {name: float(error) for name, error in found}
 
 
-def _summary(scores: str, run: Path, seconds: float) -> str:
-    """Lay the evaluation's figures out as a table, with where the pictures are."""
-    errors = {
-        name: float(match.group(1))
-        for name, pattern in (
-            ("MAE", r"MAE (\d+\.\d+)"),
-            ("inpainting from the visible patches", r"inpainting (\d+\.\d+)"),
-            ("mean training image", r"mean image (\d+\.\d+)"),
-        )
-        if (match := re.search(pattern, scores))
+def _classify(digits: Path, run: Path, few: str) -> dict[str, dict[str, float]]:
+    """Classify by both models' features and by fine-tuning; returns held-out accuracies in percent."""
+    weights = (run / "features", write_initial_weights(run / "initial.safetensors"))
+    common = ["-cfg", PROBE, "-data_path", digits]
+    knn = call_together([["mae-probe", "knn", *common, "-pretrained", w, "--k", 10] for w in weights])
+    ten = ["DATA.TRAIN_LIST", few]
+    logistic = call_together([["mae-probe", "logistic", *common, "-pretrained", w, *ten] for w in weights])
+    cached = ["TRAIN.CACHE_FEATURES", True, "TRAIN.BASE_LR", 64.0]
+    probes = (run / "probe", run / "probe-random")
+    call_together(
+        [["mae-probe", *common, "-pretrained", w, "-output", o, *cached] for w, o in zip(weights, probes, strict=True)]
+    )
+    tuned = (run / "finetune", run / "scratch")
+    starts: tuple[list[object], ...] = (["-pretrained", weights[0]], ["TRAIN.LAYER_DECAY", 1.0])
+    tuning = ["mae-finetune", "-cfg", FINETUNE, "-data_path", digits]
+    few_words = [*ten, *words_of(FEW_LABELS)]
+    call_together([[*tuning, "-output", o, *few_words, *s] for o, s in zip(tuned, starts, strict=True)])
+    return {
+        "kNN, k = 10, all labels": dict(zip(NAMES, map(top1, knn), strict=True)),
+        "linear probe on cached features, all labels": dict(zip(NAMES, map(_last_top1, probes), strict=True)),
+        "logistic regression, 10 labels a class": dict(zip(NAMES, map(top1, logistic), strict=True)),
+        "fine-tuning, 10 labels a class": dict(zip(NAMES, map(_last_top1, tuned), strict=True)),
     }
-    rows = [f"  {name:38}{error:.4f}  {error / errors['mean training image']:5.0%}" for name, error in errors.items()]
+
+
+def _last_top1(run: Path) -> float:
+    """Return the accuracy after a run's last epoch; not the best, which would be chosen on the same images."""
+    return [record["top1"] for record in read_log(run / "log.jsonl") if "top1" in record][-1]
+
+
+def _look_inside(digits: Path, run: Path) -> None:
+    """Draw attention maps, and score the fine-tuned classifier class by class."""
+    samples = [sorted((digits / "val" / str(digit)).glob("*.jpg"))[0] for digit in (2, 5, 8)]
+    classifier = max((run / "finetune" / "checkpoints").glob("step_*"))
+    attention = ["mae-probe", "attention", "-cfg", PROBE, "-pretrained", run / "features"]
+    scoring = ["mae-finetune", "-eval", "-cfg", FINETUNE, "-data_path", digits, "-pretrained", classifier]
+    call_together(
+        [[*attention, "-output", run / "attention", *samples], [*scoring, "-output", run / "finetune"]],
+    )
+    for name in ("features", "pixels"):
+        call("mae-pretrain", "curve", run / name)
+
+
+def _summary(results: dict[str, Any], report: Path) -> str:
+    """Lay the figures out as tables, with where the rest is."""
+    errors = results["reconstruction_mse"]
     return "\n".join(
         [
             "",
             "Held-out digits, mean squared error of the removed pixels (0 to 1), and as a share of the mean image's:",
-            *rows,
-            f"reconstructions: {run / 'reconstruction.png'}",
-            f"loss curve:      {run / 'loss.png'}",
-            f"took {seconds:.0f} s",
+            *(f"  {name:38}{error:.4f}  {error / errors['mean image']:5.0%}" for name, error in errors.items()),
+            "",
+            f"Held-out digits, top-1 accuracy (%):      {NAMES[0]:>10}{NAMES[1]:>15}",
+            *(f"  {way:44}{row[NAMES[0]]:6.1f}{row[NAMES[1]]:15.1f}" for way, row in results["accuracy"].items()),
+            "  More pre-training, three seeds: tools/results/learning_curve.png",
+            "",
+            f"report with pictures: {report}",
+            f"the numbers:          {report.with_name('results.json')}",
+            f"took {results['seconds']} s",
         ]
     )
 
