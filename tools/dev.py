@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_install(args: argparse.Namespace) -> int:
     """Make or update an environment."""
     env = environment(args.paddle, args.venv)
-    install(env, read_packages(), args.packages)
+    install(env, read_packages(), args.packages, args.extras)
     print(f"ready: {env.folder} (Paddle {env.paddle})")
     return 0
 
@@ -55,7 +55,7 @@ def run_test(args: argparse.Namespace) -> int:
     codes = {}
     for version in versions:
         env = environment(version, args.venv)
-        install(env, read_packages(), args.packages)
+        install(env, read_packages(), args.packages, args.extras)
         # loadgroup: tests that share a costly fixture stay on one worker.
         pytest = [str(env.python), "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
         codes[version] = run([*pytest, *folders, *args.rest])
@@ -146,6 +146,9 @@ def make_parser() -> argparse.ArgumentParser:
     for command, choices in ((making, versions), (testing, [*versions, "all"])):
         command.add_argument("--paddle", choices=choices, default=DEFAULT_PADDLE)
         command.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these and what they need")
+        command.add_argument(
+            "--with", dest="extras", nargs="+", default=[], metavar="EXTRA", help="also what the packages declare so"
+        )
         command.add_argument(
             "--venv", type=Path, metavar="DIR", help=f"default: {DEFAULT_FOLDERS[DEFAULT_PADDLE].name}"
         )
