@@ -344,7 +344,7 @@ def dev(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_no_command_prints_help() -> None:
     done = dev()
     assert done.returncode == 0
-    for command in ("install", "test", "lint", "demo", "bench", "affected", "wheels"):
+    for command in ("install", "test", "lint", "demo", "bench", "zoo", "affected", "wheels"):
         assert f"\n    {command} " in done.stdout
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, bench, affected, wheels.
+"""Work on this repository: install, test, lint, demo, bench, zoo, affected, wheels.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -87,6 +87,11 @@ def run_bench(args: argparse.Namespace) -> int:
     return next((code for file in chosen if (code := run([python, str(file)]))), 0)
 
 
+def run_zoo(args: argparse.Namespace) -> int:
+    """Write the page of models and weights."""
+    return run([str(installed().python), "tools/zoo.py"])
+
+
 def run_affected(args: argparse.Namespace) -> int:
     """Print the packages that a change touches."""
     graph = dependency_graph(read_packages())
@@ -126,6 +131,7 @@ COMMANDS = {
     "lint": run_lint,
     "demo": run_demo,
     "bench": run_bench,
+    "zoo": run_zoo,
     "affected": run_affected,
     "wheels": run_wheels,
 }
@@ -156,6 +162,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("demo", "run the demo; further arguments go to it")
     bench = add("bench", "run the benchmarks of all packages")
     bench.add_argument("words", nargs="*", metavar="WORD", help="only files with one of these words in their path")
+    add("zoo", "write packages/mae-core/MODELS.md from tools/model_zoo.yaml")
     change = add("affected", "list the packages that a change touches, dependents included")
     change.add_argument(
         "--base", default="main", metavar="REF", help="what the change is measured from (default: main)"

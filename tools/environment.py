@@ -84,11 +84,11 @@ def install(
         done |= stamps
         _write_stamp(env, done)
 
-    for extra, lines in wanted.items():
+    for name, lines in wanted.items():
         stamp = digest([base, *lines])
-        if lines and done.get(f"extra {extra}") != stamp:
+        if lines and done.get(f"extra {name}") != stamp:
             pip_install(env, [*paddle, *lines])
-            done[f"extra {extra}"] = stamp
+            done[f"extra {name}"] = stamp
             _write_stamp(env, done)
 
 
