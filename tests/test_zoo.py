@@ -17,7 +17,7 @@ from mae_core.weights.safetensors_file import write_safetensors
 DATA = zoo.load_zoo()
 SIZES = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
 HEADS = {"num_heads": 2, "decoder_num_heads": 2, "img_size": (8, 8), "patch_size": 4, "in_chans": 3}
-TARGETS = {
+SUFFIXES = {
     "official": ".pth",
     "huggingface": "",
     "timm": ".safetensors",

@@ -46,9 +46,11 @@ COMMANDS = """\
 Folders (Hugging Face, timm) are those that a download of the model gives, with `model.safetensors` or
 `pytorch_model.bin` in them.
 """
-CLAIMS = """PaddleViT counts parameters without position embeddings, and FLOPs (MACs) without the products of attention.
+CLAIMS = """\
+PaddleViT counts parameters without position embeddings, and FLOPs (MACs) without the products of attention.
 """
-UNTRAINED = """"Decoder untrained": PaddleViT's script reads the official encoder into a whole model and saves that. Fine-tune it, but
+UNTRAINED = """\
+"Decoder untrained": PaddleViT's script reads the official encoder into a whole model and saves that. Fine-tune it, but
 take pictures with another.
 """
 
