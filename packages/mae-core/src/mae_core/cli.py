@@ -52,7 +52,7 @@ CFG_FLAG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one
 PRETRAINED_FLAG = Flag(
     "pretrained",
     "MODEL.PRETRAINED",
-    "weights: a run folder, a checkpoint folder, a .safetensors file (suffix optional)",
+    "weights: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
 )
 STAGE_FLAGS = (
     CFG_FLAG,
