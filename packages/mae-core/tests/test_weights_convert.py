@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -359,6 +360,16 @@ def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path):
     assert process.returncode == 141
     assert b"Traceback" not in said
     assert b"BrokenPipe" not in said
+
+
+def test_names_beyond_the_terminal_s_encoding_are_said(tmp_path):
+    own = save_own(tmp_path / "gewichte ü.safetensors", small_mae())
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert r"gewichte \xfc.safetensors" in done.stdout
 
 
 def test_the_version_is_told(capsys):
