@@ -303,6 +303,29 @@ def test_a_failed_install_is_done_again(pip: Pip, three: dict[str, Package], tmp
     assert pip.calls[2:] == [pip.calls[1]]
 
 
+def test_an_extra_is_installed_where_declared_and_stays(pip: Pip, make_package, tmp_path: Path) -> None:
+    declaring = make_package("mae-a", extras="interop = ['mae-torch==1']\nonnx = ['mae-onnx']")
+    packages = {"mae-a": declaring, "mae-b": make_package("mae-b", extras="interop = ['mae-hf>=5']")}
+    env = Environment(tmp_path)
+    install(env, packages)
+    pip.calls.clear()
+    install(env, packages, extras=["interop", "onnx"])
+    assert pip.calls == [["mae-torch==1", "mae-hf>=5"], ["mae-onnx"]]
+    for extras in ([], ["onnx"], ["onnx", "interop"]):
+        install(env, packages, extras=extras)
+    assert len(pip.calls) == 2
+    install(Environment(tmp_path, "2.6.2"), packages, extras=["onnx"])
+    assert pip.calls[2:] == [["wheel", "mypy"], folders(*packages.values()), ["mae-onnx"]]
+
+
+def test_an_extra_of_other_packages_is_left_out(pip: Pip, make_package, tmp_path: Path) -> None:
+    packages = {"mae-a": make_package("mae-a", extras="interop = ['mae-torch']"), "mae-b": make_package("mae-b")}
+    install(Environment(tmp_path), packages, ["mae-b"], ["interop"])
+    assert pip.calls == [["wheel"], folders(packages["mae-b"])]
+    with pytest.raises(WorkspaceError, match="no package declares the extra 'onxx'; there are gpu, interop"):
+        install(Environment(tmp_path), packages, extras=["onxx"])
+
+
 def test_another_paddle_installs_everything_again(pip: Pip, three: dict[str, Package], tmp_path: Path) -> None:
     install(Environment(tmp_path, "3.3.1"), three)
     pip.calls.clear()
@@ -322,7 +345,7 @@ def dev(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_no_command_prints_help() -> None:
     done = dev()
     assert done.returncode == 0
-    for command in ("install", "test", "lint", "demo", "bench", "affected", "wheels"):
+    for command in ("install", "test", "lint", "demo", "bench", "zoo", "affected", "wheels"):
         assert f"\n    {command} " in done.stdout
 
 
@@ -340,6 +363,7 @@ def test_affected_works_from_another_folder(tmp_path: Path) -> None:
         (["affected", "--ba", "x"], "affected does not know --ba x"),
         (["bench", "no-such-benchmark"], "no benchmark has no-such-benchmark in its path"),
         (["test", "--paddle", "all", "--venv", "x"], "--paddle all needs one environment a version"),
+        (["install", "--with", "interp"], "tools/dev.py install: no package declares the extra 'interp'; there are"),
         (["test", "--paddle", "1.0"], "invalid choice: '1.0'"),
     ],
 )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, bench, affected, wheels.
+"""Work on this repository: install, test, lint, demo, bench, zoo, affected, wheels.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_install(args: argparse.Namespace) -> int:
     """Make or update an environment."""
     env = environment(args.paddle, args.venv)
-    install(env, read_packages(), args.packages)
+    install(env, read_packages(), args.packages, args.extras)
     print(f"ready: {env.folder} (Paddle {env.paddle})")
     return 0
 
@@ -55,7 +55,7 @@ def run_test(args: argparse.Namespace) -> int:
     codes = {}
     for version in versions:
         env = environment(version, args.venv)
-        install(env, read_packages(), args.packages)
+        install(env, read_packages(), args.packages, args.extras)
         # loadgroup: tests that share a costly fixture stay on one worker.
         pytest = [str(env.python), "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
         codes[version] = run([*pytest, *folders, *args.rest])
@@ -85,6 +85,11 @@ def run_bench(args: argparse.Namespace) -> int:
         raise WorkspaceError(f"no benchmark has {' or '.join(args.words)} in its path; see packages/*/benchmarks")
     python = str(installed().python)
     return next((code for file in chosen if (code := run([python, str(file)]))), 0)
+
+
+def run_zoo(args: argparse.Namespace) -> int:
+    """Write the page of models and weights."""
+    return run([str(installed().python), "tools/zoo.py"])
 
 
 def run_affected(args: argparse.Namespace) -> int:
@@ -126,6 +131,7 @@ COMMANDS = {
     "lint": run_lint,
     "demo": run_demo,
     "bench": run_bench,
+    "zoo": run_zoo,
     "affected": run_affected,
     "wheels": run_wheels,
 }
@@ -147,12 +153,16 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--paddle", choices=choices, default=DEFAULT_PADDLE)
         command.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these and what they need")
         command.add_argument(
+            "--with", dest="extras", nargs="+", default=[], metavar="EXTRA", help="also what the packages declare so"
+        )
+        command.add_argument(
             "--venv", type=Path, metavar="DIR", help=f"default: {DEFAULT_FOLDERS[DEFAULT_PADDLE].name}"
         )
     add("lint", "ruff check, ruff format --check, mypy")
     add("demo", "run the demo; further arguments go to it")
     bench = add("bench", "run the benchmarks of all packages")
     bench.add_argument("words", nargs="*", metavar="WORD", help="only files with one of these words in their path")
+    add("zoo", "write packages/mae-core/MODELS.md from tools/model_zoo.yaml")
     change = add("affected", "list the packages that a change touches, dependents included")
     change.add_argument(
         "--base", default="main", metavar="REF", help="what the change is measured from (default: main)"

@@ -51,14 +51,18 @@ class Environment:
         return self.folder / "dev-stamp.json"
 
 
-def install(env: Environment, packages: Mapping[str, Package], names: Sequence[str] = ()) -> None:
+def install(
+    env: Environment, packages: Mapping[str, Package], names: Sequence[str] = (), extras: Sequence[str] = ()
+) -> None:
     """Bring the environment up to date; does nothing when the stamp says that it is.
 
     Args:
         env: The environment; made when it is not there or its interpreter is gone.
         packages: All packages of the workspace.
         names: Install only these and what they need, with the test tools alone; none means everything.
+        extras: What these packages declare under these names is installed as well, and stays.
     """
+    wanted = {extra: extra_requirements(packages, names, extra) for extra in extras}
     version = _ensure_venv(env)
     needed = with_dependencies(names or packages, dependency_graph(packages))
     paddle = PADDLE_REQUIREMENTS[env.paddle]
@@ -77,7 +81,28 @@ def install(env: Environment, packages: Mapping[str, Package], names: Sequence[s
     if stale:
         # Paddle and NumPy are named again so that no dependency of a package replaces them.
         pip_install(env, ["--no-build-isolation", *paddle, *editable_arguments(stale)])
-        _write_stamp(env, done | stamps)
+        done |= stamps
+        _write_stamp(env, done)
+
+    for name, lines in wanted.items():
+        stamp = digest([base, *lines])
+        if lines and done.get(f"extra {name}") != stamp:
+            pip_install(env, [*paddle, *lines])
+            done[f"extra {name}"] = stamp
+            _write_stamp(env, done)
+
+
+def extra_requirements(packages: Mapping[str, Package], names: Sequence[str], extra: str) -> list[str]:
+    """List what the named packages, or all, declare under an extra; nothing where only others declare it.
+
+    Raises:
+        WorkspaceError: No package of the workspace declares it.
+    """
+    declared = {name: package.extras[extra] for name, package in packages.items() if extra in package.extras}
+    if not declared:
+        known = sorted({name for package in packages.values() for name in package.extras})
+        raise WorkspaceError(f"no package declares the extra {extra!r}; there are {', '.join(known)}")
+    return [line for name, lines in declared.items() if not names or name in names for line in lines]
 
 
 def editable_arguments(packages: Iterable[Package]) -> list[str]:

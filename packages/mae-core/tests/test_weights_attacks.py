@@ -252,6 +252,92 @@ def test_announced_sizes_are_not_believed(tmp_path, name):
     assert peak < 5_000_000
 
 
+MANY = 2_000  # times 1 MB, or 8 MB as a tuple
+
+
+def long_text(length=1 << 20):
+    return b"X" + struct.pack("<I", length) + b"a" * length
+
+
+def repeated(call):
+    """A small file in which one long text is memoised and handed to a call again and again."""
+    return b"\x80\x02" + long_text() + b"q\x00" + (call + b"0") * MANY + b"."
+
+
+def shared_array(many=MANY):
+    """Many arrays over the same bytes, which as bfloat16 would be widened one by one."""
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    state = b"(K\x01J" + struct.pack("<i", 1 << 19) + b"\x85cnumpy\ndtype\nS'u2'\n\x85R\x89h\x00tb"
+    data = b"B" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20)
+    items = b"".join(b"S'%d'\n" % i + array + state for i in range(many))
+    return b"\x80\x03" + data + b"q\x000}(" + items + b"u."
+
+
+BOMBS = {
+    "one text as many bytes": (repeated(b"c_codecs\nencode\nh\x00S'latin1'\n\x86R"), "more than the file holds"),
+    "one text as many tuples": (repeated(b"cbuiltins\ntuple\nh\x00\x85R"), "more than the file holds"),
+    "many arrays of the same bytes": (shared_array(), "over 4 times the file's"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".pth", ".bin"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_small_files_do_not_grow(tmp_path, name, suffix):
+    payload, named = BOMBS[name]
+    if suffix != ".pdparams" and "arrays" in name:
+        named = "no tensors"  # PyTorch's files hold PyTorch's
+    file = tmp_path / f"bomb{suffix}"
+    file.write_bytes(wrapped(payload, suffix))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=named):
+        read_weights(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30_000_000
+
+
+def test_many_views_of_one_storage_are_refused(tmp_path):
+    pickle_of_one = torch_pickle(size=(1 << 18,), numel=1 << 18)
+    tensor = pickle_of_one[pickle_of_one.index(b"ctorch._utils") : -2]
+    items = b"".join(b"S'blocks.%d.attn.qkv.weight'\n" % i + tensor for i in range(100))
+    file = tmp_path / "views.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}(" + items + b"u.")
+        archive.writestr("archive/data/0", bytes(1 << 20))
+    with pytest.raises(CheckpointError, match=r"take 104,857,600 bytes, over 4 times the file's"):
+        read_weights(file)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_no_pickle_of_the_older_stream_runs_anything(tmp_path, canary, place):
+    parts = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {"a": 1}, []]
+    stream = [pickle.dumps(part, 2) for part in parts]
+    stream[place] = b"\x80\x02c" + CANARY.encode() + b"\nrun\n" + CALL
+    file = tmp_path / "old.pth"
+    file.write_bytes(b"".join(stream))
+    with pytest.raises(CheckpointError, match=CANARY if place < 4 else "no tensors|refers to"):
+        read_weights(file)
+    assert canary.calls == []
+
+
+def test_registered_extensions_are_not_looked_up(tmp_path, canary):
+    import copyreg
+
+    canary.run.__module__, code = CANARY, 77
+    copyreg.add_extension(CANARY, "run", code)
+    try:
+        file = tmp_path / "extension.pdparams"
+        file.write_bytes(b"\x80\x02\x82" + bytes([code]) + CALL)
+        canary.calls.clear()
+        with pytest.raises(CheckpointError, match="EXT1"):
+            read_weights(file)
+        assert canary.calls == []
+        pickle.loads(file.read_bytes())
+        assert canary.calls == ["get run", "call run"]  # it would have been
+    finally:
+        copyreg.remove_extension(CANARY, "run", code)
+
+
 def torch_pickle(size=(2,), strides=(1,), offset=0, numel=2, kind="FloatStorage", key="0"):
     from mae_core.weights import torch_writer as writer
 
@@ -270,7 +356,8 @@ def torch_pickle(size=(2,), strides=(1,), offset=0, numel=2, kind="FloatStorage"
         ({"size": (1 << 20, 1 << 20), "strides": (0, 0)}, "storage of 2 numbers"),
         ({"strides": (-1,)}, "not sizes"),
         ({"strides": (1, 1)}, "not sizes"),
-        ({"numel": 1 << 36, "size": (1 << 36,)}, "8 bytes of"),
+        ({"numel": 1 << 36, "size": (1 << 36,)}, "over 4 times the file"),
+        ({"numel": 99, "size": (99,)}, "8 bytes of 396"),
         ({"numel": 3}, "8 bytes of 12"),
         ({"size": (1, 2), "strides": (1 << 64, 1)}, "2 dimensions"),
         ({"size": (0, 1 << 64), "strides": (1, 1)}, "2 dimensions"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -294,7 +295,17 @@ def test_header_says_where_weights_come_from(tmp_path):
         (["inspect", "file.txt"], 4, "suffix .txt"),
         (["inspect", "other"], 0, ""),
         (["convert", "other", "out.pth"], 4, "none of the MAE and ViT checkpoints"),
-        (["convert", "shards", "out.pth"], 4, "several shards"),
+        (["convert", "shards", "out.pth"], 4, "not a readable index of shards"),
+        (["convert", "own", "out.pth", "--from", "official"], 4, "header says mae-core, not official"),
+        (["convert", "odd.pth", "out.pth", "--from", "huggingface"], 4, "of its names are not those of huggingface"),
+        (["convert", "odd.pth", "out.pdparams", "--set", "patch_size=2"], 4, "patch_size=2 and in_chans=3 do not make"),
+        (["convert", "odd.pth", "out.pdparams", "--set", "in_chans=7"], 4, "patch_size=4 and in_chans=7 do not make"),
+        (["convert", "odd.pth", "out.pdparams", "--set", "num_heads=3"], 4, "num_heads=3 does not divide the width 16"),
+        (["convert", "own", "file.txt", "--to", "huggingface"], 2, "takes a folder"),
+        (["convert", "own", "file"], 2, "file is a file, and huggingface is a folder"),
+        (["convert", "", "out.pth"], 2, "an empty text is no path"),
+        (["convert", "own", ""], 2, "an empty text is no path"),
+        (["inspect", ""], 2, "an empty text is no path"),
         (["convert", "wide", "folder"], 4, "square images only"),
         (["convert", "odd.pth", "folder"], 4, "--set num_heads=... --set decoder_num_heads=..."),
         (["paint"], 2, "paint"),
@@ -305,6 +316,7 @@ def test_refusals_are_one_line(tmp_path, monkeypatch, capsys, arguments, code, n
     save_own(tmp_path / "own.safetensors", small_mae())
     save_own(tmp_path / "wide.safetensors", small_mae(img_size=(8, 16)))
     (tmp_path / "file.txt").write_text("")
+    (tmp_path / "file").write_text("")
     (tmp_path / "other.pdparams").write_bytes(pdparams_bytes({"a\x1b[31m": np.ones(2)}))
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "model.safetensors.index.json").write_text("{}")
@@ -336,6 +348,34 @@ def test_convert_and_inspect_take_a_run_folder(tmp_path, capsys):
         "tensors  62",
     ):
         assert said in out
+
+
+def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path):
+    own = save_own(tmp_path / "own.safetensors", small_mae())
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # before a line is written
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert b"Traceback" not in said
+    assert b"BrokenPipe" not in said
+
+
+def test_names_beyond_the_terminal_s_encoding_are_said(tmp_path):
+    own = save_own(tmp_path / "gewichte ü.safetensors", small_mae())
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert r"gewichte \xfc.safetensors" in done.stdout
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.startswith("mae-core 0.")
 
 
 def test_arguments_of_the_library_are_checked(tmp_path):

@@ -1,6 +1,7 @@
 """Command lines of the stages: flags declared once with both spellings, errors in one line."""
 
 import argparse
+import io
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ CFG_FLAG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one
 PRETRAINED_FLAG = Flag(
     "pretrained",
     "MODEL.PRETRAINED",
-    "weights: a run folder, a checkpoint folder, a .safetensors file (suffix optional)",
+    "weights: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
 )
 STAGE_FLAGS = (
     CFG_FLAG,
@@ -93,6 +94,9 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     An exception with an `exit_code` is the user's to mend: one line on standard error, no traceback
     unless `--debug` is among the arguments.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:

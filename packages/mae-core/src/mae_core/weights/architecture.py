@@ -94,7 +94,14 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
         num_classes=None if head is None else int(head.shape[-1]),
         global_pool=None if decoder_dim else "fc_norm.weight" in arrays,
     )
+    _check_heads("num_heads", model.num_heads, dim)
+    _check_heads("decoder_num_heads", model.decoder_num_heads, decoder_dim or 0)
     return _check_positions(arrays, model)
+
+
+def _check_heads(name: str, heads: int | None, dim: int) -> None:
+    if heads and dim % heads:
+        raise CheckpointError(f"{name}={heads} does not divide the width {dim}")
 
 
 def _depth(arrays: Mapping[str, Any], root: str) -> int:
@@ -104,6 +111,11 @@ def _depth(arrays: Mapping[str, Any], root: str) -> int:
 def _patch(pixels: int, patch: int | None, chans: int | None) -> tuple[int | None, int | None]:
     """Complete p and C of p*p*C = pixels; where neither is known, three colours, then one, if the rest is a square."""
     if patch:
+        if pixels != patch**2 * (chans or pixels // patch**2):
+            raise CheckpointError(
+                f"patch_size={patch}{f' and in_chans={chans}' if chans else ''} do not make the {pixels} numbers that"
+                " a patch of these weights has"
+            )
         return patch, pixels // patch**2
     for count in (chans,) if chans else (3, 1):
         side = math.isqrt(pixels // count)

@@ -1,11 +1,13 @@
 """`mae-core convert` and `mae-core inspect`."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mae_core import cli
+from mae_core import __version__, cli
 from mae_core.errors import UserError
 
 _ABOUT = """commands:
@@ -15,9 +17,17 @@ _ABOUT = """commands:
 mae-core COMMAND --help says more."""
 
 
-def _locate(text: str) -> Path:
+_READER_LEFT = 141  # 128 + SIGPIPE, as other programs exit
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text is no path")
+    return Path(text)
+
+
+def _locate(path: Path) -> Path:
     """Turn a run or checkpoint folder into its weight file; only these need Paddle's side of the package."""
-    path = Path(text)
     if not ((path / "checkpoints").is_dir() or (path / "state.json").exists()):
         return path
     from mae_core import runtime
@@ -25,7 +35,7 @@ def _locate(text: str) -> Path:
     try:
         runtime.require_paddle()
     except ImportError as error:
-        raise UserError(f"{text} is a run folder; name its model.safetensors instead, or: {error}") from None
+        raise UserError(f"{path} is a run folder; name its model.safetensors instead, or: {error}") from None
     from mae_core.checkpoint import find_weights
 
     return find_weights(path)
@@ -47,8 +57,12 @@ def _convert(argv: list[str]) -> None:
     from mae_core.weights.targets import TARGETS
 
     parser = cli.Parser(prog="mae-core convert", description="Convert weights; values are copied bit for bit.")
-    parser.add_argument("source", help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder")
-    parser.add_argument("destination", help=".safetensors, .pdparams or .pth file, or a folder for huggingface")
+    parser.add_argument(
+        "source", type=_path, help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder"
+    )
+    parser.add_argument(
+        "destination", type=_path, help=".safetensors, .pdparams or .pth file, or a folder for huggingface"
+    )
     parser.add_argument("--from", dest="layout", default="auto", help=f"auto, {', '.join(LAYOUTS)}")
     parser.add_argument("--to", dest="target", default="auto", help=f"auto (by suffix), {', '.join(TARGETS)}")
     parser.add_argument(
@@ -71,7 +85,9 @@ def _convert(argv: list[str]) -> None:
 
 def _inspect(argv: list[str]) -> None:
     parser = cli.Parser(prog="mae-core inspect", description="Say what a weight file holds; nothing in it is run.")
-    parser.add_argument("file", help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder")
+    parser.add_argument(
+        "file", type=_path, help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder"
+    )
     args = parser.parse_args(argv)
     from mae_core.weights.inspection import inspect_lines
 
@@ -86,10 +102,16 @@ def _main(argv: list[str]) -> None:
     parser = cli.Parser(
         prog="mae-core", description="Weights of masked autoencoders.", epilog=_ABOUT, formatter_class=_Raw
     )
+    parser.add_argument("--version", action="version", version=f"mae-core {__version__}")
     parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    _COMMANDS[args.command](args.arguments)
+    try:
+        _COMMANDS[args.command](args.arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_READER_LEFT)
 
 
 _Raw = argparse.RawDescriptionHelpFormatter

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mae_core.atomic import sha256
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import FACTS, Architecture, checked_facts
 from mae_core.weights.report import brief
+from mae_core.weights.shards import fingerprint
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
 
@@ -64,7 +64,7 @@ def convert(
         raise UserError(f"{path} is the source itself; write to another place")
     weights = read_weights(file, source)
     model, remarks = _architecture(weights, settings)
-    origin = {"source": f"{weights.source} {file.name}", "source_sha256": sha256(file)}
+    origin = {"source": f"{weights.source} {file.name}", "source_sha256": fingerprint(file)}
     left_out = write_weights(path, chosen, weights.arrays, model, origin)
     if chosen == "huggingface" and model and model.decoder_embed_dim and model.norm_pix_loss is None:
         remarks.append("norm_pix_loss is in no weight file: config.json says true; --set norm_pix_loss=false otherwise")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mae_core.atomic import sha256
 from mae_core.errors import CheckpointError
 from mae_core.weights.pickle_values import shown
+from mae_core.weights.shards import fingerprint
 from mae_core.weights.sources import find_file, guess_source, read_file, read_weights
 
 
@@ -20,7 +20,7 @@ def inspect_lines(path: str | Path) -> Iterator[str]:
     file = find_file(Path(path))
     raw = read_file(file)
     yield f"file     {file} ({file.stat().st_size:,} bytes)"
-    yield f"sha256   {sha256(file)}"
+    yield f"sha256   {fingerprint(file)}"
     for key, value in sorted(raw.metadata.items()):
         yield f"header   {shown(key)} = {shown(value)}"
     try:

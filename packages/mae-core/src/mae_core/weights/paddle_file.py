@@ -22,7 +22,7 @@ def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:
             content = read_pickle(data, NUMPY)
     except ValueError:  # what mmap says of an empty file
         raise CheckpointError("it is empty") from None
-    arrays = pick_tensors(content, _array_of)
+    arrays = pick_tensors(content, _array_of, lambda array: array.nbytes, path.stat().st_size)
     return {name: widened(array) if array.dtype == np.uint16 else array for name, array in arrays.items()}
 
 

@@ -29,6 +29,7 @@ _VALUES = {
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
 _MARK = object()
+_LONG = 1000
 
 
 def read_pickle(
@@ -49,7 +50,8 @@ def read_pickle(
     """
     machine = _Machine(allowed, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
+        for opcode, argument, position in pickletools.genops(stream):  # type: ignore[arg-type]
+            machine.position = position or 0
             machine.step(opcode.name, argument)
         return machine.pop()
     except Refused:
@@ -66,6 +68,7 @@ class _Machine:
         self.allowed, self.persistent = allowed, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.position = self.built = 0
 
     def step(self, name: str, argument: Any) -> None:
         if name in _VALUES:
@@ -200,9 +203,17 @@ class _Machine:
         builder = self.allowed.get(function.text) if isinstance(function, Name) else None
         if builder is None or type(arguments) is not tuple:
             raise Refused(f"it calls {shown(function.text) if isinstance(function, Name) else type(function).__name__}")
+        self._count(arguments)
         self.stack.append(builder(*arguments))
 
     on_newobj = on_reduce
+
+    def _count(self, arguments: tuple[Any, ...]) -> None:
+        """Refuse copies of one long text or list, called for again and again: a small file would fill the memory."""
+        lengths = (len(item) for item in arguments if isinstance(item, (str, bytes, tuple, list, dict)))
+        self.built += sum(length for length in lengths if length > _LONG)
+        if self.built > self.position:
+            raise Refused("it builds more than the file holds")
 
     def on_build(self, argument: Any) -> None:
         state = self.pop()

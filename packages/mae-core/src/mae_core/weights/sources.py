@@ -14,12 +14,14 @@ from mae_core.weights.layouts import DECODER, LAYOUTS, plain_name
 from mae_core.weights.paddle_file import read_pdparams
 from mae_core.weights.pickle_values import Refused, shown
 from mae_core.weights.safetensors_file import read_safetensors
+from mae_core.weights.shards import INDEX_ENDING, list_shards
 from mae_core.weights.torch_file import read_torch
 from mae_core.weights.translate import Arrays, to_ours
 
 # In this order a name without its suffix is completed.
 SUFFIXES = (".safetensors", ".pdparams", ".pth", ".pt", ".bin", ".pd")
-_IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_IN_FOLDER = (*_WHOLE, *(name + INDEX_ENDING for name in _WHOLE))
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Weights:
 def find_file(path: Path) -> Path:
     """Turn what a user names (a file, with or without suffix, or a Hugging Face folder) into a weight file.
 
+    Of weights in several shards, it is their index.
+
     Raises:
         CheckpointError: nothing is there.
     """
@@ -65,8 +69,6 @@ def find_file(path: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    if any(path.glob("*.index.json")):
-        raise CheckpointError(f"{path} holds weights in several shards; save them as one model.safetensors")
     raise CheckpointError(
         f"{path} holds no weights; give a run folder, a checkpoint folder, a Hugging Face folder or a file"
         f" ({', '.join(SUFFIXES)})"
@@ -80,6 +82,8 @@ def read_file(file: Path) -> RawFile:
         CheckpointError: it is damaged, or asks for what no weight file needs.
     """
     try:
+        if file.name.endswith(INDEX_ENDING):
+            return _read_shards(file)
         if file.suffix == ".safetensors":
             return RawFile(file, *read_safetensors(file))
         if file.suffix in (".pdparams", ".pd"):
@@ -96,6 +100,16 @@ def read_file(file: Path) -> RawFile:
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror})") from None
     raise CheckpointError(f"{file} has suffix {file.suffix or 'none'}; {', '.join(SUFFIXES)} are read")
+
+
+def _read_shards(index: Path) -> RawFile:
+    arrays: Arrays = {}
+    for shard, names in list_shards(index).items():
+        found = read_file(shard).arrays
+        if missing := [name for name in names if name not in found]:
+            raise CheckpointError(f"it lists {shown(missing[0])} in {shard.name}, which lacks it")
+        arrays |= {name: found[name] for name in names}
+    return RawFile(index, arrays)
 
 
 def guess_source(raw: RawFile) -> str:
@@ -143,8 +157,13 @@ def read_weights(path: Path, source: str = "auto") -> Weights:
         if layout.name == "huggingface":
             facts, remarks = read_config(raw.file.with_name("config.json"))
         if raw.metadata.get("format") == "mae-core":
+            _refuse_unless(layout.name == "mae-core", f"its header says mae-core, not {layout.name}")
             return Weights(raw.file, layout.name, dict(raw.arrays), facts, [], remarks)
         arrays, unknown = to_ours(raw.arrays, layout)
+        _refuse_unless(
+            source == "auto" or len(arrays) > len(unknown),
+            f"{len(unknown)} of its names are not those of {layout.name}",
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{raw.file}: {error}") from None
     facts = {**_conv_facts(raw), **facts}
@@ -152,6 +171,11 @@ def read_weights(path: Path, source: str = "auto") -> Weights:
         facts["norm_pix_loss"] = False
         remarks.append("the official visualize checkpoints were trained without norm_pix_loss")
     return Weights(raw.file, layout.name, arrays, facts, unknown, remarks)
+
+
+def _refuse_unless(good: bool, why: str) -> None:
+    if not good:
+        raise CheckpointError(f"{why}; leave the source out to have it detected")
 
 
 def _conv_facts(raw: RawFile) -> dict[str, Any]:

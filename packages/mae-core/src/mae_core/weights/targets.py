@@ -45,6 +45,8 @@ def choose_target(path: Path, target: str = "auto") -> str:
     if suffix not in TARGETS[chosen]:
         allowed = " or ".join(item or "a folder (no suffix)" for item in TARGETS[chosen])
         raise UserError(f"{path} cannot be written as {chosen}; it takes {allowed}")
+    if not suffix and path.is_file():
+        raise UserError(f"{path} is a file, and {chosen} is a folder; name another, or end it in .safetensors or .pth")
     return chosen
 
 

@@ -6,6 +6,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,6 +59,11 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its numbers."""
+        return math.prod(self.shape) * self.storage.itemsize
+
 
 def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *unused: Any) -> Tensor:
     """Stands for `torch._utils._rebuild_tensor_v2`; nothing outside the storage, nothing larger than it."""
@@ -108,8 +114,10 @@ def read_torch(path: Path) -> dict[str, NDArray[Any]]:
         return _read_stream(file, path.stat().st_size)
 
 
-def _arrays(content: Any, bytes_of: Callable[[Storage], bytes]) -> dict[str, NDArray[Any]]:
-    tensors = pick_tensors(content, lambda value: value if isinstance(value, Tensor) else None)
+def _arrays(content: Any, bytes_of: Callable[[Storage], bytes], file_size: int) -> dict[str, NDArray[Any]]:
+    tensors = pick_tensors(
+        content, lambda value: value if isinstance(value, Tensor) else None, lambda tensor: tensor.nbytes, file_size
+    )
     storages: dict[str, NDArray[Any]] = {}
     return {name: _view(tensor, storages, bytes_of) for name, tensor in tensors.items()}
 
@@ -143,12 +151,16 @@ def _read_zip(path: Path) -> dict[str, NDArray[Any]]:
             if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
                 raise CheckpointError("it was written on a big-endian machine; save it again on a little-endian one")
             content = read_pickle(archive.read(pickle), TORCH, _storage)
-            return _arrays(content, lambda storage: _member(archive, members, f"{root}data/{storage.key}"))
+            bytes_of = partial(_storage_bytes, archive, members, root)
+            return _arrays(content, bytes_of, path.stat().st_size)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, struct.error) as error:
         raise CheckpointError(f"it is not a readable zip file ({shown(str(error))})") from None
 
 
-def _member(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> bytes:
+def _storage_bytes(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], root: str, storage: Storage
+) -> bytes:
+    name = f"{root}data/{storage.key}"
     if name not in members:
         raise CheckpointError(f"it lacks {shown(name)}")
     return archive.read(name)
@@ -180,4 +192,4 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, NDArray[Any]]:
         data.seek(count * storages[key].itemsize, io.SEEK_CUR)
     if starts.keys() != storages.keys():
         raise CheckpointError("storages are missing at its end")
-    return _arrays(tree, lambda s: content[starts[s.key] : starts[s.key] + s.size * s.itemsize])
+    return _arrays(tree, lambda s: content[starts[s.key] : starts[s.key] + s.size * s.itemsize], size)

@@ -1,0 +1,121 @@
+"""What models cost: parameters and multiply-accumulates (MACs), from their sizes alone.
+
+A MAC is one multiplication and addition of a linear layer or of the two products of attention; norms, softmax, GELU
+and additions are left out, as is usual. Numbers are those of a forward pass of one image.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mae_core.ops.patches import pair
+from mae_core.ops.random_masking import len_keep
+
+
+class Cost(NamedTuple):
+    """A number for the encoder's side and for the decoder's."""
+
+    encoder: int
+    decoder: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.encoder + self.decoder
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Arguments of `MaskedAutoencoderViT` and `VisionTransformer` that cost depends on, with their defaults."""
+
+    embed_dim: int = 768
+    depth: int = 12
+    patch_size: int = 16
+    img_size: int | tuple[int, int] = 224
+    in_chans: int = 3
+    mlp_ratio: float = 4.0
+    decoder_embed_dim: int = 512
+    decoder_depth: int = 8
+    num_classes: int = 1000
+
+    @property
+    def num_patches(self) -> int:
+        """L."""
+        height, width = pair(self.img_size)
+        return (height // self.patch_size) * (width // self.patch_size)
+
+    @property
+    def patch_numbers(self) -> int:
+        """Pixels of a patch times channels, p*p*C."""
+        return self.patch_size**2 * self.in_chans
+
+
+def vit_parameters(size: ModelSize) -> int:
+    """Count the parameters of a classifier, average pooling and position embedding included."""
+    return _encoder_parameters(size) + _linear(size.embed_dim, size.num_classes)
+
+
+def mae_parameters(size: ModelSize, *, trainable: bool = False) -> Cost:
+    """Count the parameters of a masked autoencoder; `trainable` leaves out the fixed position embeddings."""
+    dim, tokens = size.decoder_embed_dim, 1 + size.num_patches
+    decoder = _linear(size.embed_dim, dim) + dim + tokens * dim  # decoder_embed, mask token, positions
+    decoder += size.decoder_depth * _block_parameters(dim, size.mlp_ratio)
+    decoder += 2 * dim + _linear(dim, size.patch_numbers)  # decoder_norm, decoder_pred
+    fixed = Cost(tokens * size.embed_dim, tokens * dim) if trainable else Cost(0, 0)
+    return Cost(_encoder_parameters(size) - fixed.encoder, decoder - fixed.decoder)
+
+
+def vit_macs(size: ModelSize) -> int:
+    """Count the MACs of a classifier."""
+    tokens = 1 + size.num_patches
+    return _encoder_macs(size, size.num_patches, tokens) + size.embed_dim * size.num_classes
+
+
+def mae_macs(size: ModelSize, mask_ratio: float = 0.75) -> Cost:
+    """Count the MACs of a masked autoencoder as this package trains it.
+
+    Only visible patches are embedded, and behind the last decoder block's attention only removed ones are computed.
+    """
+    patches = size.num_patches
+    keep = len_keep(patches, mask_ratio)
+    return Cost(_encoder_macs(size, keep, 1 + keep), _decoder_macs(size, 1 + keep, patches - keep))
+
+
+def mae_macs_as_written(size: ModelSize, mask_ratio: float = 0.75) -> Cost:
+    """Count the MACs of the same network where every patch is embedded and every token decoded to pixels."""
+    keep = len_keep(size.num_patches, mask_ratio)
+    encoder = _encoder_macs(size, size.num_patches, 1 + keep)
+    return Cost(encoder, _decoder_macs(size, 1 + keep, 1 + size.num_patches))
+
+
+def _linear(dim_in: int, dim_out: int) -> int:
+    return dim_in * dim_out + dim_out
+
+
+def _block_parameters(dim: int, mlp_ratio: float) -> int:
+    hidden = int(dim * mlp_ratio)
+    return 4 * dim + _linear(dim, 3 * dim) + _linear(dim, dim) + _linear(dim, hidden) + _linear(hidden, dim)
+
+
+def _encoder_parameters(size: ModelSize) -> int:
+    """Count patch embedding, class token, positions, blocks and the norm, final or of the pooled features."""
+    dim = size.embed_dim
+    outside = _linear(size.patch_numbers, dim) + dim + (1 + size.num_patches) * dim + 2 * dim
+    return outside + size.depth * _block_parameters(dim, size.mlp_ratio)
+
+
+def _block_macs(dim: int, mlp_ratio: float, tokens: int, queries: int) -> int:
+    """Count one block over `tokens`, of which the last `queries` are computed further than key and value."""
+    attention = 2 * queries * tokens * dim
+    return 3 * dim * dim * tokens + attention + queries * (dim * dim + 2 * dim * int(dim * mlp_ratio))
+
+
+def _encoder_macs(size: ModelSize, embedded: int, tokens: int) -> int:
+    blocks = size.depth * _block_macs(size.embed_dim, size.mlp_ratio, tokens, tokens)
+    return embedded * size.patch_numbers * size.embed_dim + blocks
+
+
+def _decoder_macs(size: ModelSize, visible: int, predicted: int) -> int:
+    dim, tokens = size.decoder_embed_dim, 1 + size.num_patches
+    blocks = (size.decoder_depth - 1) * _block_macs(dim, size.mlp_ratio, tokens, tokens)
+    blocks += _block_macs(dim, size.mlp_ratio, tokens, predicted)
+    return visible * size.embed_dim * dim + blocks + predicted * dim * size.patch_numbers
