@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, bench, zoo, affected, wheels.
+"""Work on this repository: install, test, lint, demo, curve, bench, zoo, affected, wheels.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -77,6 +77,11 @@ def run_demo(args: argparse.Namespace) -> int:
     return run([str(installed().python), "tools/demo.py", *args.rest])
 
 
+def run_curve(args: argparse.Namespace) -> int:
+    """Measure the learning curve with the remaining arguments."""
+    return run([str(installed().python), "tools/learning_curve.py", *args.rest])
+
+
 def run_bench(args: argparse.Namespace) -> int:
     """Run the benchmarks, one after the other; the first that fails stops the rest."""
     files = [path.relative_to(ROOT) for path in sorted(ROOT.glob("packages/*/benchmarks/*.py"))]
@@ -130,12 +135,13 @@ COMMANDS = {
     "test": run_test,
     "lint": run_lint,
     "demo": run_demo,
+    "curve": run_curve,
     "bench": run_bench,
     "zoo": run_zoo,
     "affected": run_affected,
     "wheels": run_wheels,
 }
-PASSES_ARGUMENTS_ON = {"test", "demo"}
+PASSES_ARGUMENTS_ON = {"test", "demo", "curve"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -160,6 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
         )
     add("lint", "ruff check, ruff format --check, mypy")
     add("demo", "run the demo; further arguments go to it")
+    add("curve", "measure what pre-training is worth over its steps (an hour); further arguments go to it")
     bench = add("bench", "run the benchmarks of all packages")
     bench.add_argument("words", nargs="*", metavar="WORD", help="only files with one of these words in their path")
     add("zoo", "write packages/mae-core/MODELS.md from tools/model_zoo.yaml")
