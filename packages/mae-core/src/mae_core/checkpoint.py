@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 from mae_core.atomic import fsync_path, sha256
 from mae_core.errors import CheckpointError
 from mae_core.weights.architecture import describe
+from mae_core.weights.load import other_facts
 from mae_core.weights.report import brief
 from mae_core.weights.sources import find_file, read_weights
 
@@ -203,6 +204,8 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
         raise CheckpointError(f"{weights.file} does not fit this model: unexpected {brief(weights.unknown)}")
+    if wrong := other_facts(weights, model):
+        raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
     return weights.file
 

@@ -143,4 +143,5 @@ def mixes(c: CN) -> bool:
     return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0))
 
 
-RECIPE = Recipe("mae_finetune", _C, {**ALSO, "TRAIN.LAYER_DECAY": type(None)}, validate)
+_ALSO = {**ALSO, "TRAIN.LAYER_DECAY": type(None), "ROBUST.CLASS_MAP": str, "ROBUST.ALEXNET_ERRORS": str}
+RECIPE = Recipe("mae_finetune", _C, _ALSO, validate)
