@@ -5,6 +5,7 @@ Keys and meanings are those of PaddleViT's MAE configs, so its fine-tuning YAML 
 
 from mae_core.checks import (
     require,
+    require_adam,
     require_classifier,
     require_common,
     require_none_or,
@@ -119,6 +120,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
+    require_adam(c)
     require_classifier(c)
     require_one_of(c, _CHOICES)
     require_positive(c, ["TRAIN.RANDOM_ERASE_COUNT"])
