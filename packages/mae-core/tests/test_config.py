@@ -91,10 +91,10 @@ def test_bad_pairs_are_refused(config, schema, pairs):
 def test_a_key_may_take_one_more_type_at_every_layer(config, schema):
     for value, expected in (("[1, 2]", [1, 2]), ("(3, 4)", [3, 4]), ("5", 5)):
         merge_pairs(config, ["DATA.BATCH_SIZE", value], schema)
-        assert config.DATA.BATCH_SIZE == expected
+        assert expected == config.DATA.BATCH_SIZE
     for value, expected in (("None", None), ("1", 1.0), ("2e-4", 2e-4)):
         merge_pairs(config, ["TRAIN.LR", value], schema)
-        assert config.TRAIN.LR == expected
+        assert expected == config.TRAIN.LR
     with pytest.raises(ConfigError, match=r"TRAIN\.LR=\[1\] is not a number or None \(default 0\.1\)"):
         merge_pairs(config, ["TRAIN.LR", "[1]"], schema)
     with pytest.raises(ConfigError, match=r"DATA\.MEAN=\[inf\] is not a finite number"):
@@ -104,7 +104,7 @@ def test_a_key_may_take_one_more_type_at_every_layer(config, schema):
 def test_text_or_none_is_never_read_as_something_else(config, schema):
     for value in ("2024", "1e5", "True", "[1]", "a/b"):
         merge_pairs(config, ["PRETRAINED", value, "DATA.PATH", value], schema)
-        assert (config.PRETRAINED, config.DATA.PATH) == (value, value)
+        assert (value, value) == (config.PRETRAINED, config.DATA.PATH)
     merge_pairs(config, ["PRETRAINED", "None", "DATA.PATH", "None"], schema)
     assert (config.PRETRAINED, config.DATA.PATH) == (None, "None")
 
