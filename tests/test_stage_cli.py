@@ -66,7 +66,7 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
         (["-image_size", "225"], 2, ["225", "multiple of 16"]),
         (["-eval", "-pretrained", "x", "MODEL.ENCODER.NUM_HEADS", "7"], 2, ["768", "num_heads=7"]),
-        (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["scale=(2, 1)"]),
+        (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["DATA.CROP_SCALE=[2, 1]"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["train_list.txt"]),
         (["-eval"], 2, ["-pretrained"]),
         (["-eval", "-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
@@ -75,3 +75,17 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
 def test_user_errors_are_one_line(stage: Stage, tmp_path, args: list[str], code: int, words: list[str]) -> None:
     result = stage.start(*[a.format(tmp=tmp_path) for a in args])
     assert_refused(result, code, [word.format(kind=stage.kind) for word in words])
+
+
+@every_stage
+def test_another_number_of_heads_is_refused(stage: Stage, data, pretrained, tmp_path) -> None:
+    args = ["-pretrained", pretrained, "-data_path", data, "-output", tmp_path / "o", "-batch_size", 4]
+    result = stage.start(*args, *stage.tiny, "MODEL.ENCODER.DEPTH", 2, "MODEL.ENCODER.NUM_HEADS", 4)
+    assert_refused(result, 4, ["model.safetensors", "num_heads is 2, the model's 4"])
+
+
+@every_stage
+def test_paths_that_look_like_numbers_are_paths(stage: Stage, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()
+    assert_refused(stage.start("-eval", "-pretrained", "2024", *stage.tiny), 4, ["2024 holds no weights"])

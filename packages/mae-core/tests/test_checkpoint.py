@@ -116,6 +116,22 @@ def test_failing_save_leaves_the_earlier_checkpoint_and_no_litter(tmp_path, monk
     assert ck.newest_checkpoint(tmp_path, print)[0] == older
 
 
+def test_a_score_is_added_to_a_checkpoint_or_leaves_it_as_it_was(tmp_path, monkeypatch):
+    path = save(tmp_path, 1, validation=None, note="x")
+    ck.update_state(path, {"validation": {"scored": 1}})
+    state = ck.read_state(path)
+    assert (state["validation"], state["note"], state["step"]) == ({"scored": 1}, "x", 1)
+    before = (path / "state.json").read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ck, "write_atomic", full)
+    with pytest.raises(CheckpointError, match=r"state\.json could not be written.*No space left"):
+        ck.update_state(path, {"validation": None})
+    assert (path / "state.json").read_bytes() == before
+
+
 def test_leftovers_of_a_killed_save_are_swept(tmp_path):
     path = save(tmp_path, 1)
     (tmp_path / ".step_00000002.99.tmp").mkdir()

@@ -10,7 +10,7 @@ import pytest
 
 import mae_core
 from mae_core import log
-from mae_core.checkpoint import list_checkpoints, load_file, load_model, newest_checkpoint
+from mae_core.checkpoint import list_checkpoints, load_file, load_model, newest_checkpoint, read_state
 from mae_core.ema import Ema
 from mae_core.engine import Plan, Trainer
 from mae_core.errors import NonFiniteError, Stopped
@@ -103,8 +103,6 @@ def test_resume_from_an_older_checkpoint_rewrites_the_log(tmp_path):
     before = records(first.folder)
     first.folder.close()
     second = make(RunFolder(tmp_path))
-    from mae_core.checkpoint import read_state
-
     oldest = list_checkpoints(second.folder.checkpoints)[-1]
     second.resume(oldest, read_state(oldest))
     assert second.step == 4
@@ -283,6 +281,70 @@ def test_validation_cut_short_by_a_signal_is_made_up_for_on_resume(tmp_path):
             np.testing.assert_array_equal(a, b)  # the averaged weights, too, went on exactly
         assert records(whole.folder) == records(second.folder)
         assert second.validation.best == {"step": 8, "score": 0.9}
+
+
+def test_what_was_trained_is_on_the_disk_before_it_is_scored(tmp_path):
+    """A list's broken file, a non-finite output or a kill ends a validation: training is kept, scoring made up for."""
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
+    whole.fit(stream())
+    for failing in (4, 12):
+        first = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
+        evaluate = first.validation.evaluate
+
+        def broken(model, should_stop, first=first, evaluate=evaluate, failing=failing):
+            if first.step == failing:
+                raise NonFiniteError("the output is not finite")
+            return evaluate(model, should_stop)
+
+        first.validation.evaluate = broken
+        with pytest.raises(NonFiniteError):
+            first.fit(stream())
+        first.folder.close()
+        second = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
+        second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+        assert second.step == failing
+        second.fit(stream(failing))
+        assert second.seen[0][0] == failing
+        assert_equal(whole, second)
+        assert records(whole.folder) == records(second.folder)
+        assert (second.folder.path / "best").resolve().name == "step_00000008"
+
+
+def test_a_checkpoint_holds_the_score_of_its_own_weights(tmp_path):
+    scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7}, keep=3).fit(stream())
+    for checkpoint, best in zip(list_checkpoints(tmp_path / "checkpoints"), (8, 8, 4), strict=True):
+        state = read_state(checkpoint)  # the checksums still hold
+        assert state["validation"]["scored"] == state["step"]
+        assert state["validation"]["best"]["step"] == best
+
+
+def test_resumed_without_validation_the_best_is_kept(tmp_path):
+    first = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: None})
+    with pytest.raises(Stopped):
+        first.fit(stream())
+    first.folder.close()
+    second = make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=20, save_freq=4, keep=1))
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.fit(stream(12))
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000020", "step_00000004"]
+    assert (tmp_path / "best").resolve().name == "step_00000004"
+    assert (tmp_path / "best" / "state.json").exists()
+    third = scored(None, {20: 0.95, 12: 0.1})
+    third.folder = first.folder
+    third.resume(*newest_checkpoint(tmp_path / "checkpoints", print))
+    assert third.validation.best == {"step": 4, "score": 0.9}
+
+
+def test_resumed_in_another_folder_the_best_starts_anew(tmp_path):
+    first = scored(RunFolder(tmp_path / "a"), {4: 0.9, 8: 0.8, 12: 0.7}, keep=2)
+    first.fit(stream())
+    best = (tmp_path / "a" / "best").resolve()
+    for start, name in (((tmp_path / "a" / "best"), "b"), (best.with_name("step_00000008"), "c")):
+        second = scored(RunFolder(tmp_path / name), {8: 0.5, 12: 0.6}, keep=2)
+        second.resume(start, read_state(start))
+        second.fit(stream(second.step))
+        assert (tmp_path / name / "best").resolve() == (tmp_path / name / "checkpoints" / "step_00000012").resolve()
+        assert second.validation.best == {"step": 12, "score": 0.6}
 
 
 def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):

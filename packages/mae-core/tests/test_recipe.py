@@ -3,7 +3,14 @@
 import pytest
 from yacs.config import CfgNode as CN
 
-from mae_core.checks import require_none_or, require_one_of, require_positive, require_whole_patches, require_within
+from mae_core.checks import (
+    require_none_or,
+    require_one_of,
+    require_pair,
+    require_positive,
+    require_whole_patches,
+    require_within,
+)
 from mae_core.config import to_dict
 from mae_core.errors import ConfigError
 from mae_core.recipe import Recipe, values_from_config
@@ -58,8 +65,23 @@ def test_checks_name_key_value_and_range():
         require_within(DEFAULTS, {"LR": (0.5, 1)})
     with pytest.raises(ConfigError, match=r"DATA\.PATH='x' is not one of 'y', 'z'"):
         require_one_of(DEFAULTS, {"DATA.PATH": ("y", "z")})
+    lists = CN({"A": [0.5, 2], "B": ["a"], "C": [], "D": True})
+    with pytest.raises(ConfigError, match=r"A=\[0\.5, 2\] is outside 0 to 1"):
+        require_within(lists, {"A": (0, 1)})
+    require_within(lists, {"A": (0.5, 2)})
+    for key in "BCD":
+        with pytest.raises(ConfigError, match=f"{key}=.* is not made of numbers"):
+            require_positive(lists, [key])
+    require_pair(lists, "A")
+    with pytest.raises(ConfigError, match=r"A=\[1\] is not two numbers"):
+        require_pair(CN({"A": [1]}), "A")
     require_whole_patches([32, 48], 16)
-    for size, words in ((225, "use a multiple of 16"), ([16, 16, 16], "one or two"), ([32, 40], "IMAGE_SIZE=40")):
+    for size, words in (
+        (225, "use a multiple of 16"),
+        ([16, 16, 16], "height, width"),
+        ([16], "height, width"),
+        ([32, 40], "IMAGE_SIZE=40"),
+    ):
         with pytest.raises(ConfigError, match=words):
             require_whole_patches(size, 16)
     with pytest.raises(ConfigError, match=r"LR=0\.1 is not a loss, or None"):

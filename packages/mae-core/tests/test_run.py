@@ -53,6 +53,24 @@ def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
     assert "tiny: 3 parameters; 9 images, 2 steps an epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
 
 
+def test_resume_auto_begins_where_there_is_nothing_to_go_on_from(run, tmp_path, capsys):
+    """One command begins a run and goes on with it: a queue may start it again and again."""
+    folder = open_run(str(tmp_path / "fresh"))
+    trainer = make(folder)
+    begin(trainer, output=str(folder.path), resume="auto", pretrained=run)
+    out = capsys.readouterr().out
+    assert f"nothing to resume in {folder.path}: beginning anew" in out
+    assert "weights: 2 tensors from" in out
+    assert trainer.step == 0
+    assert folder.config.exists()
+    with pytest.raises(CheckpointError, match="no checkpoint to resume from"):
+        begin(make(None), output=run, resume=str(folder.path))  # named, so it must be there
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("step_*"):
+        (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="damaged"):
+        begin(make(None), output=run, resume="auto")
+
+
 def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. Restore it"):
         begin(make(None, lr=0.2), output=run, resume="auto", free=["SAVE"])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,38 @@ def test_weights_of_another_model_are_refused(tmp_path, change, named):
     assert "\n" not in str(error.value)
     for name, array in before.items():
         np.testing.assert_array_equal(array, model.state_dict()[name].numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("saved", "change", "named"),
+    [
+        ({}, {"num_heads": 4}, "num_heads is 2, the model's 4"),
+        ({}, {"decoder_num_heads": 4}, "decoder_num_heads is 3, the model's 4"),
+        (
+            {"in_chans": 1},
+            {"patch_size": 2, "in_chans": 4},
+            "patch_size is 4, the model's 2; in_chans is 1, the model's 4",
+        ),
+    ],
+)
+def test_what_no_shape_shows_is_compared_where_the_file_tells_it(tmp_path, saved, change, named):
+    file, model = save(tmp_path / "own.safetensors", mae(**saved)), mae(**{**saved, **change})
+    before = model_arrays(model)
+    for load in (lambda: mae_core.load_pretrained(model, file), lambda: load_model(file, model)):
+        with pytest.raises(
+            CheckpointError, match=re.escape(f"own.safetensors does not fit this model: {named}")
+        ) as error:
+            load()
+        assert error.value.exit_code == 4
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, model.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_what_is_not_told_or_not_loaded_is_not_compared(tmp_path):
+    mae_core.load_pretrained(mae(num_heads=4), official(tmp_path, mae()))  # the official format has no such fact
+    encoder = save(tmp_path / "encoder.safetensors", mae(), DECODER)  # its header still tells the decoder's heads
+    mae_core.load_pretrained(mae(decoder_num_heads=4), encoder)
+    mae_core.load_pretrained(mae(img_size=32, norm_pix_loss=False), save(tmp_path / "own.safetensors", mae()))
 
 
 def test_parameters_that_no_model_of_ours_has_are_refused(tmp_path):

@@ -109,3 +109,9 @@ def test_every_augmentation_switch_changes_the_images(data, pairs):
     plain, changed = (train_dataset(RECIPE.load(pairs=[*common, *extra])) for extra in ([], pairs.split()))
     assert any(not np.array_equal(plain[(0, i)][0], changed[(0, i)][0]) for i in range(26))
     np.testing.assert_array_equal(plain[(1, 3)][0], train_dataset(RECIPE.load(pairs=common))[(1, 3)][0])
+
+
+@pytest.mark.parametrize("std", ["1e-5", "0.5", "3"])
+def test_any_deviation_of_the_magnitude_reaches_randaugment(data, std):
+    config = RECIPE.load(pairs=["DATA.DATA_PATH", str(data), "TRAIN.RAND_AUGMENT_STD", std])
+    assert train_dataset(config).transform.rand_augment.magnitude_std == float(std)

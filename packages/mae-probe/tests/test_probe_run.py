@@ -42,6 +42,7 @@ def test_only_the_head_is_trained(finished, pretrained):
 
 def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretrained, finished, cli, tmp_path):
     args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, "-amp", "-output", tmp_path / "run", *TINY]
+    args += ["-resume", "auto"]
     process = subprocess.Popen(PROBE.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if " step 4/" in line:
@@ -49,7 +50,7 @@ def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretraine
             break
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
-    resumed = cli(*args, "-resume", "auto")
+    resumed = cli(*args)
     assert resumed.returncode == 0, resumed.stderr
     assert_same(finished[0], tmp_path / "run")
     assert_same(finished[0], tmp_path / "run", file="optimizer")

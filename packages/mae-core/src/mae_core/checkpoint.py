@@ -21,9 +21,10 @@ from paddle import nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from mae_core.atomic import fsync_path, sha256
+from mae_core.atomic import fsync_path, sha256, write_atomic
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import describe
+from mae_core.weights.load import other_facts
 from mae_core.weights.report import brief
 from mae_core.weights.sources import find_file, read_weights
 
@@ -51,7 +52,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: the disk refused; earlier checkpoints are untouched.
     """
-    final = folder / f"step_{step:08d}"
+    final = step_folder(folder, step)
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -74,6 +75,25 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"checkpoint {final} could not be written: {error}; earlier ones are intact") from None
     return final
+
+
+def step_folder(folder: Path, step: int) -> Path:
+    """Return where a step's checkpoint lies in a run's checkpoint folder."""
+    return folder / f"step_{step:08d}"
+
+
+def update_state(checkpoint: Path, changes: Mapping[str, Any]) -> None:
+    """Change facts that a checkpoint keeps, such as its score, which is known only after it was written.
+
+    Raises:
+        CheckpointError: the disk refused; the checkpoint is as it was.
+    """
+    file = checkpoint / "state.json"
+    try:
+        record = json.loads(file.read_text()) | dict(changes)
+        write_atomic(file, json.dumps(record, indent=1).encode())
+    except OSError as error:
+        raise CheckpointError(f"{file} could not be written: {error}; the checkpoint is intact") from None
 
 
 def model_arrays(model: nn.Layer) -> dict[str, np.ndarray]:
@@ -203,6 +223,8 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
         raise CheckpointError(f"{weights.file} does not fit this model: unexpected {brief(weights.unknown)}")
+    if wrong := other_facts(weights, model):
+        raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
     return weights.file
 
@@ -244,7 +266,7 @@ def saved_config(path: str | Path, model_type: str) -> dict[str, Any]:
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
     """Delete all but the newest `keep` checkpoints and that of step `best`; call after a save that succeeded."""
     for old in list_checkpoints(folder)[keep:]:
-        if old.name != f"step_{best or 0:08d}":
+        if old != step_folder(folder, best or 0):
             _discard(old)
 
 
@@ -256,7 +278,7 @@ def _discard(checkpoint: Path) -> None:
 
 def link_best(run: Path, step: int) -> None:
     """Make `run/best` name the checkpoint of a step, if it is there."""
-    target = Path("checkpoints") / f"step_{step:08d}"
+    target = step_folder(Path("checkpoints"), step)
     if (run / target).exists():
         temporary = run / f".best.{os.getpid()}.tmp"
         temporary.unlink(missing_ok=True)

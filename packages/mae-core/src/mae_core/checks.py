@@ -13,31 +13,49 @@ _CHOICES = {
     "AMP_DTYPE": ("bfloat16", "float16"),
 }
 _POSITIVE = (
-    *("DATA.BATCH_SIZE", "MODEL.PATCH_SIZE", "TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR", "TRAIN.ACCUM_ITER"),
+    *("DATA.BATCH_SIZE", "DATA.IMAGENET_STD", "DATA.CROP_SCALE"),
+    *("MODEL.PATCH_SIZE", "MODEL.ENCODER.EMBED_DIM", "MODEL.ENCODER.DEPTH", "MODEL.ENCODER.NUM_HEADS"),
+    *("TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR", "TRAIN.ACCUM_ITER"),
     *("SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
 )
 _RANGES: dict[str, tuple[float, float]] = {
     "SEED": (0, 2**32 - 1),
     "DATA.NUM_WORKERS": (0, 1024),
+    "DATA.IMAGENET_MEAN": (0, 1),
+    "DATA.CROP_SCALE": (0, 1),
     "DATA.HFLIP": (0, 1),
+    "MODEL.MLP_RATIO": (0.25, 1000),  # with widths that are multiples of 4, at least one hidden unit
     "MODEL.DROPPATH": (0, 0.999),
     "TRAIN.WARMUP_EPOCHS": (0, 10**9),
+    "TRAIN.WARMUP_START_LR": (0, 10**9),
+    "TRAIN.END_LR": (0, 10**9),
     "TRAIN.WEIGHT_DECAY": (0, 1),
 }
 
 
 def require_common(c: Config) -> None:
     """Require what model, data path and loop rely on, of the keys that all stages have."""
-    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
     require_one_of(c, _CHOICES)
     require_positive(c, _POSITIVE)
     require_within(c, _RANGES)
+    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_pair(c, "DATA.CROP_SCALE")
+    low, high = c.DATA.CROP_SCALE
+    require(low <= high, f"DATA.CROP_SCALE={c.DATA.CROP_SCALE} is not a range: it begins above its end")
     require_none_or(c, "DATA.CROP_PCT", lambda v: 0 < v <= 1, "a share above 0 and up to 1")
     require_none_or(c, "TRAIN.GRAD_CLIP", lambda v: v > 0, "positive")
+    require_none_or(c, "TRAIN.LINEAR_SCALED_LR", lambda v: v >= 0, "a number of images")
     require(
         c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
         f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
     )
+
+
+def require_adam(c: Config) -> None:
+    """Require what Adam relies on, of the keys that pre-training and fine-tuning have."""
+    require_positive(c, ["TRAIN.OPTIMIZER.EPS"])
+    require_within(c, {"TRAIN.OPTIMIZER.BETAS": (0, 0.999999)})
+    require_pair(c, "TRAIN.OPTIMIZER.BETAS")
 
 
 def require_classifier(c: Config) -> None:
@@ -61,16 +79,30 @@ def require_one_of(config: Config, choices: Mapping[str, Sequence[Any]]) -> None
 
 
 def require_positive(config: Config, keys: Iterable[str]) -> None:
-    """Require numbers above zero."""
+    """Require numbers, or lists of them, above zero."""
     for key in keys:
-        require(get_key(config, key) > 0, f"{key}={get_key(config, key)} is not positive")
+        require(all(v > 0 for v in _numbers(config, key)), f"{key}={get_key(config, key)} is not positive")
 
 
 def require_within(config: Config, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Require numbers between two bounds, both included."""
+    """Require numbers, or lists of them, between two bounds, both included."""
     for key, (low, high) in ranges.items():
-        value = get_key(config, key)
-        require(low <= value <= high, f"{key}={value} is outside {low:g} to {high:g}")
+        inside = all(low <= v <= high for v in _numbers(config, key))
+        require(inside, f"{key}={get_key(config, key)} is outside {low:g} to {high:g}")
+
+
+def require_pair(config: Config, key: str) -> None:
+    """Require two numbers."""
+    require(len(_numbers(config, key)) == 2, f"{key}={get_key(config, key)} is not two numbers")
+
+
+def _numbers(config: Config, key: str) -> list[float]:
+    """Return a key's number, or the numbers of its list; a type check says nothing about what is in a list."""
+    value = get_key(config, key)
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    sound = numbers and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    require(bool(sound), f"{key}={value!r} is not made of numbers")
+    return numbers
 
 
 def require_none_or(config: Config, key: str, holds: Callable[[float], bool], allowed: str) -> None:
@@ -82,9 +114,9 @@ def require_none_or(config: Config, key: str, holds: Callable[[float], bool], al
 
 def require_whole_patches(image_size: int | Sequence[int], patch_size: int) -> None:
     """Require DATA.IMAGE_SIZE, one number or [height, width], to be made of whole patches."""
-    sides = [image_size] if isinstance(image_size, int) else image_size
-    sound = len(sides) in (1, 2) and all(isinstance(s, int) and s > 0 for s in sides)
-    require(sound, f"DATA.IMAGE_SIZE={sides} is not one or two sizes")
+    sides = [image_size, image_size] if isinstance(image_size, int) else image_size
+    sound = len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
+    require(sound, f"DATA.IMAGE_SIZE={image_size} is not a number of pixels or [height, width]")
     for side in sides:
         require(
             side % patch_size == 0,

@@ -64,7 +64,7 @@ STAGE_FLAGS = (
     Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes an update", int),
     Flag("output", "SAVE", "run folder: log, config, checkpoints"),
     PRETRAINED_FLAG,
-    Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder"),
+    Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder, or anew"),
     Flag("eval", "EVAL", "score -pretrained on the validation list and stop", options=_ON),
     Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", options=_ON),
 )

@@ -9,6 +9,7 @@ import ast
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,27 @@ from yacs.config import CfgNode
 from mae_core.errors import ConfigError
 
 Config = CfgNode  # what the stages call it
+_NONE = type(None)
 Also = Mapping[str, type]  # per key, one more type that is allowed beside the default's
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The keys of a config and what each takes, whatever it was set to before.
+
+    Args:
+        defaults: every key with its default; a value is of the default's type.
+        also: per key, one more type that is allowed. A key whose default is None and that has none takes any plain
+            value, and is left to the checks.
+    """
+
+    defaults: CfgNode
+    also: Also
+
+    def types(self, key: str) -> tuple[type, ...]:
+        """Return the types that a dotted key takes."""
+        default = type(get_key(self.defaults, key))
+        return (default, self.also[key]) if key in self.also else (default,)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -58,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data or {}
 
 
-def merge_file(config: CfgNode, path: Path, also: Also | None = None, seen: tuple[Path, ...] = ()) -> None:
+def merge_file(config: CfgNode, path: Path, schema: Schema, seen: tuple[Path, ...] = ()) -> None:
     """Merge a YAML file, its BASE files first (paths relative to it)."""
     path = path.resolve()
     if path in seen:
@@ -67,13 +88,11 @@ def merge_file(config: CfgNode, path: Path, also: Also | None = None, seen: tupl
     base = data.pop("BASE", None) or []
     for name in [base] if isinstance(base, str) else base:
         if name:
-            merge_file(config, path.parent / name, also, (*seen, path))
-    merge_mapping(config, data, str(path), also)
+            merge_file(config, path.parent / name, schema, (*seen, path))
+    merge_mapping(config, data, str(path), schema)
 
 
-def merge_mapping(
-    config: CfgNode, data: dict[str, Any], source: str, also: Also | None = None, prefix: str = ""
-) -> None:
+def merge_mapping(config: CfgNode, data: dict[str, Any], source: str, schema: Schema, prefix: str = "") -> None:
     """Merge nested plain data; `source` names where it came from in errors."""
     for key, value in data.items():
         full = f"{prefix}{key}"
@@ -82,9 +101,9 @@ def merge_mapping(
         if isinstance(config[key], CfgNode):
             if not isinstance(value, dict):
                 raise ConfigError(f"{source}: {full}={value!r} must be a group of keys: {', '.join(config[key])}")
-            merge_mapping(config[key], value, source, also, f"{full}.")
+            merge_mapping(config[key], value, source, schema, f"{full}.")
         else:
-            config[key] = _coerce(value, config[key], full, source, (also or {}).get(full))
+            config[key] = _coerce(value, full, source, schema)
 
 
 def _nearest(key: str, valid: list[str], prefix: str) -> str:
@@ -92,20 +111,32 @@ def _nearest(key: str, valid: list[str], prefix: str) -> str:
     return f"; nearest is {prefix}{close[0]}" if close else f"; valid here: {', '.join(sorted(valid))}"
 
 
-def _coerce(value: Any, default: Any, key: str, source: str, also: type | None) -> Any:
-    """Turn a value into the default's type. A key whose default is None takes any plain value."""
-    if isinstance(value, str) and not isinstance(default, str):
-        value = _literal(value)
-    if isinstance(value, float) and not math.isfinite(value):
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", _NONE: "None"}
+
+
+def _coerce(value: Any, key: str, source: str, schema: Schema) -> Any:
+    """Turn a value into one of the types that its key takes."""
+    types = schema.types(key)
+    if isinstance(value, str):
+        value = _read_text(value, types)
+    numbers = value if isinstance(value, tuple | list) else [value]
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         raise ConfigError(f"{source}: {key}={value} is not a finite number")
-    if default is None or type(value) in (type(default), also):
+    if type(value) in types or types == (_NONE,):
         return value
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    if float in types and type(value) is int:
         return float(value)
-    if isinstance(default, tuple | list) and isinstance(value, tuple | list):
-        return type(default)(value)
-    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(type(default), "a list")
-    raise ConfigError(f"{source}: {key}={value!r} is not {wanted} (default {default!r})")
+    for sequence in (tuple, list):
+        if sequence in types and isinstance(value, tuple | list):
+            return sequence(value)
+    wanted = " or ".join(_WANTED.get(t, "a list") for t in sorted(types, key=lambda t: t is _NONE))
+    raise ConfigError(f"{source}: {key}={value!r} is not {wanted} (default {get_key(schema.defaults, key)!r})")
+
+
+def _read_text(text: str, types: tuple[type, ...]) -> Any:
+    """Read what a command line or a predecessor's file gives as text; where text is wanted, it stays as it is."""
+    value = _literal(text)
+    return text if str in types and (value is not None or _NONE not in types) else value
 
 
 def _literal(text: str) -> Any:
@@ -116,20 +147,20 @@ def _literal(text: str) -> Any:
         return {"true": True, "false": False, "null": None}.get(text.lower(), text)
 
 
-def merge_pairs(config: CfgNode, pairs: Sequence[str], also: Also | None = None) -> None:
+def merge_pairs(config: CfgNode, pairs: Sequence[str], schema: Schema) -> None:
     """Merge `KEY VALUE` pairs such as `TRAIN.NUM_EPOCHS 10`."""
     if len(pairs) % 2:
         raise ConfigError(f"{' '.join(pairs)!r} is not a sequence of KEY VALUE pairs: {pairs[-1]!r} is left over")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        set_key(config, key, value, also)
+        set_key(config, key, value, schema)
 
 
-def set_key(config: CfgNode, key: str, value: Any, also: Also | None = None) -> None:
+def set_key(config: CfgNode, key: str, value: Any, schema: Schema) -> None:
     """Set one dotted key from the command line."""
     data: Any = value
     for part in reversed(key.split(".")):
         data = {part: data}
-    merge_mapping(config, data, "command line", also)
+    merge_mapping(config, data, "command line", schema)
 
 
 def get_key(config: CfgNode, key: str) -> Any:

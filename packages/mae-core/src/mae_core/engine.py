@@ -9,13 +9,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from mae_core import distributed, log
-from mae_core.checkpoint import link_best, model_arrays, prune, read_ema, restore, save_checkpoint
+from mae_core.checkpoint import (
+    link_best,
+    model_arrays,
+    prune,
+    read_ema,
+    restore,
+    save_checkpoint,
+    step_folder,
+    update_state,
+)
 from mae_core.ema import Ema
 from mae_core.errors import NonFiniteError, Stopped
 from mae_core.meters import IntervalMeter, clock, peak_memory_mb
@@ -84,25 +94,36 @@ class Trainer:
     config: dict[str, Any] = field(default_factory=dict)
     describe: Callable[[Batch], str] = lambda batch: "unknown"
     ema: Ema | None = None
-    validation: Validation | None = None
+    validation: Validation = field(default_factory=Validation)
     step: int = 0
 
     def __post_init__(self) -> None:
         self._meter = IntervalMeter()
         self._bad_steps = 0
+        self._saved: int | None = None  # the step whose checkpoint is in the folder
         self._parameters = [p for _, p in trainable(self.model)]
         self._wrapped = distributed.wrap(self.model)
 
-    def resume(self, checkpoint: Any, state: dict[str, Any]) -> None:
+    def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Go on from a verified checkpoint (`checkpoint.newest_checkpoint`)."""
         restore(checkpoint, self.model, self.optimizer)  # 1. weights and moments
         self.precision.load_state_dict(state["scaler"])  # 2. loss scale
         self._meter.load_state_dict(state["meter"])  # 3. the open logging interval
         if self.ema:
             self.ema.load(read_ema(checkpoint) or model_arrays(self.model))  # 4. averaged weights
-        if self.validation and state.get("validation"):
+        if state.get("validation"):
             self.validation.load_state_dict(state["validation"])  # 5. the best so far
         self._bad_steps, self.step = state["bad_steps"], state["step"]  # 6. the position
+        self._adopt(checkpoint.resolve())
+
+    def _adopt(self, checkpoint: Path) -> None:
+        """Take note of what the folder holds already; a best checkpoint that it lacks is none."""
+        checkpoints = self.folder.checkpoints.resolve() if self.folder else None
+        here = checkpoint.parent == checkpoints
+        self._saved = self.step if here else None
+        best = self._best_step()
+        if best and not (here and step_folder(checkpoint.parent, best).exists()):
+            self.validation.best = None
 
     def fit(self, batches: Iterable[Batch]) -> None:
         """Train to the end of the plan; `batches` starts at `self.step`.
@@ -128,25 +149,23 @@ class Trainer:
             records.close()
 
     def _finish_step(self, records: log.JsonLines | None, stop: StopRequest, stopping: int) -> None:
-        """Validate and save where it is time; raise Stopped when a signal asks for it and work is left."""
-        best = self._best_step()
-        if self._validation_due() and not stopping:
+        """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
+        last, due = self.step == self.plan.total_steps, self._validation_due()
+        if last or stopping or due or self.step % self.plan.save_freq == 0:
+            self.save()  # before scoring, which may fail or be killed: the training is not lost then
+        if due and not stopping:
             stopping = self._validate(records, stop)
-        last = self.step == self.plan.total_steps
-        if last or stopping or self._best_step() != best or self.step % self.plan.save_freq == 0:
-            self.save()
         if stopping and (not last or self._validation_due()):
             raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", stopping)
 
     def _validation_due(self) -> bool:
-        return self.validation is not None and self.validation.due(self.step, self.plan.total_steps)
+        return self.validation.due(self.step, self.plan.total_steps)
 
     def _best_step(self) -> int | None:
-        return self.validation.best["step"] if self.validation and self.validation.best else None
+        return self.validation.best["step"] if self.validation.best else None
 
     def _validate(self, records: log.JsonLines | None, stop: StopRequest) -> int:
         """Score the model; return the exit code to stop with when a signal cut it short, else 0."""
-        assert self.validation is not None
         started = time.perf_counter()
         scores = self.validation.score(self.model, self.ema, self.step, lambda: stop.exit_code is not None)
         self._meter.exclude(time.perf_counter() - started)
@@ -154,6 +173,10 @@ class Trainer:
             return stop.exit_code or 143
         if records:
             records.write({"step": self.step, "epoch": self.step / self.plan.steps_per_epoch, **scores})
+        if self.folder:
+            checkpoint = step_folder(self.folder.checkpoints, self.step)
+            update_state(checkpoint, {"validation": self.validation.state_dict()})
+            self._keep_best()
         return 0
 
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> int:
@@ -253,19 +276,26 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint on the main rank, then delete what is older than the plan keeps."""
-        if self.folder:
+        if self.folder and self._saved != self.step:
             state = {
                 "scaler": self.precision.state_dict(),
                 "meter": self._meter.state_dict(),
                 "bad_steps": self._bad_steps,
-                "validation": self.validation.state_dict() if self.validation else None,
+                "validation": self.validation.state_dict(),
                 "config": self.config,
                 "world_size": distributed.world_size(),
                 "versions": {"paddle": paddle.__version__},
             }
             ema = self.ema.arrays() if self.ema else None
             save_checkpoint(self.folder.checkpoints, self.step, self.model, self.optimizer, state, ema)
-            if best := self._best_step():
+            self._saved = self.step
+            self._keep_best()
+        distributed.barrier()
+
+    def _keep_best(self) -> None:
+        """Link the best checkpoint and delete what is older than the plan keeps, but for that."""
+        if self.folder:
+            best = self._best_step()
+            if best:
                 link_best(self.folder.path, best)
             prune(self.folder.checkpoints, self.plan.keep, best)
-        distributed.barrier()

@@ -10,11 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mae_core.config import Also, Config, merge_file, merge_mapping, merge_pairs, set_key
+from mae_core.config import Also, Config, Schema, merge_file, merge_mapping, merge_pairs, set_key
 from mae_core.errors import ConfigError
 
 # Keys of every stage that take another type beside their default's.
-ALSO: Also = {"DATA.IMAGE_SIZE": list, "TRAIN.LINEAR_SCALED_LR": type(None)}
+ALSO: Also = {
+    "DATA.IMAGE_SIZE": list,
+    "TRAIN.LINEAR_SCALED_LR": type(None),
+    "MODEL.PRETRAINED": str,
+    "MODEL.RESUME": str,
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Recipe:
     defaults: Config
     also: Also
     validate: Callable[[Config], None]
+
+    @property
+    def schema(self) -> Schema:
+        """What each key takes."""
+        return Schema(self.defaults, self.also)
 
     def find(self, name: str) -> Path:
         """Return a config file of the user's, or the packaged one of that name (suffix and folder optional)."""
@@ -54,19 +64,19 @@ class Recipe:
         """
         config = self.defaults.clone()
         if cfg:
-            merge_file(config, self.find(cfg), self.also)
+            merge_file(config, self.find(cfg), self.schema)
         return self._finish(config, flags or {}, pairs)
 
     def from_dict(self, saved: dict[str, Any], flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> Config:
         """Build the frozen config that a checkpoint holds, with flags and pairs on top."""
         config = self.defaults.clone()
-        merge_mapping(config, saved, "checkpoint", self.also)
+        merge_mapping(config, saved, "checkpoint", self.schema)
         return self._finish(config, flags, pairs)
 
     def _finish(self, config: Config, flags: Mapping[str, Any], pairs: Sequence[str]) -> Config:
         for key, value in flags.items():
-            set_key(config, key, value, self.also)
-        merge_pairs(config, pairs, self.also)
+            set_key(config, key, value, self.schema)
+        merge_pairs(config, pairs, self.schema)
         self.validate(config)
         config.freeze()
         return config

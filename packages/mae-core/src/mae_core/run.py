@@ -51,7 +51,7 @@ def begin(
 
     Args:
         output: run folder.
-        resume: run or checkpoint folder to go on from; "auto" means `output`.
+        resume: run or checkpoint folder to go on from; "auto" means `output`, or anew where that holds no checkpoint.
         pretrained: weights to start from, of any source; the report on their keys is logged.
         free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
         allow_drift: more such keys, of the user's.
@@ -62,6 +62,9 @@ def begin(
         CheckpointError: the resumed run had another config, or its checkpoints are damaged.
     """
     checkpoints = Path(output) / "checkpoints"
+    if resume == "auto" and not distributed.sum_over_ranks([float(bool(list_checkpoints(checkpoints)))])[0]:
+        log.LOGGER.info(f"nothing to resume in {output}: beginning anew")
+        resume = None
     if resume:
         checkpoint, state = _find(Path(output if resume == "auto" else resume))
         _refuse_drift(trainer, state, free, allow_drift, free_cut)

@@ -19,6 +19,7 @@ class Validation:
 
     Args:
         evaluate: (model in evaluation mode, asks whether to stop early) -> figures; None when any rank stopped early.
+            Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
         best_by: the figure of which the highest makes the best checkpoint.
 
@@ -27,20 +28,22 @@ class Validation:
         scored: the step that was scored last.
     """
 
-    evaluate: EvaluateFn
-    every: int
+    evaluate: EvaluateFn | None = None
+    every: int = 1
     best_by: str = "top1"
     best: dict[str, Any] | None = None
     scored: int = 0
 
     def due(self, step: int, total_steps: int) -> bool:
         """Tell whether a step is to be scored and has not been."""
-        return step > 0 and (step % self.every == 0 or step == total_steps) and step != self.scored
+        wanted = self.evaluate is not None
+        return wanted and step > 0 and (step % self.every == 0 or step == total_steps) and step != self.scored
 
     def score(
         self, model: nn.Layer, ema: Ema | None, step: int, should_stop: Callable[[], bool]
     ) -> dict[str, float] | None:
         """Score the model, by its averaged weights where there are any; None when it was stopped early."""
+        assert self.evaluate is not None
         model.eval()
         with ema.swapped_in(model) if ema else nullcontext():
             scores = self.evaluate(model, should_stop)

@@ -1,5 +1,6 @@
 """From config to model, weights and data: what training and evaluation share."""
 
+import numpy as np
 import paddle
 
 from mae_core.config import Config
@@ -38,7 +39,8 @@ def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the fine-tuning augmentation."""
     d, t = config.DATA, config.TRAIN
     mean, std = statistics_of(config)
-    policy = f"rand-m{t.RAND_AUGMENT_MAGNITUDE}-n{t.RAND_AUGMENT_LAYERS}-mstd{t.RAND_AUGMENT_STD}-inc1"
+    std_in_digits = np.format_float_positional(t.RAND_AUGMENT_STD, trim="0")  # a policy has no exponents
+    policy = f"rand-m{t.RAND_AUGMENT_MAGNITUDE}-n{t.RAND_AUGMENT_LAYERS}-mstd{std_in_digits}-inc1"
     with values_from_config():
         transform = make_finetune_transform(
             image_size=d.IMAGE_SIZE,

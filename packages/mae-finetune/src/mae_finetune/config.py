@@ -5,6 +5,7 @@ Keys and meanings are those of PaddleViT's MAE configs, so its fine-tuning YAML 
 
 from mae_core.checks import (
     require,
+    require_adam,
     require_classifier,
     require_common,
     require_none_or,
@@ -38,7 +39,7 @@ _C.MODEL = CN()
 _C.MODEL.TYPE = "FINETUNE"
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights to start from, or to evaluate
-_C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto" means SAVE
+_C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
 _C.MODEL.NUM_CLASSES = 1000
 _C.MODEL.PATCH_SIZE = 16
 _C.MODEL.MLP_RATIO = 4.0
@@ -119,6 +120,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
+    require_adam(c)
     require_classifier(c)
     require_one_of(c, _CHOICES)
     require_positive(c, ["TRAIN.RANDOM_ERASE_COUNT"])
@@ -143,4 +145,5 @@ def mixes(c: CN) -> bool:
     return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0))
 
 
-RECIPE = Recipe("mae_finetune", _C, {**ALSO, "TRAIN.LAYER_DECAY": type(None)}, validate)
+_ALSO = {**ALSO, "TRAIN.LAYER_DECAY": type(None), "ROBUST.CLASS_MAP": str, "ROBUST.ALEXNET_ERRORS": str}
+RECIPE = Recipe("mae_finetune", _C, _ALSO, validate)

@@ -81,9 +81,9 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
     )
 
 
-def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation | None:
+def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
-        return None
+        return Validation()
     eval_set = open_eval_set(config)
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:

@@ -3,7 +3,7 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML files load as they are.
 """
 
-from mae_core.checks import require, require_common, require_one_of
+from mae_core.checks import require, require_adam, require_common, require_one_of, require_positive
 from mae_core.config import Config as CN
 from mae_core.recipe import ALSO, Recipe
 
@@ -29,7 +29,7 @@ _C.MODEL = CN()
 _C.MODEL.TYPE = "PRETRAIN"
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights to start from, or to evaluate
-_C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto" means SAVE
+_C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
 _C.MODEL.PATCH_SIZE = 16
 _C.MODEL.MLP_RATIO = 4.0
 _C.MODEL.QKV_BIAS = True
@@ -65,6 +65,8 @@ _C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
 def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
+    require_adam(c)
+    require_positive(c, ["MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.DEPTH", "MODEL.DECODER.NUM_HEADS"])
     require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",)})
     require(
         c.TRAIN.OPTIMIZER.NAME in ("AdamW", "AdamWDL"),  # AdamWDL without layer decay is AdamW

@@ -60,7 +60,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
         allow_drift=allow_drift,
         free_cut=False,  # the batch norm sees a forward pass of all ranks: other ones, other statistics
     )
-    if not (config.MODEL.PRETRAINED or config.MODEL.RESUME):
+    if not (config.MODEL.PRETRAINED or trainer.step):
         log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
     describe(trainer, config.MODEL.NAME, len(dataset))
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
@@ -95,9 +95,9 @@ def _trainer(
     )
 
 
-def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation | None:
+def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
-        return None
+        return Validation()
     dataset = eval_dataset(config, config.DATA.VAL_LIST)
     known: list[Iterable[Batch]] = []  # with CACHE_FEATURES, what the first validation has encoded
 

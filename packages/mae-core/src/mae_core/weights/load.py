@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import CheckpointError
+from mae_core.weights.architecture import describe
 from mae_core.weights.layouts import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
 from mae_core.weights.report import Grid, KeyReport, brief
@@ -29,7 +30,7 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto") -> 
         source: a name of `layouts.LAYOUTS`, or `auto`.
 
     Raises:
-        CheckpointError: damaged or refused, or weights of another model (blocks, widths or patches differ).
+        CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
     from mae_core.checkpoint import find_weights
 
@@ -44,7 +45,7 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto") -> 
     }
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
-    _refuse(weights, own, fitting, missing, unexpected)
+    _refuse(weights, own, fitting, missing, unexpected, other_facts(weights, model))
     filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
@@ -54,10 +55,24 @@ def _dtype(tensor: paddle.Tensor) -> str:
     return str(tensor.dtype).rpartition(".")[2]
 
 
+def other_facts(weights: Weights, model: nn.Layer) -> list[str]:
+    """Say in which facts that no shape shows, and that the file tells, the weights are another model's."""
+    own, compared = describe(model), ["patch_size", "in_chans", "num_heads"]
+    if any(name.startswith("decoder_blocks.") for name in weights.arrays):
+        compared.append("decoder_num_heads")
+    told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
+    return [f"{name} is {value}, the model's {own[name]}" for name, value in told.items() if value != own[name]]
+
+
 def _refuse(
-    weights: Weights, own: dict[str, Any], fitting: dict[str, Any], missing: list[str], unexpected: list[str]
+    weights: Weights,
+    own: dict[str, Any],
+    fitting: dict[str, Any],
+    missing: list[str],
+    unexpected: list[str],
+    wrong: list[str],
 ) -> None:
-    wrong = [f"missing {name}" for name in missing if not _is_free(name)]
+    wrong += [f"missing {name}" for name in missing if not _is_free(name)]
     wrong += [f"unexpected {name}" for name in unexpected if not _is_free(name)]
     wrong += [
         f"{name} has shape {list(array.shape)}, the model {list(own[name].shape)}"
