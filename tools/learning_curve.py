@@ -35,6 +35,9 @@ PRETRAINING = {
     "SAVE_KEEP": 16,
 }
 STEPS = (0, 210, 420, 840, 1680, 2520, 3360)
+TUNED_STEPS = (210, 840, 1680, 3360)
+FEW = FEW_LABELS | {"VALIDATE_FREQ": FEW_LABELS["TRAIN.NUM_EPOCHS"]}
+ALL = {"VALIDATE_FREQ": 20}  # the last epoch
 SCRATCH_RATES = (5e-4, 1e-3, 2e-3)
 SEEDS = (0, 1, 2)
 RESULTS = Path(__file__).with_name("results")
@@ -56,11 +59,11 @@ def main() -> int:
     }
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda seed: pretrain(folder, seed), SEEDS))
-        jobs = [pool.submit(measure_labels, folder, seed, lists[seed]) for seed in SEEDS]
-        jobs += [
+        jobs = [
             pool.submit(measure_step, folder, seed, lists[seed], step, initial[seed])
-            for seed, step in product(SEEDS, STEPS)
+            for step, seed in product(reversed(STEPS), SEEDS)
         ]
+        jobs += [pool.submit(measure_labels, folder, seed, lists[seed]) for seed in SEEDS]
         records = [record for job in jobs for record in job.result()]
     write_results(records)
     return 0
@@ -80,8 +83,8 @@ def measure_step(folder: Path, seed: int, few: str, step: int, initial: Path) ->
         KNN: top1(quietly(["mae-probe", "knn", *common, "--k", 10])),
         LOGISTIC: top1(quietly(["mae-probe", "logistic", *common, "DATA.TRAIN_LIST", few])),
     }
-    if step:
-        found[TUNED] = finetune(folder, seed, f"tuned-{step}", checkpoint, FEW_LABELS | {"DATA.TRAIN_LIST": few})
+    if step in TUNED_STEPS:
+        found[TUNED] = finetune(folder, seed, f"tuned-{step}", checkpoint, FEW | {"DATA.TRAIN_LIST": few})
     return [{"seed": seed, "step": step, "way": way, "top1": accuracy} for way, accuracy in found.items()]
 
 
@@ -89,15 +92,15 @@ def measure_labels(folder: Path, seed: int, few: str) -> list[dict[str, Any]]:
     """Train from scratch with few and with all labels, and fine-tune with all labels."""
     flat, last = {"TRAIN.LAYER_DECAY": 1.0}, STEPS[-1]
     checkpoint = folder / f"seed-{seed}/pretrain/checkpoints/step_{last:08d}"
-    scratch = FEW_LABELS | flat | {"DATA.TRAIN_LIST": few}
+    scratch = FEW | flat | {"DATA.TRAIN_LIST": few}
     records = [
         {"step": 0, "way": SCRATCH, "rate": rate,
          "top1": finetune(folder, seed, f"scratch-{rate:g}", None, scratch | {"TRAIN.BASE_LR": rate})}
         for rate in SCRATCH_RATES
     ]  # fmt: skip
     records += [
-        {"step": last, "way": TUNED_ALL, "top1": finetune(folder, seed, "tuned-all", checkpoint, {})},
-        {"step": 0, "way": SCRATCH_ALL, "top1": finetune(folder, seed, "scratch-all", None, flat)},
+        {"step": last, "way": TUNED_ALL, "top1": finetune(folder, seed, "tuned-all", checkpoint, ALL)},
+        {"step": 0, "way": SCRATCH_ALL, "top1": finetune(folder, seed, "scratch-all", None, ALL | flat)},
     ]
     return [{"seed": seed, **record} for record in records]
 
