@@ -87,6 +87,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
     dataset = loader.dataset
     assert (len(dataset), dataset.transform.crop_pct, dataset.transform.size, dataset.channels) == (2, 0.7, (8, 12), 1)
     assert (loader.num_workers, loader.sampler.batch_size) == (5, 4)
+    assert dataset.on_error == "raise"  # though training skips
     assert isinstance(noise, MaskKey)
     assert (ratio, noise.seed, noise.epoch) == (0.4, 9, 0)
 

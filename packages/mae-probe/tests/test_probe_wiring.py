@@ -31,6 +31,10 @@ def test_the_value_arrives(wired, key):
     WIRES[key].check(wired)
 
 
+def test_validation_never_skips_an_image(wired):
+    assert wired.eval_loader.dataset.on_error == "raise"
+
+
 def test_no_key_is_left_out():
     assert_every_key_is_wired(RECIPE, WIRES, NO_EFFECT | ELSEWHERE)
 

@@ -52,7 +52,7 @@ CFG_FLAG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one
 PRETRAINED_FLAG = Flag(
     "pretrained",
     "MODEL.PRETRAINED",
-    "weights: a run folder, a checkpoint folder, a .safetensors file (suffix optional)",
+    "weights: a run folder, a checkpoint folder, or a weight file of any source (suffix optional)",
 )
 STAGE_FLAGS = (
     CFG_FLAG,
