@@ -65,6 +65,10 @@ class Wired:
     def plan(self) -> Any:
         return self.trainer.plan
 
+    def make_eval_loader(self, *args: Any, **kwargs: Any) -> Loader:
+        self.eval_loader = Loader(*args, **kwargs)
+        return self.eval_loader
+
     def lr(self, epoch: float) -> float:
         return float(self.trainer.lr_at(epoch))
 
@@ -83,9 +87,9 @@ class Wire:
     def also(self, *reads: Read) -> Wire:
         return replace(self, reads=(*self.reads, *reads))
 
-    def check(self, wired: Wired) -> None:
+    def check(self, wired: Wired, *reads: Read) -> None:
         expected = self.value if self.arrives is None else self.arrives
-        for read in self.reads:
+        for read in reads or self.reads:
             assert read(wired) == pytest.approx(expected)
 
 
@@ -93,19 +97,20 @@ def wire(value: Any, *reads: Read, arrives: Any = None) -> Wire:
     return Wire(value, reads, arrives)
 
 
+def write_lists(folder: Path) -> None:
+    """Write lists of images that are never opened, under other names than the defaults."""
+    (folder / "images").mkdir(exist_ok=True)
+    for name, number in (("a.txt", 40), ("b.txt", 11)):
+        (folder / "images" / name).write_text("".join(f"{i}.jpg {i % 3}\n" for i in range(number)))
+
+
 def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wired:
     """Run a stage's `train` on a config with these values, without weights, loop and loaders."""
-    for name, number in (("a.txt", 40), ("b.txt", 11)):  # lists of images that are never opened
-        (folder / "images").mkdir(exist_ok=True)
-        (folder / "images" / name).write_text("".join(f"{i}.jpg {i % 3}\n" for i in range(number)))
+    write_lists(folder)
     found, module = Wired(), import_module(f"{recipe.package}.train")
 
     def fit(trainer: Any, loader: Any, output: str) -> None:
         found.trainer, found.loader, found.output = trainer, loader, output
-
-    def make_eval_loader(*args: Any, **kwargs: Any) -> Loader:
-        found.eval_loader = Loader(*args, **kwargs)
-        return found.eval_loader
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -115,11 +120,37 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(module, "describe", lambda *args: setattr(found, "described", args))
         patch.setattr(module, "fit", fit)
         patch.setattr(module, "make_loader", Loader)
-        patch.setattr(import_module(f"{recipe.package}.evaluate"), "make_loader", make_eval_loader)
+        patch.setattr(import_module(f"{recipe.package}.evaluate"), "make_loader", found.make_eval_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
         if found.trainer.validation:
             found.trainer.validation.evaluate(found.model, lambda: False)
     return found
+
+
+def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder: Path, load: str) -> None:
+    """Require of `-eval` what is required of validation, and the tables in the run's folder.
+
+    Args:
+        load: the function that loads the weights, which are not there.
+    """
+    module, found = import_module(f"{recipe.package}.evaluate"), Wired()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_lists(folder)
+        patch.setattr(module, "make_loader", found.make_eval_loader)
+        patch.setattr(module, load, lambda *args: None)
+        module.evaluate(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
+        confusion = np.loadtxt(folder / wires["SAVE"].value / "eval/confusion.csv", delimiter=",")
+    assert confusion.shape == (wires["MODEL.NUM_CLASSES"].value,) * 2
+    assert found.eval_loader.dataset.on_error == "raise"
+    for key, read in SCORED.items():
+        wires[key].check(found, read)
+
+
+def assert_frequency_zero_validates_never(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> None:
+    trainer = put_together(recipe, {**wires, "VALIDATE_FREQ": wire(0)}, folder).trainer
+    steps = trainer.plan.total_steps
+    assert not (trainer.validation and any(trainer.validation.due(step, steps) for step in range(1, steps + 1)))
 
 
 def assert_every_key_is_wired(recipe: Recipe, wires: Mapping[str, Wire], elsewhere: set[str]) -> None:
@@ -177,17 +208,25 @@ COMMON = {
     "AMP": wire(True, lambda w: w.trainer.precision.asked[0]),
     "AMP_DTYPE": wire("float16", lambda w: w.trainer.precision.asked[1]),
 }
-# What fine-tuning and probing have beside.
+# What validation and `-eval` of fine-tuning and probing read.
+SCORED: dict[str, Read] = {
+    "DATA.DATA_PATH": lambda w: str(w.eval_loader.dataset.images.root),
+    "DATA.VAL_LIST": lambda w: Path(w.eval_loader.dataset.images.list_file).name,
+    "DATA.BATCH_SIZE_EVAL": lambda w: w.eval_loader.sampler.batch_size,
+    "DATA.IMAGE_SIZE": lambda w: w.eval_loader.size,
+    "DATA.IMAGE_CHANNELS": lambda w: w.eval_loader.dataset.channels,
+    "DATA.CROP_PCT": lambda w: w.eval_loader.dataset.transform.crop_pct,
+    "DATA.NUM_WORKERS": lambda w: w.eval_loader.num_workers,
+}
+# All keys that fine-tuning and probing share.
 CLASSIFIER = {
-    "DATA.DATA_PATH": COMMON["DATA.DATA_PATH"].also(lambda w: str(w.eval_loader.dataset.images.root)),
-    "DATA.IMAGE_SIZE": COMMON["DATA.IMAGE_SIZE"].also(lambda w: w.eval_loader.size),
-    "DATA.IMAGE_CHANNELS": COMMON["DATA.IMAGE_CHANNELS"].also(lambda w: w.eval_loader.dataset.channels),
-    "DATA.NUM_WORKERS": COMMON["DATA.NUM_WORKERS"].also(lambda w: w.eval_loader.num_workers),
-    "DATA.VAL_LIST": wire("b.txt", lambda w: Path(w.eval_loader.dataset.images.list_file).name),
-    "DATA.BATCH_SIZE_EVAL": wire(5, lambda w: w.eval_loader.sampler.batch_size),
-    "DATA.CROP_PCT": wire(0.7, lambda w: w.eval_loader.dataset.transform.crop_pct),
+    **COMMON,
+    "DATA.VAL_LIST": wire("b.txt"),
+    "DATA.BATCH_SIZE_EVAL": wire(5),
+    "DATA.CROP_PCT": wire(0.7),
     "MODEL.NUM_CLASSES": wire(4, head_width),
     "VALIDATE_FREQ": wire(3, lambda w: w.trainer.validation.every / 3),
 }
+CLASSIFIER |= {key: CLASSIFIER[key].also(read) for key, read in SCORED.items()}
 # One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes.
 FIXED = {"DATA.DATASET", "MODEL.TYPE", "EVAL"}

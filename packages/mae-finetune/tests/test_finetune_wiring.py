@@ -1,13 +1,19 @@
 """Every key of the config arrives where it counts."""
 
 import pytest
-from stage_wiring import CLASSIFIER, COMMON, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
+from stage_wiring import (
+    CLASSIFIER,
+    assert_evaluation_is_wired,
+    assert_every_key_is_wired,
+    assert_frequency_zero_validates_never,
+    assert_seed_decides_weights,
+    put_together,
+    wire,
+)
 
 from mae_finetune import adamwdl
 from mae_finetune.build import build_model
 from mae_finetune.config import RECIPE
-
-BOTH = COMMON | CLASSIFIER
 
 
 def transform(wired):
@@ -25,13 +31,13 @@ def rates(wired):
 
 
 WIRES = {
-    **BOTH,
-    "DATA.IMAGENET_MEAN": BOTH["DATA.IMAGENET_MEAN"].also(lambda w: transform(w).mean, lambda w: mixer(w).mean),
-    "DATA.IMAGENET_STD": BOTH["DATA.IMAGENET_STD"].also(lambda w: transform(w).std, lambda w: mixer(w).std),
+    **CLASSIFIER,
+    "DATA.IMAGENET_MEAN": CLASSIFIER["DATA.IMAGENET_MEAN"].also(lambda w: transform(w).mean, lambda w: mixer(w).mean),
+    "DATA.IMAGENET_STD": CLASSIFIER["DATA.IMAGENET_STD"].also(lambda w: transform(w).std, lambda w: mixer(w).std),
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: transform(w).crop.scale),
     "DATA.HFLIP": wire(0.2, lambda w: transform(w).crop.hflip),
-    "SEED": BOTH["SEED"].also(lambda w: mixer(w).seed),
-    "MODEL.NUM_CLASSES": BOTH["MODEL.NUM_CLASSES"].also(lambda w: mixer(w).num_classes),
+    "SEED": CLASSIFIER["SEED"].also(lambda w: mixer(w).seed),
+    "MODEL.NUM_CLASSES": CLASSIFIER["MODEL.NUM_CLASSES"].also(lambda w: mixer(w).num_classes),
     "MODEL.DROPPATH": wire(0.2, lambda w: [b.drop_path.rate for b in w.model.blocks], arrives=[0.0, 0.1, 0.2]),
     "MODEL.GLOBAL_POOL": wire(False, lambda w: w.model.global_pool),
     "MODEL.GRAD_CHECKPOINTING": wire(True, lambda w: w.model.grad_checkpointing),
@@ -78,6 +84,14 @@ def test_validation_never_skips_an_image(wired):
     assert wired.eval_loader.dataset.on_error == "raise"
 
 
+def test_evaluation_reads_the_same_keys(tmp_path):
+    assert_evaluation_is_wired(RECIPE, WIRES, tmp_path, "load_for_evaluation")
+
+
+def test_frequency_zero_validates_never(tmp_path):
+    assert_frequency_zero_validates_never(RECIPE, WIRES, tmp_path)
+
+
 def test_no_key_is_left_out():
     assert_every_key_is_wired(RECIPE, WIRES, ONE_CHOICE | ELSEWHERE)
 
@@ -93,3 +107,9 @@ def test_the_optimizers_name_chooses_it_with_the_same_settings(monkeypatch, tmp_
     (settings,) = chosen
     settings.pop("decays")
     assert settings == {"weight_decay": 0.07, "eps": 1e-5, "betas": (0.7, 0.8), "layer_decay": 0.5}
+
+
+@pytest.mark.parametrize(("mixup", "drop_path"), [(0.9, 0.0), (0.0, 0.2), (0.0, 0.0)])
+def test_a_batch_may_be_cut_otherwise_where_nothing_is_drawn_for_it(tmp_path, mixup, drop_path):
+    wires = WIRES | {"TRAIN.MIXUP_PROB": wire(mixup), "MODEL.DROPPATH": wire(drop_path)}
+    assert put_together(RECIPE, wires, tmp_path).begin["free_cut"] == (mixup == drop_path == 0)

@@ -1,14 +1,21 @@
 """Every key of the config arrives where it counts."""
 
 import pytest
-from stage_wiring import CLASSIFIER, COMMON, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
+from stage_wiring import (
+    CLASSIFIER,
+    assert_evaluation_is_wired,
+    assert_every_key_is_wired,
+    assert_frequency_zero_validates_never,
+    assert_seed_decides_weights,
+    put_together,
+    wire,
+)
 
 from mae_data.crops import draw_single_crop
 from mae_probe.build import build_model, train_dataset
 from mae_probe.config import RECIPE
 
 WIRES = {
-    **COMMON,
     **CLASSIFIER,
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
     "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
@@ -33,6 +40,14 @@ def test_the_value_arrives(wired, key):
 
 def test_validation_never_skips_an_image(wired):
     assert wired.eval_loader.dataset.on_error == "raise"
+
+
+def test_evaluation_reads_the_same_keys(tmp_path):
+    assert_evaluation_is_wired(RECIPE, WIRES, tmp_path, "load_probe")
+
+
+def test_frequency_zero_validates_never(tmp_path):
+    assert_frequency_zero_validates_never(RECIPE, WIRES, tmp_path)
 
 
 def test_no_key_is_left_out():
