@@ -13,6 +13,7 @@ import pytest
 
 from mae_core import settings
 from mae_core.config import flatten, to_dict
+from mae_core.errors import UserError
 from mae_core.precision import Precision
 from mae_core.recipe import Recipe
 
@@ -128,7 +129,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
 
 
 def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder: Path, load: str) -> None:
-    """Require of `-eval` what is required of validation, and the tables in the run's folder.
+    """Require of `-eval` what is required of validation, and the tables in the run's folder, tried before scoring.
 
     Args:
         load: the function that loads the weights, which are not there.
@@ -139,7 +140,11 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
         write_lists(folder)
         patch.setattr(module, "make_loader", found.make_eval_loader)
         patch.setattr(module, load, lambda *args: None)
-        module.evaluate(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
+        values = {key: wire.value for key, wire in wires.items()}
+        with pytest.raises(UserError, match="cannot be written"):
+            module.evaluate(recipe.load(None, values | {"SAVE": "images/a.txt"}))
+        assert found.eval_loader is None
+        module.evaluate(recipe.load(None, values))
         confusion = np.loadtxt(folder / wires["SAVE"].value / "eval/confusion.csv", delimiter=",")
     assert confusion.shape == (wires["MODEL.NUM_CLASSES"].value,) * 2
     assert found.eval_loader.dataset.on_error == "raise"
