@@ -109,7 +109,21 @@ def test_the_optimizers_name_chooses_it_with_the_same_settings(monkeypatch, tmp_
     assert settings == {"weight_decay": 0.07, "eps": 1e-5, "betas": (0.7, 0.8), "layer_decay": 0.5}
 
 
-@pytest.mark.parametrize(("mixup", "drop_path"), [(0.9, 0.0), (0.0, 0.2), (0.0, 0.0)])
-def test_a_batch_may_be_cut_otherwise_where_nothing_is_drawn_for_it(tmp_path, mixup, drop_path):
-    wires = WIRES | {"TRAIN.MIXUP_PROB": wire(mixup), "MODEL.DROPPATH": wire(drop_path)}
-    assert put_together(RECIPE, wires, tmp_path).begin["free_cut"] == (mixup == drop_path == 0)
+NO_DROP, NO_MIXUP, NO_CUTMIX = {"MODEL.DROPPATH": 0.0}, {"TRAIN.MIXUP_ALPHA": 0.0}, {"TRAIN.CUTMIX_ALPHA": 0.0}
+NEVER_MIXED = {"TRAIN.MIXUP_PROB": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "free"),
+    [
+        (NO_DROP, False),
+        (NEVER_MIXED, False),
+        (NO_DROP | NEVER_MIXED, True),
+        (NO_DROP | NO_MIXUP, False),
+        (NO_DROP | NO_CUTMIX, False),
+        (NO_DROP | NO_MIXUP | NO_CUTMIX, True),
+    ],
+)
+def test_a_batch_may_be_cut_otherwise_where_nothing_is_drawn_for_it(tmp_path, values, free):
+    wires = WIRES | {key: wire(value) for key, value in values.items()}
+    assert put_together(RECIPE, wires, tmp_path).begin["free_cut"] == free
