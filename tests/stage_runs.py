@@ -166,6 +166,20 @@ def assert_odd_set_counted_once(stage: Stage, run: Path, data: Path, tmp_path: P
     assert one["top1"] == pytest.approx(100 * np.trace(confusion) / 7)
 
 
+def broken_set(root: Path) -> Path:
+    """Write a validation list of 5 images of which the second is cut off; returns the folder."""
+    lines = write_images(root, "val", 5)
+    (root / "val_list.txt").write_text("".join(lines))
+    image = root / "val/class 1/a 1.jpg"
+    image.write_bytes(image.read_bytes()[:200])
+    return root
+
+
+def assert_never_skipped(result: subprocess.CompletedProcess[str]) -> None:
+    """Require that the cut off image of `broken_set` ended an evaluation."""
+    assert_refused(result, 3, ["val_list.txt:2", "val/class 1/a 1.jpg", "evaluation never skips"])
+
+
 def assert_refused(result: subprocess.CompletedProcess[str], code: int, words: list[str]) -> None:
     """Require one line on what is wrong, with these words, and no traceback."""
     assert result.returncode == code, result.stderr

@@ -8,7 +8,7 @@ import paddle
 import pytest
 
 from mae_core.errors import NonFiniteError, UserError
-from mae_core.evaluation import score
+from mae_core.evaluation import prepare_report, report_scores, score
 from mae_core.precision import Precision
 from mae_core.score_tables import write_tables
 from mae_core.scores import Scores
@@ -70,9 +70,19 @@ def test_tables_say_what_was_counted(tmp_path):
     confusion = np.array([[int(x) for x in row] for row in csv.reader((tmp_path / "new/eval/confusion.csv").open())])
     np.testing.assert_array_equal(confusion, scores.confusion)
     assert json.loads((tmp_path / "new/eval/scores.json").read_text()) == scores.figures()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        write_tables(tmp_path / "file" / "eval", scores, {}, {})
+    with pytest.raises(UserError, match="file/eval cannot be written"):
+        prepare_report(str(tmp_path / "file"))
+    prepare_report(str(tmp_path / "new"))
+    assert not list((tmp_path / "new/eval").iterdir())
+    scores = Scores(3)
+    scores.add(*sample(9, 3))
+    with caplog.at_level("INFO", "mae"), pytest.raises(UserError, match="cannot be written"):
+        report_scores(scores, 1.0, str(tmp_path / "file"), {})
+    assert "9 images: top-1" in caplog.text  # the figures are said all the same
 
 
 def batches(logits, labels, size):

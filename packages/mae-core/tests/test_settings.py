@@ -25,7 +25,14 @@ def test_labels_are_checked_against_the_classes_only_where_they_are_needed():
     needed, optional = images_of(CN(CONFIG)), images_of(CN(CONFIG), "optional")
     assert (needed["labels"], needed["num_classes"]) == ("required", 3)
     assert (optional["labels"], optional["num_classes"]) == ("optional", None)
-    assert (needed["root"], needed["seed"], needed["channels"], needed["on_error"]) == ("/d", 7, 1, "skip")
+    assert (needed["root"], needed["seed"], needed["channels"]) == ("/d", 7, 1)
+
+
+def test_training_skips_where_the_config_says_so_and_evaluation_never_does():
+    training, evaluation = images_of(CN(CONFIG), training=True), images_of(CN(CONFIG))
+    assert (training["on_error"], training["advice"]) == ("skip", "")
+    assert evaluation["on_error"] == "raise"
+    assert "evaluation never skips" in evaluation["advice"]
 
 
 @pytest.mark.parametrize(("size", "expected"), [(None, 8), (3, 3)])

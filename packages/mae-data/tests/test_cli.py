@@ -42,6 +42,12 @@ def test_the_console_script_is_declared():
     assert script.value == "mae_data.cli:main"
 
 
+def test_the_module_is_the_command(image_root):
+    words = [sys.executable, "-m", "mae_data", "verify", str(image_root)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, run("verify", image_root).stdout), done.stderr
+
+
 def test_help_imports_nothing_heavy():
     check = "import atexit; atexit.register(lambda: print(sorted({'paddle','sklearn','numpy','PIL'}&{*sys.modules})));"
     done = run("--help", before=f"import sys; {check}")

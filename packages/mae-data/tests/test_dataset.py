@@ -139,6 +139,12 @@ def test_links_out_of_the_root_are_refused(image_root, tmp_path):
     assert open_dataset(image_root, allow_outside=True)[0][2] == 0
 
 
+def test_advice_ends_the_message_about_a_bad_image(image_root):
+    damage(image_root, 5)
+    with pytest.raises(DataError, match=r"train_list\.txt:6 \(05\.png\): .*; send it back$"):
+        open_dataset(image_root, advice="send it back")[5]
+
+
 @pytest.mark.parametrize("options", [{"on_error": "ignore"}, {"seed": -1}, {"labels": "maybe"}])
 def test_wrong_arguments_are_named(image_root, options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -7,7 +7,17 @@ import subprocess
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from stage_runs import FINETUNE, assert_odd_set_counted_once, assert_same, records, scores, weights
+from stage_runs import (
+    FINETUNE,
+    assert_never_skipped,
+    assert_odd_set_counted_once,
+    assert_refused,
+    assert_same,
+    broken_set,
+    records,
+    scores,
+    weights,
+)
 
 TINY = FINETUNE.tiny
 # Without what is drawn for a batch as it is cut: any number of ranks then takes the same steps.
@@ -103,6 +113,27 @@ def test_evaluation_scores_the_trained_head_whatever_the_batch(data, finished, c
     raw = cli("-eval", "-pretrained", checkpoint / "model", *args[3:])  # the weights themselves, not their average
     assert raw.returncode == 0, raw.stderr
     assert scores(tmp_path)["val_loss"] != pytest.approx(last["val_loss"], rel=1e-6)
+
+
+def test_evaluation_never_skips_an_image(finished, cli, tmp_path):
+    args = ["-data_path", broken_set(tmp_path), "-output", tmp_path / "o", *TINY, "DATA.ON_ERROR", "skip"]
+    assert_never_skipped(cli("-eval", "-pretrained", finished[0], *args))
+
+
+def test_what_would_lose_the_figures_is_refused_before_scoring(data, finished, cli, tmp_path):
+    """An output folder that cannot be written, and a severity without an image."""
+    (tmp_path / "file").write_text("")
+    args = ["-eval", "-pretrained", finished[0], *TINY, "-output"]
+    broken = broken_set(tmp_path / "broken")  # scoring would end with exit code 3
+    assert_refused(cli(*args, tmp_path / "file", "-data_path", broken), 2, ["file/eval", "-output"])
+    image = tmp_path / "c/fog/1/class 0/a.jpg"
+    image.parent.mkdir(parents=True)
+    image.write_text("never read")
+    (tmp_path / "c/val_list.txt").write_text("fog/1/class 0/a.jpg 0\n")
+    (tmp_path / "errors.yaml").write_text("fog: 1\n")
+    robust = ["ROBUST.CORRUPTIONS", "True", "ROBUST.ALEXNET_ERRORS", tmp_path / "errors.yaml"]
+    result = cli(*args, tmp_path / "o", "-data_path", tmp_path / "c", *robust)
+    assert_refused(result, 3, ["there is no image of fog/2, fog/3, fog/4, fog/5"])
 
 
 def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrained, plain, tmp_path):

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from stage_runs import PROBE, assert_refused
+from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set
 
 import mae_core
 from mae_core.errors import UserError
@@ -128,6 +128,12 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     logistic = cli("logistic", *files)
     assert logistic.returncode == 0, logistic.stderr
     assert float(logistic.stdout.split()[-1]) > 70
+
+
+def test_features_never_skip_an_image(pretrained, cli, tmp_path):
+    args = ["-pretrained", pretrained, "-data_path", broken_set(tmp_path), *TINY, "DATA.ON_ERROR", "skip"]
+    assert_never_skipped(cli("features", "-output", tmp_path / "f.npz", *args))
+    assert not (tmp_path / "f.npz").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from paddle import Tensor, nn
 from mae_core import distributed, log
 from mae_core.errors import CheckpointError, ConfigError, NonFiniteError
 from mae_core.precision import Precision
-from mae_core.score_tables import write_tables
+from mae_core.score_tables import prepare_folder, write_tables
 from mae_core.scores import Scores
 from mae_core.weights.load import load_pretrained
 
@@ -95,10 +95,20 @@ def score(
     return scores
 
 
+def prepare_report(output: str) -> None:
+    """Refuse now, rather than after the scoring, an `output/eval` that cannot be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if distributed.is_main():
+        prepare_folder(Path(output) / "eval")
+
+
 def report_scores(
     scores: Scores, seconds: float, output: str, folders: Mapping[int, str], more: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Write the tables to `output/eval`, log the figures and return them.
+    """Log the figures, write the tables to `output/eval`, and return the figures.
 
     Args:
         seconds: how long scoring took.
@@ -109,11 +119,12 @@ def report_scores(
         top1, top5 (percent), val_loss, images, images_per_s, and `more`.
     """
     figures = scores.figures() | {"images": scores.images, "images_per_s": scores.images / seconds} | dict(more or {})
-    if distributed.is_main():
-        write_tables(Path(output) / "eval", scores, figures, folders)
     mce = f" mCE {figures['mCE']:.2f}" if "mCE" in figures else ""
     log.LOGGER.info(
         f"{scores.images} images: top-1 {figures['top1']:.2f} top-5 {figures['top5']:.2f}"
-        f" loss {figures['val_loss']:.4f}{mce}; {figures['images_per_s']:.0f} images/s; tables in {output}/eval"
+        f" loss {figures['val_loss']:.4f}{mce}; {figures['images_per_s']:.0f} images/s"
     )
+    if distributed.is_main():
+        write_tables(Path(output) / "eval", scores, figures, folders)
+    log.LOGGER.info(f"tables in {output}/eval")
     return figures

@@ -3,12 +3,33 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from mae_core.atomic import write_atomic
 from mae_core.errors import UserError
 from mae_core.scores import Scores
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of the tables and try to write in it.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with _refusal(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+
+
+@contextmanager
+def _refusal(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); choose another with -output") from None
 
 
 def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], folders: Mapping[int, str]) -> None:
@@ -22,14 +43,12 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
     Raises:
         UserError: the folder cannot be written.
     """
-    try:
+    with _refusal(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "scores.json", (json.dumps(dict(figures), indent=1) + "\n").encode())
         write_atomic(folder / "per_class.csv", _csv(_per_class(scores, folders)))
         # Row: true class; column: prediction.
         write_atomic(folder / "confusion.csv", _csv(scores.confusion.astype(int).tolist()))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); choose another with -output") from None
 
 
 def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:

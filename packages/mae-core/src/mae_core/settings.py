@@ -73,11 +73,12 @@ def encoder_of(config: Config) -> dict[str, Any]:
     }
 
 
-def images_of(config: Config, labels: str = "required") -> dict[str, Any]:
+def images_of(config: Config, labels: str = "required", *, training: bool = False) -> dict[str, Any]:
     """Read the arguments of a dataset over a list file, but for list and transform.
 
     Args:
         labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
+        training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
     """
     return {
         "root": config.DATA.DATA_PATH,
@@ -85,7 +86,8 @@ def images_of(config: Config, labels: str = "required") -> dict[str, Any]:
         "channels": config.DATA.IMAGE_CHANNELS,
         "labels": labels,
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
-        "on_error": config.DATA.ON_ERROR,
+        "on_error": config.DATA.ON_ERROR if training else "raise",
+        "advice": "" if training else "evaluation never skips: mend the image, or take it off the list",
     }
 
 

@@ -60,6 +60,7 @@ class ListDataset:
         num_classes: When given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
             cannot be read; it then carries its own label and index.
+        advice: Ends the message about an image that cannot be read.
         max_skipped: With "skip", how many different images one process may skip before it raises.
         allow_outside: Accept paths that leave `root`.
 
@@ -78,6 +79,7 @@ class ListDataset:
         labels: str = "required",
         num_classes: int | None = None,
         on_error: str = "raise",
+        advice: str = "",
         max_skipped: int = 100,
         allow_outside: bool = False,
     ) -> None:
@@ -90,6 +92,7 @@ class ListDataset:
         self.seed = seed
         self.channels = channels
         self.on_error = on_error
+        self.advice = advice
         self.max_skipped = max_skipped
         self._skipped: set[int] = set()
 
@@ -109,7 +112,7 @@ class ListDataset:
                 array = self._apply(image, sample_rng(self.seed, epoch, index), source)
             except DataError as error:
                 if self.on_error == "raise":
-                    raise
+                    raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
                 self._skip(source, error)
                 continue
             return array, self.images.labels[source], np.int64(source)

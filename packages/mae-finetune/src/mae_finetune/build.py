@@ -52,7 +52,7 @@ def train_dataset(config: Config) -> ListDataset:
             reprob=t.RANDOM_ERASE_PROB,
             recount=t.RANDOM_ERASE_COUNT,
         )
-    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config))
+    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
 def eval_dataset(config: Config, labels: str = "required") -> ListDataset:

@@ -43,11 +43,11 @@ def read_errors(path: str | None) -> dict[str, float]:
         return dict(ALEXNET_ERRORS)
     errors = read_yaml(Path(path))
     for name, value in errors.items():
-        if not isinstance(value, float) or not 0 < value <= 1:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
             raise ConfigError(f"{path}: {name}={value!r} is not an error above 0 and up to 1")
     if not errors:
         raise ConfigError(f"{path} holds no `corruption: error`")
-    return errors
+    return {name: float(value) for name, value in errors.items()}
 
 
 def group_images(images: ImageList, corruptions: Sequence[str]) -> NDArray[np.int64]:
@@ -69,20 +69,26 @@ def group_images(images: ImageList, corruptions: Sequence[str]) -> NDArray[np.in
     return groups
 
 
+def require_every_group(groups: NDArray[np.int64], corruptions: Sequence[str]) -> None:
+    """Require images of every corruption at every severity, for mCE is their mean.
+
+    Raises:
+        DataError: some have none; all such are named.
+    """
+    counts = np.bincount(groups, minlength=len(corruptions) * SEVERITIES)
+    empty = [f"{corruptions[i // SEVERITIES]}/{i % SEVERITIES + 1}" for i in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(f"mCE needs every corruption at every severity; there is no image of {', '.join(empty)}")
+
+
 def corruption_errors(groups: NDArray[np.float64], references: Mapping[str, float]) -> dict[str, float]:
     """Return the corruption errors in percent of the reference's, and `mCE`, their mean.
 
     Args:
-        groups: [5 * corruptions, 2], images and hits, in the order of `references`.
+        groups: [5 * corruptions, 2], images (of every group) and hits, in the order of `references`.
         references: the reference model's error, mean over severities, by corruption.
-
-    Raises:
-        DataError: a corruption or a severity has no image; all such are named.
     """
     counts = groups.reshape(len(references), SEVERITIES, 2)
-    empty = [f"{name}/{s + 1}" for i, name in enumerate(references) for s in range(SEVERITIES) if not counts[i, s, 0]]
-    if empty:
-        raise DataError(f"mCE needs every corruption at every severity; there is no image of {', '.join(empty)}")
     errors = (1.0 - counts[..., 1] / counts[..., 0]).mean(axis=1)  # [corruptions]
     relative = {name: 100.0 * float(errors[i]) / reference for i, (name, reference) in enumerate(references.items())}
     return {**relative, "mCE": float(np.mean(list(relative.values())))}

@@ -10,7 +10,7 @@ from paddle import nn
 
 from mae_core import distributed, evaluation, log
 from mae_core.config import Config
-from mae_core.evaluation import report_scores
+from mae_core.evaluation import prepare_report, report_scores
 from mae_core.precision import Precision
 from mae_core.scores import Scores
 from mae_core.settings import eval_sampling_of, precision_of
@@ -19,7 +19,7 @@ from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.class_map import map_labels, read_class_map
-from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors
+from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors, require_every_group
 
 
 @dataclass
@@ -53,6 +53,7 @@ def evaluate(config: Config) -> dict[str, float]:
     load_for_evaluation(config, model)
     model.eval()
     eval_set = open_eval_set(config)
+    prepare_report(config.SAVE)
     started = time.perf_counter()
     scores = score(config, model, eval_set, precision_of(config))
     assert scores is not None  # nothing asked it to stop early
@@ -73,7 +74,10 @@ def open_eval_set(config: Config) -> EvalSet:
         absent[:] = True
         absent[list(outputs.values())] = False
     references = read_errors(robust.ALEXNET_ERRORS) if robust.CORRUPTIONS else {}
-    groups = group_images(dataset.images, list(references)) if references else None
+    groups = None
+    if references:
+        groups = group_images(dataset.images, list(references))
+        require_every_group(groups, list(references))
     return EvalSet(dataset, labels, absent, groups, references)
 
 

@@ -58,7 +58,7 @@ def _visualize(argv: list[str]) -> None:
     parser.add_argument("images", nargs="+", help="image files")
     args = parser.parse_intermixed_args(argv)
     if not args.pretrained:
-        raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a .safetensors file")
+        raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     import_paddle()
     from mae_core.checkpoint import saved_config
     from mae_pretrain.config import from_dict, load_config

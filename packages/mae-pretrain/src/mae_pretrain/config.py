@@ -23,7 +23,7 @@ _C.DATA.CROP_PCT = 0.875  # evaluation: part of the shorter side that the centre
 _C.DATA.CROP_SCALE = [0.2, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
 _C.DATA.NUM_WORKERS = 2  # loader processes a rank
-_C.DATA.ON_ERROR = "raise"  # an unreadable image: "raise" ends the run, "skip" takes another image
+_C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
 
 _C.MODEL = CN()
 _C.MODEL.TYPE = "PRETRAIN"

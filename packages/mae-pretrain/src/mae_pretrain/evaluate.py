@@ -30,7 +30,7 @@ def evaluate(config: Config) -> dict[str, float]:
     distributed.init()
     log.setup(distributed.is_main())
     if not config.MODEL.PRETRAINED:
-        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a .safetensors file")
+        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     model = build_model(config)
     log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
     model.eval()

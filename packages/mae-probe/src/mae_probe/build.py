@@ -45,11 +45,11 @@ def _load(config: Config, model: LinearProbe, command: str, free: tuple[str, ...
 def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the probing augmentation; with CACHE_FEATURES as in evaluation."""
     d = config.DATA
-    if config.TRAIN.CACHE_FEATURES:
-        return eval_dataset(config, d.TRAIN_LIST)
-    with values_from_config():
-        transform = make_probe_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
-    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config))
+    transform: Transform = eval_transform(config)
+    if not config.TRAIN.CACHE_FEATURES:
+        with values_from_config():
+            transform = make_probe_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
 def eval_dataset(config: Config, list_name: str, labels: str = "required") -> ListDataset:

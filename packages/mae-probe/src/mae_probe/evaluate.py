@@ -4,7 +4,7 @@ import time
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.evaluation import report_scores, score
+from mae_core.evaluation import prepare_report, report_scores, score
 from mae_core.scores import Scores
 from mae_core.settings import eval_sampling_of, precision_of
 from mae_data.dataset import ListDataset
@@ -25,6 +25,7 @@ def evaluate(config: Config) -> dict[str, float]:
     load_probe(config, model)
     model.eval()
     dataset = eval_dataset(config, config.DATA.VAL_LIST)
+    prepare_report(config.SAVE)
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
     started = time.perf_counter()
     scores = score(model, batches, counts, precision, name=dataset.images.describe)

@@ -1,0 +1,102 @@
+"""Every key of the config arrives where it counts."""
+
+import numpy as np
+import paddle
+import pytest
+from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
+
+from mae_core.ops import MaskKey
+from mae_pretrain import evaluate
+from mae_pretrain.build import build_model
+from mae_pretrain.config import RECIPE
+
+
+def loss_call(wired):
+    """Return what the loss asks of the model, for samples 4 and 5 in epoch 3."""
+    asked = {}
+
+    def model(images, ratio, noise, return_pred):
+        asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index))
+        return None, None, None
+
+    wired.trainer.loss_fn(model, (None, None, (4, 5)), 3)
+    return asked
+
+
+WIRES = {
+    **COMMON,
+    "SEED": COMMON["SEED"].also(lambda w: loss_call(w)["key"][0]),
+    "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
+    "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
+    "MODEL.DROPPATH": wire(0.2, lambda w: [b.drop_path.rate for b in w.model.blocks], arrives=[0.0, 0.1, 0.2]),
+    "MODEL.MASK_RATIO": wire(0.4, lambda w: loss_call(w)["ratio"]),
+    "MODEL.NORM_PIX_LOSS": wire(False, lambda w: w.model.norm_pix_loss),
+    "MODEL.GRAD_CHECKPOINTING": wire(True, lambda w: w.model.grad_checkpointing),
+    "MODEL.DECODER.EMBED_DIM": wire(20, lambda w: w.model.mask_token.shape[-1]),
+    "MODEL.DECODER.DEPTH": wire(2, lambda w: len(w.model.decoder_blocks)),
+    "MODEL.DECODER.NUM_HEADS": wire(5, lambda w: w.model.decoder_blocks[0].attn.num_heads),
+    "TRAIN.WEIGHT_DECAY": wire(0.07, lambda w: w.trainer.optimizer._weight_decay),
+    "TRAIN.OPTIMIZER.EPS": wire(1e-5, lambda w: w.trainer.optimizer._epsilon),
+    "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),
+}
+EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME"}  # both names are the same AdamW
+
+
+@pytest.fixture(scope="module")
+def wired(tmp_path_factory):
+    return put_together(RECIPE, WIRES, tmp_path_factory.mktemp("wired"))
+
+
+@pytest.mark.parametrize("key", WIRES)
+def test_the_value_arrives(wired, key):
+    WIRES[key].check(wired)
+
+
+def test_no_key_is_left_out():
+    assert_every_key_is_wired(RECIPE, WIRES, EVALUATION.keys() | ELSEWHERE)
+
+
+def test_the_seed_decides_the_initial_weights():
+    assert_seed_decides_weights(build_model, RECIPE, WIRES)
+
+
+def test_masks_are_drawn_by_epoch_and_sample(wired):
+    assert loss_call(wired)["key"] == (9, 3, (4, 5))
+
+
+def config(**values):
+    return RECIPE.load(None, {key: w.value for key, w in WIRES.items()} | EVALUATION | values)
+
+
+def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
+    """And masks as many patches as training, by the same seed."""
+    for name, count in (("a.txt", 3), ("b.txt", 2)):
+        (tmp_path / name).write_text("x.jpg\n" * count)
+    loaders, asked = [], []
+    monkeypatch.setattr(evaluate, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1])
+    original = evaluate.reconstruct
+
+    def reconstruct(model, images, ratio, noise):
+        asked.append((ratio, noise))
+        return original(model, images, ratio, noise)
+
+    monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
+    evaluate.score(config(**{"DATA.DATA_PATH": str(tmp_path)}), wired.model, paddle.zeros([1, 6, 16]))
+    (loader,), ((ratio, noise),) = loaders, asked
+    dataset = loader.dataset
+    assert (len(dataset), dataset.transform.crop_pct, dataset.transform.size, dataset.channels) == (2, 0.7, (8, 12), 1)
+    assert (loader.num_workers, loader.sampler.batch_size) == (5, 4)
+    assert dataset.on_error == "raise"  # though training skips
+    assert isinstance(noise, MaskKey)
+    assert (ratio, noise.seed, noise.epoch) == (0.4, 9, 0)
+
+
+def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        evaluate, "eval_dataset", lambda c, name=None: opened.append(name) or [(np.full((8, 12, 1), 51),)]
+    )
+    patches = evaluate._mean_patches(config(), wired.model)
+    assert opened == ["a.txt"]
+    np.testing.assert_allclose(patches.numpy(), 51 / 255, rtol=1e-6)
