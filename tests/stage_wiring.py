@@ -123,7 +123,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(module, "make_loader", Loader)
         patch.setattr(import_module(f"{recipe.package}.evaluate"), "make_loader", found.make_eval_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
-        if found.trainer.validation:
+        if found.trainer.validation.evaluate:
             found.trainer.validation.evaluate(found.model, lambda: False)
     return found
 
@@ -155,7 +155,7 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
 def assert_frequency_zero_validates_never(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> None:
     trainer = put_together(recipe, {**wires, "VALIDATE_FREQ": wire(0)}, folder).trainer
     steps = trainer.plan.total_steps
-    assert not (trainer.validation and any(trainer.validation.due(step, steps) for step in range(1, steps + 1)))
+    assert not any(trainer.validation.due(step, steps) for step in range(1, steps + 1))
 
 
 def assert_every_key_is_wired(recipe: Recipe, wires: Mapping[str, Wire], elsewhere: set[str]) -> None:
