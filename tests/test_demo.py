@@ -1,0 +1,121 @@
+"""What the demo and the learning curve are made of: commands side by side, few labels, figures, the report."""
+
+import io
+import json
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from console import call, call_together
+from demo_report import write_report
+from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
+from learning_curve import SCRATCH, STEPS, TUNED, mean_over_seeds
+
+PYTHON = Path(sys.executable).name
+
+
+def test_commands_side_by_side_give_their_own_output(capfd: pytest.CaptureFixture[str]) -> None:
+    wait = "import time; time.sleep(0.5); print('first')"
+    assert call_together([[PYTHON, "-c", wait], [PYTHON, "-c", "print('second')"]]) == ["first\n", "second\n"]
+    shown = capfd.readouterr().out
+    assert shown.count("second\n") == shown.count("first\n") == 1
+    assert shown.index("first\n") < shown.index("second\n"), "the second's output waits for the first to end"
+
+
+@pytest.mark.parametrize("codes", [(3, 0), (0, 3)])
+def test_a_failure_ends_the_program_with_its_code(codes: tuple[int, int]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call_together([[PYTHON, "-c", f"raise SystemExit({code})"] for code in codes])
+    assert ended.value.code == 3
+
+
+def test_threads_are_shared_and_the_users_number_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    show = [PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"]
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert (call(*show), call_together([show, show])) == ("4\n", ["2\n", "2\n"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert call(*show) == "7\n"
+
+
+def test_few_labels_are_the_same_number_of_each_class(tmp_path: Path) -> None:
+    every = [f"train/{digit}/a {i}.jpg {digit}" for digit in range(10) for i in range(PER_CLASS + 5)]
+    (tmp_path / "train_list.txt").write_text("\n".join(every) + "\n")
+    lists = [(tmp_path / few_labels(tmp_path, seed)).read_text() for seed in (0, 1)]
+    assert few_labels(tmp_path, 0) == few_labels(tmp_path, 0) != few_labels(tmp_path, 1)
+    assert lists[0] == (tmp_path / few_labels(tmp_path, 0)).read_text() != lists[1]
+    lines = lists[0].splitlines()
+    assert len(set(lines)) == len(lines)
+    assert set(lines) <= set(every)
+    assert Counter(line.rsplit(" ", 1)[1] for line in lines) == dict.fromkeys(map(str, range(10)), PER_CLASS)
+
+
+def test_initial_weights_are_those_that_pre_training_starts_from(tmp_path: Path) -> None:
+    from mae_pretrain.build import build_model
+    from mae_pretrain.config import load_config
+
+    pairs = words_of({"MODEL.ENCODER.DEPTH": 1, "SEED": 5, "TRAIN.LINEAR_SCALED_LR": None})
+    written = load_file(write_initial_weights(tmp_path / "a/initial.safetensors", pairs))
+    model = build_model(load_config("vit_digits_32_pretrain", pairs=list(map(str, pairs))))
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(written.pop(name), value.numpy())
+    assert not written
+
+
+def test_the_accuracy_is_read_from_what_the_command_prints() -> None:
+    assert top1("12:00:00 top-5 and more\nkNN k=10: top-1 97.33\n") == 97.33
+    with pytest.raises(ValueError, match="unpack"):
+        top1("kNN k=10: nothing")
+
+
+def test_means_are_over_seeds_alone() -> None:
+    records = [
+        {"seed": seed, "step": step, "way": TUNED, "top1": 90.0 + seed + step / STEPS[-1]}
+        for seed in range(3)
+        for step in (0, STEPS[-1])
+    ]
+    records += [{"seed": s, "step": 0, "way": SCRATCH, "rate": r, "top1": 80 + s + r} for s in (0, 1) for r in (1, 2)]
+    means = mean_over_seeds(records)
+    assert means == {(TUNED, 0, None): 91, (TUNED, STEPS[-1], None): 92, (SCRATCH, 0, 1): 81.5, (SCRATCH, 0, 2): 82.5}
+
+
+class Sources(HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
+
+
+def test_the_report_holds_everything_in_one_file(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (4, 4)).save(picture, "png")
+    for name in ("reconstruction.png", "attention/a.png", "features/loss.png", "pixels/loss.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture.getvalue())
+    for name in ("finetune", "scratch"):
+        (tmp_path / name / "eval").mkdir(parents=True)
+        records = [{"step": s, "epoch": s, "top1": 50.0 + s} for s in (1, 2)]
+        (tmp_path / name / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "finetune/eval/confusion.csv").write_text("7,1\n0,9\n")
+    results = {
+        "reconstruction_mse": {"MAE": 0.0123, "mean image": 0.05},
+        "accuracy": {"kNN <k>": {"MAE": 98.04, "random init": 71.0}},
+        "seconds": 12,
+    }
+    page = write_report(tmp_path, results).read_text()
+    sources = Sources()
+    sources.feed(page)
+    assert len([source for source in sources.found if source.startswith("data:image/png;base64,")]) == 5
+    assert all(source.startswith(("data:", "#")) for source in sources.found), "refers to another file"
+    for words in ("98.0", "71.0", "0.0123", "kNN &lt;k&gt;", "12 s", "rgb(37 99 235 / 0.88)", ">9</td>"):
+        assert words in page
