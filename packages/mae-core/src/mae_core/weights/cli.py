@@ -36,6 +36,7 @@ def _locate(path: Path) -> Path:
         runtime.require_paddle()
     except ImportError as error:
         raise UserError(f"{path} is a run folder; name its model.safetensors instead, or: {error}") from None
+    runtime.import_paddle()
     from mae_core.checkpoint import find_weights
 
     return find_weights(path)
