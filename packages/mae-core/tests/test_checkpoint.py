@@ -144,8 +144,15 @@ def test_leftovers_of_a_killed_save_are_swept(tmp_path):
 def test_prune_keeps_the_newest(tmp_path):
     for number in (1, 5, 10):
         save(tmp_path, number)
-    ck.prune(tmp_path, 2)
+    ck.prune(tmp_path, 10, 2)
     assert [p.name for p in ck.list_checkpoints(tmp_path)] == ["step_00000010", "step_00000005"]
+
+
+def test_prune_deletes_what_lies_beyond_the_step_that_was_saved(tmp_path):
+    for number in (1, 2, 5, 8, 10):
+        save(tmp_path, number)
+    ck.prune(tmp_path, 5, 1, best=1)
+    assert [p.name for p in ck.list_checkpoints(tmp_path)] == ["step_00000005", "step_00000001"]
 
 
 def test_weights_load_from_whatever_the_user_names(tmp_path):

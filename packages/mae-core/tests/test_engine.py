@@ -310,6 +310,54 @@ def test_what_was_trained_is_on_the_disk_before_it_is_scored(tmp_path):
         assert (second.folder.path / "best").resolve().name == "step_00000008"
 
 
+def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
+    """Past a damaged newest checkpoint, or from the best: what is beyond the step taken up must not pass for newer."""
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.9, 8: 0.5, 12: 0.7})
+    whole.fit(stream())
+    for back in ("damaged", "best"):
+        first = scored(RunFolder(tmp_path / back), {4: 0.9, 8: 0.5, 12: 0.7})
+        first.fit(stream())
+        first.folder.close()
+        newest = list_checkpoints(first.folder.checkpoints)[0]
+        if back == "damaged":
+            (newest / "model.safetensors").write_bytes(b"")
+            found = newest_checkpoint(first.folder.checkpoints, print)
+        else:
+            found = tmp_path / back / "best", read_state(tmp_path / back / "best")
+        second = scored(RunFolder(tmp_path / back), {8: 0.5, 12: None})
+        second.resume(*found)
+        assert second.step == 4
+        with pytest.raises(Stopped):
+            second.fit(stream(4))
+        assert [p.name for p in list_checkpoints(tmp_path / back / "checkpoints")] == ["step_00000012", "step_00000004"]
+        assert_equal(whole, second)
+        assert second.validation.best == {"step": 4, "score": 0.9}
+
+
+def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypatch):
+    from mae_core import engine
+
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
+    whole.fit(stream())
+    first = scored(RunFolder(tmp_path / "cut"), {4: 0.5, 8: 0.9})
+    keep = engine.update_state
+
+    def killed(checkpoint, changes):
+        if first.step == 8:
+            raise KeyboardInterrupt
+        keep(checkpoint, changes)
+
+    monkeypatch.setattr(engine, "update_state", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(stream())
+    monkeypatch.setattr(engine, "update_state", keep)
+    first.folder.close()
+    second = scored(RunFolder(tmp_path / "cut"), {8: 0.9, 12: 0.7})
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.fit(stream(8))
+    assert records(whole.folder) == records(second.folder)
+
+
 def test_a_checkpoint_holds_the_score_of_its_own_weights(tmp_path):
     scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7}, keep=3).fit(stream())
     for checkpoint, best in zip(list_checkpoints(tmp_path / "checkpoints"), (8, 8, 4), strict=True):

@@ -71,11 +71,25 @@ def test_resume_auto_begins_where_there_is_nothing_to_go_on_from(run, tmp_path, 
         begin(make(None), output=run, resume="auto")
 
 
+def test_another_run_is_not_resumed_into_a_folder_that_holds_one(run, tmp_path):
+    other = open_run(str(tmp_path / "other"))
+    trainer = make(other)
+    begin(trainer, output=str(other.path))
+    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(other.path))
+    before = other.config.read_bytes()
+    for source in (run, f"{run}/checkpoints/step_00000004"):
+        with pytest.raises(ConfigError, match=r"holds a run already, and -resume .* is of another"):
+            begin(make(other), output=str(other.path), resume=source)
+    assert other.config.read_bytes() == before
+    begin(make(other), output=str(other.path), resume=f"{other.path}/checkpoints/step_00000004")
+    begin(make(None), output=str(tmp_path / "third"), resume=run)
+
+
 def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. Restore it"):
         begin(make(None, lr=0.2), output=run, resume="auto", free=["SAVE"])
     begin(make(None, lr=0.2), output=run, resume=run, allow_drift=["TRAIN.LR"])
-    with pytest.raises(CheckpointError, match="global batch was 4, is 8"):
+    with pytest.raises(CheckpointError, match=r"DATA\.BATCH_SIZE \(global batch\) was 4, is 8"):
         begin(make(None, batch_size=8), output=run, resume="auto")
     begin(make(None, batch_size=8), output=run, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
 

@@ -115,7 +115,7 @@ def test_resume_refuses_another_config_and_names_the_keys(data, finished, cli, t
     assert "TRAIN.BASE_LR was 0.00015, is 0.001" in result.stderr
     result = cli(*args, "-batch_size", 4)
     assert result.returncode == 4
-    assert "global batch was 8, is 4" in result.stderr
+    assert "DATA.BATCH_SIZE (global batch) was 8, is 4" in result.stderr
     longer = cli(*args, "-batch_size", 8, "TRAIN.NUM_EPOCHS", 4, "--allow-drift", "TRAIN.NUM_EPOCHS")
     assert longer.returncode == 0, longer.stderr
     assert weights(tmp_path / "other")[0] == "step_00000012"

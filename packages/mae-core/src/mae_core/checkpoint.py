@@ -67,7 +67,7 @@ def save_checkpoint(
         (temporary / "state.json").write_text(json.dumps(record, indent=1))
         for path in (*temporary.iterdir(), temporary):
             fsync_path(path)
-        if final.exists():  # only a rewind of this very run can have written it
+        if final.exists():  # of this very run, before it went back: `begin` refuses a folder with another
             _discard(final)
         os.replace(temporary, final)
         fsync_path(folder)
@@ -263,11 +263,18 @@ def saved_config(path: str | Path, model_type: str) -> dict[str, Any]:
     return config
 
 
-def prune(folder: Path, keep: int, best: int | None = None) -> None:
-    """Delete all but the newest `keep` checkpoints and that of step `best`; call after a save that succeeded."""
-    for old in list_checkpoints(folder)[keep:]:
-        if old != step_folder(folder, best or 0):
-            _discard(old)
+def prune(folder: Path, step: int, keep: int, best: int | None = None) -> None:
+    """Delete all but the newest `keep` checkpoints up to `step` and that of step `best`.
+
+    Those beyond `step` are damaged, or of a course that was left by going back: they would pass for newer ones.
+    Call after a save that succeeded.
+    """
+    found = list_checkpoints(folder)
+    upto = [checkpoint for checkpoint in found if checkpoint <= step_folder(folder, step)]
+    kept = {*upto[:keep], step_folder(folder, best or 0)}
+    for checkpoint in found:
+        if checkpoint not in kept:
+            _discard(checkpoint)
 
 
 def _discard(checkpoint: Path) -> None:

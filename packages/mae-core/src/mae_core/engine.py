@@ -48,7 +48,7 @@ class Plan:
         batch_size: images a rank and batch.
         accum_iter: batches a step on each rank; their losses are averaged.
         clip_grad: largest gradient norm, or None.
-        report_freq, save_freq: steps between log lines and between checkpoints.
+        report_freq, save_freq: steps between log lines and between checkpoints; a validation makes one too.
         keep: checkpoints to keep, beside the best one.
         max_bad_steps: steps in a row with a NaN or infinite gradient (skipped) before the run ends.
     """
@@ -133,7 +133,7 @@ class Trainer:
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
-        records = log.JsonLines(self.folder.log, self.step) if self.folder else None
+        records = log.JsonLines(self.folder.log, self._is_past) if self.folder else None
         bar = log.progress_bar(self.plan.total_steps, self.step)
         self.model.train()
         with StopRequest() as stop:
@@ -147,6 +147,11 @@ class Trainer:
         bar.close()
         if records:
             records.close()
+
+    def _is_past(self, record: dict[str, Any]) -> bool:
+        """Tell whether the resumed checkpoint knows of a log record; a score may be logged before it is kept."""
+        upto = self.step if "loss" in record else min(self.step, self.validation.scored)
+        return bool(record["step"] <= upto)
 
     def _finish_step(self, records: log.JsonLines | None, stop: StopRequest, stopping: int) -> None:
         """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
@@ -298,4 +303,4 @@ class Trainer:
             best = self._best_step()
             if best:
                 link_best(self.folder.path, best)
-            prune(self.folder.checkpoints, self.plan.keep, best)
+            prune(self.folder.checkpoints, self.step, self.plan.keep, best)

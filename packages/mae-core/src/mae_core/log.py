@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ class _BarSafeHandler(logging.Handler):
 
 
 class JsonLines:
-    """Append-only `log.jsonl`; a resumed run drops the records past its checkpoint first."""
+    """Append-only `log.jsonl`; of the records that are there only those are kept for which `keep` holds."""
 
-    def __init__(self, path: Path, resume_step: int) -> None:
-        kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= resume_step] if resume_step else []
+    def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+        kept = [line for line in _read_lines(path) if keep(json.loads(line))]
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text("".join(line + "\n" for line in kept))
         os.replace(temporary, path)

@@ -58,7 +58,7 @@ def begin(
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
     Raises:
-        ConfigError: the folder holds a run and nothing was said about resuming.
+        ConfigError: the folder holds a run, and nothing was said about resuming or another run is resumed.
         CheckpointError: the resumed run had another config, or its checkpoints are damaged.
     """
     checkpoints = Path(output) / "checkpoints"
@@ -67,6 +67,11 @@ def begin(
         resume = None
     if resume:
         checkpoint, state = _find(Path(output if resume == "auto" else resume))
+        if checkpoint.resolve().parent != checkpoints.resolve() and list_checkpoints(checkpoints):
+            raise ConfigError(
+                f"{output} holds a run already, and -resume {resume} is of another; go on here with -resume auto,"
+                " or choose another -output"
+            )
         _refuse_drift(trainer, state, free, allow_drift, free_cut)
         trainer.resume(checkpoint, state)
         log.LOGGER.info(f"resumed from {checkpoint} at step {trainer.step}")
@@ -98,7 +103,7 @@ def _refuse_drift(
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
     drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
-        drift["global batch"] = (saved_batch, now_batch)
+        drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
     if drift:
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
         raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")

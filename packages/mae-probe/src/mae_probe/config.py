@@ -56,7 +56,7 @@ _C.TRAIN.OPTIMIZER = CN({"NAME": "LARS", "MOMENTUM": 0.9, "TRUST": 1e-3})
 _C.TRAIN.CACHE_FEATURES = False
 
 _C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/, best; eval/ of -eval
-_C.SAVE_FREQ = 1  # epochs between checkpoints
+_C.SAVE_FREQ = 1  # epochs between checkpoints; each validation makes one too
 _C.SAVE_KEEP = 2  # checkpoints to keep, beside the best
 _C.VALIDATE_FREQ = 1  # epochs between validations; 0: none
 _C.REPORT_FREQ = 20  # steps between log lines
