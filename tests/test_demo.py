@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from console import call, call_together
 from demo_report import write_report
 from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
-from learning_curve import SCRATCH, STEPS, TUNED, mean_over_seeds
+from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, mean_over_seeds
 
 PYTHON = Path(sys.executable).name
 
@@ -83,6 +83,19 @@ def test_means_are_over_seeds_alone() -> None:
     records += [{"seed": s, "step": 0, "way": SCRATCH, "rate": r, "top1": 80 + s + r} for s in (0, 1) for r in (1, 2)]
     means = mean_over_seeds(records)
     assert means == {(TUNED, 0, None): 91, (TUNED, STEPS[-1], None): 92, (SCRATCH, 0, 1): 81.5, (SCRATCH, 0, 2): 82.5}
+
+
+def test_the_recorded_curve_shows_that_pre_training_pays() -> None:
+    """What the README says of it, as three seeds' means: change both together."""
+    means = mean_over_seeds(json.loads((RESULTS / "learning_curve.json").read_text()))
+    scratch = max(accuracy for (way, _, _), accuracy in means.items() if way == SCRATCH)
+    last = STEPS[-1]
+    assert means[KNN, last, None] >= 85
+    assert means[TUNED, last, None] - scratch >= 5
+    assert means[TUNED_ALL, last, None] >= 98
+    figures = (means[KNN, last, None], means[LOGISTIC, last, None], means[TUNED, last, None], scratch)
+    readme = (RESULTS.parents[1] / "README.md").read_text()
+    assert all(f"{figure:.1f}" in readme for figure in figures)
 
 
 class Sources(HTMLParser):
