@@ -58,11 +58,11 @@ def test_few_labels_are_the_same_number_of_each_class(tmp_path: Path) -> None:
 
 def test_initial_weights_are_those_that_pre_training_starts_from(tmp_path: Path) -> None:
     from mae_pretrain.build import build_model
-    from mae_pretrain.config import load_config
+    from mae_pretrain.config import RECIPE
 
     pairs = words_of({"MODEL.ENCODER.DEPTH": 1, "SEED": 5, "TRAIN.LINEAR_SCALED_LR": None})
     written = load_file(write_initial_weights(tmp_path / "a/initial.safetensors", pairs))
-    model = build_model(load_config("vit_digits_32_pretrain", pairs=list(map(str, pairs))))
+    model = build_model(RECIPE.load("vit_digits_32_pretrain", pairs=list(map(str, pairs))))
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(written.pop(name), value.numpy())
     assert not written

@@ -1,6 +1,7 @@
 """tools/: the package graph, what a change affects, and when an environment is out of date."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import environment
-from affected import affected, changed_paths
+from affected import SHARED_FILES, affected, changed_paths
 from environment import Environment, digest, editable_arguments, install, package_stamp, read_stamp
 from workspace import (
     ROOT,
@@ -132,6 +133,7 @@ def test_unknown_name_and_circle_are_named() -> None:
         (["pyproject.toml"], sorted(GRAPH)),
         (["conftest.py"], sorted(GRAPH)),
         (["tests/stage_runs.py"], sorted(GRAPH)),  # the stages' own tests import it
+        (["tests/stage_wiring.py"], sorted(GRAPH)),
         (["tools/dev.py"], sorted(GRAPH)),
         (["tools/README.md"], sorted(GRAPH)),
         ([".ci/run"], sorted(GRAPH)),
@@ -140,6 +142,13 @@ def test_unknown_name_and_circle_are_named() -> None:
 )
 def test_affected(paths: list[str], expected: list[str]) -> None:
     assert affected(paths, GRAPH) == expected
+
+
+def test_every_helper_that_a_packages_tests_import_affects_the_packages() -> None:
+    text = "\n".join(file.read_text() for file in ROOT.glob("packages/*/tests/**/*.py"))
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE))
+    helpers = {f"tests/{file.name}" for file in ROOT.glob("tests/*.py") if file.stem in imported}
+    assert {"tests/stage_runs.py", "tests/stage_wiring.py"} <= helpers <= SHARED_FILES
 
 
 @pytest.mark.parametrize(

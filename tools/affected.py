@@ -7,7 +7,7 @@ from pathlib import Path
 from workspace import ROOT, Graph, WorkspaceError, with_dependents
 
 SHARED_FOLDERS = {"tools", ".ci", ".github"}
-SHARED_FILES = {"pyproject.toml", "conftest.py", "tests/stage_runs.py"}
+SHARED_FILES = {"pyproject.toml", "conftest.py", "tests/stage_runs.py", "tests/stage_wiring.py"}
 # tests/ crosses packages and runs on every change, whatever is affected.
 NEUTRAL_FOLDERS = {"tests"}
 NEUTRAL_FILES = {"LICENSE", ".gitignore"}

@@ -42,14 +42,14 @@ def few_labels(folder: Path, seed: int) -> str:
 def write_initial_weights(file: Path, pairs: Sequence[object] = ()) -> Path:
     """Write the weights that pre-training starts from; `pairs` are its KEY VALUE words."""
     from mae_core.runtime import import_paddle
-    from mae_pretrain.config import load_config
+    from mae_pretrain.config import RECIPE
 
     import_paddle()
     from safetensors.numpy import save_file
 
     from mae_pretrain.build import build_model
 
-    model = build_model(load_config(PRETRAIN, pairs=[str(word) for word in pairs]))
+    model = build_model(RECIPE.load(PRETRAIN, pairs=[str(word) for word in pairs]))
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.numpy() for name, value in model.state_dict().items()}, file)
     return file

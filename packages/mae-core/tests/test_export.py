@@ -137,6 +137,18 @@ def test_classifier_on_any_batch_size(file_format, pool, chans, tmp_path):
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+def test_shards_are_named_by_the_fingerprint_of_the_weights(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    listed = ""
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_bytes(name.encode())
+        listed += f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n"  # as sha256sum prints it
+    index.write_text(json.dumps({"weight_map": {"y": "b.safetensors", "x": "a.safetensors"}}))
+    export_model(tmp_path / "served", "paddle", *classifier(), {}, index)
+    said = json.loads((tmp_path / "served/export.json").read_text())["source"]
+    assert said == {"file": str(index), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_encoder_features(file_format, tmp_path):
     parts = encoder()

@@ -144,6 +144,29 @@ def test_what_is_not_told_or_not_loaded_is_not_compared(tmp_path):
     mae_core.load_pretrained(mae(img_size=32, norm_pix_loss=False), save(tmp_path / "own.safetensors", mae()))
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_scoring_and_pictures_need_the_target_that_the_weights_tell(tmp_path, trained):
+    """Training may go on with another."""
+    file = save(tmp_path / "own.safetensors", mae(norm_pix_loss=trained))
+    other = mae(norm_pix_loss=not trained)
+    before = model_arrays(other)
+    for load in (lambda: load_model(file, other), lambda: mae_core.load_pretrained(other, file, same_target=True)):
+        with pytest.raises(CheckpointError, match=rf"norm_pix_loss is {trained}.*set MODEL\.NORM_PIX_LOSS {trained}$"):
+            load()
+    np.testing.assert_array_equal(before["mask_token"], other.mask_token.numpy())
+    load_model(file, mae(norm_pix_loss=trained))
+    assert mae_core.load_pretrained(other, file).missing == []
+    encoder = save(tmp_path / "encoder.safetensors", mae(norm_pix_loss=trained), DECODER)
+    mae_core.load_pretrained(other, encoder, same_target=True)  # nothing of it predicts pixels
+
+
+def test_the_official_visualize_weights_need_plain_pixels(tmp_path):
+    official(tmp_path, mae()).rename(tmp_path / "mae_visualize_vit_base.pth")
+    with pytest.raises(CheckpointError, match=r"set MODEL\.NORM_PIX_LOSS False"):
+        load_model(tmp_path / "mae_visualize_vit_base", mae(norm_pix_loss=True))
+    load_model(tmp_path / "mae_visualize_vit_base", mae(norm_pix_loss=False))
+
+
 def test_parameters_that_no_model_of_ours_has_are_refused(tmp_path):
     arrays = dict(mae_core.weights.sources.read_file(official(tmp_path, vit())).arrays)
     arrays["blocks.0.ls1.gamma"] = np.ones(16, np.float32)

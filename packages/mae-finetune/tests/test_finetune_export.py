@@ -12,7 +12,7 @@ import pytest
 from stage_runs import FINETUNE
 
 from mae_core.checkpoint import find_weights, load_model
-from mae_finetune.build import build_model
+from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.cli import main
 from mae_finetune.config import RECIPE
 from mae_finetune.export import class_names
@@ -56,6 +56,11 @@ def run_snippet(number, folder, images, tmp_path):
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return np.load(tmp_path / "l.npy")
+
+
+def test_loading_tells_the_file_that_it_read(run):
+    config = RECIPE.load(flags={"MODEL.PRETRAINED": str(run)}, pairs=TINY)
+    assert load_for_evaluation(config, build_model(config)).file == find_weights(run)
 
 
 @pytest.mark.parametrize(("file_format", "number"), [("paddle", 0), ("onnx", 1)])

@@ -5,7 +5,7 @@ from importlib import resources
 import pytest
 
 from mae_core.errors import ConfigError
-from mae_pretrain.config import load_config
+from mae_pretrain.config import RECIPE
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from mae_pretrain.config import load_config
 )
 @pytest.mark.parametrize("spelling", ["./configs/{}.yaml", "{}.yaml", "{}"])
 def test_packaged_recipes_are_the_papers(name, encoder, decoder_depth, patch, spelling):
-    c = load_config(spelling.format(name))
+    c = RECIPE.load(spelling.format(name))
     assert encoder == (c.MODEL.ENCODER.EMBED_DIM, c.MODEL.ENCODER.DEPTH, c.MODEL.ENCODER.NUM_HEADS)
     decoder = c.MODEL.DECODER
     assert (512, decoder_depth, 16) == (decoder.EMBED_DIM, decoder.DEPTH, decoder.NUM_HEADS)
@@ -46,7 +46,7 @@ def test_every_packaged_file_loads():
     names = [f.name for f in resources.files("mae_pretrain").joinpath("configs").iterdir() if f.name.endswith(".yaml")]
     assert len(names) >= 5
     for name in names:
-        load_config(name)
+        RECIPE.load(name)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_every_packaged_file_loads():
 )
 def test_contradictions_are_refused_in_words(pairs, words):
     with pytest.raises(ConfigError) as error:
-        load_config(pairs=pairs.split())
+        RECIPE.load(pairs=pairs.split())
     for word in words:
         assert word in str(error.value)
 
@@ -77,7 +77,7 @@ def test_contradictions_are_refused_in_words(pairs, words):
 def test_flags_win_over_the_file_and_pairs_over_flags(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("DATA: {BATCH_SIZE: 1, NUM_WORKERS: 1}\nTRAIN: {ACCUM_ITER: 1}\n")
-    config = load_config(str(path), {"DATA.BATCH_SIZE": 2, "TRAIN.ACCUM_ITER": 2}, ["TRAIN.ACCUM_ITER", "3"])
+    config = RECIPE.load(str(path), {"DATA.BATCH_SIZE": 2, "TRAIN.ACCUM_ITER": 2}, ["TRAIN.ACCUM_ITER", "3"])
     assert (config.DATA.NUM_WORKERS, config.DATA.BATCH_SIZE, config.TRAIN.ACCUM_ITER) == (1, 2, 3)
     with pytest.raises(AttributeError):
         config.SEED = 1
@@ -85,4 +85,4 @@ def test_flags_win_over_the_file_and_pairs_over_flags(tmp_path):
 
 def test_unknown_config_lists_the_packaged_ones():
     with pytest.raises(ConfigError, match=r"vit_base_patch16_224_pretrain\.yaml"):
-        load_config("vit_giant")
+        RECIPE.load("vit_giant")

@@ -116,6 +116,11 @@ def test_features_need_no_decoder_the_autoencoder_does(encoder_file, tmp_path, c
         (["-pretrained", "{run}", "MODEL.ENCODER.DEPTH", "2"], 4, ["blocks.1"]),
         (["-pretrained", "{run}", "--with-decoder", "MODEL.MASK_RATIO", "0"], 2, ["MODEL.MASK_RATIO=0"]),
         (["-pretrained", "{run}", "--with-decoder", "MODEL.MASK_RATIO", "0.99"], 2, ["none of 24 patches"]),
+        (
+            ["-pretrained", "{run}", "--with-decoder", "MODEL.NORM_PIX_LOSS", "False"],
+            4,
+            ["norm_pix_loss is True", "set MODEL.NORM_PIX_LOSS True"],
+        ),
         (["-pretrained", "{run}", "-output", "{run}"], 2, ["holds other files"]),
     ],
 )

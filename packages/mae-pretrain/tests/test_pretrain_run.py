@@ -9,7 +9,9 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from stage_runs import PRETRAIN, assert_same, records, weights
+from stage_runs import PRETRAIN, assert_refused, assert_same, records, weights
+
+from mae_core.weights.cli import main as weights_main
 
 TINY = PRETRAIN.tiny
 
@@ -162,6 +164,29 @@ def test_visualize_and_curve_write_pictures(data, finished, cli, tmp_path):
     assert result.returncode == 0, result.stderr
     with Image.open(tmp_path / "loss.png") as curve:
         assert curve.width == 960
+
+
+def test_scores_and_pictures_need_the_target_of_the_weights(data, finished, cli, tmp_path):
+    """The refusal can be followed, and training goes on with another target."""
+    file = tmp_path / "mae_visualize_tiny.pth"
+    assert weights_main(["convert", str(finished[0]), str(file)]) == 0
+    image, picture = data / "val/class 0/a 0.jpg", tmp_path / "grid.png"
+    config = tmp_path / "tiny.yaml"
+    sets = [word for i in range(0, len(TINY), 2) for word in ("--set", *TINY[i : i + 2])]
+    config.write_text("MODEL: {NAME: tiny}\n")
+    scoring = ["-eval", "-pretrained", file, "-data_path", data, *TINY]
+    drawing = ["visualize", "-cfg", config, "-pretrained", file, "-output", picture, image, *sets]
+    plain = ("MODEL.NORM_PIX_LOSS", "False")
+    for words in (scoring, drawing):
+        assert_refused(cli(*words), 4, ["norm_pix_loss is False", "set MODEL.NORM_PIX_LOSS False"])
+    assert not picture.exists()
+    for words in ([*scoring, *plain], [*drawing, "--set", *plain]):
+        result = cli(*words)
+        assert result.returncode == 0, result.stderr
+    assert picture.exists()
+    short = ["TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0]
+    result = cli("-batch_size", 8, "-pretrained", file, "-data_path", data, "-output", tmp_path / "on", *TINY, *short)
+    assert result.returncode == 0, result.stderr
 
 
 def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path):

@@ -223,7 +223,7 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
         raise CheckpointError(f"{weights.file} does not fit this model: unexpected {brief(weights.unknown)}")
-    if wrong := other_facts(weights, model):
+    if wrong := other_facts(weights, model, same_target=True):
         raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
     return weights.file

@@ -34,11 +34,6 @@ def wrap(model: nn.Layer) -> nn.Layer:
     return paddle.DataParallel(model) if world_size() > 1 else model
 
 
-def unwrap(model: nn.Layer) -> nn.Layer:
-    """Return the model inside `wrap`."""
-    return model._layers if isinstance(model, paddle.DataParallel) else model
-
-
 def sum_over_ranks(values: list[float]) -> list[float]:
     """Add numbers over ranks, in float64."""
     if world_size() == 1:

@@ -14,6 +14,7 @@ from mae_core.precision import Precision
 from mae_core.score_tables import prepare_folder, write_tables
 from mae_core.scores import Scores
 from mae_core.weights.load import load_pretrained
+from mae_core.weights.report import KeyReport
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -27,12 +28,15 @@ def load_classifier(
     train_first: str,
     command: str = "-eval",
     free: tuple[str, ...] = (),
-) -> None:
+) -> KeyReport:
     """Load all of a model from weights of any source and log the report on its keys.
 
     Args:
         num_classes, global_pool, train_first, command: for messages; what to do first, as in "fine-tune it".
         free: beginnings of the names that the weights may lack.
+
+    Returns:
+        the report.
 
     Raises:
         ConfigError: no weights are named.
@@ -49,6 +53,7 @@ def load_classifier(
         )
     for line in report.lines():
         log.LOGGER.info(line)
+    return report
 
 
 @paddle.no_grad()

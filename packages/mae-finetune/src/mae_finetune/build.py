@@ -8,6 +8,7 @@ from mae_core.evaluation import load_classifier
 from mae_core.models import VisionTransformer
 from mae_core.recipe import values_from_config
 from mae_core.settings import encoder_of, images_of, statistics_of
+from mae_core.weights.report import KeyReport
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_finetune_transform
 from mae_finetune.partial_tuning import freeze_below
@@ -27,10 +28,10 @@ def build_model(config: Config) -> VisionTransformer:
     return model
 
 
-def load_for_evaluation(config: Config, model: VisionTransformer) -> None:
+def load_for_evaluation(config: Config, model: VisionTransformer) -> KeyReport:
     """Load the whole of MODEL.PRETRAINED; see `load_classifier`."""
     m = config.MODEL
-    load_classifier(
+    return load_classifier(
         model, m.PRETRAINED, num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, train_first="fine-tune it"
     )
 

@@ -6,7 +6,6 @@ from typing import Any
 import paddle
 
 from mae_core import log
-from mae_core.checkpoint import find_weights
 from mae_core.config import Config
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
@@ -38,7 +37,7 @@ def export(config: Config, output: str | None, file_format: str) -> str:
     log.setup()
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    load_for_evaluation(config, model)
+    report = load_for_evaluation(config, model)
     parity = export_model(
         folder,
         file_format,
@@ -47,7 +46,7 @@ def export(config: Config, output: str | None, file_format: str) -> str:
         [images_port(model)],
         [Port("logits", (config.MODEL.NUM_CLASSES,), "float32", "softmax gives probabilities")],
         _facts(config, model),
-        find_weights(Path(config.MODEL.PRETRAINED)),
+        report.file,
     )
     return f"{folder}: {parity.line()}"
 

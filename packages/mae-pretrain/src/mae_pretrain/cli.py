@@ -36,9 +36,9 @@ def train_parser() -> Parser:
 
 def _train(argv: list[str]) -> None:
     args = train_parser().parse_intermixed_args(argv)
-    from mae_pretrain.config import load_config
+    from mae_pretrain.config import RECIPE
 
-    config = load_config(args.cfg, flag_pairs(args, STAGE_FLAGS), args.pairs)
+    config = RECIPE.load(args.cfg, flag_pairs(args, STAGE_FLAGS), args.pairs)
     import_paddle()
     if config.EVAL:
         from mae_pretrain.evaluate import evaluate
@@ -55,18 +55,23 @@ def _visualize(argv: list[str]) -> None:
     add_flags(parser, (CFG_FLAG, PRETRAINED_FLAG, Flag("output", None, "PNG to write (default reconstruction.png)")))
     parser.add_argument("--seed", type=int, default=0, help="draws the masks")
     parser.add_argument("--mask-ratio", type=float, help="instead of the config's")
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="config override")
     parser.add_argument("images", nargs="+", help="image files")
     args = parser.parse_intermixed_args(argv)
     if not args.pretrained:
         raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     import_paddle()
     from mae_core.checkpoint import saved_config
-    from mae_pretrain.config import from_dict, load_config
+    from mae_pretrain.config import RECIPE
     from mae_pretrain.visualize import visualize
 
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
-    config = load_config(args.cfg, flags) if args.cfg else from_dict(saved_config(args.pretrained, "PRETRAIN"), flags)
+    pairs = [word for pair in args.set for word in pair]
+    if args.cfg:
+        config = RECIPE.load(args.cfg, flags, pairs)
+    else:
+        config = RECIPE.from_dict(saved_config(args.pretrained, "PRETRAIN"), flags, pairs)
     print(visualize(config, args.images, args.output or "reconstruction.png", args.seed))
 
 

@@ -79,4 +79,3 @@ def validate(c: CN) -> None:
 
 
 RECIPE = Recipe("mae_pretrain", _C, ALSO, validate)
-load_config, from_dict = RECIPE.load, RECIPE.from_dict

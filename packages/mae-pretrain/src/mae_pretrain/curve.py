@@ -1,25 +1,29 @@
 """`mae-pretrain curve`: the loss curve of a run as a PNG."""
 
+from functools import partial
 from pathlib import Path
 
 from mae_core.errors import UserError
 from mae_core.log import read_log
+from mae_pretrain.png_file import prepare_png, write_png
 
 
 def draw_curve(run: str | Path, output: str | Path) -> Path:
     """Draw loss and learning rate over epochs from a run's `log.jsonl`.
 
     Raises:
-        UserError: matplotlib is not installed, or the run has no log.
+        UserError: matplotlib is not installed, the run has no log, or the picture cannot be written.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
     log = Path(run) / "log.jsonl"
-    records = read_log(log)
+    records = [record for record in read_log(log) if "loss" in record]  # not those of validations
     if not records:
-        raise UserError(f"{log} holds no records; give the folder of a run (-output of mae-pretrain)")
+        raise UserError(f"{log} holds no records of training; give the folder of a run (-output of mae-pretrain)")
+    path = Path(output)
+    prepare_png(path)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     epochs = [r["epoch"] for r in records]
@@ -29,7 +33,5 @@ def draw_curve(run: str | Path, output: str | Path) -> Path:
     rate = axes.twinx()
     rate.plot(epochs, [r["lr"] for r in records], color="tab:gray", linewidth=1, linestyle="--")
     rate.set_ylabel("learning rate (dashed)")
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, format="png")
+    write_png(path, partial(figure.savefig, dpi=120))
     return path

@@ -83,7 +83,7 @@ def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
 
 def _load(model: MaskedAutoencoderViT, path: str, with_decoder: bool) -> Path:
     """Load what is exported; a decoder that is not may be missing."""
-    report: Any = load_pretrained(model, path)
+    report: Any = load_pretrained(model, path, same_target=with_decoder)
     missing = [n for n in report.missing if with_decoder or plain_name(n).partition(".")[0] not in DECODER]
     if missing:
         raise CheckpointError(f"{report.file} has no {brief(missing)}: a model of initial values means nothing")

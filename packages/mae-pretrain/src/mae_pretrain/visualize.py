@@ -1,6 +1,5 @@
 """`mae-pretrain visualize`: original, masked, reconstruction, and reconstruction with the visible patches."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import paddle
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mae_core.atomic import write_atomic
 from mae_core.checkpoint import load_model
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
@@ -17,6 +15,7 @@ from mae_core.ops import masking_noise
 from mae_data.image_file import open_image
 from mae_data.transforms import make_eval_transform
 from mae_pretrain.build import build_model
+from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruct import reconstruct, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
@@ -32,7 +31,13 @@ def visualize(config: Config, files: Sequence[str], output: str | Path, seed: in
         files: image paths; each is resized and cropped as in evaluation.
         output: PNG to write.
         seed: draws the masks; image i takes the mask of sample i.
+
+    Raises:
+        UserError: an output that cannot be written.
+        CheckpointError: weights that are missing, damaged or of another model.
     """
+    path = Path(output)
+    prepare_png(path)
     model = build_model(config)
     load_model(config.MODEL.PRETRAINED, model)
     model.eval()
@@ -40,11 +45,7 @@ def visualize(config: Config, files: Sequence[str], output: str | Path, seed: in
     caption = f"{config.MODEL.NAME}, mask ratio {config.MODEL.MASK_RATIO:g}; {VISIBLE_CAPTION}"
     if model.norm_pix_loss:
         caption += f"\n{NORM_PIX_CAPTION}"
-    path = Path(output)
-    png = io.BytesIO()
-    draw_grid(columns, caption).save(png, "png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, png.getvalue())
+    write_png(path, draw_grid(columns, caption).save)
     return path
 
 

@@ -12,11 +12,12 @@ import paddle
 from paddle import nn
 
 import mae_core
-from mae_core.atomic import fsync_path, sha256
+from mae_core.atomic import fsync_path
 from mae_core.errors import UserError
 from mae_core.export import onnx_file, program
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
 from mae_core.export.ports import Port
+from mae_core.weights.shards import fingerprint
 
 DESCRIPTION = "export.json"
 _PROGRAM_SIZE = 2**23  # bytes, more than any program without its weights
@@ -57,7 +58,7 @@ def export_model(
         model: on the CPU.
         function: see `program.save_program`.
         facts: what the description says beyond inputs, outputs and versions.
-        weights: the file that the model's weights are from.
+        weights: the file that the model's weights are from; of shards, their index.
 
     Raises:
         UserError: see `check_export`; or the disk refused.
@@ -78,7 +79,7 @@ def export_model(
             "inputs": [port.describe() for port in inputs],
             "outputs": [port.describe(name) for port, name in zip(outputs, named, strict=True)],
             **facts,
-            "source": {"file": str(weights), "sha256": sha256(weights)},
+            "source": {"file": str(weights), "sha256": fingerprint(weights)},
             "parity": {"absolute": parity.absolute, "relative": parity.relative, "limit": LIMIT, "batches": BATCHES},
             "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__},
         }

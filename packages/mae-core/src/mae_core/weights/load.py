@@ -21,13 +21,14 @@ _FREE = DECODER | {"head", "norm", "fc_norm", "pooler"}
 _POSITIONS = ("pos_embed", "decoder_pos_embed")
 
 
-def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto") -> KeyReport:
+def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, same_target: bool = False) -> KeyReport:
     """Load what fits: encoder-only files into whole models and back, other heads, other image sizes.
 
     Args:
         model: `MaskedAutoencoderViT` or `VisionTransformer`.
         path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
         source: a name of `layouts.LAYOUTS`, or `auto`.
+        same_target: see `other_facts`; training may go on with another target.
 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
@@ -45,7 +46,7 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto") -> 
     }
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
-    _refuse(weights, own, fitting, missing, unexpected, other_facts(weights, model))
+    _refuse(weights, own, fitting, missing, unexpected, other_facts(weights, model, same_target))
     filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
@@ -55,13 +56,22 @@ def _dtype(tensor: paddle.Tensor) -> str:
     return str(tensor.dtype).rpartition(".")[2]
 
 
-def other_facts(weights: Weights, model: nn.Layer) -> list[str]:
-    """Say in which facts that no shape shows, and that the file tells, the weights are another model's."""
+def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[str]:
+    """Say in which facts that no shape shows, and that the file tells, the weights are another model's.
+
+    Args:
+        same_target: whether the decoder must also predict the model's kind of pixels (`norm_pix_loss`).
+    """
     own, compared = describe(model), ["patch_size", "in_chans", "num_heads"]
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
-        compared.append("decoder_num_heads")
+        compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
     told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
-    return [f"{name} is {value}, the model's {own[name]}" for name, value in told.items() if value != own[name]]
+    advice = {"norm_pix_loss": "; set MODEL.NORM_PIX_LOSS {}"}
+    return [
+        f"{name} is {value}, the model's {own[name]}{advice.get(name, '').format(value)}"
+        for name, value in told.items()
+        if value != own[name]
+    ]
 
 
 def _refuse(
