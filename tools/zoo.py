@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mae_core.models.cost import (
 
 DATA = Path(__file__).with_name("model_zoo.yaml")
 PAGE = Path(__file__).resolve().parents[1] / "packages" / "mae-core" / "MODELS.md"
-SIZES = ("tiny_patch16", "small_patch16", "base_patch16", "large_patch16", "huge_patch14")
+SIZES = tuple(name.removeprefix("vit_") for name in PRESETS if name.startswith("vit_"))
 HOLDS = {
     "encoder": "encoder",
     "whole": "encoder and decoder",
@@ -141,8 +142,7 @@ def _vit_row(name: str, claims: dict[str, Any]) -> Iterator[str]:
 def _parameters(holds: str, name: str) -> str:
     size = model_size(name)
     if holds in ("classifier", "probe"):
-        size = ModelSize(**{**size.__dict__, "num_classes": 1000})
-        return f"{vit_parameters(size):,}"
+        return f"{vit_parameters(replace(size, num_classes=1000)):,}"
     counts = mae_parameters(size)
     return f"{counts.encoder if holds == 'encoder' else counts.total:,}"
 

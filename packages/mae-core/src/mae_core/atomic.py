@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def fsync_path(path: Path) -> None:
@@ -16,9 +18,14 @@ def fsync_path(path: Path) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, fsync it and rename it into place."""
+    replace_atomic(path, lambda temporary: temporary.write_bytes(data))
+
+
+def replace_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file, fsync it and rename it into place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        write(temporary)
         fsync_path(temporary)
         os.replace(temporary, path)
         fsync_path(path.parent)

@@ -8,7 +8,7 @@ import numpy as np
 from mae_core.errors import CheckpointError
 from mae_core.weights.pickle_values import shown
 from mae_core.weights.shards import fingerprint
-from mae_core.weights.sources import find_file, guess_source, read_file, read_weights
+from mae_core.weights.sources import find_file, guess_source, read_file, translate
 
 
 def inspect_lines(path: str | Path) -> Iterator[str]:
@@ -25,7 +25,7 @@ def inspect_lines(path: str | Path) -> Iterator[str]:
         yield f"header   {shown(key)} = {shown(value)}"
     try:
         yield f"source   {guess_source(raw)}"
-        weights = read_weights(file)
+        weights = translate(raw)
         facts = weights.architecture().known()
         yield "model    " + ", ".join(f"{key}={value}" for key, value in facts.items())
         yield from (f"remark   {remark}" for remark in weights.remarks)

@@ -149,7 +149,11 @@ def read_weights(path: Path, source: str = "auto") -> Weights:
     """
     if source != "auto" and source not in LAYOUTS:
         raise UserError(f"source {source!r} is not known; use auto, {', '.join(LAYOUTS)}")
-    raw = read_file(find_file(path))
+    return translate(read_file(find_file(path)), source)
+
+
+def translate(raw: RawFile, source: str = "auto") -> Weights:
+    """Turn what a file holds into our names and shapes; see `read_weights`."""
     layout = LAYOUTS[guess_source(raw) if source == "auto" else source]
     try:
         facts = facts_from_json(raw.metadata.get("architecture"))

@@ -1,14 +1,12 @@
 """Write weights for other programs; a file or folder is whole or not there."""
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
-from mae_core.atomic import fsync_path, write_atomic
+from mae_core.atomic import replace_atomic, write_atomic
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.huggingface import make_config
@@ -83,13 +81,13 @@ def _write_file(path: Path, target: str, arrays: Arrays, model: Architecture | N
     if path.suffix == ".pdparams":
         write_atomic(path, pdparams_bytes(arrays))
     elif path.suffix == ".pth":
-        _replace(path, lambda temporary: write_torch(temporary, arrays))
+        replace_atomic(path, lambda temporary: write_torch(temporary, arrays))
     else:
         header = {"format": "pt", **origin}  # what transformers asks for
         if target == "mae-core":
             header = {"format": "mae-core", "schema": "1", **origin}
             header["architecture"] = json.dumps(model.known() if model else {})
-        _replace(path, lambda temporary: write_safetensors(temporary, arrays, header))
+        replace_atomic(path, lambda temporary: write_safetensors(temporary, arrays, header))
 
 
 def _write_folder(path: Path, arrays: Arrays, model: Architecture | None, origin: Mapping[str, str]) -> None:
@@ -97,16 +95,5 @@ def _write_folder(path: Path, arrays: Arrays, model: Architecture | None, origin
         raise CheckpointError("a Hugging Face folder needs weights of a whole model")
     config = make_config(model)
     path.mkdir(parents=True, exist_ok=True)
-    _replace(path / "model.safetensors", lambda file: write_safetensors(file, arrays, {"format": "pt", **origin}))
+    replace_atomic(path / "model.safetensors", lambda file: write_safetensors(file, arrays, {"format": "pt", **origin}))
     write_atomic(path / "config.json", (json.dumps(config, indent=2) + "\n").encode())
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        fsync_path(temporary)
-        os.replace(temporary, path)
-        fsync_path(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
