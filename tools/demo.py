@@ -9,13 +9,24 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from console import call, call_together
 from demo_report import write_report
-from digits import FEW_LABELS, FINETUNE, PRETRAIN, PROBE, few_labels, prepare, top1, words_of, write_initial_weights
-from mae_core.log import read_log
+from digits import (
+    FEW_LABELS,
+    FINETUNE,
+    PRETRAIN,
+    PROBE,
+    few_labels,
+    last_top1,
+    prepare,
+    top1,
+    words_of,
+    write_initial_weights,
+)
 
 NAMES = ("MAE", "random init")
 
@@ -55,14 +66,9 @@ def _pretrain(digits: Path, run: Path, pairs: list[str]) -> dict[str, float]:
             [*common, "-output", run / "pixels", *pairs],
         ]
     )
-    samples = [sorted((digits / "val" / str(digit)).glob("*.jpg"))[0] for digit in range(10)]
-    picture = run / "reconstruction.png"
-    scores = call_together(
-        [
-            [*common, "-eval", "-pretrained", run / "pixels", *pairs],
-            ["mae-pretrain", "visualize", "-pretrained", run / "pixels", "-output", picture, *samples],
-        ]
-    )[0]
+    drawing = ["mae-pretrain", "visualize", "-pretrained", run / "pixels", "-output", run / "reconstruction.png"]
+    scoring = [*common, "-eval", "-pretrained", run / "pixels", *pairs]
+    scores = call_together([scoring, [*drawing, *_samples(digits, range(10))]])[0]
     found = re.findall(r"(MAE|inpainting|mean image) (\d+\.\d+)", scores)
     return {name: float(error) for name, error in found}
 
@@ -86,26 +92,23 @@ def _classify(digits: Path, run: Path, few: str) -> dict[str, dict[str, float]]:
     call_together([[*tuning, "-output", o, *few_words, *s] for o, s in zip(tuned, starts, strict=True)])
     return {
         "kNN, k = 10, all labels": dict(zip(NAMES, map(top1, knn), strict=True)),
-        "linear probe on cached features, all labels": dict(zip(NAMES, map(_last_top1, probes), strict=True)),
+        "linear probe on cached features, all labels": dict(zip(NAMES, map(last_top1, probes), strict=True)),
         "logistic regression, 10 labels a class": dict(zip(NAMES, map(top1, logistic), strict=True)),
-        "fine-tuning, 10 labels a class": dict(zip(NAMES, map(_last_top1, tuned), strict=True)),
+        "fine-tuning, 10 labels a class": dict(zip(NAMES, map(last_top1, tuned), strict=True)),
     }
 
 
-def _last_top1(run: Path) -> float:
-    """Return the accuracy after a run's last epoch; not the best, which would be chosen on the same images."""
-    return [record["top1"] for record in read_log(run / "log.jsonl") if "top1" in record][-1]
+def _samples(digits: Path, numbers: Iterable[int]) -> list[Path]:
+    """Return the first held-out image of each of some digits."""
+    return [min((digits / "val" / str(number)).glob("*.jpg")) for number in numbers]
 
 
 def _look_inside(digits: Path, run: Path) -> None:
     """Draw attention maps, and score the fine-tuned classifier class by class."""
-    samples = [sorted((digits / "val" / str(digit)).glob("*.jpg"))[0] for digit in (2, 5, 8)]
     classifier = max((run / "finetune" / "checkpoints").glob("step_*"))
-    attention = ["mae-probe", "attention", "-cfg", PROBE, "-pretrained", run / "features"]
+    attention = ["mae-probe", "attention", "-cfg", PROBE, "-pretrained", run / "features", "-output", run / "attention"]
     scoring = ["mae-finetune", "-eval", "-cfg", FINETUNE, "-data_path", digits, "-pretrained", classifier]
-    call_together(
-        [[*attention, "-output", run / "attention", *samples], [*scoring, "-output", run / "finetune"]],
-    )
+    call_together([[*attention, *_samples(digits, (2, 5, 8))], [*scoring, "-output", run / "finetune"]])
     for name in ("features", "pixels"):
         call("mae-pretrain", "curve", run / name)
 

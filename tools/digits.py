@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from console import call
+from mae_core.log import read_log
 
 PER_CLASS = 10  # labels of "few labels"
 PRETRAIN, PROBE, FINETUNE = (f"vit_digits_32_{kind}" for kind in ("pretrain", "linearprobe", "finetune"))
@@ -58,6 +59,11 @@ def write_initial_weights(file: Path, pairs: Sequence[object] = ()) -> Path:
 def words_of(settings: Mapping[str, object]) -> list[object]:
     """Turn settings into KEY VALUE words."""
     return [word for pair in settings.items() for word in pair]
+
+
+def last_top1(run: Path) -> float:
+    """Return the accuracy after a run's last epoch; not the best, which would be chosen on the same images."""
+    return float([record["top1"] for record in read_log(run / "log.jsonl") if "top1" in record][-1])
 
 
 def top1(output: str) -> float:

@@ -20,8 +20,18 @@ from statistics import mean
 from typing import Any
 
 from console import start
-from digits import FEW_LABELS, FINETUNE, PRETRAIN, PROBE, few_labels, prepare, top1, words_of, write_initial_weights
-from mae_core.log import read_log
+from digits import (
+    FEW_LABELS,
+    FINETUNE,
+    PRETRAIN,
+    PROBE,
+    few_labels,
+    last_top1,
+    prepare,
+    top1,
+    words_of,
+    write_initial_weights,
+)
 
 MODEL = {"MODEL.ENCODER.EMBED_DIM": 128, "MODEL.ENCODER.DEPTH": 4}
 PRETRAINING = {
@@ -112,7 +122,7 @@ def finetune(folder: Path, seed: int, name: str, checkpoint: Path | None, settin
         words += ["-pretrained", checkpoint]
     output = folder / f"seed-{seed}" / name
     run(output, [*words, *words_of(MODEL | settings | {"SEED": seed})])
-    return [record["top1"] for record in read_log(output / "log.jsonl") if "top1" in record][-1]
+    return last_top1(output)
 
 
 def run(output: Path, words: Sequence[object]) -> None:
@@ -126,6 +136,7 @@ def quietly(words: Sequence[object]) -> str:
     output = process.communicate()[0]
     print(f"[{process.returncode}] {' '.join(map(str, words[:1]))} ... {' '.join(map(str, words[-4:]))}", flush=True)
     if process.returncode:
+        print(output, flush=True)
         raise subprocess.CalledProcessError(process.returncode, list(map(str, words)), output)
     return output
 
