@@ -3,13 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
 
-from mae_core.atomic import write_atomic
-from mae_core.errors import UserError
+from mae_core.output_file import refuse_unwritable, try_folder, write_output
 from mae_core.scores import Scores
 
 
@@ -19,17 +16,8 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    with _refusal(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
-
-
-@contextmanager
-def _refusal(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); choose another with -output") from None
+    with refuse_unwritable(folder):
+        try_folder(folder)
 
 
 def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], folders: Mapping[int, str]) -> None:
@@ -43,12 +31,11 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
     Raises:
         UserError: the folder cannot be written.
     """
-    with _refusal(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "scores.json", (json.dumps(dict(figures), indent=1) + "\n").encode())
-        write_atomic(folder / "per_class.csv", _csv(_per_class(scores, folders)))
+    with refuse_unwritable(folder):
+        write_output(folder / "scores.json", (json.dumps(dict(figures), indent=1) + "\n").encode())
+        write_output(folder / "per_class.csv", _csv(_per_class(scores, folders)))
         # Row: true class; column: prediction.
-        write_atomic(folder / "confusion.csv", _csv(scores.confusion.astype(int).tolist()))
+        write_output(folder / "confusion.csv", _csv(scores.confusion.astype(int).tolist()))
 
 
 def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:

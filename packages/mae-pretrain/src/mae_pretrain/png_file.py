@@ -1,14 +1,11 @@
 """The PNG files that the commands draw: refused before the work where they cannot be written."""
 
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
-from mae_core.atomic import write_atomic
 from mae_core.errors import UserError
+from mae_core.output_file import png_bytes, refuse_unwritable, try_folder, write_output
 
 
 def prepare_png(path: Path) -> None:
@@ -19,9 +16,8 @@ def prepare_png(path: Path) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a PNG file with -output")
-    with _refusal(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=path.parent).close()
+    with refuse_unwritable(path):
+        try_folder(path.parent)
 
 
 def write_png(path: Path, save: Callable[..., Any]) -> None:
@@ -30,15 +26,6 @@ def write_png(path: Path, save: Callable[..., Any]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    png = io.BytesIO()
-    save(png, format="png")
-    with _refusal(path):
-        write_atomic(path, png.getvalue())
-
-
-@contextmanager
-def _refusal(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another with -output") from None
+    png = png_bytes(save)
+    with refuse_unwritable(path):
+        write_output(path, png)

@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mae_core.atomic import write_atomic
 from mae_core.errors import UserError
+from mae_core.output_file import refuse_unwritable, write_output
 from mae_probe.features import Features
 
 SUFFIXES = (".npz", ".safetensors")
@@ -37,11 +37,8 @@ def write_features(path: Path, features: Features) -> None:
         data = save(
             {"features": features.features, "labels": features.labels}, metadata={"paths": json.dumps(features.paths)}
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another with -output") from None
+    with refuse_unwritable(path):
+        write_output(path, data)
 
 
 def read_features(path: Path) -> Features:

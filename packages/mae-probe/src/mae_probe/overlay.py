@@ -1,6 +1,5 @@
 """`mae-probe attention`: maps of the class token's attention over images, as PNG files."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mae_core import log
-from mae_core.atomic import write_atomic
 from mae_core.config import Config
 from mae_core.errors import UserError
+from mae_core.output_file import png_bytes, refuse_unwritable, write_output
 from mae_data.image_file import open_image
 from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.build import build_model, eval_transform, load_encoder
@@ -45,7 +44,9 @@ def draw_attention(config: Config, files: Sequence[str], folder: str | Path) -> 
         heads = class_maps(blocks[-1], model.grid)[0]
         maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
         maps |= {f"head {i}": head for i, head in enumerate(heads)}
-        _save(path, draw_row(image, maps))
+        png = png_bytes(draw_row(image, maps).save)
+        with refuse_unwritable(path, "choose another folder with -output"):
+            write_output(path, png)
     return paths
 
 
@@ -56,16 +57,6 @@ def _outputs(files: Sequence[str], folder: Path) -> list[Path]:
             first = files[paths.index(path)]
             raise UserError(f"{first} and {files[i]} would both become {path}; draw them into different -output")
     return paths
-
-
-def _save(path: Path, picture: Image.Image) -> None:
-    png = io.BytesIO()
-    picture.save(png, "png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, png.getvalue())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another folder with -output") from None
 
 
 def overlay(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
