@@ -1,6 +1,8 @@
 """Lists of images: text files of `relative/path label` lines, checked once when they are read."""
 
 import os
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,10 @@ class ImageList:
     def describe(self, index: int) -> str:
         """Return `train_list.txt:17 (path)` for messages about entry `index`."""
         return f"{self.list_file}:{self.lines[index]} ({self.path(index)})"
+
+    def describe_batch(self, indices: Iterable[int]) -> str:
+        """Name the first eight of a batch's entries for messages."""
+        return ", ".join(self.describe(int(index)) for index in islice(indices, 8))
 
     def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
         """Name each class by the folder that its first image lies in.

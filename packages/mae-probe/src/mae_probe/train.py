@@ -90,7 +90,7 @@ def _trainer(
         precision=precision,
         folder=folder,
         config=to_dict(config),
-        describe=lambda batch: ", ".join(dataset.images.describe(int(i)) for i in batch[2].numpy()[:8]),
+        describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
         validation=_validation(config, precision, steps_per_epoch),
     )
 
