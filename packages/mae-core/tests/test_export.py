@@ -17,7 +17,7 @@ from mae_core.errors import CheckpointError, UserError
 from mae_core.export import onnx_file, parity
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, images_port
-from mae_core.export.program import PROGRAMS
+from mae_core.export.program import PROGRAMS, Signature
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import draw_masking, fused
 
@@ -74,7 +74,8 @@ def autoencoder(**kwargs):
 def write(folder, parts, file_format="paddle", facts=None):
     weights = folder.parent / "weights.bin"
     weights.write_bytes(b"weights")
-    return export_model(folder, file_format, *parts, facts or {}, weights)
+    model, *signature = parts
+    return export_model(folder, file_format, model, Signature(*signature), facts or {}, weights)
 
 
 def serve(folder, file_format, tmp_path, *batches):
@@ -144,7 +145,8 @@ def test_shards_are_named_by_the_fingerprint_of_the_weights(tmp_path):
         (tmp_path / name).write_bytes(name.encode())
         listed += f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n"  # as sha256sum prints it
     index.write_text(json.dumps({"weight_map": {"y": "b.safetensors", "x": "a.safetensors"}}))
-    export_model(tmp_path / "served", "paddle", *classifier(), {}, index)
+    model, *signature = classifier()
+    export_model(tmp_path / "served", "paddle", model, Signature(*signature), {}, index)
     said = json.loads((tmp_path / "served/export.json").read_text())["source"]
     assert said == {"file": str(index), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
 
@@ -276,8 +278,9 @@ def test_what_is_not_ours_is_not_replaced(output, words, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("mine")
+    model, *signature = classifier()
     with pytest.raises(UserError, match="could not be written"):
-        export_model(tmp_path / "file/served", "paddle", *classifier(), {}, tmp_path / "file")
+        export_model(tmp_path / "file/served", "paddle", model, Signature(*signature), {}, tmp_path / "file")
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,21 @@ class Recipe:
             merge_file(config, self.find(cfg), self.schema)
         return self._finish(config, flags or {}, pairs)
 
+    def load_beside(
+        self, pretrained: str, cfg: str | None, flags: Mapping[str, Any], pairs: Sequence[str] = ()
+    ) -> Config:
+        """Build the config from a file where one is named, else from what lies beside trained weights.
+
+        Raises:
+            UserError: the weights carry no config, or that of another stage.
+            ConfigError, CheckpointError: see `load` and `checkpoint.saved_config`.
+        """
+        if cfg:
+            return self.load(cfg, flags, pairs)
+        from mae_core import checkpoint  # needs Paddle, which help does without
+
+        return self.from_dict(checkpoint.saved_config(pretrained, self.defaults.MODEL.TYPE), flags, pairs)
+
     def from_dict(self, saved: dict[str, Any], flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> Config:
         """Build the frozen config that a checkpoint holds, with flags and pairs on top."""
         config = self.defaults.clone()

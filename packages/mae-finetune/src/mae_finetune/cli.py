@@ -49,7 +49,7 @@ def _export(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     from mae_finetune.config import RECIPE
 
-    config = export_config(args, RECIPE, "FINETUNE")
+    config = export_config(args, RECIPE)
     from mae_finetune.export import export
 
     print(export(config, args.output, args.format))

@@ -9,6 +9,7 @@ from mae_core import log
 from mae_core.config import Config
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
+from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
 from mae_core.recipe import values_from_config
 from mae_data.list_writer import CLASSES
@@ -42,13 +43,16 @@ def export(config: Config, output: str | None, file_format: str) -> str:
         folder,
         file_format,
         model,
-        lambda images: (model(images),),
-        [images_port(model)],
-        [Port("logits", (config.MODEL.NUM_CLASSES,), "float32", "softmax gives probabilities")],
+        _signature(model, config.MODEL.NUM_CLASSES),
         _facts(config, model),
         report.file,
     )
     return f"{folder}: {parity.line()}"
+
+
+def _signature(model: VisionTransformer, classes: int) -> Signature:
+    logits = Port("logits", (classes,), "float32", "softmax gives probabilities")
+    return Signature(lambda images: (model(images),), [images_port(model)], [logits])
 
 
 def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:

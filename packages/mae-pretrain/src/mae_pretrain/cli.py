@@ -61,17 +61,13 @@ def _visualize(argv: list[str]) -> None:
     if not args.pretrained:
         raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     import_paddle()
-    from mae_core.checkpoint import saved_config
     from mae_pretrain.config import RECIPE
     from mae_pretrain.visualize import visualize
 
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
     pairs = [word for pair in args.set for word in pair]
-    if args.cfg:
-        config = RECIPE.load(args.cfg, flags, pairs)
-    else:
-        config = RECIPE.from_dict(saved_config(args.pretrained, "PRETRAIN"), flags, pairs)
+    config = RECIPE.load_beside(args.pretrained, args.cfg, flags, pairs)
     print(visualize(config, args.images, args.output or "reconstruction.png", args.seed))
 
 
@@ -91,7 +87,7 @@ def _export(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     from mae_pretrain.config import RECIPE
 
-    config = export_config(args, RECIPE, "PRETRAIN")
+    config = export_config(args, RECIPE)
     from mae_pretrain.export import export
 
     print(export(config, args.output, args.format, args.with_decoder))

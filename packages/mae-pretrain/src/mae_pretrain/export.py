@@ -1,6 +1,5 @@
 """`mae-pretrain export`: the encoder's features, or the whole autoencoder, as a folder that a server runs."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from mae_core.config import Config
 from mae_core.errors import CheckpointError
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
-from mae_core.export.program import Function
+from mae_core.export.program import Signature
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import len_keep
 from mae_core.recipe import values_from_config
@@ -51,20 +50,17 @@ def export(config: Config, output: str | None, file_format: str, with_decoder: b
     }
     if with_decoder:
         facts |= {"mask_ratio": config.MODEL.MASK_RATIO, "norm_pix_loss": model.norm_pix_loss}
-        function, inputs, outputs = _autoencoder(model, config.MODEL.MASK_RATIO)
+        signature = _autoencoder(model, config.MODEL.MASK_RATIO)
     else:
-        function, inputs, outputs = _encoder(model)
-    parity = export_model(folder, file_format, model, function, inputs, outputs, facts, weights)
+        signature = _encoder(model)
+    parity = export_model(folder, file_format, model, signature, facts, weights)
     return f"{folder}: {parity.line()}"
-
-
-Signature = tuple[Function, Sequence[Port], Sequence[Port]]
 
 
 def _encoder(model: MaskedAutoencoderViT) -> Signature:
     shape = (1 + model.num_patches, model.embed_dim)
     features = Port("features", shape, "float32", "after the norm; the class token, then the patches row by row")
-    return lambda images: (model.forward_features(images),), [images_port(model)], [features]
+    return Signature(lambda images: (model.forward_features(images),), [images_port(model)], [features])
 
 
 def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
@@ -74,7 +70,7 @@ def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
     noise = f"from 0 to 1; the {keep} patches of smallest noise stay visible, ties by patch number"
     unit = "normalised within each patch" if model.norm_pix_loss else "normalised"
     values = f"pixels (row, column, channel) of each patch, {unit}; visible patches are never trained"
-    return (
+    return Signature(
         lambda images, noise: model(images, mask_ratio, noise=noise)[1:],
         [images_port(model), Port("noise", (length,), "float32", noise)],
         [Port("prediction", (length, pixels), "float32", values), Port("mask", (length,), "float32", "1 removed")],

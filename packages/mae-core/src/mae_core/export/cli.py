@@ -24,19 +24,10 @@ def export_parser(prog: str, description: str) -> Parser:
     return parser
 
 
-def export_config(args: Namespace, recipe: Recipe, model_type: str) -> Config:
-    """Import Paddle and return the config of -cfg, or else of the checkpoint, with flags and pairs on top.
-
-    Args:
-        model_type: MODEL.TYPE that a checkpoint's config must have.
-    """
+def export_config(args: Namespace, recipe: Recipe) -> Config:
+    """Import Paddle and return the config of -cfg, or else of the checkpoint, with flags and pairs on top."""
     if not args.pretrained:
         raise UserError("export needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's remarks on graphs
     import_paddle()
-    from mae_core.checkpoint import saved_config
-
-    flags = flag_pairs(args, EXPORT_FLAGS)
-    if args.cfg:
-        return recipe.load(args.cfg, flags, args.pairs)
-    return recipe.from_dict(saved_config(args.pretrained, model_type), flags, args.pairs)
+    return recipe.load_beside(args.pretrained, args.cfg, flag_pairs(args, EXPORT_FLAGS), args.pairs)

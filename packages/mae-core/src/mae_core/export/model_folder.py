@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from mae_core.atomic import fsync_path
 from mae_core.errors import UserError
 from mae_core.export import onnx_file, program
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
-from mae_core.export.ports import Port
 from mae_core.weights.shards import fingerprint
 
 DESCRIPTION = "export.json"
@@ -44,9 +43,7 @@ def export_model(
     folder: Path,
     file_format: str,
     model: nn.Layer,
-    function: program.Function,
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
+    signature: program.Signature,
     facts: Mapping[str, Any],
     weights: Path,
 ) -> Parity:
@@ -56,7 +53,6 @@ def export_model(
         folder: to write, or to replace where it is an earlier export.
         file_format: a name of `export.FORMATS`.
         model: on the CPU.
-        function: see `program.save_program`.
         facts: what the description says beyond inputs, outputs and versions.
         weights: the file that the model's weights are from; of shards, their index.
 
@@ -70,14 +66,14 @@ def export_model(
     model.eval()
     with _new_folder(folder) as temporary:
         _require_space(temporary, model, file_format)
-        runner = _write(temporary, file_format, model, function, inputs, outputs)
-        parity = measure_parity(runner, function, inputs)
-        named = [None] * len(outputs) if file_format == "onnx" else runner.output_names
+        runner = _write(temporary, file_format, model, signature)
+        parity = measure_parity(runner, signature)
+        named = [None] * len(signature.outputs) if file_format == "onnx" else runner.output_names
         description = {
             "format": file_format,
             "files": sorted(path.name for path in temporary.iterdir()),
-            "inputs": [port.describe() for port in inputs],
-            "outputs": [port.describe(name) for port, name in zip(outputs, named, strict=True)],
+            "inputs": [port.describe() for port in signature.inputs],
+            "outputs": [port.describe(name) for port, name in zip(signature.outputs, named, strict=True)],
             **facts,
             "source": {"file": str(weights), "sha256": fingerprint(weights)},
             "parity": {"absolute": parity.absolute, "relative": parity.relative, "limit": LIMIT, "batches": BATCHES},
@@ -98,19 +94,12 @@ def _require_space(folder: Path, model: nn.Layer, file_format: str) -> None:
         )
 
 
-def _write(
-    folder: Path,
-    file_format: str,
-    model: nn.Layer,
-    function: program.Function,
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
-) -> Any:
+def _write(folder: Path, file_format: str, model: nn.Layer, signature: program.Signature) -> Any:
     """Write the files of one engine and return it with the model in it."""
-    file = program.save_program(folder, model, function, inputs)
+    file = program.save_program(folder, model, signature)
     if file_format == "paddle":
         return program.ProgramRunner(folder)
-    onnx_file.write_onnx(file, folder / onnx_file.FILE, outputs)
+    onnx_file.write_onnx(file, folder / onnx_file.FILE, signature.outputs)
     for path in folder.iterdir():
         if path.name != onnx_file.FILE:
             path.unlink()

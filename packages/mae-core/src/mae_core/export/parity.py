@@ -9,8 +9,8 @@ import paddle
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError, UserError
-from mae_core.export.ports import Port, random_batch
-from mae_core.export.program import Function
+from mae_core.export.ports import random_batch
+from mae_core.export.program import Signature
 
 LIMIT = 1.0e-5  # of the largest number of an output
 BATCHES = (1, 3)  # a graph that holds on to one batch size fails the other
@@ -44,11 +44,11 @@ class Parity:
         )
 
 
-def measure_parity(runner: Runner, function: Function, inputs: Sequence[Port]) -> Parity:
+def measure_parity(runner: Runner, signature: Signature) -> Parity:
     """Run random batches through both.
 
     Args:
-        function: the model in eager mode, ready to evaluate.
+        signature: of the model in eager mode, ready to evaluate.
 
     Raises:
         CheckpointError: the model itself gives NaN or infinity.
@@ -56,9 +56,9 @@ def measure_parity(runner: Runner, function: Function, inputs: Sequence[Port]) -
     """
     absolute = relative = 0.0
     for rows in BATCHES:
-        batch = random_batch(inputs, rows)
+        batch = random_batch(signature.inputs, rows)
         with paddle.no_grad():
-            expected = [tensor.numpy() for tensor in function(*map(paddle.to_tensor, batch))]
+            expected = [tensor.numpy() for tensor in signature.function(*map(paddle.to_tensor, batch))]
         if not all(np.isfinite(array).all() for array in expected):
             raise CheckpointError("the model gives NaN or infinity with these weights; nothing was exported")
         for ours, theirs in zip(expected, runner.run(batch), strict=True):

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import paddle
 from numpy.typing import NDArray
@@ -16,6 +16,16 @@ from mae_core.export.ports import Port
 from mae_core.export.standard_output import stdout_to_stderr
 
 Function: TypeAlias = Callable[..., tuple[Tensor, ...]]
+
+
+class Signature(NamedTuple):
+    """What a model is to compute: from tensors in the order of `inputs` (`images`, then `noise`) those of `outputs`."""
+
+    function: Function
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+
+
 STEM = "inference"
 PARAMETERS = f"{STEM}.pdiparams"
 PROGRAMS = (f"{STEM}.json", f"{STEM}.pdmodel")  # of Paddle 3 and of Paddle 2
@@ -35,17 +45,10 @@ class _Graph(nn.Layer):
         return self.function(images) if noise is None else self.function(images, noise)
 
 
-def save_program(folder: Path, model: nn.Layer, function: Function, inputs: Sequence[Port]) -> Path:
-    """Write the program and its parameters; the batch size stays free.
-
-    Args:
-        function: what `model` is to compute, from tensors in the order of `inputs` (`images`, then `noise`).
-
-    Returns:
-        the program's file.
-    """
-    spec = [InputSpec([None, *port.shape], port.dtype, port.name) for port in inputs]
-    graph = _Graph(model, function)
+def save_program(folder: Path, model: nn.Layer, signature: Signature) -> Path:
+    """Write the program of a model and its parameters, the batch size left free; returns the program's file."""
+    spec = [InputSpec([None, *port.shape], port.dtype, port.name) for port in signature.inputs]
+    graph = _Graph(model, signature.function)
     graph.eval()
     with _reference_operations(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Paddle's to itself
