@@ -1,14 +1,11 @@
-"""What a run says: lines for people, JSON lines for programs, a bar on a terminal."""
+"""What a run says to people: lines, and a bar on a terminal. What it says to programs: `run_log`."""
 
-import json
 import logging
-import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
+
+from mae_core import streams
 
 LOGGER = logging.getLogger("mae")
 
@@ -26,38 +23,11 @@ class _BarSafeHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
-
-
-class JsonLines:
-    """Append-only `log.jsonl`; of the records that are there only those are kept for which `keep` holds."""
-
-    def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        kept = [line for line in _read_lines(path) if keep(json.loads(line))]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        os.replace(temporary, path)
-        self._file = path.open("a", buffering=1)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Write one record."""
-        self._file.write(json.dumps(record) + "\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _read_lines(path: Path) -> list[str]:
-    """Return the whole lines of a log; a line cut off by a crash is dropped."""
-    text = path.read_text() if path.exists() else ""
-    return [line for line in text.split("\n")[:-1] if line.startswith("{") and line.endswith("}")]
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run's `log.jsonl`."""
-    return [json.loads(line) for line in _read_lines(path)]
+        line, before = self.format(record), streams.why_lost()
+        with tqdm.external_write_mode(file=sys.stdout):
+            streams.say(line)
+        if streams.why_lost() != before:
+            streams.say(f"standard output cannot be written ({streams.why_lost()}); the run goes on", sys.stderr)
 
 
 def progress_bar(total: int, start: int) -> tqdm:
