@@ -14,6 +14,7 @@ from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_core.stage.flags import STAGE_FLAGS, stage_parser
+from mae_core.stage.memory import explain
 from mae_probe import __version__
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:

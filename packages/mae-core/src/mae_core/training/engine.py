@@ -17,6 +17,7 @@ from paddle import Tensor, nn
 
 from mae_core import distributed, log
 from mae_core.errors import NonFiniteError, Stopped
+from mae_core.run_log import RunLog
 from mae_core.training.checkpoint import model_arrays, restore, save_checkpoint, update_state
 from mae_core.training.ema import Ema
 from mae_core.training.meters import IntervalMeter, clock, peak_memory_mb
@@ -126,7 +127,7 @@ class Trainer:
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
-        records = log.JsonLines(self.folder.log, self._is_past) if self.folder else None
+        records = RunLog(self.folder.log, self._is_past) if self.folder else None
         bar = log.progress_bar(self.plan.total_steps, self.step)
         self.model.train()
         with StopRequest() as stop:
@@ -146,7 +147,7 @@ class Trainer:
         upto = self.step if "loss" in record else min(self.step, self.validation.scored)
         return bool(record["step"] <= upto)
 
-    def _finish_step(self, records: log.JsonLines | None, stop: StopRequest, stopping: int) -> None:
+    def _finish_step(self, records: RunLog | None, stop: StopRequest, stopping: int) -> None:
         """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
         last, due = self.step == self.plan.total_steps, self._validation_due()
         if last or stopping or due or self.step % self.plan.save_freq == 0:
@@ -162,7 +163,7 @@ class Trainer:
     def _best_step(self) -> int | None:
         return self.validation.best["step"] if self.validation.best else None
 
-    def _validate(self, records: log.JsonLines | None, stop: StopRequest) -> int:
+    def _validate(self, records: RunLog | None, stop: StopRequest) -> int:
         """Score the model; return the exit code to stop with when a signal cut it short, else 0."""
         started = time.perf_counter()
         scores = self.validation.score(self.model, self.ema, self.step, lambda: stop.exit_code is not None)
@@ -243,7 +244,7 @@ class Trainer:
                 f"{self._bad_steps} steps in a row had a NaN or infinite gradient, up to step {self.step}"
             )
 
-    def _report(self, records: log.JsonLines | None) -> None:
+    def _report(self, records: RunLog | None) -> None:
         """Write a line for people and a record for programs at the end of an interval."""
         plan = self.plan
         if self.step % plan.report_freq and self.step != plan.total_steps:

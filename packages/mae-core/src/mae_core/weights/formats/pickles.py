@@ -62,7 +62,9 @@ def read_pickle(
         return machine.pop()
     except Refused:
         raise
-    # RecursionError and MemoryError too: whatever a damaged file provokes, the answer is the same.
+    except MemoryError:  # sizes that a file announces are read up to its end only
+        raise CheckpointError("there is too little memory to read it") from None
+    # RecursionError too: whatever a damaged file provokes, the answer is the same.
     except Exception as error:
         raise CheckpointError(f"the pickle is damaged ({type(error).__name__}: {shown(str(error))})") from None
 
