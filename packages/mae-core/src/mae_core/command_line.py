@@ -98,12 +98,18 @@ def run(
     return _lost_output(_output_failure())
 
 
-def _output_failure() -> OSError | None:
-    """Tell why what was printed cannot be written; it stays in the buffer, so that asking again gives the same."""
+def _output_failure(error: Exception | None = None) -> OSError | None:
+    """Tell why what was printed cannot be written, if so.
+
+    Args:
+        error: what ended the command. Where it may be of an unbuffered standard output, one more line shows it.
+    """
     try:
+        if isinstance(error, OSError) and error.filename is None:
+            sys.stdout.write("\n")
         sys.stdout.flush()
-    except OSError as error:
-        return error
+    except OSError as failure:
+        return failure
     return None
 
 
@@ -142,7 +148,7 @@ class _Interrupt:
 
 def _fail(error: Exception, explained: Exception, debug: bool) -> int:
     """Say what went wrong; return the exit code."""
-    if failure := _output_failure():
+    if failure := _output_failure(error):
         code = _lost_output(failure)
         if isinstance(error, OSError) and (error.errno, error.filename) == (failure.errno, None):
             return code  # it was nothing else

@@ -82,17 +82,25 @@ class RunLog:
     def _flush(self) -> None:
         try:
             lines = "".join(line + "\n" for line in self._pending).encode()
-            if self._file is not None and not os.fstat(self._file).st_nlink:
-                LOGGER.warning(f"{self._path} was removed during the run; the log goes on in a new one")
-                self._close()
             if self._file is None:
                 self._file = _begin(self._path, lines)
             else:
+                self._follow(self._file)
                 _append(self._file, lines)
             self._pending.clear()
             self._failure = ""
         except OSError as error:
             self._warn(error)
+
+    def _follow(self, file: int) -> None:
+        """Go on in the file of that name where another took its place: an editor's, or none since the folder went."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(os.stat(self._path), os.fstat(file)):
+                return
+        new = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        LOGGER.warning(f"{self._path} was moved, replaced or removed during the run; the log goes on in a new one")
+        os.dup2(new, file)
+        os.close(new)
 
     def _warn(self, error: OSError) -> None:
         if not self._failure:
@@ -107,12 +115,9 @@ class RunLog:
             self._flush()
         if self._failure:
             LOGGER.warning(f"{len(self._pending)} records are not in {self._path} ({self._failure})")
-        self._close()
-
-    def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
-        self._file = None
+            self._file = None
 
 
 def _begin(path: Path, lines: bytes) -> int:

@@ -21,7 +21,7 @@ def explain(error: Exception) -> Exception:
     if hasattr(error, "exit_code") or not _is_memory(error):
         return error
     text = " ".join(str(error).split())
-    told = next((text[text.index(sign) :][:150] for sign in ("Out of memory", "Unable to", "Fail") if sign in text), "")
+    told = next((text[text.index(sign) :][:150].partition(". [Hint")[0] for sign in ("Out of memory", "Unable to", "Fail") if sign in text), "")
     return OutOfMemory(f"out of memory{f' ({told})' if told else ''}; {_ADVICE}")
 
 

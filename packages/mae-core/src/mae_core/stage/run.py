@@ -10,7 +10,7 @@ import yaml
 from mae_core import distributed, log, runtime
 from mae_core.config import drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.files import write_atomic
+from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.training.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Batch, Trainer
@@ -86,7 +86,8 @@ def begin(
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
     if trainer.folder:
-        write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
+        with refuse_unwritable(trainer.folder.config, "free some space, or choose another with -output"):
+            write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
 
 
 def _find(source: Path) -> tuple[Path, dict[str, Any]]:
