@@ -131,7 +131,9 @@ def test_chains_of_base_end(config, schema, tmp_path):
     assert time.process_time() - started < 2
 
 
-@pytest.mark.parametrize("value", ["9" * 4000, "9" * 5000, "0x" + "f" * 5000, "[" * 5000, "-" * 100_000 + "1", "1_0" * 999])
+@pytest.mark.parametrize(
+    "value", ["9" * 4000, "9" * 5000, "0x" + "f" * 5000, "[" * 5000, "-" * 100_000 + "1", "1_0" * 999]
+)
 def test_hostile_values_on_the_command_line_are_one_short_line(config, schema, value):
     for key in ("DATA.BATCH_SIZE", "TRAIN.LR", "TRAIN.AMP", "DATA.MEAN"):
         with pytest.raises(ConfigError) as error:

@@ -70,7 +70,9 @@ def test_a_line_cut_off_by_a_crash_is_dropped_in_silence(path, caplog):
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to nowhere"])
 def test_what_is_no_file_is_set_aside(path, caplog, kind):
     path.with_name("log.jsonl.damaged-1").touch()
-    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "link to nowhere": lambda: path.symlink_to("nowhere")}[kind]()
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "link to nowhere": lambda: path.symlink_to("nowhere")}[
+        kind
+    ]()
     log = RunLog(path, keep_all)
     log.write(record(1))
     log.close()

@@ -149,9 +149,9 @@ class _Interrupt:
 def _fail(error: Exception, explained: Exception, debug: bool) -> int:
     """Say what went wrong; return the exit code."""
     if failure := _output_failure(error):
-        code = _lost_output(failure)
+        lost = _lost_output(failure)
         if isinstance(error, OSError) and (error.errno, error.filename) == (failure.errno, None):
-            return code  # it was nothing else
+            return lost  # it was nothing else
     code = getattr(explained, "exit_code", None)
     if debug or code is None:
         streams.say("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
@@ -160,5 +160,5 @@ def _fail(error: Exception, explained: Exception, debug: bool) -> int:
 
 def _refuse(line: str, code: int) -> int:
     """Say it without what would control a terminal: names come from files and command lines."""
-    streams.say("".join(c if c >= " " and c != "\x7f" or c == "\n" else "?" for c in line), sys.stderr)
+    streams.say("".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line), sys.stderr)
     return code

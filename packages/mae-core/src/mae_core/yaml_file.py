@@ -57,7 +57,7 @@ class _StrictLoader(yaml.SafeLoader):
             raise ConfigError(f"line {line}: nested deeper than {_DEEPEST} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
-        if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
             raise ConfigError(f"line {line}: a number of {len(node.value):,} characters")
         return node
 

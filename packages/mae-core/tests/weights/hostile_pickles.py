@@ -106,7 +106,9 @@ PICKLES = {
                  + b"\x89h\x00tbs" for i in range(2_000)),
         1,
     ),
-    "one storage with two sizes": again(b"}", tensor(b"a", b"S'0'\n", 2, 2) + b"s" + tensor(b"b", b"S'0'\n", 9**7, 9**6) + b"s", 1),
+    "one storage with two sizes": again(
+        b"}", tensor(b"a", b"S'0'\n", 2, 2) + b"s" + tensor(b"b", b"S'0'\n", 9**7, 9**6) + b"s", 1
+    ),
 }  # fmt: skip
 
 

@@ -5,7 +5,14 @@ import errno
 from mae_core.errors import UserError
 
 # What Paddle's messages hold where a device or the machine has no more; not each of them is a MemoryError.
-_SIGNS = ("ResourceExhausted", "Out of memory", "out of memory", "Cannot allocate memory", "bad_alloc", "bad allocation")
+_SIGNS = (
+    "ResourceExhausted",
+    "Out of memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "bad allocation",
+)
 _ADVICE = (
     "lower DATA.BATCH_SIZE (with TRAIN.ACCUM_ITER raised as much, the global batch stays), DATA.BATCH_SIZE_EVAL or"
     " DATA.NUM_WORKERS; set AMP true, or MODEL.GRAD_CHECKPOINTING true where the stage has it"
@@ -21,7 +28,14 @@ def explain(error: Exception) -> Exception:
     if hasattr(error, "exit_code") or not _is_memory(error):
         return error
     text = " ".join(str(error).split())
-    told = next((text[text.index(sign) :][:150].partition(". [Hint")[0] for sign in ("Out of memory", "Unable to", "Fail") if sign in text), "")
+    told = next(
+        (
+            text[text.index(sign) :][:150].partition(". [Hint")[0]
+            for sign in ("Out of memory", "Unable to", "Fail")
+            if sign in text
+        ),
+        "",
+    )
     return OutOfMemory(f"out of memory{f' ({told})' if told else ''}; {_ADVICE}")
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder, sha256, write_atomic
 from mae_core.models.facts import describe
-from mae_core.weights.checkpoint_folder import EMA, MODEL, OPTIMIZER, SCHEMA, STATE, step_folder
+from mae_core.weights.checkpoint_folder import EMA, MODEL, OPTIMIZER, SCHEMA, STATE, list_checkpoints, step_folder
 from mae_core.weights.load import load_arrays
 
 
@@ -55,7 +55,9 @@ def save_checkpoint(
             record = {"schema": SCHEMA, "step": step, "sha256": sums, **state}
             (temporary / STATE).write_text(json.dumps(record, indent=1))
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {final} could not be written: {error}; earlier ones are intact") from None
+        earlier = list_checkpoints(folder)
+        left = f"{earlier[0].name} and earlier ones are intact" if earlier else "there is no earlier one"
+        raise CheckpointError(f"checkpoint {final} could not be written: {error}; {left}") from None
     return final
 
 

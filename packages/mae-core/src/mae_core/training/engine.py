@@ -276,6 +276,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint on the main rank, then delete what is older than the plan keeps."""
         if self.folder and self._saved != self.step:
+            self.folder.renew()
             state = {
                 "scaler": self.precision.state_dict(),
                 "meter": self._meter.state_dict(),
