@@ -203,11 +203,11 @@ def test_what_every_package_carries(package: Package) -> None:
 
 
 @every_package
-def test_the_changelog_begins_with_the_version(package: Package) -> None:
-    headings = re.findall(
-        r"^## +\[?v?([^\]\s]+)", (package.folder / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert headings[:1] == [package.version]
+def test_the_changelog_begins_with_what_is_unreleased_or_with_the_version(package: Package) -> None:
+    headings = re.findall(r"^## +\[?v?([^\]\s]+)", package.changelog.read_text(encoding="utf-8"), re.MULTILINE)
+    released = headings[1:] if headings[:1] == ["Unreleased"] else headings
+    assert released[:1] == [package.version]
+    assert "Unreleased" not in released
 
 
 def test_the_licence_is_the_full_text() -> None:
