@@ -68,8 +68,7 @@ def run_test(args: argparse.Namespace) -> int:
 def run_lint(args: argparse.Namespace) -> int:
     """Check style, format and types; all three run even when one fails."""
     python = str(installed().python)
-    checks = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
-    return max([run([python, "-m", *check]) for check in checks])
+    return max([run([python, "-m", *check]) for check in CHECKS])
 
 
 def run_demo(args: argparse.Namespace) -> int:
@@ -136,6 +135,7 @@ def installed() -> Environment:
     return env
 
 
+CHECKS = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
 COMMANDS = {
     "install": run_install,
     "test": run_test,
