@@ -379,7 +379,10 @@ def test_affected_works_from_another_folder(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["wheels", "--packages", "mae-x"], "tools/dev.py wheels: no package 'mae-x'; there are mae-core"),
-        (["wheels", "--tag", "mae-core-v99.0.0"], "mae-core-v99.0.0 is not the tag of a package at its present version"),
+        (
+            ["wheels", "--tag", "mae-core-v99.0.0"],
+            "mae-core-v99.0.0 is not the tag of a package at its present version",
+        ),
         (["wheels", "--tag", "mae-core-v0.1.0", "--packages", "mae-core"], "not allowed with argument"),
         (["affected", "--base", "no-such-ref"], "give a commit that exists with --base"),
         (["affected", "--ba", "x"], "affected does not know --ba x"),

@@ -28,7 +28,9 @@ def clone(tmp_path: Path) -> Path:
     for name, package in read_packages(folder).items():
         file, variable = package.version_source
         file.write_text(file.read_text().replace(f'{variable} = "{package.version}"', f'{variable} = "0.1.0"'))
-        text = re.sub(r"(mae-(?:core|data)(?:\[\w+\])?)>=[\d.]+,<[\d.]+", r"\1>=0.1,<0.2", pyproject(package).read_text())
+        text = re.sub(
+            r"(mae-(?:core|data)(?:\[\w+\])?)>=[\d.]+,<[\d.]+", r"\1>=0.1,<0.2", pyproject(package).read_text()
+        )
         pyproject(package).write_text(text)
         news = "- Faster.\n# 1 of 2\n" if name == "mae-data" else ""
         package.changelog.write_text(f"# Changelog of {name}\n\n## Unreleased\n\n{news}\n## 0.1.0\n\nFirst release.\n")
@@ -104,7 +106,8 @@ def test_a_release_is_a_commit_a_tag_and_two_files(clone: Path, tmp_path: Path, 
     wheel, source = sorted((tmp_path / "dist").iterdir(), key=lambda path: path.suffix, reverse=True)
     assert (wheel.name, source.name) == ("mae_data-0.1.1-py3-none-any.whl", "mae_data-0.1.1.tar.gz")
     assert b'__version__ = "0.1.1"' in zipfile.ZipFile(wheel).read("mae_data/__init__.py")
-    assert "mae_data-0.1.1/src/mae_data/__init__.py" in tarfile.open(source).getnames()
+    with tarfile.open(source) as archive:
+        assert "mae_data-0.1.1/src/mae_data/__init__.py" in archive.getnames()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,9 @@ def test_a_changed_file_and_an_existing_tag_are_refused(clone: Path, capsys) -> 
 
 def test_a_widened_range_admits_the_release_and_news_of_a_sibling_are_said(clone: Path, capsys) -> None:
     for package in read_packages(clone).values():
-        pyproject(package).write_text(pyproject(package).read_text().replace("mae-data>=0.1,<0.2", "mae-data>=0.1,<0.3"))
+        pyproject(package).write_text(
+            pyproject(package).read_text().replace("mae-data>=0.1,<0.2", "mae-data>=0.1,<0.3")
+        )
     probe = read_packages(clone)["mae-probe"]
     probe.changelog.write_text(probe.changelog.read_text().replace("## Unreleased\n", "## Unreleased\n\n- Head.\n"))
     commit_all(clone)

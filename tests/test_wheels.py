@@ -92,12 +92,12 @@ def test_a_wheel_holds_every_module_and_the_licence(name: str, wheels: dict[str,
 @every_package
 def test_a_source_distribution_holds_what_a_build_needs(name: str, distributions: list[Path]) -> None:
     package = PACKAGES[name]
-    archive = tarfile.open(by_package(distributions, ".tar.gz")[name])
-    top = f"{package.import_name}-{package.version}"
-    files = {file.partition("/")[2] for file in archive.getnames() if not file.endswith(".egg-info")}
+    with tarfile.open(by_package(distributions, ".tar.gz")[name]) as archive:
+        names = archive.getnames()
+    assert {file.partition("/")[0] for file in names} == {f"{package.import_name}-{package.version}"}
+    files = {file.partition("/")[2] for file in names}
     kept = subprocess.run(["git", "ls-files", "-z", "csrc", "src"], cwd=package.folder, capture_output=True, text=True)
     assert {file for file in kept.stdout.split("\0") if file} | {"LICENSE", "README.md", "pyproject.toml"} <= files
-    assert {file.partition("/")[0] for file in archive.getnames()} == {top}
     assert [file for file in files if file.endswith((".so", ".o", ".pyc"))] == []
 
 

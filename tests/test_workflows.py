@@ -58,10 +58,12 @@ def shell_lines() -> list[tuple[str, str]]:
     lines = set()
     for file, name, job in jobs():
         for step, values in itertools.product(job["steps"], combinations(job)):
-            for line in step.get("run", "").splitlines():
-                filled = re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda hit: values.get(hit[1], ""), line)
-                lines.add((f"{file} {name}", filled.strip()))
+            lines |= {(f"{file} {name}", filled(line, values)) for line in step.get("run", "").splitlines()}
     return sorted(line for line in lines if line[1])
+
+
+def filled(line: str, values: dict[str, str]) -> str:
+    return re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda hit: values.get(hit[1], ""), line).strip()
 
 
 @pytest.mark.parametrize("path", [*(ROOT / ".github").rglob("*.yml"), ROOT / "CITATION.cff"], ids=lambda p: p.name)
@@ -95,7 +97,9 @@ def check_dev_arguments(arguments: list[str]) -> None:
         extra_requirements(PACKAGES, names, extra)
 
 
-@pytest.mark.parametrize("wrong", ["tset", "test --packages mae-x", "lint --fast", "install --with interp", "wheels -q"])
+@pytest.mark.parametrize(
+    "wrong", ["tset", "test --packages mae-x", "lint --fast", "install --with interp", "wheels -q"]
+)
 def test_a_wrong_command_is_seen(wrong: str) -> None:
     with pytest.raises((AssertionError, SystemExit, WorkspaceError)):
         check_dev_arguments(shlex.split(wrong))
@@ -107,7 +111,9 @@ def test_the_lines_are_found() -> None:
     assert "python3 tools/check_cuda_kernels.py --compile-only" in lines
     for name, paddle in itertools.product(PACKAGES, DEFAULT_FOLDERS):
         start = f"python tools/dev.py test --packages {name} --paddle {paddle} --venv .venv-package"
-        assert f"{start} --cov --cov-report=html".removesuffix(" --cov --cov-report=html" * (paddle != "3.3.1")) in lines
+        assert (
+            f"{start} --cov --cov-report=html".removesuffix(" --cov --cov-report=html" * (paddle != "3.3.1")) in lines
+        )
 
 
 def test_one_check_waits_for_every_job_of_a_change() -> None:

@@ -121,7 +121,9 @@ def print_plan(release: Release, texts: Mapping[Path, str], packages: Mapping[st
     """Say what is done, in order, and what else to think of."""
     package = release.package
     lines = unreleased(package.changelog.read_text(encoding="utf-8")).splitlines()
-    print(f"{package.name} {package.version} -> {release.version}, on {git(root, 'branch', '--show-current') or 'HEAD'}")
+    print(
+        f"{package.name} {package.version} -> {release.version}, on {git(root, 'branch', '--show-current') or 'HEAD'}"
+    )
     print("  1. write " + ", ".join(str(path.relative_to(root)) for path in texts))
     print(f"     {len(lines)} lines of the changelog move under {release.version} ({release.date})")
     print("  2. build the source distribution and, from it, the wheel")
