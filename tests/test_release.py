@@ -123,8 +123,8 @@ def test_a_release_is_a_commit_a_tag_and_two_files(clone: Path, tmp_path: Path, 
         ("mae-probe 0.1.1", "nothing stands under '## Unreleased'"),
         (
             "mae-data 0.2.0",
-            "mae-data 0.2.0 is outside what its siblings declare: mae-finetune (<0.2,>=0.1), mae-pretrain (<0.2,>=0.1), "
-            "mae-probe (<0.2,>=0.1); widen",
+            "mae-data 0.2.0 is outside what its siblings declare: mae-finetune (<0.2,>=0.1), mae-pretrain (<0.2,"
+            ">=0.1), mae-probe (<0.2,>=0.1); widen",
         ),
     ],
 )
