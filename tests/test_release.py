@@ -83,7 +83,12 @@ def test_the_plan_is_shown_and_nothing_changes(clone: Path, tmp_path: Path, caps
     assert release.main(["mae-data", "0.1.1", "--dist", str(tmp_path / "dist")], clone) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("mae-data 0.1.0 -> 0.1.1, on ")
-    for part in ("packages/mae-data/CHANGELOG.md", f"0.1.1 ({TODAY})", "tag mae-data-v0.1.1", "--yes does this"):
+    for part in (
+        "packages/mae-data/CHANGELOG.md",
+        f"0.1.1 ({TODAY}):\n     - Faster.",
+        "tag mae-data-v0.1.1",
+        "--yes does this",
+    ):
         assert part in shown
     assert everything(clone) == before
     assert not (tmp_path / "dist").exists()
@@ -141,7 +146,7 @@ def test_a_wrong_release_is_refused_in_one_line(words: str, message: str, clone:
 def test_a_changed_file_and_an_existing_tag_are_refused(clone: Path, capsys) -> None:
     (clone / "new.txt").write_text("not committed\n")
     assert release.main(["mae-data", "0.1.1", "--yes"], clone) == 2
-    assert "1 files differ from the last commit (?? new.txt); commit first" in capsys.readouterr().err
+    assert "not committed: new.txt; commit or stash first" in capsys.readouterr().err
     (clone / "new.txt").unlink()
     git(clone, "tag", "mae-data-v0.1.1")
     assert release.main(["mae-data", "0.1.1", "--yes"], clone) == 2

@@ -9,6 +9,7 @@ import argparse
 import datetime
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,9 @@ def check(release: Release, packages: Mapping[str, Package], root: Path) -> None
         WorkspaceError: The version, the state of the repository or a sibling's range does not allow it.
     """
     check_version(release.version, release.package)
-    if changed := git(root, "status", "--porcelain").splitlines():
-        raise WorkspaceError(f"{len(changed)} files differ from the last commit ({changed[0].strip()}); commit first")
+    if changed := [line[2:].strip() for line in git(root, "status", "--porcelain").splitlines()]:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise WorkspaceError(f"not committed: {', '.join(changed[:3])}{more}; commit or stash first")
     if git(root, "tag", "--list", release.tag):
         raise WorkspaceError(f"the tag {release.tag} exists; take the next version")
     if narrow := excluding(release, packages):
@@ -120,12 +122,12 @@ def excluding(release: Release, packages: Mapping[str, Package]) -> list[str]:
 def print_plan(release: Release, texts: Mapping[Path, str], packages: Mapping[str, Package], root: Path) -> None:
     """Say what is done, in order, and what else to think of."""
     package = release.package
-    lines = unreleased(package.changelog.read_text(encoding="utf-8")).splitlines()
+    news = textwrap.indent(unreleased(package.changelog.read_text(encoding="utf-8")), "     ")
     print(
         f"{package.name} {package.version} -> {release.version}, on {git(root, 'branch', '--show-current') or 'HEAD'}"
     )
     print("  1. write " + ", ".join(str(path.relative_to(root)) for path in texts))
-    print(f"     {len(lines)} lines of the changelog move under {release.version} ({release.date})")
+    print(f"     this moves under {release.version} ({release.date}):\n{news}")
     print("  2. build the source distribution and, from it, the wheel")
     print(f"  3. commit, and tag {release.tag}")
     for name in sorted(dependency_graph(packages)[package.name]):
