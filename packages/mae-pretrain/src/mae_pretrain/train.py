@@ -9,12 +9,12 @@ from mae_core.config import Config, to_dict
 from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.engine import Trainer
-from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler
-from mae_pretrain.build import build_model, mask_key, train_dataset
+from mae_pretrain.build import build_model, mask_noise, train_dataset
+from mae_pretrain.optimizer import build_optimizer
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -46,11 +46,10 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
 
 def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
     model = build_model(config)
-    t = config.TRAIN
     plan = plan_of(config, steps_per_epoch)
     return Trainer(
         model=model,
-        optimizer=build_adamw(model, weight_decay=t.WEIGHT_DECAY, betas=t.OPTIMIZER.BETAS, eps=t.OPTIMIZER.EPS),
+        optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config),
         lr_at=schedule_of(config, plan),
         plan=plan,
@@ -64,6 +63,6 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
 def pretrain_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only."""
     images, _, indices = batch
-    key = mask_key(config, indices, epoch)
-    loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=key, return_pred=False)
+    noise = mask_noise(config, indices, epoch)
+    loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
     return loss, {}

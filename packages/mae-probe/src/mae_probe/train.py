@@ -14,7 +14,6 @@ from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.engine import Trainer
-from mae_core.training.optim import trainable
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
@@ -24,8 +23,8 @@ from mae_data.sampler import TrainBatchSampler
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.features import CachedBatches, encode
-from mae_probe.lars import Lars
 from mae_probe.model import LinearProbe
+from mae_probe.optimizer import build_optimizer
 
 Batch = tuple[Tensor, Tensor, Tensor]
 CACHED = (
@@ -66,24 +65,18 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     loader: Iterable[Batch] = make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS)
     if cached:
-        loader = CachedBatches(encode(config, model, dataset, trainer.precision), batches)
+        loader = CachedBatches(encode(config, model.head_inputs, dataset, trainer.precision), batches)
     fit(trainer, loader, config.SAVE)
 
 
 def _trainer(
     config: Config, model: LinearProbe, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int
 ) -> Trainer:
-    t = config.TRAIN
     plan = plan_of(config, steps_per_epoch)
     precision = precision_of(config)
     return Trainer(
         model=model,
-        optimizer=Lars(
-            [p for _, p in trainable(model)],
-            momentum=t.OPTIMIZER.MOMENTUM,
-            weight_decay=t.WEIGHT_DECAY,
-            trust=t.OPTIMIZER.TRUST,
-        ),
+        optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=probe_loss,
         lr_at=schedule_of(config, plan),
         plan=plan,
@@ -103,7 +96,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
-            known.append([encode(config, model, dataset, precision).batch()])
+            known.append([encode(config, model.head_inputs, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset)
         scores = score(
             model,
