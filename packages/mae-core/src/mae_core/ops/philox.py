@@ -60,7 +60,7 @@ def masking_noise(seed: int, epoch: int, indices: ArrayLike, length: int) -> NDA
 
 def draw_words(seed: int, epoch: int, indices: ArrayLike, block: int) -> NDArray[np.float64]:
     """Draw the four words of one block of some samples -> float64 [4, N] in [0, 1); see `masking_noise`."""
-    return _bits(seed, epoch, np.asarray(indices), np.uint64(block)) * 2.0**-32
+    return np.ldexp(_bits(seed, epoch, np.asarray(indices), np.uint64(block)).astype(np.float64), -32)
 
 
 def _bits(
