@@ -73,6 +73,19 @@ def test_a_family_takes_no_suffix_from_those_before_it(other, tmp_path):
         convert(tmp_path / "a.safetensors", tmp_path / "b.pth", target="other")
 
 
+def test_an_attentive_head_moves_as_it_is_and_is_reported_where_it_cannot(tmp_path):
+    head = {"head.pool.queries": np.ones([2, DIM], np.float32), "head.pool.value": np.eye(DIM, k=1, dtype=np.float32)}
+    arrays = ours() | head | {"head.1.weight": np.ones([DIM, 3], np.float32), "head.1.bias": np.ones(3, np.float32)}
+    write_safetensors(tmp_path / "a.safetensors", arrays, {"format": "mae-core", "architecture": '{"patch_size": 2}'})
+    for name in ("b.safetensors", "b.pth"):
+        assert convert(tmp_path / "a.safetensors", tmp_path / name).left_out == []
+        for key, value in head.items():
+            np.testing.assert_array_equal(read_weights(tmp_path / name).arrays[key], value)
+    settings = {"img_size": 4, "num_heads": 2}
+    left_out = convert(tmp_path / "a.safetensors", tmp_path / "hf", settings=settings).left_out
+    assert set(left_out) == {*head, "head.1.weight", "head.1.bias"}
+
+
 def test_each_family_says_what_it_is_written_as():
     assert all(layout.suffixes for layout in LAYOUTS.values())
     first = {suffix: next(n for n, layout in LAYOUTS.items() if suffix in layout.suffixes)

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from mae_core.weights.architecture import Architecture, facts_from_json
 
-# Ours, without `.weight` and `.bias`. Heads: `head` of fine-tuning; `head.0`, a batch norm, and `head.1` of probing.
+# Ours, without `.weight` and `.bias`. Heads: `head` of fine-tuning; `head.0`, a batch norm, and `head.1` of probing,
+# behind `head.pool` where the probe is attentive.
 TOP = (
     *("cls_token", "pos_embed", "mask_token", "decoder_pos_embed", "patch_embed.proj", "norm", "fc_norm"),
     *("decoder_embed", "decoder_norm", "decoder_pred", "head", "head.0", "head.1"),
+    *("head.pool.queries", "head.pool.value"),
 )
 BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 ROOTS = ("blocks", "decoder_blocks")

@@ -131,7 +131,7 @@ _HUGGINGFACE = Layout(
         "mlp.fc2": "output.dense",
     },
     roots={"blocks": "vit.encoder.layer", "decoder_blocks": "decoder.decoder_layers"},
-    absent=frozenset({"fc_norm", "head.0", "head.1"}),
+    absent=frozenset({"fc_norm", "head.0", "head.1", "head.pool.queries", "head.pool.value"}),
 )
 # The first that matches is a file's; the first that is written with a suffix is that suffix's.
 LAYOUTS = {
