@@ -8,6 +8,13 @@ from tqdm import tqdm
 from mae_core import streams
 
 LOGGER = logging.getLogger("mae")
+_stream = "stdout"
+
+
+def use_stderr() -> None:
+    """Send lines to standard error from now on: standard output is for data."""
+    global _stream
+    _stream = "stderr"
 
 
 def setup(main: bool = True) -> logging.Logger:
@@ -23,9 +30,9 @@ class _BarSafeHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line, before = self.format(record), streams.why_lost()
-        with tqdm.external_write_mode(file=sys.stdout):
-            streams.say(line)
+        stream, before = getattr(sys, _stream), streams.why_lost()
+        with tqdm.external_write_mode(file=stream):
+            streams.say(self.format(record), stream)
         if streams.why_lost() != before:
             streams.say(f"standard output cannot be written ({streams.why_lost()}); the run goes on", sys.stderr)
 

@@ -1,4 +1,4 @@
-"""`log.jsonl`: one JSON record a line, for programs. Damage is set aside, a full disk is waited out: no run ends of it."""
+"""`log.jsonl`: a JSON record per line, for programs. Damage is set aside, a full disk waited out: no run ends of it."""
 
 import json
 import os
@@ -14,9 +14,18 @@ from mae_core.log import LOGGER
 Record = dict[str, Any]
 
 
-def read_log(path: Path) -> list[Record]:
-    """Read the whole records of a run's `log.jsonl`; a missing file has none, a damaged line is passed over."""
-    return _records(path.read_bytes())[0] if path.exists() else []
+def read_log(path: Path, kind: str | None = None) -> list[Record]:
+    """Read the records of a run's `log.jsonl`, of one kind where it is named: "train" or "validation".
+
+    A missing file has none, and a damaged line is passed over.
+    """
+    records = _records(path.read_bytes())[0] if path.exists() else []
+    return [record for record in records if kind in (None, kind_of(record))]
+
+
+def kind_of(record: Record) -> str:
+    """Return a record's kind; logs of version 0.1 do not say it."""
+    return str(record.get("kind") or ("train" if "loss" in record else "validation"))
 
 
 def _records(content: bytes) -> tuple[list[Record], int]:

@@ -1,4 +1,4 @@
-"""YAML as plain data only: what makes a file mean something else than it says, or takes for ever, is refused by line."""
+"""YAML as plain data: what makes a file mean something else than it says, or takes for ever, is refused by line."""
 
 from pathlib import Path
 from typing import Any

@@ -96,7 +96,8 @@ PICKLES = {
     "nested tuples": b"\x80\x04)" + b"\x85" * SIZE + b".",
     "nested lists": b"\x80\x04" + b"]" * (SIZE // 2) + b"a" * (SIZE // 2 - 1) + b".",
     "nested dictionaries": b"\x80\x04" + b"}K\x01" * (SIZE // 4) + b"N" + b"s" * (SIZE // 4) + b".",
-    "nested calls": b"\x80\x04" + OD + b"q\x000" + b"h\x00]K\x01" * (SIZE // 9) + b"N" + b"\x86a\x85R" * (SIZE // 9) + b".",
+    "nested calls": b"\x80\x04" + OD + b"q\x000"
+    + b"h\x00]K\x01" * (SIZE // 9) + b"N" + b"\x86a\x85R" * (SIZE // 9) + b".",
     "dup": b"\x80\x04N" + b"2" * SIZE + b".",
     "wide text": b"\x80\x04X" + struct.pack("<I", SIZE + 4) + b"\xf0\x9f\x98\x80" + b"a" * SIZE + b".",
     "bytearray": b"\x80\x05\x96" + struct.pack("<Q", SIZE) + b"\xff" * SIZE + b".",

@@ -22,7 +22,7 @@ def draw_curve(run: str | Path, output: str | Path) -> Path:
         raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
     log = Path(run) / "log.jsonl"
     try:
-        records = [record for record in read_log(log) if record.keys() >= _DRAWN]  # not those of validations
+        records = [record for record in read_log(log, "train") if record.keys() >= _DRAWN]
     except OSError as error:
         raise UserError(f"{log} cannot be read ({error.strerror})") from None
     if not records:

@@ -80,8 +80,7 @@ def plain_key(key: Any) -> Any:
     """
     if not isinstance(key, (str, int, float, bytes, type(None))):
         raise Refused(f"a {kind_of(key)} as a dictionary key; weight files have names and numbers there")
-    if (isinstance(key, int) and key.bit_length() > _KEY_BITS) or (
-        isinstance(key, str | bytes) and len(key) > _KEY_LENGTH
-    ):
+    long = isinstance(key, str | bytes) and len(key) > _KEY_LENGTH
+    if long or (isinstance(key, int) and key.bit_length() > _KEY_BITS):
         raise Refused(f"a dictionary key of over {_KEY_LENGTH:,} characters or {_KEY_BITS} bits")
     return key

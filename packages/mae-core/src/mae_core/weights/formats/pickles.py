@@ -222,7 +222,7 @@ class _Machine:
     on_newobj = on_reduce
 
     def _charge(self, pieces: int) -> None:
-        """Refuse calls that take more pieces than the file has bytes: the same argument, handed over again and again."""
+        """Refuse calls that take more pieces than the file has bytes: one argument, handed over again and again."""
         self.built += pieces
         if self.built > self.position + _SLACK:
             raise Refused("it builds more than the file holds")
