@@ -90,9 +90,7 @@ def _add_lists(parser: argparse.ArgumentParser, action: str, text: str) -> None:
     parser.add_argument("root", metavar="ROOT", type=Path, help="folder that the lists' paths start from")
     parser.add_argument("--list", metavar="FILE", action=action, help=text)
     parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
-    parser.add_argument(
-        "--allow-outside", action="store_true", help="accept absolute paths, .. and links that leave ROOT"
-    )
+    parser.add_argument("--allow-outside", action="store_true", help="accept absolute paths and .. in the lists")
 
 
 def _seed(text: str) -> int:
@@ -160,7 +158,7 @@ def _demo_dataset(args: argparse.Namespace) -> int:
 def _default_lists(root: Path) -> list[str]:
     from mae_data.list_writer import TRAIN_LIST, VAL_LIST
 
-    found = [str(root / name) for name in (TRAIN_LIST, VAL_LIST) if (root / name).exists()]
+    found = [name for name in (TRAIN_LIST, VAL_LIST) if (root / name).exists()]
     if not found:
         raise DataError(f"{root} has no {TRAIN_LIST}; run `mae-data index {root}`, or name a list with --list")
     return found
@@ -176,7 +174,14 @@ def _read_lists(args: argparse.Namespace, files: list[str]) -> "list[ImageList]"
     classes = args.root / "classes.txt"
     num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
     return [
-        read_list(file, args.root, labels="optional", num_classes=num_classes, allow_outside=args.allow_outside)
+        read_list(
+            file,
+            args.root,
+            labels="optional",
+            num_classes=num_classes,
+            allow_outside=args.allow_outside,
+            opt_in="--allow-outside",
+        )
         for file in files
     ]
 

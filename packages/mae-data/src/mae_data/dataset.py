@@ -1,5 +1,6 @@
 """A dataset over a list of images whose augmentation is a pure function of (seed, epoch, index)."""
 
+import io
 import logging
 import os
 
@@ -10,6 +11,7 @@ from PIL import Image
 from mae_data.errors import DataError, ImageError
 from mae_data.image_file import open_image
 from mae_data.image_list import read_list
+from mae_data.sources.source import Source
 from mae_data.transforms import Transform
 
 Key = int | tuple[int, int]
@@ -52,7 +54,7 @@ class ListDataset:
 
     Args:
         root: Folder that the list's paths are relative to.
-        list_file: The list; a relative name is looked for below `root` first, then from here.
+        list_file: The list; a relative name is looked for below `root`.
         transform: Called with (PIL image, generator), returns uint8 [H, W, C].
         seed: Seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale.
@@ -62,7 +64,8 @@ class ListDataset:
             cannot be read; it then carries its own label and index.
         advice: Ends the message about an image that cannot be read.
         max_skipped: With "skip", how many different images one process may skip before it raises.
-        allow_outside: Accept paths that leave `root`.
+        allow_outside: Accept absolute paths and `..` in the list.
+        opt_in: How the reader of a message sets `allow_outside`.
 
     Raises:
         DataError: The list is faulty; on access, an image is (the message names its line and path).
@@ -82,12 +85,15 @@ class ListDataset:
         advice: str = "",
         max_skipped: int = 100,
         allow_outside: bool = False,
+        opt_in: str = "allow_outside=True",
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
-        self.images = read_list(list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside)
+        self.images: Source = read_list(
+            list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
+        )
         self.transform = transform
         self.seed = seed
         self.channels = channels
@@ -116,11 +122,11 @@ class ListDataset:
                 self._skip(source, error)
                 continue
             return array, self.images.labels[source], np.int64(source)
-        raise DataError(f"{self.images.list_file}: not one image of the list can be read")
+        raise DataError(f"{self.images.name}: not one image of it can be read")
 
     def _read(self, index: int) -> Image.Image:
         try:
-            return open_image(self.images.file(index), self.channels)
+            return open_image(io.BytesIO(self.images.read(index)), self.channels)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 

@@ -1,14 +1,15 @@
-"""One function over all images of a list, in several processes."""
+"""One function over all images of a source, in several processes."""
 
+import io
 import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from mae_data.errors import DataError, InputError
-from mae_data.image_list import ImageList
+from mae_data.sources.source import Source
 
 Result = TypeVar("Result")
 CHUNK = 32
@@ -19,12 +20,12 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_images(function: Callable[[bytes], Result], images: ImageList, workers: int) -> Iterator[Result | DataError]:
-    """Yield function(file name), or the DataError it raised, for each image in order.
+def map_images(function: Callable[[BinaryIO], Result], images: Source, workers: int) -> Iterator[Result | DataError]:
+    """Yield function(image file), or the DataError it raised, for each image in order.
 
     Args:
         function: A function at the top of a module.
-        images: The list.
+        images: The source.
         workers: Number of processes; with 1 the work is done in this one.
     """
     if workers < 1:
@@ -33,7 +34,7 @@ def map_images(function: Callable[[bytes], Result], images: ImageList, workers: 
     if workers == 1:
         yield from map(task, range(len(images)))
         return
-    # The task goes to each worker once, not with each image: it holds the whole list.
+    # The task goes to each worker once, not with each image: it holds the whole source.
     pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(task,))
     try:
         yield from pool.map(_run_task, range(len(images)), chunksize=CHUNK)
@@ -46,13 +47,13 @@ def map_images(function: Callable[[bytes], Result], images: ImageList, workers: 
 class _Task(Generic[Result]):
     """The function for one entry, with its DataError as a result: one bad image does not end the rest."""
 
-    def __init__(self, function: Callable[[bytes], Result], images: ImageList) -> None:
+    def __init__(self, function: Callable[[BinaryIO], Result], images: Source) -> None:
         self._function = function
         self._images = images
 
     def __call__(self, index: int) -> Result | DataError:
         try:
-            return self._function(self._images.file(index))
+            return self._function(io.BytesIO(self._images.read(index)))
         except DataError as error:
             return error
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mae_data.errors import DataError, ImageError
 from mae_data.image_file import open_image
@@ -62,7 +62,7 @@ def verify_lists(lists: Sequence[ImageList], workers: int) -> Report:
     return report
 
 
-def _decode(file: bytes) -> DataError | None:
+def _decode(file: BinaryIO) -> DataError | None:
     open_image(file)
     return None
 
