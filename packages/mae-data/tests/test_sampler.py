@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mae_data.dataset import ORDER_STREAM, philox
 from mae_data.errors import DataError
+from mae_data.random_streams import ORDER_STREAM, philox
 from mae_data.sampler import EpochOrder, EvalBatchSampler, TrainBatchSampler, epoch_order
 
 

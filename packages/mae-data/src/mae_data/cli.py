@@ -58,6 +58,7 @@ def _build_parser() -> argparse.ArgumentParser:
         help="share held out where there is no train/ (default 0.1)",
     )
     index.add_argument("--seed", type=_seed, default=0, help="seed of that split (default 0)")
+    index.add_argument("--unlabelled", action="store_true", help="take all images in any subfolder, without labels")
     index.add_argument("--force", action="store_true", help="replace lists that exist")
 
     verify = _add(commands, "verify", _verify, "read every image and report the bad ones")
@@ -102,14 +103,18 @@ def _seed(text: str) -> int:
 
 def _index(args: argparse.Namespace) -> int:
     from mae_data.folder_index import index_folder
+    from mae_data.sources.folder_scan import describe_left_out
 
-    index = index_folder(args.root, args.val_fraction, args.seed)
+    index = index_folder(args.root, args.val_fraction, args.seed, labelled=False if args.unlabelled else None)
     names = index.write(args.root, args.force)
     held_out = f", {len(index.val)} for validation" if index.val is not None else ""
-    labels = f"{len(index.classes)} classes" if index.classes else "no labels (no class folders)"
+    if index.classes:
+        labels = f"{len(index.classes)} classes"
+    else:
+        labels = "no labels (not asked for)" if args.unlabelled else "no labels (no class folders)"
     print(f"{args.root}: {len(index.train)} images for training{held_out}, {labels}; wrote {', '.join(names)}")
-    if index.loose:
-        print(f"left out: {index.loose} images that are in no class folder")
+    if left_out := describe_left_out(index.left_out):
+        print(left_out + ("" if args.unlabelled else "; --unlabelled takes images of any subfolder"))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A dataset over a list of images whose augmentation is a pure function of (seed, epoch, index)."""
+"""A dataset over a source of images whose augmentation is a pure function of (seed, epoch, index)."""
 
 import io
 import logging
@@ -10,8 +10,8 @@ from PIL import Image
 
 from mae_data.errors import DataError, ImageError
 from mae_data.image_file import open_image
-from mae_data.image_list import read_list
-from mae_data.sources.source import Source
+from mae_data.random_streams import sample_rng
+from mae_data.sources.open_source import open_source
 from mae_data.transforms import Transform
 
 Key = int | tuple[int, int]
@@ -19,42 +19,16 @@ Sample = tuple[npt.NDArray[np.uint8], np.int64, np.int64]
 
 log = logging.getLogger(__name__)
 
-# Philox key words after the seed: streams for different uses never meet.
-AUGMENTATION_STREAM = 1
-ORDER_STREAM = 2
-MIXING_STREAM = 3
-
-
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Make the generator that augments sample `index` in `epoch`.
-
-    It depends on nothing else: not on the worker, the rank or what was drawn before.
-
-    Args:
-        seed: Seed of the run, 0 to 2**64 - 1.
-        epoch: Epoch number, from 0.
-        index: Position of the sample in its list.
-    """
-    return np.random.Generator(philox(seed, AUGMENTATION_STREAM, epoch, index))
-
-
-def philox(seed: int, stream: int, epoch: int, index: int = 0) -> np.random.Philox:
-    """Make the counter-based bit generator of one (seed, stream, epoch, index)."""
-    key = np.array([seed, stream], dtype=np.uint64)
-    # Drawing counts up the first word; the others keep the streams of all samples apart.
-    counter = np.array([0, 0, epoch, index], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=counter)
-
 
 class ListDataset:
-    """The images of a list file, decoded and transformed.
+    """The images of a list, or of another source, decoded and transformed; see `sources.open_source`.
 
     `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image uint8 [H, W, C],
     label int64, index int64). The label is -1 where the list has none.
 
     Args:
         root: Folder that the list's paths are relative to.
-        list_file: The list; a relative name is looked for below `root`.
+        list_file: The list below `root`, or the part that its name says of a source without lists.
         transform: Called with (PIL image, generator), returns uint8 [H, W, C].
         seed: Seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale.
@@ -91,8 +65,8 @@ class ListDataset:
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
-        self.images: Source = read_list(
-            list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
+        self.images = open_source(
+            root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
         )
         self.transform = transform
         self.seed = seed

@@ -6,17 +6,19 @@ import itertools
 import os
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.errors import DataError, ImageError
-from mae_data.sources.cache import SETTLED_NS, cached_index, file_state
+from mae_data.errors import DataError
+from mae_data.sources.cache import SETTLED_NS, cached_index, file_state, hash_file
+from mae_data.sources.file_source import FileSource
 from mae_data.sources.index_file import Index, IndexWriter, parse_index
 from mae_data.sources.list_lines import find_faults, parse_lines, read_blocks
-from mae_data.sources.source import MAX_LABEL, NO_LABEL, Fingerprint, Source
+from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
 SHOWN_FAULTS = 10
 # Smaller lists are read in less time than an index is looked up and checked.
@@ -25,11 +27,8 @@ NOTHING = np.empty(0, np.uint32)
 LEAST_FACTS = {"unlabelled": 0, "max_label": NO_LABEL, "leaves": False, "faulty": False}
 
 
-class ImageList(Source):
+class ImageList(FileSource):
     """The images that a list file names.
-
-    Paths stay bytes, as in the file, and lie in one block: opening a file does not depend on the locale, and
-    worker processes share the block, as no reference count in it changes.
 
     Attributes:
         name: The list as the caller named it.
@@ -39,44 +38,16 @@ class ImageList(Source):
     """
 
     def __init__(self, list_file: str, root: str, index: Index) -> None:
-        self.name = self.list_file = list_file
-        self.root = root
-        self.labels = index.arrays["labels"]
+        super().__init__(list_file, root, index)
+        self.list_file = list_file
         self.lines = index.arrays["lines"]
         self.duplicates = index.facts["duplicates"]
         if self.duplicates:
             self.notes = (f"{list_file}: {self.duplicates} of {len(index)} entries repeat the path of an earlier one",)
-        self._index = index
-        self._root = os.fsencode(root)
-
-    def path(self, index: int) -> str:
-        """Return the path of entry `index` as written in the list."""
-        return self._index.name(index).decode("utf-8")
-
-    def file(self, index: int) -> bytes:
-        """Return the file name to open for entry `index`."""
-        return os.path.join(self._root, self._index.name(index))
-
-    def read(self, index: int) -> bytes:
-        """Return the encoded image of entry `index`; see `Source`."""
-        try:
-            return read_file(self.file(index))
-        except OSError as error:
-            raise ImageError(self.describe(index), f"cannot read the file ({error.strerror})") from error
 
     def describe(self, index: int) -> str:
         """Return `train_list.txt:17 (path)` for messages about entry `index`."""
         return f"{self.list_file}:{self.lines[index]} ({self.path(index)})"
-
-    def fingerprint(self) -> Fingerprint:
-        """Return the number of images and the list file's hash."""
-        return {"images": len(self), "sha256": self._index.facts["sha256"]}
-
-
-def read_file(name: bytes) -> bytes:
-    """Read a file whole."""
-    with open(name, "rb") as file:
-        return file.read()
 
 
 def read_list(
@@ -133,23 +104,16 @@ def _open_index(path: Path, name: str) -> Index:
         return parse_index(np.frombuffer(buffer.getbuffer(), np.uint8), name)
     # Times are coarse: a list that changed just now could change again without another time.
     settled = time.time_ns() - state.st_mtime_ns > SETTLED_NS
-    known = file_state(path) if settled else f"{file_state(path)} {time.time_ns()}"
-    return cached_index(os.path.realpath(path), known, lambda writer: _index_list(path, name, writer), _hasher(path))[0]
 
+    def is_current(index: Index, same_state: bool) -> bool:
+        return (same_state and settled) or index.facts["sha256"] == digest()
 
-def _hasher(path: Path) -> Any:
-    found: list[str] = []
-
+    @cache
     def digest() -> str:
-        if not found:
-            with open(path, "rb") as file:
-                whole = hashlib.sha256()
-                while chunk := file.read(1 << 20):
-                    whole.update(chunk)
-                found.append(whole.hexdigest())
-        return found[0]
+        return hash_file(path)
 
-    return digest
+    name_of_all = os.path.realpath(path)
+    return cached_index(name_of_all, file_state(path), lambda writer: _index_list(path, name, writer), is_current)
 
 
 def _index_list(path: Path, name: str, writer: IndexWriter) -> None:
@@ -173,12 +137,18 @@ def _index_list(path: Path, name: str, writer: IndexWriter) -> None:
             facts["faulty"] |= lines.faulty
     facts |= {"sha256": digest.hexdigest(), "duplicates": _repeated(hashes)}
     names = ("ends", "labels", "lines")
-    writer.finish({name: np.concatenate([NOTHING, *part]) for name, part in zip(names, parts, strict=True)}, facts)
+    writer.finish({name: _joined(part) for name, part in zip(names, parts, strict=True)}, facts)
+
+
+def _joined(part: list[Any]) -> Any:
+    whole = np.concatenate([NOTHING, *part])
+    part.clear()  # a large list is not held twice
+    return whole
 
 
 def _repeated(hashes: list[npt.NDArray[np.int64]]) -> int:
     """Count what occurs before; of 14 million different paths, two share their hash once in 200,000 lists."""
-    ordered = np.concatenate([NOTHING, *hashes])
+    ordered = _joined(hashes)
     ordered.sort()
     return int((ordered[1:] == ordered[:-1]).sum())
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.dataset import ORDER_STREAM, philox
 from mae_data.errors import DataError
+from mae_data.random_streams import ORDER_STREAM, philox
 
 PART_BITS = 6
 KeyBatch = list[tuple[int, int]]

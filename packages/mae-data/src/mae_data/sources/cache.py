@@ -17,6 +17,7 @@ FOLDER_VARIABLE = "MAE_DATA_CACHE"
 
 log = logging.getLogger(__name__)
 Fill = Callable[[IndexWriter], None]
+Check = Callable[[Index, bool], bool]
 
 
 def cache_folder() -> Path:
@@ -29,46 +30,41 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"mae-data-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
-def cached_index(name: str, state: str, fill: Fill, digest: Callable[[], str] | None = None) -> tuple[Index, str]:
-    """Return the index of a source, from the cache where it was made for the same state.
+def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
+    """Return the index of a source, from the cache where it was made of the same content.
 
     Where the cache cannot be written, the index is made in a file without a name, which goes with this process.
 
     Args:
-        name: What the source is, a path or an address.
-        state: Changes whenever the source does: sizes, times.
+        name: What the source is, a path or an address, and what of it is indexed.
+        state: Changes whenever the source does, as far as can be seen at little cost: sizes, times.
         fill: Writes the index.
-        digest: Gives the hash of the source's content where its state cannot be trusted or differs; an index whose
-            fact `sha256` equals it is taken.
-
-    Returns:
-        The index, and where it lies; "" for nowhere.
+        is_current: Tells whether an index that was found, and whether for this very state, still holds.
     """
     folder = cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"
     path = folder / f"{stem}-{_short(state)}.index"
-    if found := _find(folder, stem, path, digest):
-        return found, str(path)
+    if found := _find(folder, stem, path, is_current):
+        return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_index(path, fill)
-        return open_index(path), str(path)
+        return open_index(path)
     except OSError as error:
         log.warning("no index is kept in %s (%s): set %s to a folder of yours", folder, error.strerror, FOLDER_VARIABLE)
-        return _nameless(fill), ""
+        return _nameless(fill)
 
 
-def _find(folder: Path, stem: str, path: Path, digest: Callable[[], str] | None) -> Index | None:
-    try:
-        if path.exists():
-            return open_index(path)
-        for older in sorted(folder.glob(f"{stem}-*.index")) if digest else []:
-            index = open_index(older)
-            if digest and index.facts.get("sha256") == digest():
-                os.replace(older, path)
+def _find(folder: Path, stem: str, path: Path, is_current: Check) -> Index | None:
+    for candidate in sorted(folder.glob(f"{stem}-*.index"), key=lambda file: file != path):
+        try:
+            index = open_index(candidate)
+            if is_current(index, candidate == path):
+                if candidate != path:
+                    os.replace(candidate, path)
                 return index
-    except (DataError, OSError):
-        return None  # damaged, or another process replaced it: it is made anew
+        except (DataError, OSError):
+            continue  # damaged, or another process replaced it: it is made anew
     return None
 
 
@@ -87,3 +83,12 @@ def file_state(path: str | os.PathLike[str]) -> str:
     """Describe a file's state by its size, inode and times."""
     found = os.stat(path)
     return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def hash_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            whole.update(chunk)
+    return whole.hexdigest()
