@@ -98,11 +98,15 @@ def wire(value: Any, *reads: Read, arrives: Any = None) -> Wire:
     return Wire(value, reads, arrives)
 
 
+OUTSIDE = "../outside.jpg"
+
+
 def write_lists(folder: Path) -> None:
     """Write lists of images that are never opened, under other names than the defaults."""
     (folder / "images").mkdir(exist_ok=True)
     for name, number in (("a.txt", 40), ("b.txt", 11)):
-        (folder / "images" / name).write_text("".join(f"{i}.jpg {i % 3}\n" for i in range(number)))
+        lines = [f"{i}.jpg {i % 3}\n" for i in range(number)]
+        (folder / "images" / name).write_text("".join([*lines[:-1], f"{OUTSIDE} 0\n"]))
 
 
 def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wired:
@@ -181,6 +185,7 @@ def head_width(wired: Wired) -> int:
 COMMON = {
     "DATA.DATA_PATH": wire("images", lambda w: str(w.loader.dataset.images.root)),
     "DATA.TRAIN_LIST": wire("a.txt", lambda w: Path(w.loader.dataset.images.list_file).name),
+    "DATA.ALLOW_OUTSIDE": wire(True, lambda w: w.loader.dataset.images.path(39) == OUTSIDE),
     "DATA.BATCH_SIZE": wire(4, lambda w: w.loader.sampler.batch_size, lambda w: w.plan.batch_size),
     "DATA.IMAGE_SIZE": wire([8, 12], lambda w: w.model.img_size, lambda w: w.loader.size, arrives=(8, 12)),
     "DATA.IMAGE_CHANNELS": wire(1, lambda w: w.model.in_chans, lambda w: w.loader.dataset.channels),

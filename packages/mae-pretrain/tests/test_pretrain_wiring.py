@@ -82,7 +82,8 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
         return original(model, images, ratio, noise)
 
     monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
-    evaluate.score(config(**{"DATA.DATA_PATH": str(tmp_path)}), wired.model, paddle.zeros([1, 6, 16]))
+    values = config(**{"DATA.DATA_PATH": str(tmp_path)})
+    evaluate.score(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked
     dataset = loader.dataset
     assert (len(dataset), dataset.transform.crop_pct, dataset.transform.size, dataset.channels) == (2, 0.7, (8, 12), 1)
@@ -93,10 +94,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
 
 
 def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
-    opened = []
-    monkeypatch.setattr(
-        evaluate, "eval_dataset", lambda c, name=None: opened.append(name) or [(np.full((8, 12, 1), 51),)]
-    )
-    patches = evaluate._mean_patches(config(), wired.model)
-    assert opened == ["a.txt"]
+    monkeypatch.setattr(evaluate, "eval_dataset", lambda c, name=None: name)
+    assert evaluate.open_sets(config()) == (None, "a.txt")
+    patches = evaluate._mean_patches([(np.full((8, 12, 1), 51),)], wired.model)
     np.testing.assert_allclose(patches.numpy(), 51 / 255, rtol=1e-6)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ def setup(main: bool = True) -> logging.Logger:
     logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too
     LOGGER.setLevel(logging.INFO if main else logging.WARNING)
     return LOGGER
+
+
+def say(lines: Iterable[str]) -> None:
+    """Log lines, of the main rank."""
+    for line in lines:
+        LOGGER.info(line)
 
 
 class _BarSafeHandler(logging.Handler):

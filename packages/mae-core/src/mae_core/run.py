@@ -22,7 +22,7 @@ CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a
 FREE = (
     *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
 )
 
 
@@ -109,8 +109,9 @@ def _refuse_drift(
         raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")
 
 
-def describe(trainer: Trainer, name: str, images: int) -> None:
-    """Log the model's size, the data and the steps."""
+def describe(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
+    """Log the model's size, the data, what there is to say of it, and the steps."""
+    log.say(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(

@@ -82,6 +82,8 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     """
     return {
         "root": config.DATA.DATA_PATH,
+        "allow_outside": config.DATA.ALLOW_OUTSIDE,
+        "opt_in": "DATA.ALLOW_OUTSIDE True",
         "seed": config.SEED,
         "channels": config.DATA.IMAGE_CHANNELS,
         "labels": labels,

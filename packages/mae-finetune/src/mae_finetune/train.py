@@ -50,7 +50,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
         # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
         free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
     )
-    describe(trainer, config.MODEL.NAME, len(dataset))
+    describe(trainer, config.MODEL.NAME, len(dataset), dataset.images.notes)
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
 

@@ -39,7 +39,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
         pretrained=config.MODEL.PRETRAINED,
         allow_drift=allow_drift,
     )
-    describe(trainer, config.MODEL.NAME, len(dataset))
+    describe(trainer, config.MODEL.NAME, len(dataset), dataset.images.notes)
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
 

@@ -10,10 +10,11 @@ from mae_core.recipe import ALSO, Recipe
 _C = CN()
 
 _C.DATA = CN()
-_C.DATA.DATASET = "imagenet2012"  # the only kind: list files under DATA_PATH
-_C.DATA.DATA_PATH = "/dataset/imagenet/"  # holds train_list.txt, val_list.txt and the images
+_C.DATA.DATASET = "imagenet2012"  # the only name; what DATA_PATH is decides where images come from
+_C.DATA.DATA_PATH = "/dataset/imagenet/"  # folder with lists, or without any
 _C.DATA.TRAIN_LIST = "train_list.txt"
 _C.DATA.VAL_LIST = "val_list.txt"
+_C.DATA.ALLOW_OUTSIDE = False  # whether lists may name absolute paths and `..`; links below DATA_PATH always work
 _C.DATA.BATCH_SIZE = 512  # images a rank and forward pass
 _C.DATA.BATCH_SIZE_EVAL = None  # None: BATCH_SIZE
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]

@@ -62,7 +62,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     )
     if not (config.MODEL.PRETRAINED or trainer.step):
         log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
-    describe(trainer, config.MODEL.NAME, len(dataset))
+    describe(trainer, config.MODEL.NAME, len(dataset), dataset.images.notes)
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
     loader: Iterable[Batch] = make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS)
     if cached:
