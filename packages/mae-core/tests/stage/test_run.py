@@ -14,7 +14,7 @@ from mae_core.training.optim import build_adamw
 from mae_core.training.precision import Precision
 
 
-def make(folder, batch_size=4, accum_iter=1, lr=0.1):
+def make(folder, batch_size=4, accum_iter=1, lr=0.1, data=None):
     model = paddle.nn.Linear(2, 1)
     return Trainer(
         model=model,
@@ -25,6 +25,7 @@ def make(folder, batch_size=4, accum_iter=1, lr=0.1):
         precision=Precision(False),
         folder=folder,
         config={"DATA": {"BATCH_SIZE": batch_size}, "TRAIN": {"ACCUM_ITER": accum_iter, "LR": lr}, "SAVE": "x"},
+        data=data or {},
     )
 
 
@@ -47,9 +48,10 @@ def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
     trainer = make(folder)
     begin(trainer, output=run, resume="auto")
     assert trainer.step == 4
-    describe(trainer, "tiny", images=9)
+    describe(trainer, "tiny", images=9, notes=["3 entries repeat"])
     out = capsys.readouterr().out
     assert "resumed from" in out
+    assert "3 entries repeat" in out
     assert "tiny: 3 parameters; 9 images, 2 steps an epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
 
 
@@ -92,6 +94,24 @@ def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     with pytest.raises(CheckpointError, match=r"DATA\.BATCH_SIZE \(global batch\) was 4, is 8"):
         begin(make(None, batch_size=8), output=run, resume="auto")
     begin(make(None, batch_size=8), output=run, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
+
+
+def test_other_images_are_drift_of_the_list(run, tmp_path):
+    first, edited, shorter = (
+        {"train": {"images": n, "sha256": 16 * h}} for n, h in ((9, "abcd"), (9, "ef01"), (8, "2"))
+    )
+    folder = open_run(str(tmp_path / "known"))
+    trainer = make(folder, data=first)
+    begin(trainer, output=str(folder.path))
+    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(folder.path))
+    source = str(folder.path)
+    begin(make(None, data=first), output=source, resume="auto")
+    with pytest.raises(CheckpointError, match=r"DATA\.TRAIN_LIST \(images\) was 9, is 8"):
+        begin(make(None, data=shorter), output=source, resume="auto")
+    with pytest.raises(CheckpointError, match=r"DATA\.TRAIN_LIST \(SHA-256 .*\) was 'abcdabcdabcd', is 'ef01ef01ef01'"):
+        begin(make(None, data=edited), output=source, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
+    begin(make(None, data=edited), output=source, resume="auto", allow_drift=["DATA.TRAIN_LIST"])
+    begin(make(None, data=first), output=run, resume="auto")  # its checkpoints say nothing of their images
 
 
 def test_the_same_global_batch_may_be_cut_up_otherwise_where_that_changes_nothing(run):

@@ -75,6 +75,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         precision=precision,
         folder=folder,
         config=to_dict(config),
+        data={"train": dataset.images.fingerprint()},
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, steps_per_epoch),

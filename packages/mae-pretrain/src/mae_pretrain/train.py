@@ -57,6 +57,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         precision=precision_of(config),
         folder=folder,
         config=to_dict(config),
+        data={"train": dataset.images.fingerprint()},
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
     )
 

@@ -90,6 +90,7 @@ def _trainer(
         precision=precision,
         folder=folder,
         config=to_dict(config),
+        data={"train": dataset.images.fingerprint()},
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
         validation=_validation(config, precision, steps_per_epoch),
     )

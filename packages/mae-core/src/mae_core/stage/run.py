@@ -20,6 +20,7 @@ from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoi
 from mae_core.weights.load import load_pretrained
 
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 FREE = (
     *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
@@ -107,9 +108,21 @@ def _refuse_drift(
     drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
+    if TRAIN_LIST not in allow_drift:
+        drift |= _data_drift(state.get("data") or {}, trainer.data)
     if drift:
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
         raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")
+
+
+def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Compare the images of training, where both sides know them: older checkpoints do not."""
+    old, new = saved.get("train"), now.get("train")
+    if not old or not new or old == new:
+        return {}
+    if old["images"] != new["images"]:
+        return {f"{TRAIN_LIST} (images)": (old["images"], new["images"])}
+    return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
 
 
 def describe(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:

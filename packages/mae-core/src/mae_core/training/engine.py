@@ -72,6 +72,7 @@ class Trainer:
         lr_at: fractional epoch -> learning rate.
         folder: where checkpoints and `log.jsonl` go; None on ranks that write nothing.
         config: written into every checkpoint.
+        data: images and their hash, {"train": {"images", "sha256"}}; written into every checkpoint.
         describe: names a batch's files, for error messages.
         ema: averaged weights, kept beside the model's; validation scores them.
         validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
@@ -85,6 +86,7 @@ class Trainer:
     precision: Precision
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     describe: Callable[[Batch], str] = lambda batch: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
@@ -281,6 +283,7 @@ class Trainer:
                 "bad_steps": self._bad_steps,
                 "validation": self.validation.state_dict(),
                 "config": self.config,
+                "data": self.data,
                 "world_size": distributed.world_size(),
                 "versions": {"paddle": paddle.__version__},
             }
