@@ -118,8 +118,8 @@ def test_verify_refuses_what_leaves_the_root(image_root):
 
 
 def test_missing_lists_say_what_to_do(tmp_path):
-    assert "run `mae-data index" in fails(3, "verify", tmp_path)
-    assert "run `mae-data index" in fails(3, "stats", tmp_path)
+    assert "has no list, and no images for training" in fails(3, "verify", tmp_path)
+    assert "`mae-data index FOLDER` writes one" in fails(3, "stats", tmp_path / "nowhere")
 
 
 def test_many_bad_lines_are_shown_below_the_headline(image_root):

@@ -116,7 +116,7 @@ def test_names_that_a_list_cannot_hold_are_refused(tmp_path, name):
 def test_wrong_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder"):
         index_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="has no images"):
+    with pytest.raises(DataError, match="has no list, and no images"):
         index_folder(tmp_path)
     with pytest.raises(InputError, match="--val-fraction 1"):
         index_folder(tmp_path, val_fraction=1)

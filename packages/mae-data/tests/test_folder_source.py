@@ -90,7 +90,7 @@ def test_what_is_no_data_set_is_named(photos, tmp_path, save_image):
     with pytest.raises(DataError, match=r"flat: labels are needed, .* a folder for each class"):
         open_source(tmp_path / "flat")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty has no images"):
+    with pytest.raises(DataError, match="empty has no list, and no images"):
         open_source(tmp_path / "empty", labels="optional")
     with pytest.raises(DataError, match=r"nowhere/train_list\.txt: cannot read the list"):
         open_source(tmp_path / "nowhere", labels="optional")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.errors import DataError, ImageError
+from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.image_file import open_image
 from mae_data.random_streams import sample_rng
 from mae_data.sources.open_source import open_source
@@ -90,6 +90,8 @@ class ListDataset:
                 # The generator belongs to the place in the epoch: a replacement is not the twin of the
                 # same image at its own place.
                 array = self._apply(image, sample_rng(self.seed, epoch, index), source)
+            except StoreError:
+                raise
             except DataError as error:
                 if self.on_error == "raise":
                     raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error

@@ -76,7 +76,7 @@ def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled:
     else:
         index = _index_whole(scan, val_fraction, seed, labelled)
     if not index.train:
-        raise DataError(f"{root} has no images for training ({' '.join(EXTENSIONS)})")
+        raise DataError(f"{root} has no list, and no images for training ({' '.join(EXTENSIONS)})")
     return index
 
 

@@ -45,9 +45,9 @@ class ImageList(FileSource):
         if self.duplicates:
             self.notes = (f"{list_file}: {self.duplicates} of {len(index)} entries repeat the path of an earlier one",)
 
-    def describe(self, index: int) -> str:
-        """Return `train_list.txt:17 (path)` for messages about entry `index`."""
-        return f"{self.list_file}:{self.lines[index]} ({self.path(index)})"
+    def number(self, index: int) -> int:
+        """Return the line number of entry `index`."""
+        return int(self.lines[index])
 
 
 def read_list(
@@ -113,7 +113,9 @@ def _open_index(path: Path, name: str) -> Index:
         return hash_file(path)
 
     name_of_all = os.path.realpath(path)
-    return cached_index(name_of_all, file_state(path), lambda writer: _index_list(path, name, writer), is_current)
+    return cached_index(
+        name_of_all, file_state(path), lambda file: _index_list(path, name, IndexWriter(file)), is_current
+    )
 
 
 def _index_list(path: Path, name: str, writer: IndexWriter) -> None:

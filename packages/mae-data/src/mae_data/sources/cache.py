@@ -7,16 +7,17 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from mae_data.errors import DataError
-from mae_data.sources.index_file import Index, IndexWriter, open_index, write_index
+from mae_data.sources.index_file import Index, open_index, write_whole
 
 # A file that changed within this time of being indexed could have changed again unseen: its time is too coarse.
 SETTLED_NS = 2_000_000_000
 FOLDER_VARIABLE = "MAE_DATA_CACHE"
 
 log = logging.getLogger(__name__)
-Fill = Callable[[IndexWriter], None]
+Fill = Callable[[BinaryIO], None]
 Check = Callable[[Index, bool], bool]
 
 
@@ -38,7 +39,7 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
     Args:
         name: What the source is, a path or an address, and what of it is indexed.
         state: Changes whenever the source does, as far as can be seen at little cost: sizes, times.
-        fill: Writes the index.
+        fill: Writes the index into an open file.
         is_current: Tells whether an index that was found, and whether for this very state, still holds.
     """
     folder = cache_folder()
@@ -48,7 +49,7 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
         return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_index(path, fill)
+        write_whole(path, fill)
         return open_index(path)
     except OSError as error:
         log.warning("no index is kept in %s (%s): set %s to a folder of yours", folder, error.strerror, FOLDER_VARIABLE)
@@ -71,7 +72,7 @@ def _find(folder: Path, stem: str, path: Path, is_current: Check) -> Index | Non
 def _nameless(fill: Fill) -> Index:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        write_index(path, fill)
+        write_whole(path, fill)
         return open_index(path)
 
 

@@ -52,7 +52,7 @@ def open_folder(
         DataError: No images, or no class folders where labels are needed, or too many.
     """
     name = f"{os.path.realpath(root)}\0{part}{' with labels' if labelled else ''}"
-    index = cached_index(name, "", lambda writer: _index_part(Path(root), part, labelled, writer), _is_current)
+    index = cached_index(name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current)
     source = FolderSource(os.fspath(root), index)
     if labelled and num_classes is not None and source.num_classes > num_classes:
         raise DataError(

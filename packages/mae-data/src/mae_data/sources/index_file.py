@@ -84,12 +84,12 @@ class IndexWriter:
         self._file.write(header + _TRAILER.pack(len(header), MAGIC))
 
 
-def write_index(path: Path, fill: Callable[[IndexWriter], None]) -> None:
-    """Write an index file, whole or not at all.
+def write_whole(path: Path, fill: Callable[[BinaryIO], None]) -> None:
+    """Write a file of any size, whole or not at all.
 
     Args:
         path: The file.
-        fill: Writes the content.
+        fill: Writes the content into an open file.
 
     Raises:
         OSError: The folder cannot be written.
@@ -97,7 +97,7 @@ def write_index(path: Path, fill: Callable[[IndexWriter], None]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            fill(IndexWriter(file))
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, file_mode())

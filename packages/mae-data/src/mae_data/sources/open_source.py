@@ -2,13 +2,19 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+from mae_data.errors import DataError, StoreError
 from mae_data.image_list import read_list
 from mae_data.list_writer import TRAIN_LIST, VAL_LIST
 from mae_data.sources.folder import open_folder
+from mae_data.sources.shards import INDEX_ENDING, open_shards
 from mae_data.sources.source import Source
+from mae_data.sources.store import is_address, open_store
 
-LIST_ENDING = "_list.txt"
+PARTS = {TRAIN_LIST: "train", VAL_LIST: "val"}
+# A folder with one of these is no plain folder of images, whatever part of it is asked for.
+OF_DATA_SETS = (*PARTS, *(f"{part}{INDEX_ENDING}" for part in PARTS.values()))
 
 
 def open_source(
@@ -22,15 +28,16 @@ def open_source(
 ) -> Source:
     """Open the images of a data set.
 
-    | `root`                                                         | the images are                              |
-    |----------------------------------------------------------------|---------------------------------------------|
-    | a folder that holds the list                                   | those of the list                           |
-    | a folder without lists                                         | what lies in it; see `sources.folder`       |
+    | `root`                                                | the images are                                    |
+    |-------------------------------------------------------|---------------------------------------------------|
+    | a folder that holds the list                          | those of the list                                 |
+    | a folder or an address with train.index or val.index  | those of tar shards; see `sources.shards`         |
+    | a folder without any of these                         | what lies in it; see `sources.folder`             |
 
     Args:
-        root: The folder.
-        list_file: The list below `root`. Of the usual names, train_list.txt and val_list.txt, a folder without
-            lists takes its own part "train" or "val"; a list of another name must be there.
+        root: The folder or address.
+        list_file: The list below `root`. The usual names, train_list.txt and val_list.txt, stand for the parts
+            "train" and "val" of what has no lists; a list of another name must be there. NAME.index is one of shards.
         labels: "required", or "optional": labels of a list may be missing, those of folders are ignored.
         num_classes: When given, labels must be below it.
         allow_outside: Accept absolute paths and `..` in a list.
@@ -41,14 +48,45 @@ def open_source(
     """
     if labels not in ("required", "optional"):
         raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")
-    folder, required = Path(root), labels == "required"
-    if list_file in (TRAIN_LIST, VAL_LIST) and folder.is_dir() and not _has_lists(folder):
-        part = str(list_file).removesuffix(LIST_ENDING)
-        return open_folder(root, part, labelled=required, num_classes=num_classes)
-    return read_list(
-        list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
-    )
+    name, limits = os.fspath(list_file), {"labels": labels, "num_classes": num_classes}
+    part = PARTS.get(name)
+    if is_address(root) or name.endswith(INDEX_ENDING):
+        if part is None and not name.endswith(INDEX_ENDING):
+            raise DataError(f"{root} is an address, of shards: {name} is not one of {', '.join(PARTS)}, NAME.index")
+        return open_shards(root, f"{part}{INDEX_ENDING}" if part else name, **limits)
+    folder = Path(root)
+    if part and folder.is_dir() and not (folder / name).exists():
+        if (folder / f"{part}{INDEX_ENDING}").exists():
+            return open_shards(root, f"{part}{INDEX_ENDING}", **limits)
+        if not any((folder / other).exists() for other in OF_DATA_SETS):
+            return open_folder(root, part, labelled=labels == "required", num_classes=num_classes)
+    return read_list(list_file, root, allow_outside=allow_outside, opt_in=opt_in, **limits)
 
 
-def _has_lists(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (TRAIN_LIST, VAL_LIST))
+def open_parts(root: str | os.PathLike[str], *, labelled: bool = False, **options: Any) -> dict[str, Source]:
+    """Open what a data set has of the parts "train" and "val".
+
+    Args:
+        root: The folder or address.
+        labelled: Whether labels are required.
+        options: Others of `open_source`.
+    """
+    labels = "required" if labelled else "optional"
+    names = {part: name for name, part in PARTS.items()}
+    return {part: open_source(root, names[part], labels=labels, **options) for part in _parts_of(root, labelled)}
+
+
+def _parts_of(root: str | os.PathLike[str], labelled: bool) -> list[str]:
+    if is_address(root):
+        return ["train", *(["val"] if _is_there(root, f"val{INDEX_ENDING}") else [])]
+    folder = Path(root)
+    listed = [p for name, p in PARTS.items() if (folder / name).exists() or (folder / f"{p}{INDEX_ENDING}").exists()]
+    has_val = (folder / "val").is_dir() or (labelled and not (folder / "train").is_dir())
+    return listed or ["train", *(["val"] if has_val else [])]
+
+
+def _is_there(root: str | os.PathLike[str], name: str) -> bool:
+    try:
+        return open_store(root).state(name)[0] > 0
+    except StoreError:
+        return False

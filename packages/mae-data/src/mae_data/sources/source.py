@@ -57,9 +57,13 @@ class Source(ABC):
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and a hash of names, order and labels; the images are not read."""
 
+    def number(self, index: int) -> int:
+        """Return what messages count entry `index` as: its line, or its index from 0 where there are none."""
+        return index
+
     def describe(self, index: int) -> str:
-        """Return `NAME:INDEX (path)` for messages about entry `index`, counted from 0."""
-        return f"{self.name}:{index} ({self.path(index)})"
+        """Return `NAME:NUMBER (path)` for messages about entry `index`."""
+        return f"{self.name}:{self.number(index)} ({self.path(index)})"
 
     def describe_batch(self, indices: Iterable[int]) -> str:
         """Name the first eight of a batch's entries for messages."""
