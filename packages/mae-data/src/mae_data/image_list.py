@@ -80,7 +80,7 @@ def read_list(
         raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")
     found = Path(list_file) if root is None else Path(root) / list_file
     name = str(found)
-    limits = {
+    limits: dict[str, Any] = {
         "labels_required": labels == "required",
         "max_label": MAX_LABEL if num_classes is None else num_classes - 1,
         "allow_outside": allow_outside,
@@ -122,7 +122,8 @@ def _index_list(path: Path, name: str, writer: IndexWriter) -> None:
     """Read a list into an index, whatever its labels and paths are: what a caller allows is decided by the facts."""
     digest, hashes = hashlib.sha256(), []
     parts: tuple[list[Any], ...] = ([], [], [])
-    facts, offset = dict(LEAST_FACTS), 0
+    facts: dict[str, Any] = dict(LEAST_FACTS)
+    offset = 0
     with open(path, "rb") as file:
         for number, block, raw in read_blocks(file, name):
             digest.update(raw)

@@ -15,7 +15,6 @@ import numpy as np
 from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.sources.cache import cached_index
 from mae_data.sources.index_file import Index, open_index
-from mae_data.sources.label_check import require_labels
 from mae_data.sources.source import Fingerprint, Source
 from mae_data.sources.store import TIMEOUT, Store, is_address, open_store
 
@@ -73,8 +72,6 @@ def open_shards(
     root: str | os.PathLike[str],
     index_name: str,
     *,
-    labels: str = "required",
-    num_classes: int | None = None,
     timeout: float = TIMEOUT,
 ) -> ShardSource:
     """Open tar shards by their index.
@@ -82,12 +79,10 @@ def open_shards(
     Args:
         root: Folder or address that holds index and shards.
         index_name: Such as "train.index".
-        labels: "required" or "optional".
-        num_classes: When given, labels must be below it.
         timeout: Seconds until a store must have answered, all tries included.
 
     Raises:
-        DataError: The index is missing, damaged or not of these shards, or an image has no label.
+        DataError: The index is missing, damaged or not of these shards.
     """
     store = open_store(root, timeout)
     name = f"{os.fspath(root).rstrip('/')}/{index_name}"
@@ -95,9 +90,7 @@ def open_shards(
     _check(index, name)
     if not is_address(root):
         _check_sizes(store, index, name)
-    source = ShardSource(name, store, index)
-    require_labels(source, labels, num_classes)
-    return source
+    return ShardSource(name, store, index)
 
 
 def _fetch_index(store: Store, index_name: str, name: str) -> Index:

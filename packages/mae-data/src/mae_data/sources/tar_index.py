@@ -13,7 +13,7 @@ import numpy as np
 from mae_data.errors import DataError
 from mae_data.image_file import EXTENSIONS
 from mae_data.parallel import map_tasks
-from mae_data.sources.index_file import IndexWriter, write_whole
+from mae_data.sources.index_file import Array, IndexWriter, write_whole
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
 LABEL_ENDING = "cls"
@@ -50,7 +50,7 @@ def write_tar_index(folder: Path, shards: Sequence[str], index: Path, workers: i
     found = list(map_tasks(scan_tar, [folder / shard for shard in shards], workers))
     entries = [entry for several in found for entry in several]
     names = [os.fsencode(entry.name).replace(b"\n", b"_") for entry in entries]
-    arrays = {
+    arrays: dict[str, Array] = {
         "ends": np.cumsum([len(name) + 1 for name in names], dtype=np.int64),
         "labels": np.array([entry.label for entry in entries], np.int64),
         "shards": np.repeat(np.arange(len(shards), dtype=np.int32), [len(several) for several in found]),
