@@ -1,10 +1,13 @@
 """Sources whose images are files below a folder, named by an index."""
 
 import os
+import stat
 
 from mae_data.errors import ImageError
 from mae_data.sources.index_file import Index
 from mae_data.sources.source import Fingerprint, Source
+
+MAX_BYTES = 1 << 30  # no image of allowed size has a larger file
 
 
 class FileSource(Source):
@@ -36,8 +39,14 @@ class FileSource(Source):
 
     def read(self, index: int) -> bytes:
         """Return the encoded image of entry `index`; see `Source`."""
+        name = self.file(index)
         try:
-            with open(self.file(index), "rb") as file:
+            found = os.stat(name)  # before it is opened: a pipe would wait for ever, a device never end
+            if not stat.S_ISREG(found.st_mode):
+                raise ImageError(self.describe(index), "not a file with data, but a folder, pipe or device")
+            if found.st_size > MAX_BYTES:
+                raise ImageError(self.describe(index), f"{found.st_size} bytes are more than the limit of {MAX_BYTES}")
+            with open(name, "rb") as file:
                 return file.read()
         except OSError as error:
             raise ImageError(self.describe(index), f"cannot read the file ({error.strerror})") from error
