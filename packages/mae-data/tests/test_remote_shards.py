@@ -125,6 +125,16 @@ def test_what_will_never_work_is_said_at_once(server, shards):
     assert time.perf_counter() - started < 5
 
 
+@needs_http
+def test_a_server_that_is_down_is_no_missing_file(server):
+    store = RemoteStore(server.url, timeout=0.5)
+    server.shutdown()
+    server.server_close()
+    for ask in (lambda: store.state("train.index"), lambda: store.read("train.index", 0, 8)):
+        with pytest.raises(StoreError, match=r"no answer within 0\.5 seconds, \d+ tries"):
+            ask()
+
+
 def test_an_address_that_nothing_knows_is_named():
     with pytest.raises(InputError, match=r"mae-data\[remote\]"):
         RemoteStore("nowhere://bucket/x")

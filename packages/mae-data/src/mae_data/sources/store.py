@@ -11,6 +11,8 @@ from mae_data.errors import DataError, InputError, StoreError
 TIMEOUT = 60.0
 TRIES_IN_TIME = 3  # that one which hangs leaves time for
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
+NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
+FINAL_STATUS = (401, 403, 404, 410)  # of http
 Result = TypeVar("Result")
 
 
@@ -113,14 +115,12 @@ class RemoteStore:
             tries += 1
             try:
                 return _in_time(lambda: ask(self._connect()), min(self.timeout / TRIES_IN_TIME, end - time.monotonic()))
-            except (FileNotFoundError, PermissionError) as error:
-                raise StoreError(
-                    f"{address}: {type(error).__name__}: there is no such file, or it is not yours"
-                ) from error
             except DataError:
                 raise
             except Exception as error:  # each kind of store has errors of its own
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                if _is_final(error):
+                    raise StoreError(f"{address}: no such file, or no permission to read it ({reason})") from error
                 if time.monotonic() + pause >= end:
                     raise StoreError(
                         f"{address}: no answer within {self.timeout:g} seconds, {tries} tries ({reason}); "
@@ -128,6 +128,16 @@ class RemoteStore:
                     ) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether an error is there to stay."""
+    if type(error).__name__ in NO_CREDENTIALS:
+        return True
+    # Of a web server that is down, fsspec says FileNotFoundError too; what came before it knows better.
+    cause = error.__cause__
+    lost = type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", None) not in FINAL_STATUS
+    return isinstance(error, FileNotFoundError | PermissionError) and not lost
 
 
 def _in_time(call: Callable[[], Result], seconds: float) -> Result:
