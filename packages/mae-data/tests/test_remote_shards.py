@@ -64,6 +64,23 @@ def test_http_gives_what_the_list_gives(server, image_root, workers):
 
 
 @needs_http
+def test_a_batch_is_read_at_the_same_time(server, image_root):
+    source = open_shards(server.url, "train.index")
+    server.fault = "slow"
+    started = time.perf_counter()
+    source.fetch(range(16))
+    assert time.perf_counter() - started < 16 * 0.1 / 2
+    server.fault = "error"  # what was fetched is not asked for again
+    assert source.read(5) == (image_root / "05.png").read_bytes()
+    source._store.timeout = 0.1
+    source.fetch([7])
+    with pytest.raises(StoreError, match=r"no answer within 0\.1 seconds"):
+        source.read(7)
+    with pytest.raises(StoreError):  # each entry is fetched for one read
+        source.read(5)
+
+
+@needs_http
 def test_the_index_is_fetched_once_for_each_state(server, shards):
     for _ in range(2):
         source = pickle.loads(pickle.dumps(open_shards(server.url, "train.index")))

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,10 @@ class ListDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fetch(self, keys: Iterable[Key]) -> None:
+        """Prepare for reading these samples, of one batch; see `Source.fetch`."""
+        self.images.fetch([key[1] if isinstance(key, tuple) else key for key in keys])
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)

@@ -148,8 +148,11 @@ class _Fetch:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
+        self._prepare = getattr(dataset, "fetch", None)
 
     def arrays(self, keys: Iterable[Key]) -> Arrays:
+        if self._prepare:
+            self._prepare(keys)
         images, labels, indices = zip(*[self._dataset[key] for key in keys], strict=True)
         return [np.stack(images), np.array(labels, np.int64), np.array(indices, np.int64)]
 

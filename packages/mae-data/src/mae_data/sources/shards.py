@@ -7,8 +7,10 @@ train.index         name, label, shard, offset and size of each image (see `inde
 
 import os
 import re
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,12 +18,13 @@ from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.sources.cache import cached_index
 from mae_data.sources.index_file import Index, open_index
 from mae_data.sources.source import Fingerprint, Source
-from mae_data.sources.store import TIMEOUT, Store, is_address, open_store
+from mae_data.sources.store import TIMEOUT, RemoteStore, Store, is_address, open_store
 
 INDEX_ENDING = ".index"
 HEADER = 512  # of a tar's member: its last block comes just before the content
 SIZE_FIELD = slice(124, 136)
 PLAIN_NAME = re.compile(r"[^/\\\0]+\.tar")
+AT_ONCE = 16  # reads of one process from a remote store
 COPIED_AT_ONCE = 16 << 20
 ARRAYS = ("ends", "labels", "shards", "offsets", "sizes")
 
@@ -41,6 +44,7 @@ class ShardSource(Source):
         self.duplicates = index.facts["duplicates"]
         self._store = store
         self._index = index
+        self._fetched: dict[int, bytes | DataError] = {}
         self._shards = [shard for shard, _ in index.facts["shards"]]
 
     def path(self, index: int) -> str:
@@ -51,8 +55,23 @@ class ShardSource(Source):
         """Return `train.index:17 (shard: name)` for messages about entry `index`, counted from 0."""
         return f"{self.name}:{index} ({self._shard(index)}: {self.path(index)})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fetched": {}}
+
+    def fetch(self, indices: Sequence[int]) -> None:
+        """Read entries of a remote store at the same time; an error waits for its entry's `read`."""
+        if isinstance(self._store, RemoteStore):
+            self._store.connect()
+            self._fetched = read_together(self._read, indices)
+
     def read(self, index: int) -> bytes:
         """Return the encoded image of entry `index`; see `Source`."""
+        found = self._fetched.pop(index, None)
+        if isinstance(found, DataError):
+            raise found
+        return found if found is not None else self._read(index)
+
+    def _read(self, index: int) -> bytes:
         arrays = self._index.arrays
         offset, size = int(arrays["offsets"][index]), int(arrays["sizes"][index])
         data = self._store.read(self._shard(index), offset - HEADER, HEADER + size)
@@ -66,6 +85,29 @@ class ShardSource(Source):
 
     def _shard(self, index: int) -> str:
         return self._shards[self._index.arrays["shards"][index]]
+
+
+def read_together(read: Callable[[int], bytes], indices: Sequence[int]) -> dict[int, bytes | DataError]:
+    """Read entries in some threads; returns each one's bytes or error."""
+    waiting, found = list(indices), dict[int, bytes | DataError]()
+
+    def run() -> None:
+        while waiting:
+            try:
+                index = waiting.pop()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                found[index] = read(index)
+            except DataError as error:
+                found[index] = error
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
 
 
 def open_shards(

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TypedDict
@@ -47,6 +47,13 @@ class Source(ABC):
         Raises:
             ImageError: This image cannot be read.
             DataError: No image can: the store is gone.
+        """
+
+    def fetch(self, indices: Sequence[int]) -> None:  # noqa: B027 - most sources gain nothing by it
+        """Prepare for `read` of these entries, each once: a source far away reads them at the same time.
+
+        Args:
+            indices: Entries, of one batch.
         """
 
     @abstractmethod

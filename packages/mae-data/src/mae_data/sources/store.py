@@ -74,7 +74,7 @@ class RemoteStore:
         self.timeout = timeout
         self._pid = -1
         self._files: Any = None
-        self._connect()
+        self.connect()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pid": -1, "_files": None}
@@ -95,7 +95,8 @@ class RemoteStore:
             raise StoreError(f"{address}: the server does not say how large the file is; use another one")
         return info["size"], str(next((info[key] for key in ("ETag", "LastModified", "mtime") if info.get(key)), ""))
 
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
+        """Return the file system of this process, made at the first call."""
         if self._pid != os.getpid():
             try:
                 import fsspec
@@ -114,7 +115,7 @@ class RemoteStore:
         while True:
             tries += 1
             try:
-                return _in_time(lambda: ask(self._connect()), min(self.timeout / TRIES_IN_TIME, end - time.monotonic()))
+                return _in_time(lambda: ask(self.connect()), min(self.timeout / TRIES_IN_TIME, end - time.monotonic()))
             except DataError:
                 raise
             except Exception as error:  # each kind of store has errors of its own
