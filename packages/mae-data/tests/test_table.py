@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -156,6 +157,14 @@ def test_without_pyarrow_the_extra_is_named(hub, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(InputError, match=r'pip install "mae-data\[parquet\]"'):
         open_source(hub)
+
+
+def test_threads_may_read_at_the_same_time(hub):
+    source = open_source(hub)
+    order = [i for _ in range(20) for i in range(20)]
+    wanted = [source.read(i) for i in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(source.read, order)) == wanted * 20
 
 
 def test_large_row_groups_are_mentioned(image_root, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ class ShardSource(Source):
         """Read entries of a remote store at the same time; an error waits for its entry's `read`."""
         if isinstance(self._store, RemoteStore):
             self._store.connect()
-            self._fetched = read_together(self._read, indices)
+            self._fetched |= read_together(self._read, indices)  # threads of a loader share this
 
     def read(self, index: int) -> bytes:
         """Return the encoded image of entry `index`; see `Source`."""

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ ENDINGS = (".parquet", ".arrow")
 PART_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "test")}
 ALL_NAMES = tuple(name for names in PART_NAMES.values() for name in names)
 MOST_ENTRIES = 10_000
+READING = threading.Lock()
 NOTED_FROM_BYTES = 16 << 20
 
 
@@ -62,13 +64,10 @@ class TableSource(Source):
     def read(self, index: int) -> bytes:
         """Return the encoded image of entry `index`; see `Source`."""
         part = int(np.searchsorted(self._ends, index, side="right"))
-        if self._loaded[0] != part:
-            file = self._files[self._parts[part, 0]]
-            try:
-                self._loaded = (part, file.part(int(self._parts[part, 1]), str(file.image)))
-            except (OSError, ValueError) as error:  # Arrow's errors are among these
-                raise ImageError(self.describe(index), f"cannot read the table ({error})".splitlines()[0]) from error
-        column = self._loaded[1]
+        try:
+            column = self._column(part)
+        except (OSError, ValueError) as error:  # Arrow's errors are among these
+            raise ImageError(self.describe(index), f"cannot read the table ({error})".splitlines()[0]) from error
         value = column[len(column) - int(self._ends[part]) + index].as_py()
         data = value.get("bytes") if isinstance(value, dict) else value
         if not data:
@@ -76,6 +75,14 @@ class TableSource(Source):
                 self.describe(index), "the row holds no bytes of an image; paths in tables are not followed"
             )
         return bytes(data)
+
+    def _column(self, part: int) -> Any:
+        """Return the images of one part, kept until another is asked for; threads may ask at the same time."""
+        with READING:
+            if self._loaded[0] != part:
+                file = self._files[self._parts[part, 0]]
+                self._loaded = (part, file.part(int(self._parts[part, 1]), str(file.image)))
+            return self._loaded[1]
 
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and a hash of what describes the files, and of the labels."""
