@@ -64,6 +64,22 @@ def test_batches_are_those_of_the_sampler_in_order(image_root, num_workers):
 
 
 @both_ways
+@pytest.mark.parametrize(("dtype", "value_range"), [("uint16", 65535), ("float32", [0.0, 1e5])])
+def test_other_types_arrive_bit_by_bit(tmp_path, num_workers, dtype, value_range):
+    tiles = np.random.default_rng(0).integers(0, 65536, (5, 9, 9, 5)).astype(dtype)
+    for i, tile in enumerate(tiles):
+        np.save(tmp_path / f"{i}.npy", tile)
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.npy 0\n" for i in range(5)))
+    dataset = make_dataset(tmp_path, channels=5, value_range=value_range)
+    sampler = EvalBatchSampler(5, 2)
+    for keys, (images, _, _) in zip(sampler, make_loader(dataset, sampler, num_workers=num_workers), strict=True):
+        expected = np.stack([dataset[key][0] for key in keys])
+        assert expected.dtype == dtype
+        got = images.numpy()
+        np.testing.assert_array_equal(got.view(np.uint16) if dtype == "uint16" else got, expected)
+
+
+@both_ways
 def test_short_last_batch_and_second_pass(image_root, num_workers):
     sampler = EvalBatchSampler(20, 8, rank=1, world_size=2)
     loader = make_loader(make_dataset(image_root), sampler, num_workers=num_workers)

@@ -66,7 +66,17 @@ def _build_parser() -> argparse.ArgumentParser:
 
     stats = _add(commands, "stats", _stats, "describe a data set: classes, sizes, mean and std")
     _add_lists(stats, "store", "list to describe (default: train_list.txt)")
-    stats.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
+    stats.add_argument(
+        "--channels", type=_count, metavar="N", help="3 RGB, 1 grey, or what is stored (default: see the first image)"
+    )
+    stats.add_argument(
+        "--value-range",
+        nargs="+",
+        type=_number,
+        metavar="VALUE",
+        help="white of integers, or LOW HIGH of floats (default: 255 for 8 bits, 65535 for 16)",
+    )
+    stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
     demo = _add(commands, "demo-dataset", _demo_dataset, "write scikit-learn's handwritten digits as images")
@@ -100,6 +110,17 @@ def _seed(text: str) -> int:
     if not 0 <= seed < 2**64:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**64 - 1")
     return seed
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of channels")
+    return count
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def _index(args: argparse.Namespace) -> int:
@@ -137,12 +158,21 @@ def _stats(args: argparse.Namespace) -> int:
     from mae_data.stats import describe_list
 
     (images,) = _read_lists(args, [args.list or _default_lists(args.root)[0]])
-    stats = describe_list(images, channels=args.channels, workers=_workers(args))
+    value_range = args.value_range
+    if value_range and len(value_range) == 1:
+        value_range = value_range[0]
+    stats = describe_list(images, channels=args.channels, value_range=value_range, workers=_workers(args))
+    if args.yaml:
+        from mae_data.stats_file import write_stats
+
+        write_stats(args.yaml, stats)
     if args.json:
         print(json.dumps(stats, indent=2))
         return 0
     for name, value in stats.items():
         print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    if args.yaml:
+        print(f"wrote {args.yaml}")
     return 0
 
 
@@ -191,5 +221,5 @@ def _as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:g}" for name, number in value.items())
     if isinstance(value, list):
-        return " ".join(f"{number:.6f}" for number in value)
+        return " ".join(str(n) if isinstance(n, int) else f"{n:.6f}" for n in value)
     return "-" if value is None else str(value)

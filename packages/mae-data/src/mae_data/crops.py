@@ -5,6 +5,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from mae_data.planes import Picture
+
 Size = tuple[int, int]  # (height, width)
 Box = tuple[int, int, int, int]  # (top, left, height, width)
 Range = tuple[float, float]
@@ -89,7 +91,7 @@ def covering_size(size: Size, target: Size) -> Size:
     return target[0], width * target[0] // height
 
 
-def resized_crop(image: Image.Image, box: Box, size: Size) -> Image.Image:
+def resized_crop(image: Picture, box: Box, size: Size) -> Picture:
     """Crop `box` and resize it to `size` (bicubic). Cropping first keeps pixels outside the box out."""
     top, left, height, width = box
     crop = image.crop((left, top, left + width, top + height))

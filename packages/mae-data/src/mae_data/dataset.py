@@ -2,18 +2,21 @@
 
 import logging
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mae_data.errors import DataError, ImageError
-from mae_data.image_file import open_image
 from mae_data.image_list import read_list
+from mae_data.planes import Picture
+from mae_data.stored_image import read_image
 from mae_data.transforms import Transform
+from mae_data.value_range import as_value_range
 
 Key = int | tuple[int, int]
-Sample = tuple[npt.NDArray[np.uint8], np.int64, np.int64]
+Sample = tuple[npt.NDArray[Any], np.int64, np.int64]
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +50,16 @@ def philox(seed: int, stream: int, epoch: int, index: int = 0) -> np.random.Phil
 class ListDataset:
     """The images of a list file, decoded and transformed.
 
-    `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image uint8 [H, W, C],
+    `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image [H, W, C] of the stored type,
     label int64, index int64). The label is -1 where the list has none.
 
     Args:
         root: Folder that the list's paths are relative to.
         list_file: The list; a relative name is looked for below `root` first, then from here.
-        transform: Called with (PIL image, generator), returns uint8 [H, W, C].
+        transform: Called with (image, generator), returns its pixels [H, W, C].
         seed: Seed of the augmentation.
-        channels: 3 for RGB, 1 for greyscale.
+        channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
+        value_range: White of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
         labels: "required" or "optional".
         num_classes: When given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
@@ -76,6 +80,7 @@ class ListDataset:
         *,
         seed: int = 0,
         channels: int = 3,
+        value_range: float | Sequence[float] = 255,
         labels: str = "required",
         num_classes: int | None = None,
         on_error: str = "raise",
@@ -87,6 +92,7 @@ class ListDataset:
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
+        self.limits = as_value_range(value_range)
         self.images = read_list(list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside)
         self.transform = transform
         self.seed = seed
@@ -118,13 +124,13 @@ class ListDataset:
             return array, self.images.labels[source], np.int64(source)
         raise DataError(f"{self.images.list_file}: not one image of the list can be read")
 
-    def _read(self, index: int) -> Image.Image:
+    def _read(self, index: int) -> Picture:
         try:
-            return open_image(self.images.file(index), self.channels)
+            return read_image(self.images.file(index), self.channels, self.limits)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 
-    def _apply(self, image: Image.Image, rng: np.random.Generator, index: int) -> npt.NDArray[np.uint8]:
+    def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
         try:
             return self.transform(image, rng)
         except DataError as error:

@@ -1,4 +1,4 @@
-"""The loader: batches of uint8 images as Paddle tensors, from this process or from workers."""
+"""The loader: batches of images as Paddle tensors, from this process or from workers."""
 
 import atexit
 import functools
@@ -35,7 +35,7 @@ class Dataset(Protocol):
     """What the loader needs of a dataset."""
 
     def __getitem__(self, key: Key) -> Sample:
-        """Return (image uint8 [H, W, C], label, index)."""
+        """Return (image [H, W, C], label, index)."""
         ...
 
 
@@ -59,6 +59,7 @@ def make_loader(
 ) -> "BatchLoader":
     """Make a loader over (images uint8 [N, H, W, C], labels int64 [N], indices int64 [N]).
 
+    Images of another value range are float32, or uint16 as int16 of the same bits, since Paddle has no uint16.
     Batches come in the sampler's order, whatever the number of workers. Iterate in the main thread:
     workers end with the thread that started them.
 
@@ -151,7 +152,7 @@ class _Fetch:
 
     def arrays(self, keys: Iterable[Key]) -> Arrays:
         images, labels, indices = zip(*[self._dataset[key] for key in keys], strict=True)
-        return [np.stack(images), np.array(labels, np.int64), np.array(indices, np.int64)]
+        return [as_paddle_takes(np.stack(images)), np.array(labels, np.int64), np.array(indices, np.int64)]
 
     def __getitem__(self, keys: Iterable[Key]) -> list[Any]:
         """Return [images, labels, indices, None], or [filler, error]; Paddle passes objects along."""
@@ -162,6 +163,11 @@ class _Fetch:
         except Exception:
             text = f"a loader worker failed:\n{traceback.format_exc()}"
             return [np.zeros(1, np.uint8), RuntimeError(text)]
+
+
+def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View uint16 as int16 of the same bits, as the models read it: Paddle would take it for bfloat16."""
+    return images.view(np.int16) if images.dtype == np.uint16 else images
 
 
 class _AsOneItem:

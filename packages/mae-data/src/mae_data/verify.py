@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mae_data.errors import DataError, ImageError
-from mae_data.image_file import open_image
 from mae_data.image_list import ImageList
 from mae_data.parallel import map_images
+from mae_data.stored_image import inspect_image
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def verify_lists(lists: Sequence[ImageList], workers: int) -> Report:
 
 
 def _decode(file: bytes) -> DataError | None:
-    open_image(file)
+    inspect_image(file)
     return None
 
 
