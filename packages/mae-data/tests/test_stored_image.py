@@ -1,6 +1,7 @@
 """Reading images of any channels and depth: every bit arrives, and what contradicts the stated range is refused."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -107,7 +108,7 @@ def test_tiff_of_any_bands(tmp_path, dtype, shape, options):
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
     expected = np.atleast_3d(pixels.transpose(1, 2, 0) if shape[0] == 5 else pixels)
     limits = {"uint8": as_value_range(255), "uint16": WIDE, "float32": FLOATS}[dtype]
-    image = read_image(tmp_path / "a.tif", expected.shape[2], limits)
+    image = read_image(os.fsencode(tmp_path / "a.tif"), expected.shape[2], limits)
     got = image.pixels if isinstance(image, Planes) else np.asarray(image)[:, :, None]
     np.testing.assert_array_equal(got, expected)
     if dtype != "uint8":

@@ -99,4 +99,4 @@ def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
     )
     patches = evaluate._mean_patches(config(), wired.model)
     assert opened == ["a.txt"]
-    np.testing.assert_allclose(patches.numpy(), 51 / 255, rtol=1e-6)
+    np.testing.assert_allclose(patches.numpy(), 51 / 250, rtol=1e-6)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from mae_data.errors import DataError, ImageError
 
+File = str | bytes | os.PathLike[str] | BinaryIO
 # Pillow's own warning level; Pillow itself only refuses at twice this.
 MAX_PIXELS = 89_478_485
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
@@ -18,8 +19,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 
 
-def open_image(path: str | bytes | os.PathLike[str], channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Open and decode an image file.
+def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open and decode an image.
 
     | file                       | result                                                             |
     |----------------------------|--------------------------------------------------------------------|
@@ -35,21 +36,21 @@ def open_image(path: str | bytes | os.PathLike[str], channels: int = 3, max_pixe
     | truncated, empty, no image | refused                                                            |
 
     Args:
-        path: File name.
+        file: File name, or a file that is open for reading.
         channels: 3 for mode RGB, 1 for mode L.
         max_pixels: Larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
 
     Returns:
-        The decoded image in mode RGB or L; the file is closed.
+        The decoded image in mode RGB or L; a file that was given by its name is closed.
 
     Raises:
-        DataError: The file cannot be read or is not a usable image; the message starts with the path.
+        DataError: The file cannot be read or is not a usable image; the message starts with the file's name.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
-    with named_errors(path), open(path, "rb") as file:
-        return decode_picture(file, channels, max_pixels)
+    with named_errors(file), opened(file) as source:
+        return decode_picture(source, channels, max_pixels)
 
 
 def decode_picture(file: BinaryIO, channels: int, max_pixels: int) -> Image.Image:
@@ -69,14 +70,14 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 @contextmanager
-def named_errors(path: str | bytes | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever reading an image raises into an ImageError that starts with its path."""
+def named_errors(file: File) -> Iterator[None]:
+    """Turn whatever reading an image raises into an ImageError that starts with its name."""
     try:
         yield
     except DataError as error:
-        raise ImageError(_printable(path), str(error)) from error
+        raise ImageError(_printable(file), str(error)) from error
     except Exception as error:  # on damaged files decoders raise nearly anything
-        raise ImageError(_printable(path), _reason(error)) from error
+        raise ImageError(_printable(file), _reason(error)) from error
 
 
 def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
@@ -100,5 +101,12 @@ def _reason(error: Exception) -> str:
     return f"cannot decode the image ({first_line})"
 
 
-def _printable(path: str | bytes | os.PathLike[str]) -> str:
-    return str(Path(os.fsdecode(path)))
+def opened(file: File) -> AbstractContextManager[BinaryIO]:
+    """Open a file for reading; leave one that is open to whoever opened it."""
+    return open(file, "rb") if isinstance(file, str | bytes | os.PathLike) else nullcontext(file)
+
+
+def _printable(file: File) -> str:
+    if isinstance(file, str | bytes | os.PathLike):
+        return str(Path(os.fsdecode(file)))
+    return str(getattr(file, "name", "image"))

@@ -3,7 +3,6 @@
 Nothing is scaled or cut here: an image that is not of the stated channels, type and range is refused.
 """
 
-import os
 import re
 from typing import Any, BinaryIO, NamedTuple
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from mae_data import npy_file, tiff_file
 from mae_data.errors import DataError
-from mae_data.image_file import FORMATS, MAX_PIXELS, check_size, decode_picture, named_errors
+from mae_data.image_file import FORMATS, MAX_PIXELS, File, check_size, decode_picture, named_errors, opened
 from mae_data.planes import Picture, Planes
 from mae_data.png16_file import DEPTH_AT, read_png16
 from mae_data.value_range import EIGHT_BITS, ValueRange
@@ -46,7 +45,7 @@ class Stored(NamedTuple):
 
 
 def read_image(
-    path: str | bytes | os.PathLike[str],
+    file: File,
     channels: int = 3,
     limits: ValueRange = EIGHT_BITS,
     max_pixels: int = MAX_PIXELS,
@@ -57,49 +56,53 @@ def read_image(
     All else is taken as stored: `.npy` [H, W] or [H, W, C], TIFF with any bands, PNG of 8 or 16 bits.
 
     Args:
-        path: File name.
+        file: File name, or a file that is open at its beginning.
         channels: How many the image must have.
         limits: The value range; it says the type, too.
         max_pixels: Larger images are refused from their header.
 
     Raises:
-        DataError: The file cannot be read, or contradicts channels or range; the message starts with the path.
+        DataError: The file cannot be read, or contradicts channels or range; the message starts with the file's name.
     """
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
-    with named_errors(path), open(path, "rb") as file:
-        is_picture = _is_8_bit_picture(file)
+    with named_errors(file), opened(file) as source:
+        is_picture = _is_8_bit_picture(source, is_plain)
         if is_picture and is_plain:
-            return decode_picture(file, channels, max_pixels)
-        pixels = _checked(_read_pixels(file, is_picture, max_pixels), channels, limits)
+            return decode_picture(source, channels, max_pixels)
+        pixels = _checked(_read_pixels(source, is_picture, max_pixels), channels, limits)
     if is_plain:
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
     return Planes(pixels, limits)
 
 
-def inspect_image(path: str | bytes | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Stored:
+def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
     """Decode an image of any channels and type, and say what it holds.
 
     Raises:
-        DataError: The file cannot be read; the message starts with the path.
+        DataError: The file cannot be read; the message starts with the file's name.
     """
-    with named_errors(path), open(path, "rb") as file:
-        if _is_8_bit_picture(file):
-            decode_picture(file, 3, max_pixels)
+    with named_errors(file), opened(file) as source:
+        if _is_8_bit_picture(source, True):
+            decode_picture(source, 3, max_pixels)
             return Stored(3, np.dtype(np.uint8))
-        pixels = _read_pixels(file, False, max_pixels)
+        pixels = _read_pixels(source, False, max_pixels)
         if pixels.dtype.name not in _ADVICE:
             raise DataError(_refused_type(pixels.dtype))
         return Stored(pixels.shape[2], pixels.dtype)
 
 
-def _is_8_bit_picture(file: BinaryIO) -> bool:
-    """Tell whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning."""
+def _is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool) -> bool:
+    """Tell whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning.
+
+    Args:
+        looks_into_tiff: TIFF may be such a picture; judging that takes as long as reading a small one.
+    """
     head = file.read(_HEAD)
     file.seek(0)
     if head.startswith(npy_file.MAGIC):
         return False
     if head.startswith(tiff_file.MAGICS):
-        return tiff_file.is_8_bit(file)
+        return looks_into_tiff and tiff_file.is_8_bit(file)
     if head.startswith(_PNG_MAGIC):
         return head[DEPTH_AT : DEPTH_AT + 1] != b"\x10"
     return not (head[:2] in (b"P5", b"P6") and _largest_value(head) > 255)

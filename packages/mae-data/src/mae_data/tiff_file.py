@@ -43,7 +43,7 @@ def read_tiff(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
         import tifffile
     except ImportError:
         raise DataError('a TIFF of several bands needs tifffile: pip install "mae-data[tiff]"') from None
-    with tifffile.TiffFile(file) as tiff:
+    with tifffile.TiffFile(file, name="image.tif") as tiff:  # it cannot read names that are bytes
         series = tiff.series[0]
         axes, shape = _image_axes(series.axes, series.shape)
         sides = dict(zip(axes, shape, strict=True))

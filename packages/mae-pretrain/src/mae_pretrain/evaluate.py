@@ -8,6 +8,7 @@ from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
+from mae_core.ops.patches import patchify
 from mae_core.stage.arguments import eval_sampling_of
 from mae_core.weights.load import load_model
 from mae_data.loader import make_loader
@@ -69,6 +70,6 @@ def _mean_patches(config: Config, model: MaskedAutoencoderViT) -> Tensor:
     dataset = eval_dataset(config, config.DATA.TRAIN_LIST)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, MEAN_IMAGE_SAMPLES).astype(int))
     total = sum(dataset[int(i)][0].astype(np.float64) for i in chosen)
-    mean = np.asarray(total) / (255.0 * len(chosen))  # [H, W, C]
+    mean = np.asarray(total) / (model.value_span * len(chosen)) - model.value_low / model.value_span  # [H, W, C]
     images = paddle.to_tensor(mean.transpose(2, 0, 1)[None].astype(np.float32))  # [1, C, H, W]
-    return model.patchify(images)
+    return patchify(images, model.patch_size)

@@ -70,6 +70,7 @@ def encoder_of(config: Config) -> dict[str, Any]:
         "qkv_bias": m.QKV_BIAS,
         "pixel_mean": mean,
         "pixel_std": std,
+        "value_range": d.VALUE_RANGE,
     }
 
 
@@ -84,6 +85,7 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         "root": config.DATA.DATA_PATH,
         "seed": config.SEED,
         "channels": config.DATA.IMAGE_CHANNELS,
+        "value_range": config.DATA.VALUE_RANGE,
         "labels": labels,
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
         "on_error": config.DATA.ON_ERROR if training else "raise",

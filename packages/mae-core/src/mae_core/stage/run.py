@@ -19,6 +19,8 @@ from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
+# Keys of DATA that came later, with what held before them: older checkpoints lack them.
+ADDED = {"VALUE_RANGE": 255}
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 FREE = (
@@ -98,13 +100,15 @@ def _find(source: Path) -> tuple[Path, dict[str, Any]]:
 def _refuse_drift(
     trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    saved = flatten(state["config"])
+    added = {key: value for key, value in ADDED.items() if key in trainer.config["DATA"]}
+    before = {**state["config"], "DATA": added | state["config"]["DATA"]}
+    saved = flatten(before)
     saved_batch = state["world_size"]
     for key in CUT:
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
+    drift = drifted_keys(before, trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
     if drift:
