@@ -43,6 +43,9 @@ def _widen(x: Tensor) -> Tensor:
 
 
 def _transpose(x: Tensor, axes: list[int]) -> Tensor:
+    if x.dtype == paddle.int32 and not paddle.in_dynamic_mode():
+        # Paddle 3's inference engine has no kernel for what it makes of this; floats hold values of 24 bits exactly.
+        return x.astype("float32").transpose(axes).astype("int32")
     try:
         return x.transpose(axes)
     except TypeError:  # Paddle 2.6 does not let uint8 be transposed in a static graph
