@@ -13,6 +13,7 @@ from mae_data.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from mae_data.image_list import ImageList
+    from mae_data.value_range import ValueRange
 
 SHOWN = 20
 
@@ -62,20 +63,12 @@ def _build_parser() -> argparse.ArgumentParser:
 
     verify = _add(commands, "verify", _verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: train_list.txt, val_list.txt)")
+    _add_pixels(verify, "; then images that contradict are bad, too")
     verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
 
     stats = _add(commands, "stats", _stats, "describe a data set: classes, sizes, mean and std")
     _add_lists(stats, "store", "list to describe (default: train_list.txt)")
-    stats.add_argument(
-        "--channels", type=_count, metavar="N", help="3 RGB, 1 grey, or what is stored (default: see the first image)"
-    )
-    stats.add_argument(
-        "--value-range",
-        nargs="+",
-        type=_number,
-        metavar="VALUE",
-        help="white of integers, or LOW HIGH of floats (default: 255 for 8 bits, 65535 for 16)",
-    )
+    _add_pixels(stats, " (default: what the first image holds)")
     stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
@@ -103,6 +96,28 @@ def _add_lists(parser: argparse.ArgumentParser, action: str, text: str) -> None:
     parser.add_argument(
         "--allow-outside", action="store_true", help="accept absolute paths, .. and links that leave ROOT"
     )
+
+
+def _add_pixels(parser: argparse.ArgumentParser, remark: str) -> None:
+    parser.add_argument("--channels", type=_count, metavar="N", help=f"3 RGB, 1 grey, or those stored{remark}")
+    parser.add_argument(
+        "--value-range",
+        nargs="+",
+        type=_number,
+        metavar="VALUE",
+        help=f"white of integers (255, 65535), or LOW HIGH of floats{remark}",
+    )
+
+
+def _value_range(args: argparse.Namespace) -> "ValueRange | None":
+    from mae_data.value_range import as_value_range
+
+    if args.value_range is None:
+        return None
+    try:
+        return as_value_range(args.value_range[0] if len(args.value_range) == 1 else args.value_range)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _seed(text: str) -> int:
@@ -140,7 +155,8 @@ def _verify(args: argparse.Namespace) -> int:
     from mae_data.list_writer import write_atomically
     from mae_data.verify import verify_lists
 
-    report = verify_lists(_read_lists(args, args.list or _default_lists(args.root)), _workers(args))
+    lists = _read_lists(args, args.list or _default_lists(args.root))
+    report = verify_lists(lists, _workers(args), args.channels, _value_range(args))
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
@@ -158,10 +174,7 @@ def _stats(args: argparse.Namespace) -> int:
     from mae_data.stats import describe_list
 
     (images,) = _read_lists(args, [args.list or _default_lists(args.root)[0]])
-    value_range = args.value_range
-    if value_range and len(value_range) == 1:
-        value_range = value_range[0]
-    stats = describe_list(images, channels=args.channels, value_range=value_range, workers=_workers(args))
+    stats = describe_list(images, channels=args.channels, value_range=_value_range(args), workers=_workers(args))
     if args.yaml:
         from mae_data.stats_file import write_stats
 

@@ -39,7 +39,8 @@ def describe_list(
 
     Raises:
         DataError: An image cannot be read, or is not like the others; the message names its line.
-        InputError: A range that is none, or floats without one.
+        InputError: Floats of which no range is stated.
+        ValueError: A range that is none.
     """
     channels, limits = _channels_and_limits(images, channels, value_range)
     measured = _measure(images, channels, limits, workers)
@@ -80,15 +81,12 @@ def _channels_and_limits(
             first = inspect_image(images.file(0))
         except ImageError as error:
             raise _named(images, 0, error) from error
-    try:
-        if value_range is None:
-            assert first is not None
-            known = _RANGES.get(first.dtype.name)
-            limits = ANY_FLOATS if known is None else as_value_range(known)
-        else:
-            limits = as_value_range(value_range)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    if value_range is None:
+        assert first is not None
+        known = _RANGES.get(first.dtype.name)
+        limits = ANY_FLOATS if known is None else as_value_range(known)
+    else:
+        limits = as_value_range(value_range)
     return (channels or (first.channels if first else 0)), limits
 
 
@@ -104,7 +102,7 @@ def _measure(images: ImageList, channels: int, limits: ValueRange, workers: int)
 
 def _named(images: ImageList, index: int, error: DataError) -> DataError:
     reason = error.reason if isinstance(error, ImageError) else str(error)
-    return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all images that cannot be read")
+    return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
 
 
 def _range(values: list[int]) -> dict[str, float]:
