@@ -18,7 +18,7 @@ def is_8_bit(file: BinaryIO) -> bool:
     """Tell whether Pillow reads all that a TIFF holds: it drops the lower bytes of 16-bit colours."""
     try:
         with Image.open(file, formats=("TIFF",)) as image:
-            bits = image.tag_v2.get(_BITS_PER_SAMPLE, 1)  # type: ignore[attr-defined]
+            bits = image.tag_v2.get(_BITS_PER_SAMPLE, 1)
             return max(bits if isinstance(bits, tuple) else (bits,)) <= 8 and image.mode not in ("I", "F")
     except Exception:  # on what it does not know or on damaged files, Pillow raises nearly anything
         return False

@@ -115,11 +115,12 @@ def require_none_or(config: Config, key: str, holds: Callable[[float], bool], al
 
 def require_value_range(given: int | Sequence[float]) -> None:
     """Require DATA.VALUE_RANGE to be the white of integers of up to 16 bits, or [low, high] of floats."""
-    numbers = given if isinstance(given, list | tuple) else [0, given]
+    is_pair = isinstance(given, list | tuple)
+    numbers: list[Any] = list(given) if isinstance(given, list | tuple) else [0, given]
     sound = len(numbers) == 2 and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-    sound = sound and numbers[0] < numbers[1] and (numbers is given or numbers[1] <= 65535)
+    sound = sound and numbers[0] < numbers[1] and (is_pair or numbers[1] <= 65535)
     require(
-        bool(sound),
+        sound,
         f"DATA.VALUE_RANGE={given} is neither the value of white in unsigned integers (255; 65535 at most)"
         " nor [low, high] of floats",
     )
