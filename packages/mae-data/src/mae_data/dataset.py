@@ -5,12 +5,11 @@ import os
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mae_data.errors import DataError, ImageError
-from mae_data.image_file import open_image
 from mae_data.image_list import read_list
-from mae_data.transforms import Transform
+from mae_data.jpeg import DECODERS, open_lazily
+from mae_data.transforms import Picture, Transform
 
 Key = int | tuple[int, int]
 Sample = tuple[npt.NDArray[np.uint8], np.int64, np.int64]
@@ -56,6 +55,7 @@ class ListDataset:
         transform: Called with (PIL image, generator), returns uint8 [H, W, C].
         seed: Seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale.
+        decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
         labels: "required" or "optional".
         num_classes: When given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
@@ -76,6 +76,7 @@ class ListDataset:
         *,
         seed: int = 0,
         channels: int = 3,
+        decoder: str = "exact",
         labels: str = "required",
         num_classes: int | None = None,
         on_error: str = "raise",
@@ -85,12 +86,15 @@ class ListDataset:
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder={decoder!r}; use 'exact' or 'fast'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         self.images = read_list(list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside)
         self.transform = transform
         self.seed = seed
         self.channels = channels
+        self.decoder = decoder
         self.on_error = on_error
         self.advice = advice
         self.max_skipped = max_skipped
@@ -118,15 +122,17 @@ class ListDataset:
             return array, self.images.labels[source], np.int64(source)
         raise DataError(f"{self.images.list_file}: not one image of the list can be read")
 
-    def _read(self, index: int) -> Image.Image:
+    def _read(self, index: int) -> Picture:
         try:
-            return open_image(self.images.file(index), self.channels)
+            return open_lazily(self.images.file(index), self.channels, self.decoder)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 
-    def _apply(self, image: Image.Image, rng: np.random.Generator, index: int) -> npt.NDArray[np.uint8]:
+    def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[np.uint8]:
         try:
             return self.transform(image, rng)
+        except ImageError as error:  # a JPEG file is decoded here
+            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
         except DataError as error:
             raise DataError(f"{self.images.describe(index)}: {error}") from error
 
