@@ -103,6 +103,10 @@ class ListDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def describe(self, key: Key) -> str:
+        """Name the list's line and path of a key, for messages."""
+        return self.images.describe(key[1] if isinstance(key, tuple) else key)
+
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
