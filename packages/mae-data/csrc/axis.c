@@ -44,6 +44,11 @@ static void make_output(Axis *axis, int i, int o, const Span *span, double *valu
         values[t] = bicubic((t + first - center + 0.5) * inverse);
         sum += values[t];
     }
+    if (span->scale == 1 && span->offset == 0) { /* the size stays: all weights but one are 0 */
+        values[0] = sum = 1;
+        first = o;
+        last = o + 1;
+    }
     for (int t = 0; t < last - first; t++)
         put_weight(axis->weights + (size_t)i * axis->groups * 8, t, rounded(sum != 0 ? values[t] / sum : values[t]));
     axis->first[i] = span->base + first;

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from mae_data.errors import DataError, ImageError
 from mae_data.image_list import read_list
-from mae_data.jpeg import DECODERS, open_lazily
+from mae_data.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.transforms import Picture, Transform
 
 Key = int | tuple[int, int]
@@ -56,6 +56,7 @@ class ListDataset:
         seed: Seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale.
         decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
+        reuse: Keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
         num_classes: When given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
@@ -77,6 +78,7 @@ class ListDataset:
         seed: int = 0,
         channels: int = 3,
         decoder: str = "exact",
+        reuse: bool = False,
         labels: str = "required",
         num_classes: int | None = None,
         on_error: str = "raise",
@@ -95,6 +97,8 @@ class ListDataset:
         self.seed = seed
         self.channels = channels
         self.decoder = decoder
+        self.reuse = reuse
+        self._last: tuple[int, Picture] | None = None
         self.on_error = on_error
         self.advice = advice
         self.max_skipped = max_skipped
@@ -127,6 +131,16 @@ class ListDataset:
         raise DataError(f"{self.images.list_file}: not one image of the list can be read")
 
     def _read(self, index: int) -> Picture:
+        if self._last and self._last[0] == index:
+            return self._last[1]
+        image = self._open(index)
+        if self.reuse:
+            if isinstance(image, JpegImage):
+                image.keep_decoded()
+            self._last = (index, image)
+        return image
+
+    def _open(self, index: int) -> Picture:
         try:
             return open_lazily(self.images.file(index), self.channels, self.decoder)
         except ImageError as error:
