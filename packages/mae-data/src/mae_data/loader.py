@@ -4,7 +4,8 @@ import sys
 
 # Paddle 2.6 brings its own zlib; loaded after it, Python's would crash at its first use.
 import zlib  # noqa: F401
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,7 @@ def make_loader(
     prefetch: int = 2,
     timeout: float = TIMEOUT_SECONDS,
     advice: str = TIMEOUT_ADVICE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> "BatchLoader":
     """Make a loader over (images uint8 [N, H, W, C], labels int64 [N], indices int64 [N]).
 
@@ -51,6 +53,7 @@ def make_loader(
         prefetch: Batches that each worker reads ahead.
         timeout: Longest wait for a batch of the workers in seconds; 0 waits for ever, with a warning each minute.
         advice: Ends the message about a wait that was too long.
+        stop: Tells whether the run was asked to stop: waiting for workers that give no batch is given up then.
 
     Raises:
         DataError: While iterating: an image cannot be read, or a worker was killed or gave no batch in
@@ -62,31 +65,26 @@ def make_loader(
             "use at least 0 workers, 1 batch and 0 seconds"
         )
     # Elsewhere there is no memory to share without a name, and no death with the parent.
-    return BatchLoader(dataset, batch_sampler, num_workers if sys.platform == "linux" else 0, prefetch, timeout, advice)
+    num_workers = min(num_workers, len(batch_sampler)) if sys.platform == "linux" else 0
+    make_pool = partial(WorkerPool, dataset, num_workers, prefetch, timeout, advice, stop)
+    return BatchLoader(dataset, batch_sampler, make_pool if num_workers else None)
 
 
 class BatchLoader:
     """An iterable over batches; see `make_loader`. Each iteration starts the sampler anew."""
 
     def __init__(
-        self,
-        dataset: Dataset,
-        batch_sampler: BatchSampler,
-        num_workers: int,
-        prefetch: int,
-        timeout: float,
-        advice: str,
+        self, dataset: Dataset, batch_sampler: BatchSampler, make_pool: Callable[[], WorkerPool] | None
     ) -> None:
         self._dataset = dataset
         self._batch_sampler = batch_sampler
-        self._num_workers = min(num_workers, len(batch_sampler))
-        self._pool_options = (prefetch, timeout, advice)
+        self._make_pool = make_pool
 
     def __len__(self) -> int:
         return len(self._batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._from_workers() if self._num_workers else self._from_here()
+        return self._from_workers(self._make_pool) if self._make_pool else self._from_here()
 
     def _from_here(self) -> Iterator[Batch]:
         # A thread that reads ahead would compete with the training for this process's cores and the interpreter:
@@ -95,8 +93,8 @@ class BatchLoader:
             images, labels, indices = zip(*[self._dataset[key] for key in keys], strict=True)
             yield as_tensors(np.stack(images), np.array(labels, np.int64), np.array(indices, np.int64))
 
-    def _from_workers(self) -> Iterator[Batch]:
-        with WorkerPool(self._dataset, self._num_workers, *self._pool_options) as pool:
+    def _from_workers(self, make_pool: Callable[[], WorkerPool]) -> Iterator[Batch]:
+        with make_pool() as pool:
             yield from pool.batches(self._batch_sampler, as_tensors)
 
 

@@ -16,6 +16,7 @@ from mae_data.worker import Dataset, describe_exit, describe_state, end_workers,
 
 POLL_SECONDS = 1.0
 WARN_SECONDS = 60.0
+STOP_SECONDS = 3.0  # a batch that comes by then lets all ranks end with the same step
 GRACE_SECONDS = 1.0  # between the end of a pipe and that of its process
 
 Batch = TypeVar("Batch")
@@ -47,10 +48,19 @@ class WorkerPool:
         prefetch: Batches that each worker reads ahead.
         timeout: Longest wait for a batch in seconds; 0 waits for ever. Either way a warning tells of a long wait.
         advice: Ends the message about a wait that was too long.
+        stop: Tells whether the run was asked to stop: a wait of some seconds is given up then.
     """
 
-    def __init__(self, dataset: Dataset, num_workers: int, prefetch: int, timeout: float, advice: str) -> None:
-        self._dataset, self._timeout, self._advice = dataset, timeout, advice
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_workers: int,
+        prefetch: int,
+        timeout: float,
+        advice: str,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._dataset, self._timeout, self._advice, self._stop = dataset, timeout, advice, stop
         self._memory = [BatchMemory() for _ in range(num_workers * prefetch)]
         self._free = list(range(len(self._memory)))
         self._orders: dict[int, _Order] = {}  # by number of the batch
@@ -141,15 +151,22 @@ class WorkerPool:
             for worker in [w for w, pipe in enumerate(self._pipes) if pipe in ready]:
                 self._receive(worker)
             now = time.monotonic()
-            if number not in self._answers and self._timeout and now - started > self._timeout:
-                raise DataError(f"{self._describe_wait(number, now - started)}; {self._advice}")
-            if number not in self._answers and now - warned > WARN_SECONDS:
+            if number in self._answers:
+                break
+            self._raise_if_too_long(number, now - started)
+            if now - warned > WARN_SECONDS:
                 log.warning("%s", self._describe_wait(number, now - started))
                 warned = now
         answer, error = self._answers.pop(number)
         if error is not None:
             raise error
         return answer
+
+    def _raise_if_too_long(self, number: int, seconds: float) -> None:
+        if self._timeout and seconds > self._timeout:
+            raise DataError(f"{self._describe_wait(number, seconds)}; {self._advice}")
+        if seconds > STOP_SECONDS and self._stop():
+            raise DataError(f"{self._describe_wait(number, seconds)}; given up, since the run was asked to stop")
 
     def _receive(self, worker: int) -> None:
         try:
