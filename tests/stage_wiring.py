@@ -21,8 +21,8 @@ from mae_core.training.precision import Precision
 class Loader:
     """Stands for the loader: remembers what it was made for and yields one batch of noise."""
 
-    def __init__(self, dataset: Any, sampler: Any, *, num_workers: int) -> None:
-        self.dataset, self.sampler, self.num_workers = dataset, sampler, num_workers
+    def __init__(self, dataset: Any, sampler: Any, *, num_workers: int, timeout: float, **rest: Any) -> None:
+        self.dataset, self.sampler, self.num_workers, self.timeout = dataset, sampler, num_workers, timeout
 
     @property
     def size(self) -> tuple[int, int]:
@@ -188,6 +188,8 @@ COMMON = {
     "DATA.IMAGENET_MEAN": wire([0.4], lambda w: w.model.pixel_mean, arrives=(0.4,)),
     "DATA.IMAGENET_STD": wire([0.3], lambda w: w.model.pixel_std, arrives=(0.3,)),
     "DATA.NUM_WORKERS": wire(5, lambda w: w.loader.num_workers),
+    "DATA.TIMEOUT": wire(77.0, lambda w: w.loader.timeout),
+    "DATA.DECODER": wire("fast", lambda w: w.loader.dataset.decoder),
     "DATA.ON_ERROR": wire("skip", lambda w: w.loader.dataset.on_error),
     "MODEL.NAME": wire("odd", lambda w: w.described[1]),
     "MODEL.PRETRAINED": wire("weights", lambda w: w.begin["pretrained"]),
@@ -224,6 +226,8 @@ SCORED: dict[str, Read] = {
     "DATA.VALUE_RANGE": lambda w: w.eval_loader.dataset.limits.high,
     "DATA.CROP_PCT": lambda w: w.eval_loader.dataset.transform.crop_pct,
     "DATA.NUM_WORKERS": lambda w: w.eval_loader.num_workers,
+    "DATA.TIMEOUT": lambda w: w.eval_loader.timeout,
+    "DATA.DECODER": lambda w: w.eval_loader.dataset.decoder,
 }
 # All keys that fine-tuning and probing share.
 CLASSIFIER = {

@@ -72,6 +72,15 @@ def _build_parser() -> argparse.ArgumentParser:
     stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
+    bench = _add(commands, "bench", _bench, "time the stages of loading, compare numbers of workers, say what to set")
+    _add_lists(bench, "store", "list to load (default: train_list.txt)", workers=False)
+    bench.add_argument("--image-size", type=int, default=224, help="side of the crops in pixels (default 224)")
+    bench.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
+    bench.add_argument("--decoder", choices=("exact", "fast"), default="exact", help="for JPEG files (default exact)")
+    bench.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
+    bench.add_argument("--images", type=int, default=256, help="images whose stages are timed (default 256)")
+    bench.add_argument("--seconds", type=float, default=3, help="time per number of workers (default 3)")
+
     demo = _add(commands, "demo-dataset", _demo_dataset, "write scikit-learn's handwritten digits as images")
     demo.add_argument("target", metavar="DST", type=Path, help="folder to write")
     demo.add_argument("--size", type=int, default=32, help="side of the pictures in pixels (default 32)")
@@ -89,10 +98,11 @@ def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPars
     return parser
 
 
-def _add_lists(parser: argparse.ArgumentParser, action: str, text: str) -> None:
+def _add_lists(parser: argparse.ArgumentParser, action: str, text: str, workers: bool = True) -> None:
     parser.add_argument("root", metavar="ROOT", type=Path, help="folder that the lists' paths start from")
     parser.add_argument("--list", metavar="FILE", action=action, help=text)
-    parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
+    if workers:
+        parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
     parser.add_argument(
         "--allow-outside", action="store_true", help="accept absolute paths, .. and links that leave ROOT"
     )
@@ -186,6 +196,25 @@ def _stats(args: argparse.Namespace) -> int:
         print(f"{name.replace('_', ' '):17} {_as_text(value)}")
     if args.yaml:
         print(f"wrote {args.yaml}")
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from mae_data.bench import measure_stages, measure_workers, report
+    from mae_data.dataset import ListDataset
+    from mae_data.transforms import make_pretrain_transform
+
+    for name in ("image_size", "batch_size", "images", "seconds"):
+        if getattr(args, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
+    list_file = args.list or _default_lists(args.root)[0]
+    options = {"channels": args.channels, "decoder": args.decoder, "allow_outside": args.allow_outside}
+    transform = make_pretrain_transform(image_size=args.image_size)
+    dataset = ListDataset(args.root, list_file, transform, labels="optional", **options)
+    rates = measure_workers(dataset, args.batch_size, args.seconds)  # forks, so before Paddle is at work here
+    chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
+    for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
+        print(line)
     return 0
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from mae_data.errors import DataError, ImageError
 from mae_data.image_list import read_list
-from mae_data.planes import Picture
+from mae_data.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.stored_image import read_image
-from mae_data.transforms import Transform
-from mae_data.value_range import as_value_range
+from mae_data.transforms import Picture, Transform
+from mae_data.value_range import EIGHT_BITS, as_value_range
 
 Key = int | tuple[int, int]
 Sample = tuple[npt.NDArray[Any], np.int64, np.int64]
@@ -60,6 +60,8 @@ class ListDataset:
         seed: Seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
         value_range: White of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
+        decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
+        reuse: Keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
         num_classes: When given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
@@ -81,6 +83,8 @@ class ListDataset:
         seed: int = 0,
         channels: int = 3,
         value_range: float | Sequence[float] = 255,
+        decoder: str = "exact",
+        reuse: bool = False,
         labels: str = "required",
         num_classes: int | None = None,
         on_error: str = "raise",
@@ -90,6 +94,8 @@ class ListDataset:
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder={decoder!r}; use 'exact' or 'fast'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         self.limits = as_value_range(value_range)
@@ -97,6 +103,9 @@ class ListDataset:
         self.transform = transform
         self.seed = seed
         self.channels = channels
+        self.decoder = decoder
+        self.reuse = reuse
+        self._last: tuple[int, Picture] | None = None
         self.on_error = on_error
         self.advice = advice
         self.max_skipped = max_skipped
@@ -104,6 +113,10 @@ class ListDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def describe(self, key: Key) -> str:
+        """Name the list's line and path of a key, for messages."""
+        return self.images.describe(key[1] if isinstance(key, tuple) else key)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -125,7 +138,19 @@ class ListDataset:
         raise DataError(f"{self.images.list_file}: not one image of the list can be read")
 
     def _read(self, index: int) -> Picture:
+        if self._last and self._last[0] == index:
+            return self._last[1]
+        image = self._open(index)
+        if self.reuse:
+            if isinstance(image, JpegImage):
+                image.keep_decoded()
+            self._last = (index, image)
+        return image
+
+    def _open(self, index: int) -> Picture:
         try:
+            if self.limits == EIGHT_BITS and self.channels in (1, 3):
+                return open_lazily(self.images.file(index), self.channels, self.decoder)
             return read_image(self.images.file(index), self.channels, self.limits)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
@@ -133,6 +158,8 @@ class ListDataset:
     def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
         try:
             return self.transform(image, rng)
+        except ImageError as error:  # a JPEG file is decoded here
+            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
         except DataError as error:
             raise DataError(f"{self.images.describe(index)}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Images of any number of channels and depth, with those methods of a Pillow image that transforms call.
+"""Images of any number of channels and depth, with what transforms call of an image.
 
 Pillow's own images have at most four channels, of 8 bits. It resizes single channels of floats, though, adding
 up in double precision, which loses nothing of 16 bits; 8-bit channels are resized as it resizes those of RGB.
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.pixels import BICUBIC, Box, Size
 from mae_data.value_range import EIGHT_BITS, ValueRange
 
 Pixels = npt.NDArray[Any]
@@ -39,48 +40,37 @@ class Planes:
         """Columns."""
         return int(self.pixels.shape[1])
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height), as Pillow has it."""
-        return self.width, self.height
-
     def getbands(self) -> tuple[str, ...]:
         """Name the channels, by number."""
         return tuple(map(str, range(self.pixels.shape[2])))
 
-    def crop(self, box: tuple[int, int, int, int]) -> "Planes":
-        """Cut out (left, top, right, bottom), which lies inside the image."""
-        left, top, right, bottom = box
-        assert 0 <= left < right <= self.width
-        assert 0 <= top < bottom <= self.height
-        return Planes(self.pixels[top:bottom, left:right], self.limits)
+    def resized(self, box: Box, size: Size, window: Box | None = None, flip: bool = False) -> Pixels:
+        """Cut a box out and resize it, each channel by itself; integers are rounded once, at the end.
 
-    def transpose(self, method: Image.Transpose) -> "Planes":
-        """Flip the image horizontally."""
-        if method != Image.Transpose.FLIP_LEFT_RIGHT:
-            raise ValueError(f"{method} is not made for images of any channel count; only FLIP_LEFT_RIGHT is")
-        return Planes(self.pixels[:, ::-1], self.limits)
+        Args:
+            box, size, window, flip: See `mae_data.pixels.resized`.
 
-    def resize(self, size: tuple[int, int], resample: int) -> "Planes":
-        """Resize to (width, height), each channel by itself; integers are rounded once, at the end."""
-        resized = [self._resize_plane(c, size, resample) for c in range(self.pixels.shape[2])]
-        return Planes(np.stack(resized, axis=-1), self.limits)
+        Returns:
+            [H, W, C] of the stored type.
+        """
+        top, left, height, width = box
+        y, x, rows, columns = window or (0, 0, *size)
+        crop = self.pixels[top : top + height, left : left + width]
+        planes = [self._resize_plane(crop[:, :, c], size) for c in range(crop.shape[2])]
+        resized = np.stack(planes, axis=-1)[y : y + rows, x : x + columns]
+        return np.ascontiguousarray(resized[:, ::-1] if flip else resized)
 
-    def _resize_plane(self, channel: int, size: tuple[int, int], resample: int) -> Pixels:
-        kind = np.uint8 if self.pixels.dtype == np.uint8 else np.float32
-        plane = Image.fromarray(np.ascontiguousarray(self.pixels[:, :, channel], dtype=kind))
-        resized = np.asarray(plane.resize(size, Image.Resampling(resample)))
+    def _resize_plane(self, plane: Pixels, size: Size) -> Pixels:
+        kind = np.uint8 if plane.dtype == np.uint8 else np.float32
+        image = Image.fromarray(np.ascontiguousarray(plane, dtype=kind))
+        # Rows first, as `mae_data.pixels.resized` has it.
+        image = image.resize((size[1], plane.shape[0]), BICUBIC).resize((size[1], size[0]), BICUBIC)
+        resized = np.asarray(image)
         if kind == np.float32 and not self.limits.is_float:
             resized = np.rint(resized)
-        return resized.clip(*self.limits.bounds).astype(self.pixels.dtype)
-
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> Pixels:
-        return np.array(self.pixels, dtype=dtype, copy=True)
+        return resized.clip(*self.limits.bounds).astype(plane.dtype)
 
 
-Picture = Image.Image | Planes
-
-
-def limits_of(image: Picture) -> ValueRange:
+def limits_of(image: Any) -> ValueRange:
     """Return what an image's values mean; those of a Pillow image have 8 bits."""
     return image.limits if isinstance(image, Planes) else EIGHT_BITS

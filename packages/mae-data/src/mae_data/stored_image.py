@@ -13,7 +13,7 @@ from PIL import Image
 from mae_data import npy_file, tiff_file
 from mae_data.errors import DataError
 from mae_data.image_file import FORMATS, MAX_PIXELS, File, check_size, decode_picture, named_errors, opened
-from mae_data.planes import Picture, Planes
+from mae_data.planes import Planes
 from mae_data.png16_file import DEPTH_AT, read_png16
 from mae_data.value_range import EIGHT_BITS, ValueRange
 
@@ -49,7 +49,7 @@ def read_image(
     channels: int = 3,
     limits: ValueRange = EIGHT_BITS,
     max_pixels: int = MAX_PIXELS,
-) -> Picture:
+) -> Image.Image | Planes:
     """Read an image of a data set whose channels and value range are stated.
 
     8-bit pictures, where 1 or 3 channels and the range 255 are stated, are read and converted as `open_image` says.

@@ -1,8 +1,8 @@
 """Image transforms: random parameters are drawn by pure functions, apart from applying them.
 
-A transform is called with an image and a NumPy generator and returns its pixels [H, W, C]: uint8 for PIL
-images, the stored type for `Planes`. Resizing crops first and then resamples with Pillow, so pixels equal those of
-torchvision on PIL images.
+A transform is called with an image - of PIL, a JPEG file yet to be decoded, or `Planes` - and a NumPy generator, and
+returns its pixels [H, W, C]: uint8, of `Planes` the stored type. Resizing crops first and then resamples as Pillow
+does, so pixels equal those of torchvision on PIL images.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,12 @@ from PIL import Image
 from mae_data.crops import Box, Range, Size, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.errors import DataError
 from mae_data.image_file import MAX_PIXELS
-from mae_data.planes import Picture, Planes, limits_of
+from mae_data.jpeg import JpegImage
+from mae_data.planes import Planes, limits_of
 from mae_data.rand_augment import RandAugment
 from mae_data.random_erasing import RandomErasing
+
+Picture = Image.Image | JpegImage | Planes
 
 
 class Transform(Protocol):
@@ -131,14 +134,9 @@ class CropTransform:
             raise ValueError(f"hflip={self.hflip}; give a probability between 0 and 1")
 
     def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
-        return to_array(self.crop(image, rng))
-
-    def crop(self, image: Picture, rng: np.random.Generator) -> Picture:
-        """Crop, resize and flip, and stay an image."""
         box = self.draw_crop((image.height, image.width), self.scale, self.ratio, rng)
         flip = rng.random() < self.hflip
-        image = resized_crop(image, box, self.size)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+        return resized_crop(image, box, self.size, flip=flip)
 
 
 @dataclass(frozen=True)
@@ -155,12 +153,11 @@ class FinetuneTransform:
         channels = len(image.getbands())
         if channels != len(self.mean):
             raise ValueError(f"the image has {channels} channels, mean and std have {len(self.mean)}; give one each")
-        image = self.crop.crop(image, rng)
+        array = self.crop(image, rng)
         if self.rand_augment is not None:
             if isinstance(image, Planes):
                 raise ValueError("RandAugment is made for 8-bit images of 1 or 3 channels; leave it out")
-            image = self.rand_augment(image, self.mean, rng)
-        array = to_array(image)
+            array = to_array(self.rand_augment(to_image(array), self.mean, rng))
         self.random_erasing(array, self.mean, self.std, rng, limits_of(image))
         return array
 
@@ -180,16 +177,19 @@ class EvalTransform:
                 f"{image.width}x{image.height} pixels are too elongated: resized for evaluation they "
                 f"would be {width}x{height}; crop the image, or take it off the list"
             )
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        top = round((height - self.size[0]) / 2)
-        left = round((width - self.size[1]) / 2)
-        return to_array(image.crop((left, top, left + self.size[1], top + self.size[0])))
+        window = (round((height - self.size[0]) / 2), round((width - self.size[1]) / 2), *self.size)
+        return resized_crop(image, (0, 0, image.height, image.width), (height, width), window)
 
 
-def to_array(image: Picture) -> npt.NDArray[Any]:
-    """Copy an image to a contiguous array [H, W, C]: uint8 for modes RGB and L, the stored type for `Planes`."""
-    array = np.array(image, order="C")
+def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Copy an image of mode RGB or L to a contiguous uint8 array [H, W, C]."""
+    array = np.array(image, dtype=np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def to_image(array: npt.NDArray[np.uint8]) -> Image.Image:
+    """Make an image of mode RGB or L of uint8 [H, W, C]."""
+    return Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0])
 
 
 def _as_size(image_size: int | Size) -> Size:

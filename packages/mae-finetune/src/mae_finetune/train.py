@@ -6,7 +6,15 @@ from functools import partial
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.stage.arguments import plan_of, precision_of, schedule_of, statistics_of, train_sampling_of
+from mae_core.stage.arguments import (
+    data_advice_of,
+    loading_of,
+    plan_of,
+    precision_of,
+    schedule_of,
+    statistics_of,
+    train_sampling_of,
+)
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -52,7 +60,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     )
     describe(trainer, config.MODEL.NAME, len(dataset))
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
-    fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
+    fit(trainer, make_loader(dataset, batches, **loading_of(config), stop=trainer.stopping), config.SAVE)
 
 
 def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
@@ -76,6 +84,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         folder=folder,
         config=to_dict(config),
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
+        data_advice=data_advice_of(config),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, steps_per_epoch),
     )

@@ -23,7 +23,10 @@ _C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]
 _C.DATA.CROP_PCT = 0.875  # evaluation: part of the shorter side that the centre crop shows
 _C.DATA.CROP_SCALE = [0.2, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
+_C.DATA.REPEATS = 1  # crops and masks of each decoded image, as MAE-ST and Hiera: another recipe, faster to load
 _C.DATA.NUM_WORKERS = 2  # loader processes a rank
+_C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
+_C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
 _C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
 
 _C.MODEL = CN()
@@ -72,6 +75,11 @@ def validate(c: CN) -> None:
     require(
         c.TRAIN.OPTIMIZER.NAME in ("AdamW", "AdamWDL"),  # AdamWDL without layer decay is AdamW
         f"TRAIN.OPTIMIZER.NAME={c.TRAIN.OPTIMIZER.NAME!r} is not 'AdamW' (or 'AdamWDL', the same here)",
+    )
+    require_positive(c, ["DATA.REPEATS"])
+    require(
+        c.DATA.BATCH_SIZE % c.DATA.REPEATS == 0,
+        f"DATA.REPEATS={c.DATA.REPEATS} does not divide DATA.BATCH_SIZE={c.DATA.BATCH_SIZE}; use a divisor of it",
     )
     require(
         0 < c.MODEL.MASK_RATIO < 1,

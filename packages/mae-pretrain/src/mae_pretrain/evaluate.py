@@ -9,7 +9,7 @@ from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.patches import patchify
-from mae_core.stage.arguments import eval_sampling_of
+from mae_core.stage.arguments import eval_sampling_of, loading_of
 from mae_core.weights.load import load_model
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
@@ -55,7 +55,7 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     sums = np.zeros(len(names) + 1)
     dataset = eval_dataset(config)
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    for images, _, indices in make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS):
+    for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
         noise = mask_key(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]

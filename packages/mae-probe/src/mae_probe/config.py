@@ -25,6 +25,8 @@ _C.DATA.CROP_PCT = None  # evaluation: part of the shorter side that is shown; N
 _C.DATA.CROP_SCALE = [0.08, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
 _C.DATA.NUM_WORKERS = 2  # loader processes a rank
+_C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
+_C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
 _C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
 
 _C.MODEL = CN()

@@ -9,6 +9,7 @@ from mae_core.errors import ConfigError
 _CHOICES = {
     "DATA.DATASET": ("imagenet2012",),
     "DATA.ON_ERROR": ("raise", "skip"),
+    "DATA.DECODER": ("exact", "fast"),
     "AMP_DTYPE": ("bfloat16", "float16"),
 }
 _POSITIVE = (
@@ -21,6 +22,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "SEED": (0, 2**32 - 1),
     "DATA.NUM_WORKERS": (0, 1024),
     "DATA.IMAGE_CHANNELS": (1, 4096),
+    "DATA.TIMEOUT": (0, 10**9),
     "DATA.IMAGENET_MEAN": (0, 1),
     "DATA.CROP_SCALE": (0, 1),
     "DATA.HFLIP": (0, 1),

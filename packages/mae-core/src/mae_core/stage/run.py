@@ -19,15 +19,15 @@ from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
-# Keys of DATA that came later, with what held before them: older checkpoints lack them.
-ADDED = {"VALUE_RANGE": 255}
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 FREE = (
     *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
+# Keys of DATA that came later, with what held before them: older checkpoints lack them.
+ADDED = {"VALUE_RANGE": 255, "DECODER": "exact", "REPEATS": 1}
 
 
 def open_run(output: str) -> RunFolder | None:
@@ -100,8 +100,7 @@ def _find(source: Path) -> tuple[Path, dict[str, Any]]:
 def _refuse_drift(
     trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    added = {key: value for key, value in ADDED.items() if key in trainer.config["DATA"]}
-    before = {**state["config"], "DATA": added | state["config"]["DATA"]}
+    before = _with_added_keys(state["config"], trainer.config)
     saved = flatten(before)
     saved_batch = state["world_size"]
     for key in CUT:
@@ -114,6 +113,12 @@ def _refuse_drift(
     if drift:
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
         raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")
+
+
+def _with_added_keys(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Complete the config of an older checkpoint by the keys of ADDED that the run's has."""
+    added = {key: value for key, value in ADDED.items() if key in now.get("DATA", {})}
+    return {**saved, "DATA": added | saved["DATA"]} if "DATA" in saved else saved
 
 
 def describe(trainer: Trainer, name: str, images: int) -> None:
