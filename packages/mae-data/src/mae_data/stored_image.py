@@ -66,7 +66,7 @@ def read_image(
     """
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     with named_errors(file), opened(file) as source:
-        is_picture = _is_8_bit_picture(source, is_plain)
+        is_picture = is_8_bit_picture(source, is_plain)
         if is_picture and is_plain:
             return decode_picture(source, channels, max_pixels)
         pixels = _checked(_read_pixels(source, is_picture, max_pixels), channels, limits)
@@ -82,7 +82,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
         DataError: The file cannot be read; the message starts with the file's name.
     """
     with named_errors(file), opened(file) as source:
-        if _is_8_bit_picture(source, True):
+        if is_8_bit_picture(source):
             decode_picture(source, 3, max_pixels)
             return Stored(3, np.dtype(np.uint8))
         pixels = _read_pixels(source, False, max_pixels)
@@ -91,7 +91,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
         return Stored(pixels.shape[2], pixels.dtype)
 
 
-def _is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool) -> bool:
+def is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool = True) -> bool:
     """Tell whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning.
 
     Args:
