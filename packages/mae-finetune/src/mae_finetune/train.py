@@ -6,7 +6,15 @@ from functools import partial
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.stage.arguments import plan_of, precision_of, schedule_of, statistics_of, train_sampling_of
+from mae_core.stage.arguments import (
+    data_advice_of,
+    loading_of,
+    plan_of,
+    precision_of,
+    schedule_of,
+    statistics_of,
+    train_sampling_of,
+)
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -52,7 +60,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     )
     describe(trainer, config.MODEL.NAME, len(dataset), dataset.images.notes)
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
-    fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
+    fit(trainer, make_loader(dataset, batches, **loading_of(config), stop=trainer.stopping), config.SAVE)
 
 
 def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
@@ -77,6 +85,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
+        data_advice=data_advice_of(config),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, steps_per_epoch),
     )
@@ -97,10 +106,10 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 def _mixer(config: Config) -> BatchMixer:
     t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
-    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED)
+    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
 
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Mix a batch of uint8 images and score the model on it."""
+    """Mix a batch of images and score the model on it."""
     images, targets = mixer(*batch, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
+import paddle
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.arguments import data_advice_of, loading_of, plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw
@@ -30,7 +31,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     """
     folder = open_run(config.SAVE)
     dataset = train_dataset(config)
-    sampler = partial(TrainBatchSampler, len(dataset), **train_sampling_of(config))
+    sampler = partial(TrainBatchSampler, len(dataset), repeats=config.DATA.REPEATS, **train_sampling_of(config))
     trainer = _trainer(config, dataset, folder, sampler(num_steps=0).steps_per_epoch)
     begin(
         trainer,
@@ -41,7 +42,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
     )
     describe(trainer, config.MODEL.NAME, len(dataset), dataset.images.notes)
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
-    fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
+    fit(trainer, make_loader(dataset, batches, **loading_of(config), stop=trainer.stopping), config.SAVE)
 
 
 def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
@@ -51,7 +52,7 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
     return Trainer(
         model=model,
         optimizer=build_adamw(model, weight_decay=t.WEIGHT_DECAY, betas=t.OPTIMIZER.BETAS, eps=t.OPTIMIZER.EPS),
-        loss_fn=partial(pretrain_loss, config),
+        loss_fn=partial(pretrain_loss, config, len(dataset)),
         lr_at=schedule_of(config, plan),
         plan=plan,
         precision=precision_of(config),
@@ -59,12 +60,23 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
+        data_advice=data_advice_of(config),
     )
 
 
-def pretrain_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only."""
+def pretrain_loss(
+    config: Config, num_images: int, model: nn.Layer, batch: Batch, epoch: int
+) -> tuple[Tensor, dict[str, float]]:
+    """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only.
+
+    With DATA.REPEATS, the samples of one image count as samples of further images: each has its own mask.
+
+    Args:
+        num_images: in the training list.
+    """
     images, _, indices = batch
+    if config.DATA.REPEATS > 1:
+        indices = indices + num_images * (paddle.arange(len(indices), dtype="int64") % config.DATA.REPEATS)
     key = mask_key(config, indices, epoch)
     loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=key, return_pred=False)
     return loss, {}

@@ -11,7 +11,7 @@ from mae_core.config import Config, to_dict
 from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score
 from mae_core.evaluation.scores import Scores
-from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.arguments import data_advice_of, loading_of, plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.engine import Trainer
 from mae_core.training.optim import trainable
@@ -64,7 +64,7 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
         log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
     describe(trainer, config.MODEL.NAME, len(dataset), dataset.images.notes)
     batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
-    loader: Iterable[Batch] = make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS)
+    loader: Iterable[Batch] = make_loader(dataset, batches, **loading_of(config), stop=trainer.stopping)
     if cached:
         loader = CachedBatches(encode(config, model, dataset, trainer.precision), batches)
     fit(trainer, loader, config.SAVE)
@@ -92,6 +92,7 @@ def _trainer(
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
+        data_advice=data_advice_of(config),
         validation=_validation(config, precision, steps_per_epoch),
     )
 
@@ -105,7 +106,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model, dataset, precision).batch()])
-        batches = known[0] if known else eval_batches(config, dataset)
+        batches = known[0] if known else eval_batches(config, dataset, should_stop)
         scores = score(
             model,
             batches,

@@ -25,8 +25,10 @@ TRAIN_LIST = "DATA.TRAIN_LIST"
 FREE = (
     *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
+# Keys of DATA that came later, with what held before them: older checkpoints lack them.
+ADDED = {"VALUE_RANGE": 255, "DECODER": "exact", "REPEATS": 1}
 
 
 def open_run(output: str) -> RunFolder | None:
@@ -99,13 +101,14 @@ def _find(source: Path) -> tuple[Path, dict[str, Any]]:
 def _refuse_drift(
     trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    saved = flatten(state["config"])
+    before = _with_added_keys(state["config"], trainer.config)
+    saved = flatten(before)
     saved_batch = state["world_size"]
     for key in CUT:
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
+    drift = drifted_keys(before, trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
@@ -113,6 +116,12 @@ def _refuse_drift(
     if drift:
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
         raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")
+
+
+def _with_added_keys(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Complete the config of an older checkpoint by the keys of ADDED that the run's has."""
+    added = {key: value for key, value in ADDED.items() if key in now.get("DATA", {})}
+    return {**saved, "DATA": added | saved["DATA"]} if "DATA" in saved else saved
 
 
 def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

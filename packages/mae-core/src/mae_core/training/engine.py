@@ -19,7 +19,7 @@ from mae_core import distributed, log
 from mae_core.errors import NonFiniteError, Stopped
 from mae_core.training.checkpoint import model_arrays, restore, save_checkpoint, update_state
 from mae_core.training.ema import Ema
-from mae_core.training.meters import IntervalMeter, clock, peak_memory_mb
+from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb
 from mae_core.training.optim import clip_gradients, grad_norm, trainable
 from mae_core.training.precision import Precision
 from mae_core.training.retention import link_best, prune
@@ -76,6 +76,7 @@ class Trainer:
         describe: names a batch's files, for error messages.
         ema: averaged weights, kept beside the model's; validation scores them.
         validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
+        data_advice: what to do when training waits for data; logged once where it does.
     """
 
     model: nn.Layer
@@ -90,10 +91,13 @@ class Trainer:
     describe: Callable[[Batch], str] = lambda batch: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
+    data_advice: str = ""
     step: int = 0
 
     def __post_init__(self) -> None:
         self._meter = IntervalMeter()
+        self._slow_data = SlowData(self.data_advice)
+        self._stop: StopRequest | None = None
         self._bad_steps = 0
         self._saved: int | None = None  # the step whose checkpoint is in the folder
         self._parameters = [p for _, p in trainable(self.model)]
@@ -132,6 +136,7 @@ class Trainer:
         bar = log.progress_bar(self.plan.total_steps, self.step)
         self.model.train()
         with StopRequest() as stop:
+            self._stop = stop
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(records, stop, 0)
             while self.step < self.plan.total_steps:
@@ -142,6 +147,10 @@ class Trainer:
         bar.close()
         if records:
             records.close()
+
+    def stopping(self) -> bool:
+        """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
+        return self._stop is not None and self._stop.exit_code is not None
 
     def _is_past(self, record: dict[str, Any]) -> bool:
         """Tell whether the resumed checkpoint knows of a log record; a score may be logged before it is kept."""
@@ -167,7 +176,12 @@ class Trainer:
     def _validate(self, records: log.JsonLines | None, stop: StopRequest) -> int:
         """Score the model; return the exit code to stop with when a signal cut it short, else 0."""
         started = time.perf_counter()
-        scores = self.validation.score(self.model, self.ema, self.step, lambda: stop.exit_code is not None)
+        try:
+            scores = self.validation.score(self.model, self.ema, self.step, self.stopping)
+        except Exception:
+            if not self.stopping():
+                raise
+            scores = None  # its loader gave up waiting
         self._meter.exclude(time.perf_counter() - started)
         if scores is None:
             return stop.exit_code or 143
@@ -208,7 +222,7 @@ class Trainer:
         total, images, waited, files = 0.0, 0, 0.0, ""
         for i in range(n):
             started = time.perf_counter()
-            batch = next(stream)
+            batch = self._next_batch(stream)
             waited += time.perf_counter() - started
             local = distributed.no_sync(self._wrapped) if i < n - 1 else None
             with local or nullcontext():
@@ -221,6 +235,18 @@ class Trainer:
             if not math.isfinite(value):
                 files = self.describe(batch)
         return total, metrics, images, waited, files
+
+    def _next_batch(self, stream: Iterator[Batch]) -> Batch:
+        """Take a batch; where none can be had, save what was trained so far, and go on with the error or the stop."""
+        try:
+            return next(stream)
+        except Exception:
+            if self.step:
+                self._write()
+            if self._stop is None or self._stop.exit_code is None:
+                raise
+            message = f"stopped by a signal after step {self.step}, while no data came; resume with -resume"
+            raise Stopped(message, self._stop.exit_code) from None
 
     def _update(self) -> float:
         """Clip and apply the gradients, unless their norm is not finite; return the norm before clipping."""
@@ -272,10 +298,16 @@ class Trainer:
                     "memory_mb": round(memory, 1),
                 }
             )
+        if warning := self._slow_data.after_interval(speeds["data_wait"]):
+            log.LOGGER.warning(warning)
         self._meter.reset()
 
     def save(self) -> None:
-        """Write a checkpoint on the main rank, then delete what is older than the plan keeps."""
+        """Write a checkpoint on the main rank, then delete what is older than the plan keeps; all ranks wait."""
+        self._write()
+        distributed.barrier()
+
+    def _write(self) -> None:
         if self.folder and self._saved != self.step:
             state = {
                 "scaler": self.precision.state_dict(),
@@ -291,7 +323,6 @@ class Trainer:
             save_checkpoint(self.folder.checkpoints, self.step, self.model, self.optimizer, state, ema)
             self._saved = self.step
             self._keep_best()
-        distributed.barrier()
 
     def _keep_best(self) -> None:
         """Link the best checkpoint and delete what is older than the plan keeps, but for that."""
