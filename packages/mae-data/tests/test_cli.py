@@ -10,6 +10,7 @@ from statistics import median
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from mae_data.demo_digits import make_demo_dataset
@@ -61,7 +62,7 @@ def test_commands_work_without_paddle(image_root):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 2]])
+@pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 0]])
 def test_wrong_arguments_are_one_line(arguments):
     done = run(*arguments)
     assert done.returncode == 2
@@ -151,6 +152,50 @@ def test_stats_are_those_of_all_pixels(tmp_path, save_image, channels, workers):
     text = run("stats", tmp_path, *options).stdout
     assert f"{stats['mean'][0]:.6f}" in text
     assert "min 1, median 2, max 3" in text
+
+
+def test_stats_of_five_bands_become_a_config(tmp_path):
+    tiles = np.random.default_rng(0).integers(0, 9000, (3, 6, 7, 5)).astype(np.uint16)
+    for i, tile in enumerate(tiles):
+        np.save(tmp_path / f"{i}.npy", tile)
+    assert "3 images for training" in run("index", tmp_path).stdout
+    text = run("stats", tmp_path, "--value-range", 10000, "--yaml", tmp_path / "s.yaml", "--workers", 1).stdout
+    assert "value range       10000" in text
+    assert f"highest           {' '.join(map(str, tiles.max((0, 1, 2))))}" in text
+    data = yaml.safe_load((tmp_path / "s.yaml").read_text())["DATA"]
+    assert (data["IMAGE_CHANNELS"], data["VALUE_RANGE"]) == (5, 10000)
+    exact = tiles.astype(np.float64).reshape(-1, 5) / 10000
+    np.testing.assert_allclose(data["IMAGENET_MEAN"], exact.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(data["IMAGENET_STD"], exact.std(0), rtol=1e-12)
+    assert "value range       65535" in run("stats", tmp_path).stdout  # that of the type, where nothing is said
+    assert "leave the value range 8000" in fails(3, "stats", tmp_path, "--value-range", 8000)
+    assert "not a .yaml file" in fails(2, "stats", tmp_path, "--yaml", "s.json")
+    np.save(tmp_path / "2.npy", np.zeros((6, 7, 4), np.uint16))
+    assert "train_list.txt:3 (2.npy): the image has 4 channels, 5 are asked for" in fails(3, "stats", tmp_path)
+    assert run("verify", tmp_path).returncode == 0
+    done = run("verify", tmp_path, "--channels", 5, "--value-range", 10000)
+    assert done.returncode == 3
+    assert "(2.npy): the image has 4 channels, 5 are asked for\n3 images checked, 1 bad" in done.stdout
+
+
+def test_stats_of_floats_need_a_range(tmp_path):
+    tiles = np.random.default_rng(0).normal(size=(2, 5, 5, 2)).astype(np.float32)
+    for i, tile in enumerate(tiles):
+        np.save(tmp_path / f"{i}.npy", tile)
+    run("index", tmp_path)
+    line = fails(2, "stats", tmp_path)
+    assert f"floats from {tiles.min():g} to {tiles.max():g}; state the range" in line
+    stats = json.loads(run("stats", tmp_path, "--json", "--value-range", -4, 4).stdout)
+    assert stats["value_range"] == [-4, 4]
+    exact = (tiles.astype(np.float64).reshape(-1, 2) + 4) / 8
+    np.testing.assert_allclose(stats["mean"], exact.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(stats["std"], exact.std(0), rtol=1e-12)
+    for i in range(2):
+        np.save(tmp_path / f"{i}.npy", np.full((5, 5, 2), 0.5, np.float32))
+    assert "channel 0, 1 (from 0) is the same" in fails(
+        3, "stats", tmp_path, "--value-range", 0, 1, "--yaml", tmp_path / "s.yaml"
+    )
+    assert "give the white of integers" in fails(2, "stats", tmp_path, "--value-range", 4, 1)
 
 
 def test_stats_name_a_bad_image(image_root):

@@ -94,6 +94,19 @@ def test_another_run_is_not_resumed_into_a_folder_that_holds_one(run, tmp_path):
     begin(make(None), output=str(tmp_path / "third"), resume=run)
 
 
+def test_a_checkpoint_from_before_value_ranges_is_one_of_255(run):
+    folder = open_run(run)
+    for value, refused in ((255, False), (65535, True)):
+        trainer = make(folder)
+        trainer.config["DATA"]["VALUE_RANGE"] = value
+        if refused:
+            with pytest.raises(CheckpointError, match=r"DATA\.VALUE_RANGE was 255, is 65535"):
+                begin(trainer, output=run, resume="auto")
+        else:
+            begin(trainer, output=run, resume="auto")
+            assert trainer.step == 4
+
+
 def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. Restore it"):
         begin(make(None, lr=0.2), output=run, resume="auto", free=["SAVE"])

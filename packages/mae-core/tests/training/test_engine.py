@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from mae_core.training import engine
 from mae_core.training.checkpoint import load_file
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
+from mae_core.training.meters import SlowData
 from mae_core.training.optim import build_adamw
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
@@ -445,3 +448,70 @@ def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):
     for name, value in weights(averaged).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
     assert not np.allclose(weights(trainer)["0.weight"], expected["0.weight"], rtol=1e-4)
+
+
+def broken_stream(at):
+    """Batches up to a step, at which none can be had."""
+    yield from (batch(step) for step in range(at))
+    raise OSError("the disk is gone")
+
+
+def test_what_was_trained_is_saved_when_no_more_data_come(tmp_path):
+    whole = make(RunFolder(tmp_path / "whole"))
+    whole.fit(stream())
+    first = make(RunFolder(tmp_path / "run"))
+    with pytest.raises(OSError, match="the disk is gone"):
+        first.fit(broken_stream(at=7))
+    first.folder.close()
+    second = make(RunFolder(tmp_path / "run"))
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    assert second.step == 7
+    second.fit(stream(7))
+    assert_equal(whole, second)
+
+
+def test_a_run_without_one_step_leaves_no_checkpoint(tmp_path):
+    trainer = make(RunFolder(tmp_path))
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer.fit(broken_stream(at=0))
+    assert list_checkpoints(trainer.folder.checkpoints) == []
+
+
+def test_a_signal_while_no_data_come_saves_and_stops(tmp_path):
+    """The loader asks `stopping`, and gives up."""
+    trainer = make(RunFolder(tmp_path))
+
+    def hanging():
+        yield from (batch(step) for step in range(5))
+        assert not trainer.stopping()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert trainer.stopping()
+        raise OSError("given up")
+
+    with pytest.raises(Stopped, match="after step 5, while no data came; resume") as stopped:
+        trainer.fit(hanging())
+    assert stopped.value.exit_code == 143
+    assert list_checkpoints(tmp_path / "checkpoints")[0].name == "step_00000005"
+
+
+def test_a_wait_for_data_is_warned_of_once_and_not_for_the_first_interval():
+    slow = SlowData("use more workers")
+    shares = [0.9, 0.2, 0.31, 0.8]
+    warnings = ["", "", "training waits for data 31% of the time: use more workers", ""]
+    assert [slow.after_interval(share) for share in shares] == warnings
+    assert [SlowData("").after_interval(share) for share in shares] == [""] * 4
+
+
+def test_the_log_says_that_training_waits_for_data(capsys):
+    log.setup(main=True)
+    trainer = make()
+    trainer = replace(trainer, data_advice="use more workers", plan=replace(PLAN, report_freq=2))
+
+    def slow():
+        for step in range(12):
+            time.sleep(0.02)
+            yield batch(step)
+
+    trainer.fit(slow())
+    written = capsys.readouterr()
+    assert (written.out + written.err).count("of the time: use more workers") == 1
