@@ -105,6 +105,8 @@ def test_a_crop_of_a_jpeg_file_equals_pillows(kind, stored, channels, make_photo
         request = random_request(rng, size)
         got = native().crop_jpeg(data, *request, channels=channels)
         np.testing.assert_array_equal(got, by_pillow(image, *request), str((size, request)))
+        whole = native().decode_jpeg(data, size, channels)
+        np.testing.assert_array_equal(whole, np.asarray(image).reshape(*size, channels))
         assert native().jpeg_size(data) == size
 
 

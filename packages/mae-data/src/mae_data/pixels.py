@@ -57,6 +57,7 @@ class Native:
         pointer, number, length = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
         self._library.mae_resize.argtypes = (pointer, number, number, number, pointer, pointer)
         self._library.mae_jpeg_size.argtypes = (ctypes.c_char_p, length, pointer)
+        self._library.mae_jpeg_decode.argtypes = (ctypes.c_char_p, length, number, pointer)
         self._library.mae_jpeg_crop.argtypes = (ctypes.c_char_p, length, number, number, pointer, pointer)
 
     def resize(self, pixels: Pixels, box: Box, size: Size, window: Box | None = None, flip: bool = False) -> Pixels:
@@ -75,6 +76,11 @@ class Native:
         """Read (height, width) from the header of a JPEG file; None where only Pillow can decode it."""
         size = (ctypes.c_int * 2)()
         return None if self._library.mae_jpeg_size(data, len(data), size) else (size[1], size[0])
+
+    def decode_jpeg(self, data: bytes, size: Size, channels: int) -> Pixels | None:
+        """Decode a JPEG file of a known size whole; None where Pillow has to do it."""
+        out = np.empty((*size, channels), np.uint8)
+        return None if self._library.mae_jpeg_decode(data, len(data), channels, out.ctypes.data) else out
 
     def crop_jpeg(
         self,
