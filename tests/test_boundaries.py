@@ -207,7 +207,7 @@ def test_the_changelog_begins_with_the_version(package: Package) -> None:
     headings = re.findall(
         r"^## +\[?v?([^\]\s]+)", (package.folder / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert headings[:1] == [package.version]
+    assert [heading for heading in headings if heading != "Unreleased"][:1] == [package.version]
 
 
 def test_the_licence_is_the_full_text() -> None:
