@@ -9,6 +9,7 @@ import numpy.typing as npt
 from mae_data.errors import DataError, ImageError
 from mae_data.image_list import read_list
 from mae_data.jpeg import DECODERS, JpegImage, open_lazily
+from mae_data.pixels import native
 from mae_data.transforms import Picture, Transform
 
 Key = int | tuple[int, int]
@@ -99,6 +100,7 @@ class ListDataset:
         self.decoder = decoder
         self.reuse = reuse
         self._last: tuple[int, Picture] | None = None
+        native()  # opened before workers start: what it has to say is said once
         self.on_error = on_error
         self.advice = advice
         self.max_skipped = max_skipped

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, _imaging
 
+from mae_data.errors import InputError
+
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # (height, width)
 Box = tuple[int, int, int, int]  # (top, left, height, width)
@@ -112,11 +114,11 @@ def native() -> Native | None:
     """Open the library, or return None where Pillow has to do all; the reason is logged once.
 
     Raises:
-        RuntimeError: MAE_DATA_PIXELS asks for the library, and it does not work; or the value is unknown.
+        InputError: MAE_DATA_PIXELS asks for the library, and it does not work; or the value is unknown.
     """
     choice = os.environ.get("MAE_DATA_PIXELS", "auto")
     if choice not in CHOICES:
-        raise RuntimeError(f"MAE_DATA_PIXELS={choice}; use one of {', '.join(CHOICES)}")
+        raise InputError(f"MAE_DATA_PIXELS={choice}; use one of {', '.join(CHOICES)}")
     if choice == "pillow":
         return None
     try:
@@ -125,7 +127,7 @@ def native() -> Native | None:
     except (OSError, AttributeError) as error:
         hint = "built without a C compiler?" if not LIBRARY.exists() else str(error)
         if choice == "native":
-            raise RuntimeError(f"MAE_DATA_PIXELS=native, but {LIBRARY.name} cannot be used: {hint}") from error
+            raise InputError(f"MAE_DATA_PIXELS=native, but {LIBRARY.name} cannot be used: {hint}") from error
         log.warning("images are decoded and resized by Pillow alone, at a third of the speed (%s)", hint)
         return None
     return library
