@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import paddle
 
+from mae_data.batch import Batch
 from mae_data.worker import Dataset
 from mae_data.worker_pool import WorkerPool
-
-Batch = tuple["paddle.Tensor", "paddle.Tensor", "paddle.Tensor"]
 
 TIMEOUT_SECONDS = 300.0
 TIMEOUT_ADVICE = "check the storage that holds the images, or raise the timeout"
@@ -100,5 +99,4 @@ class BatchLoader:
 
 def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:
     """Copy arrays to the device."""
-    images, labels, indices = map(paddle.to_tensor, arrays)
-    return images, labels, indices
+    return Batch(*map(paddle.to_tensor, arrays))
