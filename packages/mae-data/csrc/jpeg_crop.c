@@ -181,6 +181,50 @@ static void shrink_box(Request *q, int by)
     q->bottom /= by;
 }
 
+/* Have grey files decoded as grey and others as RGB; returns 0 for other kinds. */
+static int set_colours(Decoder *d)
+{
+    int colours = d->info.num_components;
+    d->info.out_color_space = colours == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    return d->info.data_precision == 8 && (colours == 1 || colours == 3);
+}
+
+/* Turn grey pixels into three equal channels, in place, from behind. */
+static void spread_grey(uint8_t *pixels, size_t count)
+{
+    for (size_t p = count; p-- > 0;) pixels[3 * p] = pixels[3 * p + 1] = pixels[3 * p + 2] = pixels[p];
+}
+
+/* Decode a whole JPEG file to uint8 [height][width][channels]; channels: 3 or 1. Returns as mae_jpeg_crop does. */
+EXPORT int mae_jpeg_decode(const uint8_t *data, size_t bytes, int channels, uint8_t *out)
+{
+    Decoder *d = calloc(1, sizeof *d);
+    if (!d) return NOT_HERE;
+    if (setjmp(d->errors.back)) {
+        decoder_free(d);
+        return NOT_HERE;
+    }
+    decoder_begin(d, data, bytes);
+    int usual = set_colours(d), spreads = d->info.num_components == 1 && channels == 3;
+    if (usual) {
+        lib.start(&d->info);
+        size_t width = d->info.output_width, stride = width * d->info.out_color_components;
+        int to_grey = d->info.out_color_components == 3 && channels == 1;
+        if (to_grey) d->buffer = malloc(stride);
+        usual = !to_grey || d->buffer;
+        while (usual && d->info.output_scanline < d->info.output_height) {
+            uint8_t *place = out + width * (size_t)channels * d->info.output_scanline;
+            uint8_t *row = to_grey ? d->buffer : place;
+            usual = lib.read(&d->info, &row, 1) == 1;
+            if (to_grey)
+                for (size_t p = 0; p < width; p++) place[p] = (uint8_t)luma(row + 3 * p);
+            if (spreads) spread_grey(place, width);
+        }
+    }
+    decoder_free(d);
+    return usual ? DONE : NOT_HERE;
+}
+
 /* Decode and resize a part of a JPEG file.
  *
  * channels: 3 or 1. fast: let the decoder shrink first. out: uint8 [window height][window width][channels].
@@ -197,8 +241,7 @@ EXPORT int mae_jpeg_crop(
     }
     decoder_begin(d, data, bytes);
     int colours = d->info.num_components, failed = 1;
-    if (d->info.data_precision == 8 && (colours == 1 || colours == 3)) {
-        d->info.out_color_space = colours == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    if (set_colours(d)) {
         d->info.scale_num = 1;
         d->info.scale_denom = fast ? (unsigned)shrinking(&q) : 1;
         shrink_box(&q, (int)d->info.scale_denom);
@@ -209,10 +252,7 @@ EXPORT int mae_jpeg_crop(
     }
     if (!failed) {
         resize_finish(&d->resize, out);
-        if (colours == 1 && channels == 3) { /* grey to three equal channels, from behind, in place */
-            size_t count = (size_t)q.window_width * q.window_height;
-            for (size_t p = count; p-- > 0;) out[3 * p] = out[3 * p + 1] = out[3 * p + 2] = out[p];
-        }
+        if (colours == 1 && channels == 3) spread_grey(out, (size_t)q.window_width * q.window_height);
     }
     decoder_free(d);
     return failed ? NOT_HERE : DONE;

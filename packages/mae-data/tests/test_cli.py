@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from statistics import median
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from mae_data.bench import Rate, advise
 from mae_data.demo_digits import make_demo_dataset
 from mae_data.errors import InputError
 
@@ -273,3 +275,37 @@ def test_demo_dataset_is_replaced_only_on_request(tmp_path):
     assert len(list(root.glob("*/*/*.jpg"))) == 1797
     assert (root / "mine.txt").exists()
     assert "--size 0" in fails(2, "demo-dataset", tmp_path / "e", "--size", 0)
+
+
+def test_bench_says_where_the_time_goes_and_what_to_set(tmp_path, make_photo, as_jpeg):
+    for i in range(8):
+        (tmp_path / f"{i}.jpg").write_bytes(as_jpeg(make_photo(90, 60, i)))
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.jpg\n" for i in range(8)))
+    small = ["--image-size", "16", "--batch-size", "4", "--seconds", "0.2"]
+    done = run("bench", tmp_path, *small)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = done.stdout
+    assert "8 images, median 90x60 pixels" in out
+    shares = dict(re.findall(r"^(\w+) +[\d.]+ +\d+ +(\d+)%$", out, re.MULTILINE))
+    assert list(shares) == ["read", "decode", "resize", "collate", "transfer"]
+    assert sum(map(int, shares.values())) == pytest.approx(100, abs=3)
+    assert re.search(r"workers  images/s\n +0 +\d+\n +1 +\d+\n", out)
+    assert re.search(r"set NUM_WORKERS to \d+ per rank: \d+ images/s", out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--seconds", "0"], "--seconds 0.0 is not positive"), (["--batch-size", "9"], "8 images are fewer than a batch")],
+)
+def test_bench_names_what_cannot_work(tmp_path, save_image, arguments, message):
+    for i in range(8):
+        save_image(tmp_path / f"{i}.png", i)
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.png\n" for i in range(8)))
+    done = run("bench", tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_more_workers_are_advised_only_where_they_gain():
+    assert advise([Rate(0, 100), Rate(1, 105), Rate(2, 190), Rate(4, 200)]).workers == 2
+    assert advise([Rate(0, 100), Rate(1, 90), Rate(2, 100)]).workers == 0

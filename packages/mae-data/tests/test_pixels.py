@@ -105,6 +105,8 @@ def test_a_crop_of_a_jpeg_file_equals_pillows(kind, stored, channels, make_photo
         request = random_request(rng, size)
         got = native().crop_jpeg(data, *request, channels=channels)
         np.testing.assert_array_equal(got, by_pillow(image, *request), str((size, request)))
+        whole = native().decode_jpeg(data, size, channels)
+        np.testing.assert_array_equal(whole, np.asarray(image).reshape(*size, channels))
         assert native().jpeg_size(data) == size
 
 
@@ -235,3 +237,23 @@ def test_the_choice_is_an_environment_variable():
     assert "MAE_DATA_PIXELS=simd; use one of auto, native, pillow" in run_python(ask, MAE_DATA_PIXELS="simd").stderr
     missing = "from mae_data import pixels; pixels.LIBRARY = pixels.LIBRARY / 'no'; pixels.native()"
     assert "MAE_DATA_PIXELS=native, but" in run_python(missing, MAE_DATA_PIXELS="native").stderr
+
+
+def test_a_missing_library_is_said_once_for_all_workers(tmp_path, make_photo, as_jpeg):
+    for i in range(8):
+        (tmp_path / f"{i}.jpg").write_bytes(as_jpeg(make_photo(40, 30, i)))
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.jpg\n" for i in range(8)))
+    program = f"""
+import zlib, logging, sys
+from mae_data import pixels
+pixels.LIBRARY = pixels.LIBRARY / "none"
+logging.basicConfig()
+from mae_data import ListDataset, make_pretrain_transform
+from mae_data.worker_pool import WorkerPool
+dataset = ListDataset({str(tmp_path)!r}, "train_list.txt", make_pretrain_transform(image_size=8), labels="optional")
+with WorkerPool(dataset, 2, 2, 60, "", lambda: False) as pool:
+    print(len(list(pool.batches([[(0, i), (0, i + 1)] for i in range(7)], lambda *arrays: 1))))
+"""
+    done = run_python(program)
+    assert done.stdout == "7\n", done.stderr
+    assert done.stderr.count("decoded and resized by Pillow alone") == 1

@@ -281,3 +281,17 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
     result = cli(*args, "-output", tmp_path / "b", "DATA.ON_ERROR", "skip")
     assert result.returncode == 0, result.stderr
     assert "train/4.jpg" in result.stdout + result.stderr
+
+
+def test_repeated_images_train_and_do_not_depend_on_workers(data, finished, cli, tmp_path):
+    """DATA.REPEATS is another course than without it."""
+    args = ["-batch_size", 8, "-data_path", data, *TINY, "DATA.REPEATS", 4]
+    for workers in (0, 2):
+        result = cli(*args, "-output", tmp_path / str(workers), "DATA.NUM_WORKERS", workers)
+        assert result.returncode == 0, result.stderr
+    assert_same(tmp_path / "0", tmp_path / "2")
+    losses = [[r["loss"] for r in records(run)] for run in (tmp_path / "0", finished[0])]
+    assert len(losses[0]) == len(losses[1])
+    assert losses[0] != losses[1]
+    refused = cli(*args, "DATA.REPEATS", 3)
+    assert_refused(refused, 2, ["DATA.REPEATS=3 does not divide DATA.BATCH_SIZE=8; use a divisor of it"])

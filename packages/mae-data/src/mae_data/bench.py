@@ -69,7 +69,7 @@ def measure_stages(dataset: ListDataset, indices: Sequence[int], batch_size: int
         samples.append(dataset[(0, index)][0])
         done = time.perf_counter()
         seconds["read"] += read - started
-        seconds["decode"] += decoded - read - (read - started)
+        seconds["decode"] += max(0.0, decoded - read - (read - started))
         seconds["resize"] += max(0.0, done - decoded - (decoded - read))
     for start in range(0, len(samples), batch_size):
         started = time.perf_counter()

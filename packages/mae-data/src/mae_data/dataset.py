@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.jpeg import DECODERS, JpegImage, open_lazily
+from mae_data.pixels import native
 from mae_data.random_streams import sample_rng
 from mae_data.sources.open_source import open_source
 from mae_data.stored_image import read_image
@@ -86,6 +87,7 @@ class ListDataset:
         self.decoder = decoder
         self.reuse = reuse
         self._last: tuple[int, Picture] | None = None
+        native()  # opened before workers start: what it has to say is said once
         self.on_error = on_error
         self.advice = advice
         self.max_skipped = max_skipped

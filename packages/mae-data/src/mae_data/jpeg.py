@@ -8,6 +8,7 @@ from PIL import Image
 
 from mae_data.image_file import MAX_PIXELS, open_image
 from mae_data.pixels import Box, Native, Size, native, resized
+from mae_data.planes import Planes
 from mae_data.stored_image import read_image
 
 DECODERS = ("exact", "fast")
@@ -40,16 +41,13 @@ class JpegImage:
         """
         if self._pixels is not None:
             return self._library.resize(self._pixels, box, size, window, flip)
-        pixels = self._crop(box, size, window, flip, self._fast)
+        crop = self._library.crop_jpeg
+        pixels = crop(self._data, box, size, window, flip, channels=self._channels, fast=self._fast)
         return resized(self.decoded(), box, size, window, flip) if pixels is None else pixels
 
     def keep_decoded(self) -> None:
         """Decode the whole image now: from the second part that is asked for on, this is faster."""
-        whole = (0, 0, self.height, self.width)
-        self._pixels = self._crop(whole, whole[2:], None, False, False)
-
-    def _crop(self, box: Box, size: Size, window: Box | None, flip: bool, fast: bool) -> npt.NDArray[np.uint8] | None:
-        return self._library.crop_jpeg(self._data, box, size, window, flip, channels=self._channels, fast=fast)
+        self._pixels = self._library.decode_jpeg(self._data, (self.height, self.width), self._channels)
 
     def decoded(self) -> Image.Image:
         """Decode the whole image with Pillow.

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, _imaging
 
+from mae_data.errors import InputError
+
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # (height, width)
 Box = tuple[int, int, int, int]  # (top, left, height, width)
@@ -57,6 +59,7 @@ class Native:
         pointer, number, length = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
         self._library.mae_resize.argtypes = (pointer, number, number, number, pointer, pointer)
         self._library.mae_jpeg_size.argtypes = (ctypes.c_char_p, length, pointer)
+        self._library.mae_jpeg_decode.argtypes = (ctypes.c_char_p, length, number, pointer)
         self._library.mae_jpeg_crop.argtypes = (ctypes.c_char_p, length, number, number, pointer, pointer)
 
     def resize(self, pixels: Pixels, box: Box, size: Size, window: Box | None = None, flip: bool = False) -> Pixels:
@@ -75,6 +78,11 @@ class Native:
         """Read (height, width) from the header of a JPEG file; None where only Pillow can decode it."""
         size = (ctypes.c_int * 2)()
         return None if self._library.mae_jpeg_size(data, len(data), size) else (size[1], size[0])
+
+    def decode_jpeg(self, data: bytes, size: Size, channels: int) -> Pixels | None:
+        """Decode a JPEG file of a known size whole; None where Pillow has to do it."""
+        out = np.empty((*size, channels), np.uint8)
+        return None if self._library.mae_jpeg_decode(data, len(data), channels, out.ctypes.data) else out
 
     def crop_jpeg(
         self,
@@ -106,11 +114,11 @@ def native() -> Native | None:
     """Open the library, or return None where Pillow has to do all; the reason is logged once.
 
     Raises:
-        RuntimeError: MAE_DATA_PIXELS asks for the library, and it does not work; or the value is unknown.
+        InputError: MAE_DATA_PIXELS asks for the library, and it does not work; or the value is unknown.
     """
     choice = os.environ.get("MAE_DATA_PIXELS", "auto")
     if choice not in CHOICES:
-        raise RuntimeError(f"MAE_DATA_PIXELS={choice}; use one of {', '.join(CHOICES)}")
+        raise InputError(f"MAE_DATA_PIXELS={choice}; use one of {', '.join(CHOICES)}")
     if choice == "pillow":
         return None
     try:
@@ -119,7 +127,7 @@ def native() -> Native | None:
     except (OSError, AttributeError) as error:
         hint = "built without a C compiler?" if not LIBRARY.exists() else str(error)
         if choice == "native":
-            raise RuntimeError(f"MAE_DATA_PIXELS=native, but {LIBRARY.name} cannot be used: {hint}") from error
+            raise InputError(f"MAE_DATA_PIXELS=native, but {LIBRARY.name} cannot be used: {hint}") from error
         log.warning("images are decoded and resized by Pillow alone, at a third of the speed (%s)", hint)
         return None
     return library
