@@ -2,23 +2,25 @@
 
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
 
 import mae_core
 from mae_core import log
 from mae_core.errors import NonFiniteError, Stopped
-from mae_core.training.checkpoint import load_file
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Plan, Trainer
 from mae_core.training.optim import build_adamw
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
 
 PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
@@ -97,6 +99,21 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stop_at)
     second.fit(stream(stop_at))
     assert_equal(whole, second)
     assert records(whole.folder) == records(second.folder)
+
+
+def test_a_run_of_the_first_release_goes_on(tmp_path):
+    """`schema_1` holds step 6 of the very run that `scored` makes, stopped there by version 0.1.0."""
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7}, ema=0.9)
+    whole.fit(stream())
+    shutil.copytree(Path(__file__).parent / "schema_1", tmp_path / "old" / "checkpoints")
+    old = scored(RunFolder(tmp_path / "old"), {8: 0.9, 12: 0.7}, ema=0.9)
+    checkpoint, state = newest_checkpoint(old.folder.checkpoints, print, RESUMED)
+    assert state["validation"] == {"best": {"step": 4, "score": 0.5}, "scored": 4}
+    old.resume(checkpoint, state)
+    assert (old.step, old.validation.best) == (6, None)  # the best one's folder is not there
+    old.fit(stream(6))
+    for name, value in weights(whole).items():  # the processor that wrote it may round otherwise
+        np.testing.assert_allclose(weights(old)[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_resume_from_an_older_checkpoint_rewrites_the_log(tmp_path):
@@ -252,14 +269,14 @@ def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tm
     from mae_core.errors import CheckpointError
     from mae_core.training import checkpoint
 
-    save_file = checkpoint.save_file
+    write = checkpoint.write_safetensors
 
-    def full_later(arrays, path, **kwargs):
+    def full_later(path, arrays, header):
         if "00000012" in str(path):
             raise OSError(28, "No space left on device")
-        save_file(arrays, path, **kwargs)
+        return write(path, arrays, header)
 
-    monkeypatch.setattr(checkpoint, "save_file", full_later)
+    monkeypatch.setattr(checkpoint, "write_safetensors", full_later)
     with pytest.raises(CheckpointError, match="No space left"):
         trainer.fit(stream())
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000008", "step_00000004"]
