@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,20 @@ def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: 
         CheckpointError: an array is of a type that the format lacks.
     """
     # Large types first, then by name, as the library does: every array stays aligned.
-    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
-    header = _header({name: arrays[name] for name in names}, metadata)
+    ordered = {name: arrays[name] for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))}
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for piece in (len(header).to_bytes(8, "little"), header, *map(arrays.__getitem__, names)):
-            data = _little_endian(piece) if isinstance(piece, np.ndarray) else piece
-            file.write(data)
-            digest.update(data)
+        for piece in _pieces(ordered, metadata):
+            file.write(piece)
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def _pieces(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    header = _header(arrays, metadata)
+    yield len(header).to_bytes(8, "little") + header
+    for array in arrays.values():
+        yield _bytes(array)
 
 
 def _header(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
@@ -92,6 +97,6 @@ def _dtype_name(array: NDArray[Any]) -> str:
     return "BOOL" if array.dtype.kind == "b" else f"{array.dtype.kind.upper()}{8 * array.itemsize}"
 
 
-def _little_endian(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _bytes(array: NDArray[Any]) -> memoryview:
     """Return the bytes of an array; a copy only where it is not little-endian and contiguous."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
