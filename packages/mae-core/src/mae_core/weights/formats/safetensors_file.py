@@ -58,8 +58,8 @@ def _array(name: str, entry: Mapping[str, Any], data: NDArray[np.uint8]) -> NDAr
 def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] = _NONE) -> str:
     """Write arrays and the header's metadata; return the file's SHA-256.
 
-    The same contents give the same bytes, the file's mode follows the umask and no array is copied: the library's
-    writer orders the metadata at random, makes every file private and copies each array.
+    The same contents give the same bytes and the file's mode follows the umask: the library's writer orders the
+    metadata at random and makes every file private.
 
     Raises:
         CheckpointError: an array is of a type that the format lacks.
