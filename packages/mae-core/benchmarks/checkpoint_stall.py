@@ -1,7 +1,8 @@
 """Measure how long a checkpoint holds up pre-training, and what writing it behind the run costs the steps meanwhile.
 
 `before` is how version 0.1.0 saved: the loop waited while the library wrote, files were read again for their
-checksums, and fsynced. `after` copies to memory; a thread writes. Turns alternate; the least of each is told, too.
+checksums, and fsynced. `after` copies to memory; a thread writes. They take turns. A share is of the
+median step; a GPU's steps are shorter, its copy goes over the bus.
 
     python packages/mae-core/benchmarks/checkpoint_stall.py [--model base|large] [--batch 8] [--turns 3] [--folder .]
 """
@@ -36,13 +37,11 @@ def make_step(model, optimizer, batch):
     images = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
 
     def step():
-        started = time.perf_counter()
         model(images, noise=MaskKey(0, 0, paddle.arange(batch)), return_pred=False)[0].backward()
         optimizer.step()
         optimizer.clear_grad()
-        return time.perf_counter() - started
 
-    return step
+    return lambda: seconds(step)
 
 
 def save_before(folder, snapshot):
@@ -57,24 +56,26 @@ def save_before(folder, snapshot):
 
 def seconds(work):
     started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
+    work()
+    return time.perf_counter() - started
 
 
 def turn(step, snap, writer, folder):
     """Save once each way; return the stalls, the time of writing, and the steps without and beside it."""
     quiet = step()
-    before, _ = seconds(lambda: save_before(folder, snap()))
+    before = seconds(lambda: save_before(folder, snap()))
     shutil.rmtree(folder / "before")
-    started = time.perf_counter()
-    writer.start(partial(write_snapshot, folder, snap()))
-    after, beside = time.perf_counter() - started, []
+    written = []
+
+    def write(snapshot):
+        written.append(seconds(lambda: write_snapshot(folder, snapshot)))
+
+    after, beside = seconds(lambda: writer.start(partial(write, snap()))), []
     while writer.busy:
         beside.append(step())
     writer.wait()
-    writing = time.perf_counter() - started
     shutil.rmtree(next(folder.glob("step_*")))
-    return before, after, writing, quiet, np.mean(beside)
+    return before, after, *written, quiet, np.mean(beside)
 
 
 def main():
@@ -88,7 +89,7 @@ def main():
     optimizer = build_adamw(model)
     optimizer.set_lr(1e-4)
     step = make_step(model, optimizer, args.batch)
-    step()
+    step(), step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     snap = partial(take_snapshot, 1, model, optimizer, {})
     size = sum(array.nbytes for arrays in snap().arrays.values() for array in arrays.values())

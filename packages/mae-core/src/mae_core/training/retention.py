@@ -1,11 +1,113 @@
-"""Which checkpoints of a run stay, and which is called the best."""
+"""The checkpoints of one run: when one is written, which stay, and which is called the best."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
 
 from mae_core import log
+from mae_core.errors import CheckpointError
 from mae_core.files import discard_folder
+from mae_core.training.checkpoint import Snapshot, take_snapshot, update_state, write_snapshot
+from mae_core.training.checkpoint_writer import CheckpointWriter
+from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder, step_of
+
+
+@dataclass
+class Checkpoints:
+    """Writes a run's checkpoints behind its steps and deletes what is older than it keeps.
+
+    Args:
+        folder: None on ranks that write nothing.
+        keep: checkpoints to keep, beside the best one.
+
+    Attributes:
+        saved: the step whose checkpoint is in the folder, or on its way there.
+    """
+
+    folder: RunFolder | None
+    keep: int
+    saved: int | None = None
+    _writer: CheckpointWriter = field(default_factory=CheckpointWriter)
+
+    def adopt(self, checkpoint: Path, step: int, best: int | None) -> bool:
+        """Take note of where a run goes on from; tell whether the folder holds the best checkpoint, too."""
+        here = self.folder is not None and checkpoint.resolve().parent == self.folder.checkpoints.resolve()
+        self.saved = step if here else None
+        return here and best is not None and step_folder(checkpoint.resolve().parent, best).exists()
+
+    def save(
+        self,
+        step: int,
+        model: nn.Layer,
+        optimizer: paddle.optimizer.Optimizer,
+        state: Mapping[str, Any],
+        ema: Mapping[str, np.ndarray] | None,
+        best: int | None,
+    ) -> None:
+        """Copy a step's state, unless its checkpoint is there, and begin to write it; the caller goes on meanwhile.
+
+        What is older than is kept is deleted once it is written.
+
+        Raises:
+            CheckpointError: the save before failed.
+        """
+        if self.folder and self.saved != step:
+            self._writer.wait()  # before the copy: there is never more than one in memory
+            snapshot = take_snapshot(step, model, optimizer, state, ema)
+            self._writer.start(partial(self._write, snapshot, best))
+            self.saved = step
+
+    def _write(self, snapshot: Snapshot, best: int | None) -> None:
+        assert self.folder is not None
+        write_snapshot(self.folder.checkpoints, snapshot)
+        self._tidy(snapshot.step, best)
+
+    def check(self) -> None:
+        """Raise CheckpointError where the last save failed; one that goes on is left alone."""
+        self._writer.check()
+
+    def wait(self) -> None:
+        """Wait until the last save is in the folder.
+
+        Raises:
+            CheckpointError: it failed.
+        """
+        self._writer.wait()
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Leave no save unfinished behind, however the run ends; its own error comes before that of a save."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.wait()
+            except CheckpointError as error:
+                log.LOGGER.error(str(error))
+            raise
+        self.wait()
+
+    def note_score(self, step: int, validation: Mapping[str, Any], best: int | None) -> None:
+        """Add to a step's checkpoint, once it is written, what its validation found; keep and link the best."""
+        if self.folder:
+            self.wait()
+            update_state(step_folder(self.folder.checkpoints, step), {"validation": dict(validation)})
+            self._tidy(step, best)
+
+    def _tidy(self, step: int, best: int | None) -> None:
+        assert self.folder is not None
+        if best:
+            link_best(self.folder.path, best)
+        prune(self.folder.checkpoints, step, self.keep, best)
 
 
 def prune(folder: Path, step: int, keep: int, best: int | None = None) -> None:
