@@ -21,6 +21,7 @@ from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder, write_atomic
 from mae_core.models.facts import describe
 from mae_core.training.environment import environment
+from mae_core.training.host_copy import host_copy
 from mae_core.weights.checkpoint_folder import STATE, step_folder
 from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state, encode_state
 from mae_core.weights.formats.pickle_values import shown
@@ -114,7 +115,7 @@ def update_state(checkpoint: Path, changes: Mapping[str, Any]) -> None:
 
 def model_arrays(model: nn.Layer) -> dict[str, np.ndarray]:
     """Copy parameters and buffers to NumPy, by structured name."""
-    return {name: np.ascontiguousarray(value.numpy()) for name, value in model.state_dict().items()}
+    return {name: host_copy(value) for name, value in model.state_dict().items()}
 
 
 def _optimizer_arrays(model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> dict[str, np.ndarray]:
@@ -123,11 +124,11 @@ def _optimizer_arrays(model: nn.Layer, optimizer: paddle.optimizer.Optimizer) ->
     state = dict(optimizer.state_dict())
     state.pop("LR_Scheduler", None)
     masters = state.pop("master_weights", {})
-    arrays = {f"{structured[name]}/master": value.numpy() for name, value in masters.items()}
+    arrays = {f"{structured[name]}/master": host_copy(value) for name, value in masters.items()}
     for key, value in state.items():
         owner = next(name for name in structured if key.startswith(f"{name}_"))
-        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = value.numpy()
-    return {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = host_copy(value)
+    return arrays
 
 
 def sweep(folder: Path) -> None:
