@@ -14,8 +14,10 @@ import pytest
 from mae_core.config import flatten, to_dict
 from mae_core.errors import UserError
 from mae_core.stage import arguments as settings
+from mae_core.stage import run as runner
 from mae_core.stage.recipe import Recipe
 from mae_core.training.precision import Precision
+from mae_data.batch import Batch
 
 
 class Loader:
@@ -35,7 +37,7 @@ class Loader:
         indices = np.array([index for _, index in next(iter(self.sampler))])
         shape = (len(indices), *self.size, self.dataset.channels)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        yield tuple(paddle.to_tensor(x) for x in (images, indices % 3, indices))
+        yield Batch(*(paddle.to_tensor(x) for x in (images, indices % 3, indices)))
 
 
 class AskedPrecision(Precision):
@@ -116,10 +118,10 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(settings, "Precision", AskedPrecision)
-        patch.setattr(module, "open_run", lambda output: setattr(found, "opened", output))
-        patch.setattr(module, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
-        patch.setattr(module, "describe", lambda *args: setattr(found, "described", args))
-        patch.setattr(module, "fit", fit)
+        patch.setattr(runner, "open_run", lambda output: setattr(found, "opened", output))
+        patch.setattr(runner, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
+        patch.setattr(runner, "describe", lambda *args: setattr(found, "described", args))
+        patch.setattr(runner, "fit", fit)
         patch.setattr(module, "make_loader", Loader)
         patch.setattr(import_module(f"{recipe.package}.evaluate"), "make_loader", found.make_eval_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))

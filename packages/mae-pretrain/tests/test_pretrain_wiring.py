@@ -6,6 +6,7 @@ import pytest
 from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
 
 from mae_core.ops import MaskKey
+from mae_data.batch import Batch
 from mae_pretrain import evaluate
 from mae_pretrain.build import build_model
 from mae_pretrain.config import RECIPE
@@ -19,7 +20,7 @@ def loss_call(wired):
         asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index))
         return None, None, None
 
-    wired.trainer.loss_fn(model, (None, None, (4, 5)), 3)
+    wired.trainer.loss_fn(model, Batch(None, None, (4, 5)), 3)
     return asked
 
 

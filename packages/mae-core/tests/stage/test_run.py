@@ -1,5 +1,7 @@
 """Begin, resume, and what a resumed run may change."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -10,8 +12,9 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.checkpoint import update_state
 from mae_core.training.ema import Ema
-from mae_core.training.engine import Plan, Trainer
+from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw
+from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 
 
@@ -20,7 +23,7 @@ def make(folder, batch_size=4, accum_iter=1, lr=0.1):
     return Trainer(
         model=model,
         optimizer=build_adamw(model),
-        loss_fn=lambda model, batch, epoch: (model(batch).square().mean(), {}),
+        loss_fn=lambda model, batch, epoch: (model(batch.images).square().mean(), {}),
         lr_at=lambda epoch: lr,
         plan=Plan(steps_per_epoch=2, total_steps=4, batch_size=batch_size, accum_iter=accum_iter),
         precision=Precision(False),
@@ -29,12 +32,16 @@ def make(folder, batch_size=4, accum_iter=1, lr=0.1):
     )
 
 
+def batches():
+    return (SimpleNamespace(images=paddle.ones([4, 2])) for _ in range(4))
+
+
 @pytest.fixture
 def run(tmp_path):
     folder = open_run(str(tmp_path / "run"))
     trainer = make(folder)
     begin(trainer, output=str(folder.path))
-    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(folder.path))
+    fit(trainer, batches(), str(folder.path))
     folder.close()
     return str(folder.path)
 
@@ -51,7 +58,7 @@ def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
     describe(trainer, "tiny", images=9)
     out = capsys.readouterr().out
     assert "resumed from" in out
-    assert "tiny: 3 parameters; 9 images, 2 steps an epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
+    assert "tiny: 3 parameters; 9 images, 2 steps per epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
 
 
 def test_resume_auto_begins_where_there_is_nothing_to_go_on_from(run, tmp_path, capsys):
@@ -76,7 +83,7 @@ def test_another_run_is_not_resumed_into_a_folder_that_holds_one(run, tmp_path):
     other = open_run(str(tmp_path / "other"))
     trainer = make(other)
     begin(trainer, output=str(other.path))
-    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(other.path))
+    fit(trainer, batches(), str(other.path))
     before = other.config.read_bytes()
     for source in (run, f"{run}/checkpoints/step_00000004"):
         with pytest.raises(ConfigError, match=r"holds a run already, and -resume .* is of another"):

@@ -4,7 +4,10 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -13,12 +16,15 @@ from safetensors.numpy import load_file
 
 import mae_core
 from mae_core import log
-from mae_core.errors import NonFiniteError, Stopped
+from mae_core.errors import CheckpointError, NonFiniteError, Stopped
+from mae_core.training import engine, retention
 from mae_core.training.ema import Ema
-from mae_core.training.engine import Plan, Trainer
+from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw
+from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.stop_request import Stop
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
@@ -31,9 +37,18 @@ def quiet():
     log.setup(main=False)
 
 
+class Batch(NamedTuple):
+    images: paddle.Tensor
+    step: int
+
+    @property
+    def indices(self):
+        return paddle.to_tensor([self.step])
+
+
 def batch(step, rows=8):
     x = np.random.default_rng(step).standard_normal((rows, 6)).astype("float32")
-    return paddle.to_tensor(x), step
+    return Batch(paddle.to_tensor(x), step)
 
 
 def loss_fn(model, data, epoch):
@@ -54,7 +69,7 @@ def make(folder=None, plan=PLAN, loss=loss_fn):
         precision=Precision(False),
         folder=folder,
         config={"A": 1},
-        describe=lambda data: f"files of step {data[1]}",
+        describe=lambda indices: f"files of step {indices[0]}",
     )
 
 
@@ -142,9 +157,33 @@ def test_accumulated_batches_equal_the_joined_batch():
     joined = make(plan=Plan(steps_per_epoch=5, total_steps=5), loss=plain)
     joined.fit(batch(step) for step in range(5))
     halves = make(plan=Plan(steps_per_epoch=5, total_steps=5, accum_iter=2), loss=plain)
-    halves.fit((batch(step)[0][i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
+    halves.fit(Batch(batch(step).images[i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
     for name, value in weights(joined).items():
         np.testing.assert_allclose(weights(halves)[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_figures_of_the_loss_are_averaged_over_accumulated_batches_and_the_interval(tmp_path):
+    def told(model, data, epoch):
+        return model(data.images).square().mean(), {"first": float(data.images[0, 0]), "number": float(data.step)}
+
+    plan = Plan(steps_per_epoch=2, total_steps=2, accum_iter=2, report_freq=2)
+    trainer = make(RunFolder(tmp_path), plan, told)
+    trainer.fit(stream())
+    (record,) = records(trainer.folder)
+    assert record["kind"] == "train"
+    assert record["number"] == 1.5  # of batches 0 to 3
+    assert record["first"] == pytest.approx(np.mean([float(batch(i).images[0, 0]) for i in range(4)]))
+
+
+def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_all(monkeypatch):
+    other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 1.0]  # images, loss, figure, terminated, interrupted
+    monkeypatch.setattr(engine.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(
+        engine.distributed, "sum_over_ranks", lambda own: [a + b for a, b in zip(own, other, strict=True)]
+    )
+    totals, asked = engine._over_ranks(engine.Totals(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None)
+    assert (totals.loss, totals.metrics, totals.images, totals.waited) == (2.0, {"top1": 15.0}, 12.0, 0.5)
+    assert asked is Stop.INTERRUPTED
 
 
 def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
@@ -157,8 +196,7 @@ def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
         trainer.fit(stream())
     assert error.value.exit_code == 5
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
-    good = make()
-    good.plan = Plan(steps_per_epoch=4, total_steps=6)
+    good = make(plan=Plan(steps_per_epoch=4, total_steps=6))
     good.fit(stream())
     assert_equal(trainer, good)
 
@@ -235,9 +273,9 @@ def test_mixed_precision_on_cpu_says_what_runs():
         Precision(True, "int8")
 
 
-def scored(folder, marks, ema=None, keep=1):
+def scored(folder, marks, ema=None, keep=1, save_freq=12):
     """A trainer that is validated every 4 steps; `marks` are the scores by step, None for one cut short."""
-    trainer = make(folder, Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=12, keep=keep))
+    trainer = make(folder, Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=save_freq, keep=keep))
     trainer.ema = Ema(trainer.model, ema) if ema else None
     seen = []
 
@@ -264,9 +302,7 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
 
 
 def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
-    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95})
-    trainer.plan = Plan(steps_per_epoch=4, total_steps=12, save_freq=8, keep=1)
-    from mae_core.errors import CheckpointError
+    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95}, save_freq=8)
     from mae_core.training import checkpoint
 
     write = checkpoint.write_safetensors
@@ -354,22 +390,22 @@ def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
 
 
 def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypatch):
-    from mae_core.training import engine
+    from mae_core.training import retention
 
     whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
     whole.fit(stream())
     first = scored(RunFolder(tmp_path / "cut"), {4: 0.5, 8: 0.9})
-    keep = engine.update_state
+    keep = retention.update_state
 
     def killed(checkpoint, changes):
         if first.step == 8:
             raise KeyboardInterrupt
         keep(checkpoint, changes)
 
-    monkeypatch.setattr(engine, "update_state", killed)
+    monkeypatch.setattr(retention, "update_state", killed)
     with pytest.raises(KeyboardInterrupt):
         first.fit(stream())
-    monkeypatch.setattr(engine, "update_state", keep)
+    monkeypatch.setattr(retention, "update_state", keep)
     first.folder.close()
     second = scored(RunFolder(tmp_path / "cut"), {8: 0.9, 12: 0.7})
     second.resume(*newest_checkpoint(second.folder.checkpoints, print))
@@ -396,8 +432,8 @@ def test_resumed_without_validation_the_best_is_kept(tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000020", "step_00000004"]
     assert (tmp_path / "best").resolve().name == "step_00000004"
     assert (tmp_path / "best" / "state.json").exists()
-    third = scored(None, {20: 0.95, 12: 0.1})
-    third.folder = first.folder
+    second.folder.close()
+    third = scored(RunFolder(tmp_path), {20: 0.95, 12: 0.1})
     third.resume(*newest_checkpoint(tmp_path / "checkpoints", print))
     assert third.validation.best == {"step": 4, "score": 0.9}
 
@@ -427,3 +463,69 @@ def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):
     for name, value in weights(averaged).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
     assert not np.allclose(weights(trainer)["0.weight"], expected["0.weight"], rtol=1e-4)
+
+
+def slowed(monkeypatch, until):
+    """Let the writing of each checkpoint wait for something."""
+    write = retention.write_snapshot
+    monkeypatch.setattr(retention, "write_snapshot", lambda *args: until() and write(*args))
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_ends_after_it(tmp_path, monkeypatch):
+    gate, seen = threading.Event(), {}
+    slowed(monkeypatch, lambda: gate.wait(30))
+    trainer = make(RunFolder(tmp_path))
+
+    def batches():
+        for step in range(12):
+            seen[step] = len(list_checkpoints(tmp_path / "checkpoints"))
+            if step == 7:
+                gate.set()
+            yield batch(step)
+
+    trainer.fit(batches())
+    assert [seen[step] for step in (4, 5, 6, 7)] == [0, 0, 0, 0]  # step 4 is saved, trained on, and not there yet
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == [
+        f"step_000000{n}" for n in ("12", "08", "04")
+    ]
+    whole = make()
+    whole.fit(stream())
+    assert_equal(whole, trainer)
+
+
+def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
+    slowed(monkeypatch, lambda: time.sleep(0.2) or True)
+
+    def until():
+        for step in range(12):
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch(step)
+
+    with pytest.raises(Stopped):
+        make(RunFolder(tmp_path)).fit(until())
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000005", "step_00000004"]
+    assert read_state(tmp_path / "checkpoints" / "step_00000005", RESUMED)["step"] == 5
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(tmp_path, monkeypatch):
+    from mae_core.training import checkpoint
+
+    trainer, write = make(RunFolder(tmp_path)), checkpoint.write_safetensors
+
+    def full_later(path, arrays, header):
+        if "00000008" in str(path):
+            raise OSError(28, "No space left on device")
+        return write(path, arrays, header)
+
+    def batches():
+        for step in range(12):
+            while trainer.checkpoints._writer.busy:
+                time.sleep(0.001)
+            yield batch(step)
+
+    monkeypatch.setattr(checkpoint, "write_safetensors", full_later)
+    with pytest.raises(CheckpointError, match=r"step_00000008 could not be written.*No space.*earlier ones are intact"):
+        trainer.fit(batches())
+    assert trainer.step == 9
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000004"]

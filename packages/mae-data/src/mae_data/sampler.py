@@ -53,13 +53,7 @@ class TrainBatchSampler:
         if start_step < 0 or num_steps < 0:
             raise ValueError(f"start_step={start_step}, num_steps={num_steps}; neither may be negative")
         self.global_batch = batch_size * world_size * accum_iter
-        self.steps_per_epoch = num_samples // self.global_batch
-        if self.steps_per_epoch == 0:
-            raise DataError(
-                f"{num_samples} images are fewer than one global batch of {self.global_batch} "
-                f"(batch size {batch_size} x {world_size} processes x {accum_iter} accumulated); "
-                "use a smaller batch size or more images"
-            )
+        self.steps_per_epoch = steps_per_epoch(num_samples, batch_size, accum_iter, world_size)
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
@@ -109,6 +103,24 @@ class EvalBatchSampler:
     def __iter__(self) -> Iterator[KeyBatch]:
         for start in range(0, len(self._indices), self.batch_size):
             yield [(0, index) for index in self._indices[start : start + self.batch_size]]
+
+
+def steps_per_epoch(num_samples: int, batch_size: int, accum_iter: int = 1, world_size: int = 1) -> int:
+    """Return the steps in which an epoch sees each sample at most once; a remainder is left out.
+
+    Args: see `TrainBatchSampler`.
+
+    Raises:
+        DataError: The dataset is smaller than one global batch.
+    """
+    global_batch = batch_size * world_size * accum_iter
+    if num_samples < global_batch:
+        raise DataError(
+            f"{num_samples} images are fewer than one global batch of {global_batch} "
+            f"(batch size {batch_size} x {world_size} processes x {accum_iter} accumulated); "
+            "use a smaller batch size or more images"
+        )
+    return num_samples // global_batch
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import Tensor
 
 from mae_core.config import Config
 from mae_core.training.precision import Precision
+from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.model import LinearProbe
@@ -29,10 +29,10 @@ class Features:
     labels: NDArray[np.int64]
     paths: list[str]
 
-    def batch(self, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, rows: NDArray[np.int64] | None = None) -> Batch:
         """Return (features, labels, indices) of some rows, or of all, as the loader returns images."""
         rows = np.arange(len(self.labels)) if rows is None else rows
-        return paddle.to_tensor(self.features[rows]), paddle.to_tensor(self.labels[rows]), paddle.to_tensor(rows)
+        return Batch(*map(paddle.to_tensor, (self.features[rows], self.labels[rows], rows)))
 
 
 def encode(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> Features:
@@ -53,6 +53,6 @@ class CachedBatches:
     cache: Features
     sampler: Iterable[list[tuple[int, int]]]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for keys in self.sampler:
             yield self.cache.batch(np.array([index for _, index in keys], dtype=np.int64))

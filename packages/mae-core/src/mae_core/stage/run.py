@@ -1,20 +1,22 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mae_core import distributed, log, runtime
-from mae_core.config import drifted_keys, flatten
+from mae_core.config import Config, drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import write_atomic
 from mae_core.ops import fused
 from mae_core.training import environment
+from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
-from mae_core.training.engine import Batch, Trainer
+from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
@@ -27,6 +29,57 @@ FREE = (
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
 )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage brings to a training run.
+
+    Args:
+        trainer: model, optimizer, loss, plan.
+        images: training images.
+        batches: (first step, steps of the whole run) -> this rank's batches.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
+        free_cut: whether batch, accumulation and ranks may change while the global batch stays.
+    """
+
+    trainer: Trainer
+    images: int
+    batches: Callable[[int, int], Iterable[Batch]]
+    free: Sequence[str] = ()
+    free_cut: bool = True
+
+
+def run_training(
+    config: Config, build: Callable[[Config, RunFolder | None], Run], allow_drift: Sequence[str] = ()
+) -> Trainer:
+    """Train as a stage's config says, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
+
+    Args:
+        build: what the stage makes of its config for a folder, which is None on ranks that write nothing.
+        allow_drift: keys that may differ from the resumed checkpoint's config.
+
+    Returns:
+        the trainer, at the end of its plan.
+
+    Raises:
+        UserError: input, data, checkpoint or loss that a run cannot go on with.
+    """
+    folder = open_run(config.SAVE)
+    run = build(config, folder)
+    trainer = run.trainer
+    begin(
+        trainer,
+        output=config.SAVE,
+        resume=config.MODEL.RESUME,
+        pretrained=config.MODEL.PRETRAINED,
+        free=run.free,
+        allow_drift=allow_drift,
+        free_cut=run.free_cut,
+    )
+    describe(trainer, config.MODEL.NAME, run.images)
+    fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
+    return trainer
 
 
 def open_run(output: str) -> RunFolder | None:
@@ -122,7 +175,7 @@ def describe(trainer: Trainer, name: str, images: int) -> None:
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(
-        f"{name}: {parameters:,} parameters; {images:,} images, {plan.steps_per_epoch} steps an epoch,"
+        f"{name}: {parameters:,} parameters; {images:,} images, {plan.steps_per_epoch} steps per epoch,"
         f" {plan.total_steps // plan.steps_per_epoch} epochs; batch {plan.batch_size} x {world} ranks"
         f" x {plan.accum_iter} = {plan.global_batch}"
     )

@@ -1,7 +1,7 @@
 """The checkpoints of one run: when one is written, which stay, and which is called the best."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,19 +50,24 @@ class Checkpoints:
         model: nn.Layer,
         optimizer: paddle.optimizer.Optimizer,
         state: Mapping[str, Any],
-        ema: Mapping[str, np.ndarray] | None,
+        averages: Callable[[], Mapping[str, np.ndarray]] | None,
         best: int | None,
     ) -> None:
         """Copy a step's state, unless its checkpoint is there, and begin to write it; the caller goes on meanwhile.
 
         What is older than is kept is deleted once it is written.
 
+        Args:
+            state: see `take_snapshot`.
+            averages: copies the averaged weights.
+            best: the step of the best checkpoint so far.
+
         Raises:
             CheckpointError: the save before failed.
         """
         if self.folder and self.saved != step:
             self._writer.wait()  # before the copy: there is never more than one in memory
-            snapshot = take_snapshot(step, model, optimizer, state, ema)
+            snapshot = take_snapshot(step, model, optimizer, state, averages() if averages else None)
             self._writer.start(partial(self._write, snapshot, best))
             self.saved = step
 
