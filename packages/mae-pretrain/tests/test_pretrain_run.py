@@ -55,8 +55,8 @@ def test_mask_ratio_and_seed_reach_the_run(data, finished, cli, tmp_path):
     assert losses("seed", "SEED", 1) != same
 
 
-def test_greyscale_and_non_square_images_train(data, cli, tmp_path):
-    pairs = ["DATA.IMAGE_SIZE", "[16, 24]", "DATA.IMAGE_CHANNELS", 1, "TRAIN.GRAD_CLIP", 1]
+def test_greyscale_and_non_square_images_train_under_block_masks(data, cli, tmp_path):
+    pairs = ["DATA.IMAGE_SIZE", "[16, 24]", "DATA.IMAGE_CHANNELS", 1, "TRAIN.GRAD_CLIP", 1, "MODEL.MASKING", "block"]
     result = cli("-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, *pairs)
     assert result.returncode == 0, result.stderr
     assert weights(tmp_path / "run")[1]["pos_embed"].shape == (1, 1 + 4 * 6, 16)

@@ -5,11 +5,12 @@ import paddle
 import pytest
 from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
 
-from mae_core.ops import MaskKey
+from mae_core.ops import STRATEGIES, MaskKey
+from mae_core.ops.block_masking import block_noise
 from mae_data.batch import Batch
 from mae_pretrain import evaluate
-from mae_pretrain.build import build_model
-from mae_pretrain.config import RECIPE
+from mae_pretrain.build import build_model, mask_noise
+from mae_pretrain.config import MASKINGS, RECIPE
 
 
 def loss_call(wired):
@@ -41,7 +42,7 @@ WIRES = {
     "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),
 }
 EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME"}  # both names are the same AdamW
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING"}  # read below
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,15 @@ def test_the_seed_decides_the_initial_weights():
 
 def test_masks_are_drawn_by_epoch_and_sample(wired):
     assert loss_call(wired)["key"] == (9, 3, (4, 5))
+
+
+def test_masking_chooses_the_strategy_for_the_models_grid(wired):
+    """Training, -eval and visualize ask alike; the sizes are those of an 8 x 12 image of 4-pixel patches."""
+    assert set(MASKINGS) == set(STRATEGIES)
+    noise = mask_noise(config(**{"MODEL.MASKING": "block"}), paddle.to_tensor([4, 5]), 3)
+    np.testing.assert_array_equal(noise.numpy(), block_noise(9, 3, [4, 5], (2, 3), 6 - int(6 * (1 - 0.4))))
+    other = mask_noise(config(**{"MODEL.MASKING": "block"}), paddle.to_tensor([4, 5]), 3, seed=1)
+    np.testing.assert_array_equal(other.numpy(), block_noise(1, 3, [4, 5], (2, 3), 3))
 
 
 def config(**values):

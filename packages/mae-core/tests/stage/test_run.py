@@ -102,6 +102,18 @@ def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     begin(make(None, batch_size=8), output=run, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
 
 
+def test_a_run_of_an_older_version_goes_on_where_a_new_key_has_its_old_meaning(run):
+    """The run was made before there was MODEL.MASKING."""
+    for masking, refused in (("random", False), ("block", True)):
+        trainer = make(None)
+        trainer.config = {**trainer.config, "MODEL": {"MASKING": masking}}
+        if not refused:
+            begin(trainer, output=run, resume="auto")
+            continue
+        with pytest.raises(CheckpointError, match=r"MODEL\.MASKING was 'random', is 'block'"):
+            begin(trainer, output=run, resume="auto")
+
+
 def test_the_same_global_batch_may_be_cut_up_otherwise_where_that_changes_nothing(run):
     begin(make(None, batch_size=2, accum_iter=2), output=run, resume="auto")
     with pytest.raises(CheckpointError, match=r"TRAIN\.ACCUM_ITER was 1, is 2"):

@@ -16,6 +16,8 @@ from mae_core.stage.checks import (
 )
 from mae_core.stage.recipe import ALSO, Recipe
 
+OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
+
 _C = CN()
 
 _C.DATA = CN()
@@ -98,7 +100,7 @@ _C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
 
 _CHOICES = {
     "MODEL.TYPE": ("FINETUNE",),
-    "TRAIN.OPTIMIZER.NAME": ("AdamW", "AdamWDL"),
+    "TRAIN.OPTIMIZER.NAME": OPTIMIZERS,
     "TRAIN.RANDOM_ERASE_MODE": ("pixel",),
     "TRAIN.MIXUP_MODE": ("batch", "pair", "elem"),
     "TRAIN.CUTMIX_MINMAX": (None,),

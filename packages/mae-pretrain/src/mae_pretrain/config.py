@@ -7,6 +7,10 @@ from mae_core.config import Config as CN
 from mae_core.stage.checks import require, require_adam, require_common, require_one_of, require_positive
 from mae_core.stage.recipe import ALSO, Recipe
 
+# The names in mae_core.ops.STRATEGIES and mae_pretrain.optimizer.BUILDERS, which need Paddle.
+MASKINGS = ("random", "block")
+OPTIMIZERS = ("AdamW", "AdamWDL")  # the same here: AdamWDL without layer decay is AdamW
+
 _C = CN()
 
 _C.DATA = CN()
@@ -35,6 +39,7 @@ _C.MODEL.MLP_RATIO = 4.0
 _C.MODEL.QKV_BIAS = True
 _C.MODEL.DROPPATH = 0.0
 _C.MODEL.MASK_RATIO = 0.75
+_C.MODEL.MASKING = "random"  # or "block": rectangles of patches, as in BEiT; best at a ratio of 0.5 (paper, Table 1f)
 _C.MODEL.NORM_PIX_LOSS = True
 _C.MODEL.GRAD_CHECKPOINTING = False  # recompute activations: less memory, more time
 _C.MODEL.ENCODER = CN({"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12})
@@ -67,11 +72,7 @@ def validate(c: CN) -> None:
     require_common(c)
     require_adam(c)
     require_positive(c, ["MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.DEPTH", "MODEL.DECODER.NUM_HEADS"])
-    require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",)})
-    require(
-        c.TRAIN.OPTIMIZER.NAME in ("AdamW", "AdamWDL"),  # AdamWDL without layer decay is AdamW
-        f"TRAIN.OPTIMIZER.NAME={c.TRAIN.OPTIMIZER.NAME!r} is not 'AdamW' (or 'AdamWDL', the same here)",
-    )
+    require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",), "MODEL.MASKING": MASKINGS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS})
     require(
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",

@@ -12,7 +12,7 @@ from mae_core.stage.arguments import eval_sampling_of
 from mae_core.weights.load import load_model
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
-from mae_pretrain.build import build_model, eval_dataset, mask_key
+from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
 from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
 
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
@@ -36,7 +36,8 @@ def evaluate(config: Config) -> dict[str, float]:
     model.eval()
     scores = score(config, model, _mean_patches(config, model))
     log.LOGGER.info(
-        f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}: loss {scores['loss']:.4f};"
+        f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
+        f" loss {scores['loss']:.4f};"
         f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{_norm_pix_note(model)},"
         f" inpainting {scores['inpainting']:.4f}, mean image {scores['mean_image']:.4f}"
     )
@@ -55,7 +56,7 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     dataset = eval_dataset(config)
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
     for images, _, indices in make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS):
-        noise = mask_key(config, indices, epoch=0)
+        noise = mask_noise(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
         sums += [float(recon.loss) * len(images), *errors, len(images)]

@@ -9,13 +9,13 @@ from mae_core.config import Config, to_dict
 from mae_core.stage.arguments import global_batch_of, plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.stage.run import Run, run_training
 from mae_core.training.engine import Trainer
-from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
 from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_data.loader import BatchLoader, make_loader
 from mae_data.sampler import TrainBatchSampler, steps_per_epoch
-from mae_pretrain.build import build_model, mask_key, train_dataset
+from mae_pretrain.build import build_model, mask_noise, train_dataset
+from mae_pretrain.optimizer import build_optimizer
 
 
 def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
@@ -42,11 +42,10 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         folder: where the run writes; None writes nothing.
     """
     model = build_model(config)
-    t = config.TRAIN
     plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
     return Trainer(
         model=model,
-        optimizer=build_adamw(model, weight_decay=t.WEIGHT_DECAY, betas=t.OPTIMIZER.BETAS, eps=t.OPTIMIZER.EPS),
+        optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config),
         lr_at=schedule_of(config, plan),
         plan=plan,
@@ -59,6 +58,6 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
 
 def pretrain_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only."""
-    key = mask_key(config, batch.indices, epoch)
-    loss, _, _ = model(batch.images, config.MODEL.MASK_RATIO, noise=key, return_pred=False)
+    noise = mask_noise(config, batch.indices, epoch)
+    loss, _, _ = model(batch.images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
     return loss, {}

@@ -4,8 +4,19 @@ Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YA
 """
 
 from mae_core.config import Config as CN
-from mae_core.stage.checks import require_classifier, require_common, require_one_of, require_positive, require_within
+from mae_core.stage.checks import (
+    require,
+    require_classifier,
+    require_common,
+    require_one_of,
+    require_positive,
+    require_within,
+)
 from mae_core.stage.recipe import ALSO, Recipe
+
+# The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
+HEADS = ("linear", "attentive")
+OPTIMIZERS = ("LARS",)
 
 _C = CN()
 
@@ -39,6 +50,8 @@ _C.MODEL.DROPOUT = 0.0  # the frozen encoder drops nothing; these three are read
 _C.MODEL.ATTENTION_DROPOUT = 0.0
 _C.MODEL.DROPPATH = 0.0
 _C.MODEL.GLOBAL_POOL = False  # the class token; True: the mean of the patch tokens
+_C.MODEL.HEAD = "linear"  # or "attentive": learned queries pool the patch tokens (efficient probing, arXiv 2506.10178)
+_C.MODEL.NUM_QUERIES = 32  # of the attentive head; a divisor of MODEL.ENCODER.EMBED_DIM
 _C.MODEL.ENCODER = CN({"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12})
 
 _C.TRAIN = CN()
@@ -70,9 +83,23 @@ def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
     require_classifier(c)
-    require_one_of(c, {"MODEL.TYPE": ("LINEARPROBE",), "TRAIN.OPTIMIZER.NAME": ("LARS",)})
-    require_positive(c, ["TRAIN.OPTIMIZER.TRUST"])
+    require_one_of(c, {"MODEL.TYPE": ("LINEARPROBE",), "MODEL.HEAD": HEADS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS})
+    require_positive(c, ["MODEL.NUM_QUERIES", "TRAIN.OPTIMIZER.TRUST"])
+    if c.MODEL.HEAD == "attentive":
+        _require_attentive(c)
     require_within(c, {"TRAIN.OPTIMIZER.MOMENTUM": (0, 0.9999)})
+
+
+def _require_attentive(c: CN) -> None:
+    width, queries = c.MODEL.ENCODER.EMBED_DIM, c.MODEL.NUM_QUERIES
+    require(
+        width % queries == 0,
+        f"MODEL.NUM_QUERIES={queries} does not divide MODEL.ENCODER.EMBED_DIM={width}; use a divisor of it",
+    )
+    require(
+        not c.MODEL.GLOBAL_POOL,
+        "MODEL.HEAD=attentive pools the patch tokens itself: set MODEL.GLOBAL_POOL False, or MODEL.HEAD linear",
+    )
 
 
 RECIPE = Recipe("mae_probe", _C, ALSO, validate)

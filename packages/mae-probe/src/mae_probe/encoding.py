@@ -29,4 +29,4 @@ def encode_lists(config: Config, list_names: Sequence[str], command: str, labels
     load_encoder(config, model, command)
     model.eval()
     precision = precision_of(config)
-    return [encode(config, model, dataset, precision) for dataset in datasets]
+    return [encode(config, model.forward_features, dataset, precision) for dataset in datasets]

@@ -1,18 +1,18 @@
 """Features of a whole list, encoded once, and batches of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
+from paddle import Tensor
 
 from mae_core.config import Config
 from mae_core.training.precision import Precision
 from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_probe.evaluate import eval_batches
-from mae_probe.model import LinearProbe
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Features:
     """What an encoder makes of a list's images.
 
     Args:
-        features: float32 [N, D].
+        features: float32 [N, D]; what an attentive head reads are tokens, [N, L, D].
         labels: int64 [N]; -1 where the list has none.
         paths: N of them, as the list writes them.
     """
@@ -35,12 +35,16 @@ class Features:
         return Batch(*map(paddle.to_tensor, (self.features[rows], self.labels[rows], rows)))
 
 
-def encode(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> Features:
-    """Encode the images of a list, in its order; on one process."""
+def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset, precision: Precision) -> Features:
+    """Encode the images of a list, in its order; on one process.
+
+    Args:
+        forward: from images to features or tokens, such as `LinearProbe.forward_features`.
+    """
     parts: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = []
     for images, labels, indices in eval_batches(config, dataset):
         with precision.autocast():
-            features = model.forward_features(images).numpy()
+            features = forward(images).numpy()
         parts.append((features, labels.numpy(), indices.numpy()))
     features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Features(features, labels, [dataset.images.path(int(i)) for i in indices])

@@ -13,7 +13,6 @@ from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import global_batch_of, plan_of, precision_of, schedule_of, train_sampling_of
 from mae_core.stage.run import Run, run_training
 from mae_core.training.engine import Trainer
-from mae_core.training.optim import trainable
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
@@ -24,8 +23,8 @@ from mae_data.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.features import CachedBatches, encode
-from mae_probe.lars import Lars
 from mae_probe.model import LinearProbe
+from mae_probe.optimizer import build_optimizer
 
 CACHED = (
     "TRAIN.CACHE_FEATURES: each image is encoded once, without augmentation; this is faster than the paper's linear"
@@ -54,7 +53,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
             log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
         sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
         if cached:
-            return CachedBatches(encode(config, model, dataset, trainer.precision), sampler)
+            return CachedBatches(encode(config, model.head_inputs, dataset, trainer.precision), sampler)
         return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
 
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
@@ -72,17 +71,11 @@ def build_trainer(
         model: the probe; built from the config when None.
     """
     model = model or build_model(config)
-    t = config.TRAIN
     plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
     precision = precision_of(config)
     return Trainer(
         model=model,
-        optimizer=Lars(
-            [p for _, p in trainable(model)],
-            momentum=t.OPTIMIZER.MOMENTUM,
-            weight_decay=t.WEIGHT_DECAY,
-            trust=t.OPTIMIZER.TRUST,
-        ),
+        optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=probe_loss,
         lr_at=schedule_of(config, plan),
         plan=plan,
@@ -102,7 +95,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
-            known.append([encode(config, model, dataset, precision).batch()])
+            known.append([encode(config, model.head_inputs, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset)
         scores = score(
             model,

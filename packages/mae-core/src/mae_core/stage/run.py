@@ -13,6 +13,7 @@ from mae_core.config import Config, drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import write_atomic
 from mae_core.ops import fused
+from mae_core.stage.added_keys import with_added_keys
 from mae_core.training import environment
 from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
@@ -162,7 +163,9 @@ def _refuse_drift(
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
+    drift = drifted_keys(
+        with_added_keys(state["config"], trainer.config), trainer.config, (*FREE, *free, *allow_drift, *cut)
+    )
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
     if drift:
