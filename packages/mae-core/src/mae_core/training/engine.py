@@ -109,12 +109,14 @@ class Trainer:
 
         Raises:
             NonFiniteError: the loss, or many gradients in a row, are NaN or infinite.
+            CheckpointError: one could not be written; earlier ones are intact.
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
         self.model.train()
         self._stop = StopRequest()
-        with self._stop as stop, self.progress.shown(self.folder, self.step, self.validation.scored):
+        shown = self.progress.shown(self.folder, self.step, self.validation.scored)
+        with self._stop as stop, shown, self.checkpoints.finished():
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(stop, None)
             while self.step < self.plan.total_steps:
@@ -203,12 +205,15 @@ class Trainer:
 
     def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
         """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
+        self.checkpoints.check()
         last, due = self.step == self.plan.total_steps, self._validation_due()
         if last or asked or due or self.step % self.plan.save_freq == 0:
             self.save()  # before scoring, which may fail or be killed: the training is not lost then
         if due and not asked:
             asked = self._validate(stop)
         if asked and (not last or self._validation_due()):
+            self.checkpoints.wait()
+            distributed.barrier()  # a rank that ends first may end the others
             raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", asked.value)
 
     def _validation_due(self) -> bool:
@@ -230,7 +235,7 @@ class Trainer:
         return None
 
     def save(self) -> None:
-        """Write a checkpoint on the main rank, unless this step's is there; all ranks wait for it."""
+        """Begin to write a checkpoint on the main rank, unless this step's is there; ranks wait for its copy only."""
         self._write()
         distributed.barrier()
 
@@ -243,10 +248,9 @@ class Trainer:
             "config": self.config,
             "data": self.data,
             "world_size": distributed.world_size(),
-            "versions": {"paddle": paddle.__version__},
         }
-        ema = self.ema.arrays() if self.ema and self.folder else None
-        self.checkpoints.save(self.step, self.model, self.optimizer, state, ema, self.validation.best_step)
+        averages = self.ema.arrays if self.ema else None
+        self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, self.validation.best_step)
 
 
 def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:
