@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 
 from tqdm import tqdm
 
@@ -24,6 +25,12 @@ def setup(main: bool = True) -> logging.Logger:
     logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too
     LOGGER.setLevel(logging.INFO if main else logging.WARNING)
     return LOGGER
+
+
+def say(lines: Iterable[str]) -> None:
+    """Log lines, of the main rank."""
+    for line in lines:
+        LOGGER.info(line)
 
 
 class _BarSafeHandler(logging.Handler):
