@@ -1,15 +1,17 @@
-"""`mae-finetune`: train, or score with -eval (no subcommand), `export`. Help answers without importing Paddle."""
+"""`mae-finetune`: train, or score with -eval (no subcommand), `export`, `report`. Help does not import Paddle."""
 
 from collections.abc import Sequence
 
 from mae_core.command_line import Parser, run
+from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import stage_parser
 from mae_core.stage.memory import explain
+from mae_core.stage.report import add_compare, prepare_page, report_parser, write_page
 from mae_finetune import __version__
 
-EPILOG = "also: mae-finetune export --help"
+EPILOG = "also: mae-finetune export --help, mae-finetune report --help"
 DESCRIPTION = "Fine-tune the encoder of a masked autoencoder for classification (arXiv 2111.06377)."
 
 
@@ -19,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> None:
-    if argv and argv[0] == "export":
-        _export(argv[1:])
+    commands = {"export": _export, "report": _report}
+    if argv and argv[0] in commands:
+        commands[argv[0]](argv[1:])
     else:
         train_or_score("mae_finetune", finetune_parser(), argv)
 
@@ -39,3 +42,14 @@ def _export(argv: list[str]) -> None:
     from mae_finetune.export import export
 
     print(export(config, args.output, args.format))
+
+
+def _report(argv: list[str]) -> None:
+    parser = report_parser("mae-finetune report")
+    add_compare(parser)
+    args = parser.parse_args(argv)
+    path = prepare_page(args.run, args.output)
+    import_paddle()
+    from mae_finetune.report import run_page
+
+    print(write_page(run_page(args.run, args.compare), path))

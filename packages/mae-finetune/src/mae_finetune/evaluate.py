@@ -12,6 +12,7 @@ from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.evaluation import classifier
 from mae_core.evaluation.classifier import prepare_report, report_scores
+from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.training.precision import Precision
@@ -57,12 +58,14 @@ def evaluate(config: Config) -> dict[str, float]:
     model.eval()
     prepare_report(config.SAVE)
     started = time.perf_counter()
-    scores = score(config, model, eval_set, precision_of(config))
+    images = eval_set.dataset.images
+    predictions = Predictions(len(images))
+    scores = score(config, model, eval_set, precision_of(config), predictions=predictions)
     assert scores is not None  # nothing asked it to stop early
     seconds = time.perf_counter() - started
     errors = corruption_errors(scores.groups, eval_set.references) if eval_set.references else {}
-    folders = eval_set.dataset.images.class_folders(eval_set.labels)
-    return report_scores(scores, seconds, config.SAVE, folders, errors)
+    folders = images.class_folders(eval_set.labels)
+    return report_scores(scores, seconds, config.SAVE, folders, errors, predictions, images.path)
 
 
 def open_eval_set(config: Config) -> EvalSet:
@@ -89,8 +92,13 @@ def score(
     eval_set: EvalSet,
     precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
+    predictions: Predictions | None = None,
 ) -> Scores | None:
-    """Score a model in evaluation mode; None when any rank was asked to stop early."""
+    """Score a model in evaluation mode; None when any rank was asked to stop early.
+
+    Args:
+        predictions: empty; filled with what the model says of each image.
+    """
     sampler = EvalBatchSampler(len(eval_set.dataset), **eval_sampling_of(config))
     return classifier.score(
         model,
@@ -102,4 +110,5 @@ def score(
         absent=eval_set.absent,
         groups=eval_set.groups,
         name=eval_set.dataset.images.describe,
+        predictions=predictions,
     )

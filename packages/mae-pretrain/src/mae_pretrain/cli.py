@@ -1,4 +1,4 @@
-"""`mae-pretrain`: train (no subcommand), `visualize`, `curve`, `export`. Help answers without importing Paddle."""
+"""`mae-pretrain`: train (no subcommand) and the subcommands of COMMANDS. Help answers without importing Paddle."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,11 @@ from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
 from mae_core.stage.memory import explain
+from mae_core.stage.report import add_images, prepare_page, report_parser, write_page
 from mae_pretrain import __version__
 
-EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"
+COMMANDS = ("visualize", "curve", "export", "report", "watch")
+EPILOG = "also: " + ", ".join(f"mae-pretrain {name} --help" for name in COMMANDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> None:
-    commands = {"visualize": _visualize, "curve": _curve, "export": _export}
+    commands = {"visualize": _visualize, "curve": _curve, "export": _export, "report": _report, "watch": _watch}
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
@@ -79,3 +81,33 @@ def _export(argv: list[str]) -> None:
     from mae_pretrain.export import export
 
     print(export(config, args.output, args.format, args.with_decoder))
+
+
+_IMAGES = "validation images to reconstruct"
+
+
+def _report(argv: list[str]) -> None:
+    parser = report_parser("mae-pretrain report")
+    add_images(parser, _IMAGES)
+    parser.add_argument("--scores", metavar="FILE", help="what -eval --json wrote (default RUN/eval/scores.json)")
+    args = parser.parse_args(argv)
+    path = prepare_page(args.run, args.output)
+    import_paddle()
+    from mae_pretrain.report import run_page
+
+    print(write_page(run_page(args.run, args.images, args.scores), path))
+
+
+def _watch(argv: list[str]) -> None:
+    parser = _parser(" watch", "Serve the report of a run, made anew while it goes on. Ctrl-C ends it.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    add_images(parser, _IMAGES)
+    parser.add_argument("run", help="run folder")
+    args = parser.parse_args(argv)
+    prepare_page(args.run, None)
+    import_paddle()
+    from mae_core.report.watch import watch
+    from mae_pretrain.report import live_page
+
+    watch(args.run, live_page(args.run, args.images), args.host, args.port)

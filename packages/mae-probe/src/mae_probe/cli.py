@@ -1,4 +1,4 @@
-"""`mae-probe`: train or score a linear probe (no subcommand), `features`, `knn`, `logistic`, `attention`.
+"""`mae-probe`: train or score a linear probe (no subcommand), `features`, `knn`, `logistic`, `attention`, `report`.
 
 Help answers without importing Paddle.
 """
@@ -16,6 +16,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
 from mae_core.stage.memory import explain
+from mae_core.stage.report import add_compare, add_images, prepare_page, report_parser, write_page
 from mae_probe import __version__
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mae_probe.features import Features
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
-COMMANDS = ("features", "knn", "logistic", "attention")
+COMMANDS = ("features", "knn", "logistic", "attention", "report")
 EPILOG = "also: " + ", ".join(f"mae-probe {name} --help" for name in COMMANDS)
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
 ENCODING_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in _ENCODING)
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(argv: list[str]) -> None:
     commands = {"features": _features, "knn": _knn, "logistic": _logistic, "attention": _attention}
+    commands["report"] = _report
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
@@ -156,3 +158,15 @@ def _attention(argv: list[str]) -> None:
 
     for path in draw_attention(config, args.images, args.output or "attention", args.bands):
         print(path)
+
+
+def _report(argv: list[str]) -> None:
+    parser = report_parser("mae-probe report")
+    add_compare(parser)
+    add_images(parser, "attention maps of so many validation images", 3)
+    args = parser.parse_args(argv)
+    path = prepare_page(args.run, args.output)
+    import_paddle()
+    from mae_probe.report import run_page
+
+    print(write_page(run_page(args.run, args.compare, args.images), path))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.evaluation.classifier import prepare_report, report_scores, score
+from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_data.dataset import ListDataset
@@ -29,10 +30,12 @@ def evaluate(config: Config) -> dict[str, float]:
     model.eval()
     prepare_report(config.SAVE)
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
-    started = time.perf_counter()
-    scores = score(model, batches, counts, precision, name=dataset.images.describe)
+    images, started = dataset.images, time.perf_counter()
+    predictions = Predictions(len(images))
+    scores = score(model, batches, counts, precision, name=images.describe, predictions=predictions)
     assert scores is not None  # nothing asked it to stop early
-    return report_scores(scores, time.perf_counter() - started, config.SAVE, dataset.images.class_folders())
+    seconds, folders = time.perf_counter() - started, images.class_folders()
+    return report_scores(scores, seconds, config.SAVE, folders, predictions=predictions, path=images.path)
 
 
 def eval_batches(config: Config, dataset: ListDataset, should_stop: Callable[[], bool] = lambda: False) -> BatchLoader:

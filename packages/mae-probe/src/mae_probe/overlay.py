@@ -1,7 +1,8 @@
 """`mae-probe attention`: maps of the class token's attention over images, as PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -15,7 +16,7 @@ from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
 from mae_data.loader import as_paddle_takes
-from mae_data.shown_bands import choose_bands
+from mae_data.shown_bands import ShownBands, choose_bands
 from mae_data.stored_image import read_image
 from mae_data.value_range import as_value_range
 from mae_probe.attention import attention_weights, class_maps, rollout
@@ -42,24 +43,37 @@ def draw_attention(
     """
     log.setup(True)
     paths = _outputs(files, Path(folder))
-    model = build_model(config)
-    load_encoder(config, model, "attention")
-    model.eval()
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
     limits = as_value_range(config.DATA.VALUE_RANGE)
     transform, unused = eval_transform(config), np.random.default_rng(0)  # evaluation draws nothing
-    for file, path in zip(files, paths, strict=True):
-        image = transform(read_image(file, config.DATA.IMAGE_CHANNELS, limits), unused)
-        blocks = attention_weights(model, paddle.to_tensor(as_paddle_takes(image)[None]))
-        heads = class_maps(blocks[-1], model.grid)[0]
-        maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
-        maps |= {f"head {i}": head for i, head in enumerate(heads)}
-        picture = shown((image.astype(np.float32) - limits.low) / limits.span)
+    channels = config.DATA.IMAGE_CHANNELS
+    images = ((file, transform(read_image(file, channels, limits), unused)) for file in files)
+    for (_, picture, maps), path in zip(attention_of(config, images, shown), paths, strict=True):
         png = png_bytes(draw_row(picture, maps).save)
         with refuse_unwritable(path, "choose another folder with -output"):
             write_output(path, png)
     return paths
+
+
+def attention_of(
+    config: Config, images: Iterable[tuple[str, NDArray[Any]]], shown: ShownBands
+) -> Iterator[tuple[str, NDArray[np.uint8], dict[str, NDArray[np.floating]]]]:
+    """Yield each image's name, picture and maps by their titles: mean over heads, rollout, each head.
+
+    Args:
+        images: names and pixels [H, W, C] as stored.
+    """
+    model = build_model(config)
+    load_encoder(config, model, "attention")
+    model.eval()
+    limits = as_value_range(config.DATA.VALUE_RANGE)
+    for name, image in images:
+        blocks = attention_weights(model, paddle.to_tensor(as_paddle_takes(image)[None]))
+        heads = class_maps(blocks[-1], model.grid)[0]
+        maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
+        maps |= {f"head {i}": head for i, head in enumerate(heads)}
+        yield name, shown((image.astype(np.float32) - limits.low) / limits.span), maps
 
 
 def _outputs(files: Sequence[str], folder: Path) -> list[Path]:
@@ -82,14 +96,15 @@ def overlay(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[
 
 
 def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) -> Image.Image:
-    """Draw the image and its overlays, at most six a row, each under its title."""
+    """Draw the image and its overlays, at most six a row in rows of about one length, each under its title."""
     height, width = image.shape[:2]
     tiles = {"image": np.broadcast_to(image, (height, width, 3))}
     tiles |= {name: overlay(image, weights) for name, weights in maps.items()}
     zoom = max(1, _CELL // max(height, width))
     step_x, step_y = max(width * zoom, 96) + _GAP, height * zoom + _TITLE + _GAP
-    columns = min(6, len(tiles))
-    canvas = Image.new("RGB", (columns * step_x + _GAP, -(-len(tiles) // columns) * step_y), "white")
+    rows = -(-len(tiles) // 6)
+    columns = -(-len(tiles) // rows)  # seven make four and three, not six and one
+    canvas = Image.new("RGB", (columns * step_x + _GAP, rows * step_y), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
     for i, (name, tile) in enumerate(tiles.items()):
         left, top = _GAP + i % columns * step_x, i // columns * step_y

@@ -10,8 +10,9 @@ from paddle import nn
 
 from mae_core import distributed, log
 from mae_core.errors import NonFiniteError
+from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
-from mae_core.evaluation.tables import prepare_folder, write_tables
+from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
 from mae_core.training.batch import Batch
 from mae_core.training.precision import Precision
 
@@ -28,6 +29,7 @@ def score(
     absent: NDArray[np.bool_] | None = None,
     groups: NDArray[np.int64] | None = None,
     name: Callable[[int], str] = "sample {}".format,
+    predictions: Predictions | None = None,
 ) -> Scores | None:
     """Score a model in evaluation mode over all ranks; None when any rank was asked to stop early.
 
@@ -37,6 +39,7 @@ def score(
         labels, groups: by index, instead of the batch's labels; parts whose error is wanted apart.
         absent: bool [K], outputs that do not take part.
         name: names the sample of an index, for messages.
+        predictions: empty; filled with what is said of each image.
 
     Raises:
         NonFiniteError: an output of the model is not a finite number.
@@ -54,9 +57,13 @@ def score(
             logits[:, absent] = -np.inf
         truth = batch.labels.numpy() if labels is None else labels[places]
         scores.add(logits, truth, None if groups is None else groups[places])
+        if predictions:
+            predictions.add(places, logits, truth)
     if distributed.sum_over_ranks([float(stopped)])[0]:
         return None
     scores.sum_over_ranks()
+    if predictions:
+        predictions.sum_over_ranks()
     return scores
 
 
@@ -71,7 +78,13 @@ def prepare_report(output: str) -> None:
 
 
 def report_scores(
-    scores: Scores, seconds: float, output: str, folders: Mapping[int, str], more: Mapping[str, float] | None = None
+    scores: Scores,
+    seconds: float,
+    output: str,
+    folders: Mapping[int, str],
+    more: Mapping[str, float] | None = None,
+    predictions: Predictions | None = None,
+    path: Callable[[int], str] = str,
 ) -> dict[str, float]:
     """Log the figures, write the tables to `output/eval`, and return the figures.
 
@@ -79,6 +92,7 @@ def report_scores(
         seconds: how long scoring took.
         folders: name of a class's folder, by class.
         more: further figures; `mCE` is logged.
+        predictions: what was said of each image, to be written too; `path` names an image by its place in the list.
 
     Returns:
         top1, top5 (percent), val_loss, images, images_per_s, and `more`.
@@ -91,5 +105,7 @@ def report_scores(
     )
     if distributed.is_main():
         write_tables(Path(output) / "eval", scores, figures, folders)
+        if predictions:
+            write_predictions(Path(output) / "eval", predictions, path)
     log.LOGGER.info(f"tables in {output}/eval")
     return figures

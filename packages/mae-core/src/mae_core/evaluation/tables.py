@@ -1,11 +1,12 @@
-"""The tables of an evaluation: scores.json, per_class.csv, confusion.csv."""
+"""The tables of an evaluation: scores.json, per_class.csv, confusion.csv, predictions.csv."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.files import refuse_unwritable, try_folder, write_output
 
@@ -38,6 +39,26 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
         write_output(folder / "confusion.csv", _csv(scores.confusion.astype(int).tolist()))
 
 
+def write_predictions(folder: Path, predictions: Predictions, path: Callable[[int], str]) -> None:
+    """Write `predictions.csv`: a line per image that was scored.
+
+    Args:
+        path: names the image of a place in the list.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with refuse_unwritable(folder):
+        write_output(folder / "predictions.csv", _csv(_said(predictions, path)))
+
+
+def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:
+    yield ["index", "image", "class", "predicted", "probability"]
+    for i in predictions.seen.nonzero()[0].tolist():
+        true, predicted = int(predictions.labels[i]), int(predictions.predicted[i])
+        yield [i, path(i), true, predicted, f"{predictions.probability[i]:.6f}"]
+
+
 def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:
     yield ["class", "folder", "images", "top1", "top5"]
     for c, row in enumerate(scores.confusion):
@@ -49,4 +70,4 @@ def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[obje
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "backslashreplace")  # a name need not be text

@@ -14,6 +14,7 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.stage.added_keys import with_added_keys
+from mae_core.stage.documents import documented
 from mae_core.training import environment
 from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
@@ -82,7 +83,8 @@ def run_training(
         free_cut=run.free_cut,
     )
     describe(trainer, config.MODEL.NAME, run.images, run.notes)
-    fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
+    with documented(trainer, config):
+        fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
     return trainer
 
 

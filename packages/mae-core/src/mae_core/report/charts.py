@@ -1,0 +1,115 @@
+"""Line charts as SVG whose colours are the style sheet's, so that they follow dark mode and print."""
+
+import io
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mae_core.errors import UserError
+from mae_core.report.page import NEEDED, part
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# Stand-ins that the drawing library writes into the SVG, and the variables of the style sheet that replace them.
+_COLOURS = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--muted)",
+    "#030303": "var(--line)",
+    "#110101": "var(--one)",
+    "#110202": "var(--two)",
+    "#110303": "var(--three)",
+    "#110404": "var(--four)",
+}
+_SERIES = ("#110101", "#110202", "#110303", "#110404")
+_DASHES = ("-", "--", "-.", ":")
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mae",  # the same chart, the same file
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": "#010101",
+    "axes.labelcolor": "#010101",
+    "axes.edgecolor": "#020202",
+    "xtick.color": "#020202",
+    "ytick.color": "#020202",
+    "xtick.labelcolor": "#010101",
+    "ytick.labelcolor": "#010101",
+    "grid.color": "#030303",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart: the same number of x and y values."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a bar chart.
+
+    Args:
+        share: length, 0 to 1 of the width.
+        text: the value as people read it.
+        ours: whether it is what the report is about.
+        elsewhere: of which other experiment the figure is; empty where it is this run's.
+    """
+
+    label: str
+    share: float
+    text: str
+    ours: bool = False
+    elsewhere: str = ""
+
+
+def line_chart(lines: Sequence[Line], xlabel: str, ylabel: str, alt: str) -> "Markup":
+    """Draw lines over one x axis.
+
+    Args:
+        alt: what the chart shows, for those who do not see it.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError(NEEDED) from None
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for number, line in enumerate(lines):
+            marker = "o" if len(line.x) == 1 else ""
+            style, colour = _DASHES[number % 4], _SERIES[number % 4]
+            axes.plot(line.x, line.y, style, label=line.label, color=colour, marker=marker, linewidth=1.6)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.grid(linewidth=0.6)
+        if len(lines) > 1:
+            axes.legend(frameon=False)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return part("drawing", _as_markup(text.getvalue(), alt), alt)
+
+
+def _as_markup(svg: str, alt: str) -> "Markup":
+    """Take the SVG element alone, with colours of the page and names that no other chart of the page has."""
+    from markupsafe import Markup
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for stand_in, variable in _COLOURS.items():
+        svg = svg.replace(stand_in, variable)
+    prefix = f"c{zlib.crc32((alt + svg).encode()):x}-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
+    return Markup(svg)

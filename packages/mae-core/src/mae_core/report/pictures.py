@@ -1,0 +1,48 @@
+"""Pictures inside a page: PNG as data, with the words for those who do not see them."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mae_core.files import png_bytes
+
+_LARGEST = 320  # pixels; larger pictures only make the page heavy
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of a grid.
+
+    Args:
+        source: its data as a URL.
+        alt: what it shows.
+        label: what stands below it.
+    """
+
+    source: str
+    alt: str
+    label: str = ""
+
+
+def tile(image: NDArray[np.uint8], alt: str, label: str = "") -> Tile:
+    """Make a tile of pixels [H, W, 1 or 3]; the page enlarges small ones without blurring."""
+    picture = Image.fromarray(np.ascontiguousarray(image.squeeze(-1) if image.shape[-1] == 1 else image))
+    picture.thumbnail((_LARGEST, _LARGEST))
+    return Tile(data_url(png_bytes(picture.save)), alt, label)
+
+
+def data_url(png: bytes) -> str:
+    """Return a PNG as a URL that holds all of it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def picture_of(path: Path, alt: str) -> Any:
+    """Return the HTML of a PNG file."""
+    from mae_core.report.page import part
+
+    return part("picture", data_url(path.read_bytes()), alt)

@@ -1,0 +1,84 @@
+"""The page of a run that trained a classifier: fine-tuning and probing say the same."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mae_core.errors import UserError
+from mae_core.report.charts import Bar
+from mae_core.report.page import Page, Section, part
+from mae_core.report.run_files import RunFiles
+from mae_core.report.sections import Draw, bars_section, confusion, curves, mistakes, provenance, read_predictions
+from mae_core.stage.report import Compared
+
+CAPTION = (
+    "Share of the validation images whose likeliest class is the right one. Longer is better; what counts is the"
+    " distance to the other bars, of which chance is what guessing one of the classes would give."
+)
+
+
+def classifier_page(
+    run: RunFiles, kind: str, compared: Sequence[Compared], draw: Draw, more: Sequence[Section] = ()
+) -> Page:
+    """Put the page of a classifier together.
+
+    Args:
+        kind: what was done, as in "Fine-tuning".
+        compared: figures of other runs.
+        draw: draws an image of the validation list.
+        more: sections of the stage, before the provenance.
+    """
+    classes = int(run.config.get("MODEL", {}).get("NUM_CLASSES", 0))
+    scores, told = _scores(run)
+    names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
+    sections = [
+        *_bars(scores, compared, classes),
+        curves(run, "cross-entropy"),
+        *_confusions(run, names, draw),
+        *more,
+        provenance(run),
+    ]
+    return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), told, sections)
+
+
+def _scores(run: RunFiles) -> tuple[dict[str, Any], str]:
+    """Return the figures to name, and where they are from."""
+    classes = run.config.get("MODEL", {}).get("NUM_CLASSES", "?")
+    if "top1" in run.scores:
+        scored = run.scores.get("images", "all")
+        return run.scores, f"Measured by -eval on {scored:,} images of {classes} classes, none of them trained on."
+    if run.validation:
+        return run.validation[-1], f"The last validation of the run, {classes} classes; -eval measures it apart."
+    return {}, "The run has not been validated; -eval measures it."
+
+
+def _headline(scores: dict[str, Any], compared: Sequence[Compared]) -> str:
+    if "top1" not in scores:
+        return "No accuracy yet"
+    others = "".join(f", {other.value:.1f} % {other.name}" for other in compared)
+    return f"{scores['top1']:.1f} % of the images classified rightly{others}"
+
+
+def _bars(scores: dict[str, Any], compared: Sequence[Compared], classes: int) -> list[Section]:
+    if "top1" not in scores:
+        return []
+    bars = [Bar("this run", scores["top1"] / 100, f"{scores['top1']:.2f} %", ours=True)]
+    bars += [Bar(other.name, other.value / 100, f"{other.value:.2f} %", elsewhere=other.source) for other in compared]
+    if classes:
+        bars.append(Bar("chance", 1 / classes, f"{100 / classes:.2f} %"))
+    return [bars_section("The result beside others", bars, CAPTION)]
+
+
+def _confusions(run: RunFiles, names: dict[int, str], draw: Draw) -> list[Section]:
+    """Return the matrix and the gallery it links to; images that are gone are said to be."""
+    notes = []
+    try:
+        gallery, shown = mistakes(read_predictions(run), names, draw)
+    except UserError as error:
+        gallery, shown = None, set()
+        notes.append(part("paragraph", f"The images of the mistakes cannot be shown: {error}", "note"))
+    matrix = confusion(run, names, shown)
+    if matrix is None:
+        text = "Which class is taken for which is known once the run is scored: -eval -pretrained RUN -output RUN."
+        return [Section("Mistakes", [part("paragraph", text, "note")])]
+    matrix = Section(matrix.title, [*matrix.body, *notes])
+    return [matrix, gallery] if gallery else [matrix]

@@ -1,0 +1,147 @@
+"""`mae-pretrain report` and `watch`: the page of a pre-training run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paddle
+
+from mae_core.errors import UserError
+from mae_core.report.charts import Bar
+from mae_core.report.page import Page, Section, part
+from mae_core.report.pictures import tile
+from mae_core.report.run_files import RunFiles, read_run
+from mae_core.report.sections import bars_section, curves, provenance
+from mae_core.stage.arguments import statistics_of
+from mae_core.stage.recipe import values_from_config
+from mae_core.weights.load import load_model
+from mae_data.errors import DataError
+from mae_data.shown_bands import choose_bands
+from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
+from mae_pretrain.config import RECIPE
+from mae_pretrain.visualize import COLUMNS, reconstruction_columns
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_SHOWN = (0, 1, 3)  # of COLUMNS: the reconstruction alone shows noise where it was never trained to predict
+_YARDSTICKS = {"mae": "this model", "inpainting": "inpainting", "mean_image": "mean image"}
+WHY_INPAINTING = (
+    "Inpainting fills a removed patch with a mean of the visible patches around it. It can do worse than the mean"
+    " image: where most patches are removed, few and far ones are left to average, and it does not know what usually"
+    " stands at a place. The mean training image knows that and nothing else, which is much where all images are"
+    " centred alike, as digits or faces are; on photographs of anything it is little."
+)
+_HOW_TO_SCORE = (
+    "Errors beside yardsticks are shown once the run is scored: mae-pretrain -eval -pretrained RUN"
+    " --json RUN/eval/scores.json, with the run's -cfg and -data_path."
+)
+
+
+def run_page(folder: str, images: int = 6, scores: str | None = None) -> Page:
+    """Put the page of a run together.
+
+    Args:
+        images: validation images to reconstruct; 0 loads no model.
+        scores: JSON file of -eval; RUN/eval/scores.json by default.
+
+    Raises:
+        UserError: there is no run, or the file cannot be read.
+    """
+    run = read_run(folder)
+    found = _read_scores(scores) if scores else run.scores
+    sections = [_errors(found), curves(run, "loss (mean over removed patches)")]
+    if images > 0:
+        sections.insert(1, reconstructions(folder, images))
+    model = run.config.get("MODEL", {})
+    lede = (
+        f"{model.get('NAME', 'a masked autoencoder')}, {_ratio(model.get('MASK_RATIO', 0.75))} of the patches removed."
+    )
+    return Page(f"Pre-training: {run.folder.name}", _headline(run, found), lede, [*sections, provenance(run)])
+
+
+def live_page(folder: str, images: int) -> Callable[[], Page]:
+    """Return what builds the page of a run that goes on."""
+    return lambda: run_page(folder, images)
+
+
+def _ratio(ratio: float) -> str:
+    return f"{100 * ratio:g} %"
+
+
+def _read_scores(file: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--scores {file} cannot be read ({error}); give what -eval --json wrote") from None
+    if not isinstance(found, dict) or not _YARDSTICKS.keys() <= found.keys():
+        raise UserError(f"--scores {file} lacks {', '.join(_YARDSTICKS)}; give what mae-pretrain -eval --json wrote")
+    return found
+
+
+def _headline(run: RunFiles, scores: dict[str, Any]) -> str:
+    if scores.keys() >= _YARDSTICKS.keys():
+        share = 100 * scores["mae"] / scores["mean_image"]
+        return f"Removed pixels are predicted with {share:.0f} % of the mean image's error"
+    if run.train:
+        last, epochs = run.train[-1], run.config.get("TRAIN", {}).get("NUM_EPOCHS", 0)
+        return f"Loss {last['loss']:.4f} after {last['epoch']:.4g} of {epochs} epochs"
+    return "The run has logged nothing yet"
+
+
+def _errors(scores: dict[str, Any]) -> Section:
+    title = "How well removed pixels are predicted"
+    if not scores.keys() >= _YARDSTICKS.keys():
+        return Section(title, [part("paragraph", _HOW_TO_SCORE, "note")])
+    largest = max(scores[name] for name in _YARDSTICKS)
+    bars = [
+        Bar(label, scores[name] / largest, f"{scores[name]:.4f}", ours=name == "mae")
+        for name, label in _YARDSTICKS.items()
+    ]
+    caption = (
+        "Mean squared error of the removed pixels, which are 0 to 1. Shorter is better: a model that has learnt"
+        f" something beats both yardsticks, which need no training. Measured on {scores.get('images', 0):,.0f}"
+        " validation images."
+    )
+    return bars_section(title, bars, caption, [part("folded", "Why inpainting can be worse than the mean image",
+                                                    part("paragraph", WHY_INPAINTING))])  # fmt: skip
+
+
+def reconstructions(folder: str, count: int) -> Section:
+    """Reconstruct images of the validation list with the newest weights; say why where that cannot be done."""
+    try:
+        return Section("Reconstructions", [_grid(folder, count)])
+    except (UserError, DataError) as error:
+        return Section("Reconstructions", [part("paragraph", f"None are shown: {error}", "note")])
+
+
+def _grid(folder: str, count: int) -> "Markup":
+    config = RECIPE.load(f"{folder}/config.yaml")
+    dataset = eval_dataset(config)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
+    pixels = np.stack([dataset[int(i)][0] for i in chosen])
+    model = build_model(config)
+    load_model(folder, model)
+    model.eval()
+    noise = mask_noise(config, paddle.to_tensor(chosen.astype(np.int64)), epoch=0)
+    with values_from_config():
+        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
+    columns = reconstruction_columns(model, pixels, config.MODEL.MASK_RATIO, noise, shown)
+    heads = [COLUMNS[i] for i in _SHOWN]
+    names = [dataset.images.path(int(i)) for i in chosen]
+    rows = [
+        [tile(columns[i][row], f"{name}: {COLUMNS[i]}") for i in _SHOWN] for row, name in enumerate(names)
+    ]  # fmt: skip
+    caption = (
+        f"Validation images, {_ratio(config.MODEL.MASK_RATIO)} of their patches removed{masking_note(config)}. Right,"
+        " the visible patches are put back into the prediction. Compare left and right: outlines and large shapes"
+        " should agree, fine detail is smoothed away."
+    )
+    if model.norm_pix_loss:
+        caption += (
+            " Trained with norm_pix_loss: each predicted patch is given the true patch's mean and deviation, so these"
+            " pictures look better than what the model alone knows."
+        )
+    return part("figure", part("columns", heads, rows), caption)
