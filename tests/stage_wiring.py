@@ -219,6 +219,7 @@ COMMON = {
     "SAVE_FREQ": wire(2, lambda w: w.plan.save_freq / 3),
     "SAVE_KEEP": wire(6, lambda w: w.plan.keep),
     "REPORT_FREQ": wire(11, lambda w: w.plan.report_freq),
+    "LOGGERS": wire(["visualdl"], lambda w: w.trainer.loggers),
     "SEED": wire(9, lambda w: w.plan.seed, lambda w: w.loader.sampler.seed, lambda w: w.loader.dataset.seed),
     "AMP": wire(True, lambda w: w.trainer.precision.asked[0]),
     "AMP_DTYPE": wire("float16", lambda w: w.trainer.precision.asked[1]),

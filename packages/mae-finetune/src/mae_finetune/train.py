@@ -83,6 +83,7 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
         data_advice=data_advice_of(config),
+        loggers=config.LOGGERS,
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, plan.steps_per_epoch),
     )

@@ -62,13 +62,19 @@ def _visualize(argv: list[str]) -> None:
 
 
 def _curve(argv: list[str]) -> None:
-    parser = _parser(" curve", "Draw the loss curve of a run.")
-    add_flags(parser, (Flag("output", None, "PNG to write (default RUN/loss.png)"),))
-    parser.add_argument("run", help="run folder")
-    args = parser.parse_args(argv)
+    parser = _parser(" curve", "Draw the loss curves of runs.")
+    add_flags(parser, (Flag("output", None, "PNG to write (default loss.png in the first run's folder)"),))
+    parser.add_argument(
+        "--smooth", type=float, default=0.0, metavar="W", help="weight of what came before, 0 to below 1"
+    )
+    parser.add_argument("--log", choices=("x", "y", "xy"), default="", help="logarithmic axes")
+    parser.add_argument("runs", nargs="+", metavar="run", help="run folder")
+    args = parser.parse_intermixed_args(argv)
+    if not 0 <= args.smooth < 1:
+        raise UserError(f"--smooth {args.smooth:g} is not a weight from 0 to below 1; 0.9 is a common one")
     from mae_pretrain.curve import draw_curve
 
-    print(draw_curve(args.run, args.output or f"{args.run}/loss.png"))
+    print(draw_curve(args.runs, args.output or f"{args.runs[0]}/loss.png", args.smooth, args.log))
 
 
 def _export(argv: list[str]) -> None:

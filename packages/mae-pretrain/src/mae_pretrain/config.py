@@ -66,6 +66,7 @@ _C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/
 _C.SAVE_FREQ = 1  # epochs between checkpoints
 _C.SAVE_KEEP = 2  # checkpoints to keep
 _C.REPORT_FREQ = 20  # steps between log lines
+_C.LOGGERS = []  # boards beside log.jsonl: "tensorboard", "visualdl", "wandb"
 _C.SEED = 0
 _C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training
 _C.AMP = False  # mixed precision (GPU)

@@ -1,42 +1,66 @@
-"""`mae-pretrain curve`: the loss curve of a run as a PNG."""
+"""`mae-pretrain curve`: the loss curves of runs as a PNG."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mae_core.errors import UserError
-from mae_core.run_log import read_log
+from mae_core.report.curves import merge_short_tail, smooth
+from mae_core.report.run_files import LOGGED
+from mae_core.run_log import Record, read_log
 from mae_pretrain.png_file import prepare_png, write_png
 
-_DRAWN = {"epoch", "loss", "lr"}
 
+def draw_curve(runs: Sequence[str | Path], output: str | Path, smoothing: float = 0.0, log_axes: str = "") -> Path:
+    """Draw loss over epochs from the `log.jsonl` of runs; of a single one the learning rate too.
 
-def draw_curve(run: str | Path, output: str | Path) -> Path:
-    """Draw loss and learning rate over epochs from a run's `log.jsonl`.
+    Args:
+        smoothing: weight of what came before, 0 to below 1; the unsmoothed curve stays, pale.
+        log_axes: "x", "y", "xy" or none.
 
     Raises:
-        UserError: matplotlib is not installed, the run has no log, or the picture cannot be written.
+        UserError: matplotlib is not installed, a run has no log, or the picture cannot be written.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
-    log = Path(run) / "log.jsonl"
-    try:
-        records = [record for record in read_log(log, "train") if record.keys() >= _DRAWN]
-    except OSError as error:
-        raise UserError(f"{log} cannot be read ({error.strerror})") from None
-    if not records:
-        raise UserError(f"{log} holds no records of training; give the folder of a run (-output of mae-pretrain)")
+    logs = {str(run): _read(Path(run)) for run in runs}
     path = Path(output)
     prepare_png(path)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    epochs = [r["epoch"] for r in records]
-    axes.plot(epochs, [r["loss"] for r in records], color="tab:blue")
-    axes.set(xlabel="epoch", ylabel="loss (mean over removed patches)", title=str(run))
-    axes.grid(alpha=0.3)
-    rate = axes.twinx()
-    rate.plot(epochs, [r["lr"] for r in records], color="tab:gray", linewidth=1, linestyle="--")
-    rate.set_ylabel("learning rate (dashed)")
+    for name, records in logs.items():
+        _draw(axes, name, records, smoothing)
+    axes.set(xlabel="epoch", ylabel="loss (mean over removed patches)")
+    axes.set(xscale="log" if "x" in log_axes else "linear", yscale="log" if "y" in log_axes else "linear")
+    axes.grid(alpha=0.3, which="both" if log_axes else "major")
+    if len(logs) > 1:
+        axes.legend()
+    else:
+        ((name, records),) = logs.items()
+        axes.set_title(name)
+        rate = axes.twinx()
+        rate.plot([r["epoch"] for r in records], [r["lr"] for r in records], color="tab:gray", lw=1, ls="--")
+        rate.set_ylabel("learning rate (dashed)")
     write_png(path, partial(figure.savefig, dpi=120))
     return path
+
+
+def _read(run: Path) -> list[Record]:
+    log = run / "log.jsonl"
+    try:
+        records = [record for record in read_log(log, "train") if record.keys() >= LOGGED]
+    except OSError as error:
+        raise UserError(f"{log} cannot be read ({error.strerror})") from None
+    if not records:
+        raise UserError(f"{log} holds no records of training; give the folder of a run (-output of mae-pretrain)")
+    return [dict(record) for record in merge_short_tail(records)]
+
+
+def _draw(axes: Any, name: str, records: Sequence[Record], smoothing: float) -> None:
+    epochs, losses = [r["epoch"] for r in records], [r["loss"] for r in records]
+    (line,) = axes.plot(epochs, smooth(losses, smoothing), label=name)
+    if smoothing:
+        axes.plot(epochs, losses, color=line.get_color(), alpha=0.25, linewidth=1)

@@ -21,12 +21,11 @@ from mae_data.errors import DataError
 from mae_data.shown_bands import choose_bands
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
 from mae_pretrain.config import RECIPE
-from mae_pretrain.visualize import COLUMNS, reconstruction_columns
+from mae_pretrain.visualize import COLUMNS, SHOWN, reconstruction_columns
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SHOWN = (0, 1, 3)  # of COLUMNS: the reconstruction alone shows noise where it was never trained to predict
 _YARDSTICKS = {"mae": "this model", "inpainting": "inpainting", "mean_image": "mean image"}
 WHY_INPAINTING = (
     "Inpainting fills a removed patch with a mean of the visible patches around it. It can do worse than the mean"
@@ -129,10 +128,10 @@ def _grid(folder: str, count: int) -> "Markup":
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
     columns = reconstruction_columns(model, pixels, config.MODEL.MASK_RATIO, noise, shown)
-    heads = [COLUMNS[i] for i in _SHOWN]
+    heads = [COLUMNS[i] for i in SHOWN]
     names = [dataset.images.path(int(i)) for i in chosen]
     rows = [
-        [tile(columns[i][row], f"{name}: {COLUMNS[i]}") for i in _SHOWN] for row, name in enumerate(names)
+        [tile(columns[i][row], f"{name}: {COLUMNS[i]}") for i in SHOWN] for row, name in enumerate(names)
     ]  # fmt: skip
     caption = (
         f"Validation images, {_ratio(config.MODEL.MASK_RATIO)} of their patches removed{masking_note(config)}. Right,"

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
@@ -14,8 +16,10 @@ from mae_core.stage.arguments import (
     plan_of,
     precision_of,
     schedule_of,
+    statistics_of,
     train_sampling_of,
 )
+from mae_core.stage.recipe import values_from_config
 from mae_core.stage.run import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
@@ -23,8 +27,12 @@ from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_data.loader import BatchLoader, make_loader
 from mae_data.sampler import TrainBatchSampler, steps_per_epoch
-from mae_pretrain.build import build_model, mask_noise, train_dataset
+from mae_data.shown_bands import choose_bands
+from mae_pretrain.build import build_model, eval_dataset, mask_noise, train_dataset
 from mae_pretrain.optimizer import build_optimizer
+from mae_pretrain.visualize import SHOWN, reconstruction_columns
+
+PICTURES = 4  # that boards show of a checkpoint
 
 
 def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
@@ -66,7 +74,22 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
         data_advice=data_advice_of(config),
+        loggers=config.LOGGERS,
+        pictures=partial(board_pictures, config) if config.LOGGERS else None,
     )
+
+
+def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
+    """Draw validation images, masked and reconstructed, as boards show them while a run goes on."""
+    dataset = eval_dataset(config)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, PICTURES).astype(np.int64))
+    pixels = np.stack([dataset[int(i)][0] for i in chosen])
+    with values_from_config():
+        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
+    noise = mask_noise(config, paddle.to_tensor(chosen), epoch=0)
+    columns = reconstruction_columns(model, pixels, config.MODEL.MASK_RATIO, noise, shown)
+    rows = [np.concatenate(row, axis=1) for row in zip(*(columns[i] for i in SHOWN), strict=True)]
+    return {"reconstructions": np.concatenate(rows)}
 
 
 def pretrain_loss(

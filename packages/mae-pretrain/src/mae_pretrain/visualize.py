@@ -25,6 +25,7 @@ from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruct import reconstruct, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
+SHOWN = (0, 1, 3)  # on pages and boards: the reconstruction alone shows noise where it was never trained to predict
 VISIBLE_CAPTION = "visible patches are never trained to be predicted"
 NORM_PIX_CAPTION = "trained with norm_pix_loss: each predicted patch is given the true patch's mean and deviation"
 _GREY = 0.5  # what a removed patch looks like, between black and white

@@ -93,6 +93,7 @@ def build_trainer(
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
         data_advice=data_advice_of(config),
+        loggers=config.LOGGERS,
         validation=_validation(config, precision, plan.steps_per_epoch),
     )
 

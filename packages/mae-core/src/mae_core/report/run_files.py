@@ -11,6 +11,8 @@ import yaml
 from mae_core.errors import UserError
 from mae_core.run_log import Record, read_log
 
+LOGGED = {"epoch", "loss", "lr"}  # what a curve needs of a record
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -54,7 +56,7 @@ def read_run(run: str | Path) -> RunFiles:
         log = folder / "log.jsonl"
         return RunFiles(
             folder,
-            [r for r in read_log(log, "train") if {"loss", "lr", "epoch"} <= r.keys()],
+            [r for r in read_log(log, "train") if r.keys() >= LOGGED],
             [r for r in read_log(log, "validation") if "epoch" in r],
             text,
             yaml.safe_load(text) or {},

@@ -5,6 +5,7 @@ from typing import Any
 
 from mae_core.config import Config, get_key
 from mae_core.errors import ConfigError
+from mae_core.training.writers import BOARDS
 
 _CHOICES = {
     "DATA.DATASET": ("imagenet2012",),
@@ -50,6 +51,8 @@ def require_common(c: Config) -> None:
     require_none_or(c, "DATA.CROP_PCT", lambda v: 0 < v <= 1, "a share above 0 and up to 1")
     require_none_or(c, "TRAIN.GRAD_CLIP", lambda v: v > 0, "positive")
     require_none_or(c, "TRAIN.LINEAR_SCALED_LR", lambda v: v >= 0, "a number of images")
+    for name in c.LOGGERS:
+        require(name in BOARDS, f"LOGGERS names {name!r}; use any of {', '.join(BOARDS)}, or [] for none")
     require(
         c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
         f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",

@@ -6,7 +6,7 @@ history, so a resumed run goes on exactly where the other stopped.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,8 @@ class Trainer:
         ema: averaged weights, kept beside the model's; validation scores them.
         validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
         data_advice: what to do when training waits for data; logged once where it does.
+        loggers: boards that get the figures too; names of `writers.BOARDS`.
+        pictures: draws what boards show of the model at each checkpoint, by name, uint8 [H, W, 1 or 3].
     """
 
     model: nn.Layer
@@ -81,10 +83,12 @@ class Trainer:
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""
+    loggers: Sequence[str] = ()
+    pictures: Callable[[nn.Layer], Mapping[str, Any]] | None = None
     step: int = 0
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.plan, self.data_advice)
+        self.progress = Progress(self.plan, self.data_advice, self.loggers, self.config)
         self._stop = StopRequest()
         self.checkpoints = Checkpoints(self.folder, self.plan.keep)
         self._bad_steps = 0
@@ -209,12 +213,23 @@ class Trainer:
         last, due = self.step == self.plan.total_steps, self._validation_due()
         if last or asked or due or self.step % self.plan.save_freq == 0:
             self.save()  # before scoring, which may fail or be killed: the training is not lost then
+            self._show_pictures()
         if due and not asked:
             asked = self._validate(stop)
         if asked and (not last or self._validation_due()):
             self.checkpoints.wait()
             distributed.barrier()  # a rank that ends first may end the others
             raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", asked.value)
+
+    def _show_pictures(self) -> None:
+        """Draw for the boards; the model's mode is as before, and nothing random is used up."""
+        if (draw := self.pictures) is None:
+            return
+        self.model.eval()
+        try:
+            self.progress.pictures(self.step, lambda: draw(self.model))
+        finally:
+            self.model.train()
 
     def _validation_due(self) -> bool:
         return self.validation.due(self.step, self.plan.total_steps)

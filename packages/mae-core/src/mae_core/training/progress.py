@@ -1,7 +1,8 @@
 """What a run says of itself: a line for people and a record for programs per interval, and a bar over its steps."""
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ from mae_core.run_log import RunLog, kind_of
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.writers import Writer, open_writers
 
 
 class Progress:
@@ -18,13 +20,23 @@ class Progress:
     Args:
         plan: how often to report.
         data_advice: what to do when training waits for data; logged once where it does.
+        loggers: boards that get the figures too; names of `writers.BOARDS`.
+        config: shown on them.
     """
 
-    def __init__(self, plan: Plan, data_advice: str = "") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        data_advice: str = "",
+        loggers: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.plan = plan
         self.meter = IntervalMeter()
         self._slow_data = SlowData(data_advice)
-        self._records: RunLog | None = None
+        self._loggers, self._config = loggers, config or {}
+        self._writers: list[Writer] = []
+        self._can_draw = True
         self._bar = log.progress_bar(0, 0)
 
     @contextmanager
@@ -35,14 +47,15 @@ class Progress:
         """
         last = {"train": step, "validation": min(step, scored)}
         if folder:
-            self._records = RunLog(folder.log, lambda record: record["step"] <= last.get(kind_of(record), step))
+            log_file = RunLog(folder.log, lambda record: record["step"] <= last.get(kind_of(record), step))
+            self._writers = open_writers(log_file, self._loggers, folder.path, self._config)
         self._bar = log.progress_bar(self.plan.total_steps, step)
         try:
             yield
         finally:
             self._bar.close()
-            if self._records:
-                self._records.close()
+            while self._writers:
+                self._writers.pop().close()
 
     def step_done(self, step: int, lr: float, figures: dict[str, float], images: int, waited: float) -> None:
         """Count an optimizer step, and report where an interval ends.
@@ -64,6 +77,24 @@ class Progress:
         self.meter.exclude(seconds)
         self._write("validation", step, scores)
 
+    def pictures(self, step: int, draw: Callable[[], Mapping[str, Any]]) -> None:
+        """Show pictures on the boards where there are any; `draw` makes them, each uint8 [H, W, 1 or 3].
+
+        The seconds it took are none of training, and a failure to draw ends no run.
+        """
+        if len(self._writers) < 2 or not self._can_draw:  # the log alone takes none
+            return
+        started = time.perf_counter()
+        try:
+            drawn = draw()
+        except Exception as error:
+            self._can_draw = False
+            log.LOGGER.warning(f"pictures for the boards cannot be drawn ({error}); the run goes on without them")
+            return
+        for writer in self._writers:
+            writer.write("pictures", step, drawn)
+        self.meter.exclude(time.perf_counter() - started)
+
     def _report(self, step: int, lr: float) -> None:
         plan, means, speeds, memory = self.plan, self.meter.means(), self.meter.speeds(), peak_memory_mb()
         log.LOGGER.info(
@@ -79,8 +110,8 @@ class Progress:
         self._write("train", step, {"lr": lr, **means, **rounded, "memory_mb": round(memory, 1)})
 
     def _write(self, kind: str, step: int, figures: dict[str, Any]) -> None:
-        if self._records:
-            self._records.write({"kind": kind, "step": step, "epoch": step / self.plan.steps_per_epoch, **figures})
+        for writer in self._writers:
+            writer.write(kind, step, {"epoch": step / self.plan.steps_per_epoch, **figures})
 
 
 def _digits(speed: float) -> int:
