@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from console import call, call_together
-from demo_report import write_report
+from demo_report import FEW, write_report
 from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
 from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, mean_over_seeds
 
@@ -115,25 +115,34 @@ class Sources(HTMLParser):
 
 
 def test_the_report_holds_everything_in_one_file(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="the report extra is not installed")
     picture = io.BytesIO()
     Image.new("L", (4, 4)).save(picture, "png")
-    for name in ("reconstruction.png", "attention/a.png", "features/loss.png", "pixels/loss.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture.getvalue())
-    for name in ("finetune", "scratch"):
+    digits = tmp_path / "digits"
+    for path in ("reconstruction.png", "attention/a.png", "digits/val/8.jpg"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(picture.getvalue())
+    for name in ("finetune", "scratch", "features", "pixels"):
         (tmp_path / name / "eval").mkdir(parents=True)
         records = [{"step": s, "epoch": s, "top1": 50.0 + s} for s in (1, 2)]
+        records += [{"step": s, "epoch": s, "loss": 2.0 / s, "lr": 0.1} for s in (1, 2)]
         (tmp_path / name / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        (tmp_path / name / "config.yaml").write_text(f"DATA: {{DATA_PATH: '{digits}'}}\n")
     (tmp_path / "finetune/eval/confusion.csv").write_text("7,1\n0,9\n")
+    (tmp_path / "finetune/eval/predictions.csv").write_text(
+        "index,image,class,predicted,probability\n3,val/8.jpg,0,1,0.6\n"
+    )
     results = {
         "reconstruction_mse": {"MAE": 0.0123, "mean image": 0.05},
-        "accuracy": {"kNN <k>": {"MAE": 98.04, "random init": 71.0}},
+        "accuracy": {"kNN <k>": {"MAE": 98.04, "random init": 71.0}, FEW: {"MAE": 93.6, "random init": 88.0}},
         "seconds": 12,
     }
     page = write_report(tmp_path, results).read_text()
     sources = Sources()
     sources.feed(page)
-    assert len([source for source in sources.found if source.startswith("data:image/png;base64,")]) == 5
+    assert len([source for source in sources.found if source.startswith("data:image/png;base64,")]) == 4
     assert all(source.startswith(("data:", "#")) for source in sources.found), "refers to another file"
-    for words in ("98.0", "71.0", "0.0123", "kNN &lt;k&gt;", "12 s", "rgb(37 99 235 / 0.88)", ">9</td>"):
+    for words in ("98.0", "71.0", "0.0123", "kNN &lt;k&gt;", "12 s", "--share: 0.125", "#mistake-0-1", "60% sure"):
         assert words in page
+    assert "93.6 % with 10 labels per class, 88.0 % without pre-training</h1>" in page
+    assert page.count('class="elsewhere"') == 1, "the recorded curve is of another experiment"

@@ -10,9 +10,9 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage, assert_refused
 
 FLAGS = "cfg dataset data_path batch_size image_size accum_iter output pretrained resume eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "visualize", "curve", "export"),
-    FINETUNE.package: ("", "export"),
-    PROBE.package: ("", "features", "knn", "logistic", "attention"),
+    PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch"),
+    FINETUNE.package: ("", "export", "report"),
+    PROBE.package: ("", "features", "knn", "logistic", "attention", "report"),
 }
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)

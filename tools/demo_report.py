@@ -1,105 +1,134 @@
 """The demo's report: one HTML file with everything in it, to open or to send."""
 
-import base64
-import csv
-import html
-import io
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mae_core.run_log import read_log
+import numpy as np
+from PIL import Image
+
+from digits import PER_CLASS
+from mae_core.report.charts import Bar, Line, line_chart
+from mae_core.report.curves import merge_short_tail
+from mae_core.report.page import Page, Section, part, render
+from mae_core.report.pictures import Tile, picture_of, tile
+from mae_core.report.run_files import RunFiles, read_run
+from mae_core.report.sections import Prediction, bars_section, confusion, mistakes, provenance, read_predictions
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LEARNING_CURVE = Path(__file__).with_name("results") / "learning_curve.png"
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733 }
-h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
-img, svg { max-width: 100%; height: auto } table { border-collapse: collapse }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #d5dbe1; text-align: right; font-variant-numeric: tabular-nums }
-th:first-child, td:first-child { text-align: left }
-.confusion td, .confusion th { text-align: center; border: 0; min-width: 1.6rem; padding: .3rem }
-.note { color: #5a6673 }
-"""
+FEW = f"fine-tuning, {PER_CLASS} labels per class"
+ABOUT = (
+    "1,347 handwritten digits for training, 450 held out, 32x32 grey; the scans are 8x8. Pre-training sees no label."
+    " One seed. Random init is the same model before any training; fine-tuned, it is training from scratch."
+)
 
 
 def write_report(run: Path, results: dict[str, Any]) -> Path:
     """Write `run/report.html` from the demo's runs and figures; returns its path."""
     accuracy, errors = results["accuracy"], results["reconstruction_mse"]
-    names = list(next(iter(accuracy.values())))
+    tuned, pixels = read_run(run / "finetune"), read_run(run / "pixels")
+    names = {digit: str(digit) for digit in range(10)}
+    gallery, shown = mistakes(read_predictions(tuned), names, _drawing(tuned))
     sections = [
-        "<h1>Masked autoencoder on handwritten digits</h1>",
-        _note("1,347 digits for training, 450 held out, 32x32 grey; the scans are 8x8. Pre-training sees no label."),
-        "<h2>What pre-training is worth</h2>",
-        _table(
-            ["held-out top-1 accuracy, %", *names],
-            ([way, *(f"{row[name]:.1f}" for name in names)] for way, row in accuracy.items()),
-        ),
-        _note("One seed. Random init: the same model before any training; fine-tuned, it is training from scratch."),
-        _accuracy_curve(run),
-        "<h2>Over more pre-training, three seeds</h2>",
-        _picture(LEARNING_CURVE),
-        "<h2>Reconstructions</h2>",
-        _table(["mean squared error of removed pixels, 0 to 1", ""], ([n, f"{e:.4f}"] for n, e in errors.items())),
-        _picture(run / "reconstruction.png"),
-        "<h2>What the class token attends to</h2>",
-        *(_picture(path) for path in sorted((run / "attention").glob("*.png"))),
-        "<h2>Confusion, fine-tuned with 10 labels per class</h2>",
-        _confusion(run / "finetune" / "eval" / "confusion.csv"),
-        _note("Row: the digit; column: what it was taken for."),
-        "<h2>Pre-training loss</h2>",
-        *(_picture(run / name / "loss.png") for name in ("features", "pixels")),
-        _note(f"The demo took {results['seconds']} s. The numbers: results.json beside this file."),
-    ]  # fmt: skip
-    page = "\n".join(["<!doctype html>", '<html lang="en"><meta charset="utf-8"><title>MAE on digits</title>',
-                      f"<style>{_STYLE}</style>", *sections, "</html>", ""])  # fmt: skip
+        _accuracies(accuracy, _accuracy_chart(run)),
+        _errors(errors, run),
+        _attention(run),
+        confusion(tuned, names, shown),
+        gallery,
+        _training(run),
+        _elsewhere(),
+        provenance(pixels),
+    ]
+    best = accuracy[FEW]
+    headline = (
+        f"{best['MAE']:.1f} % with {PER_CLASS} labels per class, {best['random init']:.1f} % without pre-training"
+    )
+    lede = f"{ABOUT} The demo took {results['seconds']} s; the numbers are in results.json beside this file."
+    page = Page("Masked autoencoder on handwritten digits", headline, lede, [s for s in sections if s])
     path = run / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(render(page), encoding="utf-8")
     return path
 
 
-def _note(text: str) -> str:
-    return f'<p class="note">{html.escape(text)}</p>'
+def _accuracies(accuracy: dict[str, dict[str, float]], chart: "Markup") -> Section:
+    bars = [
+        Bar(f"{way}: {name}", value / 100, f"{value:.1f} %", ours=name == "MAE")
+        for way, row in accuracy.items()
+        for name, value in row.items()
+    ]
+    caption = (
+        "Held-out top-1 accuracy. Each pair of bars is the same classifier on the pre-trained model (blue) and on its"
+        " random start (grey): the difference is what pre-training is worth."
+    )
+    return bars_section("What pre-training is worth", bars, caption, [chart])
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"<tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _picture(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}"></p>'
-
-
-def _accuracy_curve(run: Path) -> str:
-    """Draw both fine-tuning runs' accuracies over epochs, as SVG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.add_subplot()
+def _accuracy_chart(run: Path) -> "Markup":
+    lines = []
     for name, label in (("finetune", "from MAE"), ("scratch", "from scratch")):
-        records = read_log(run / name / "log.jsonl", "validation")
-        axes.plot([r["epoch"] for r in records], [r["top1"] for r in records], label=label)
-    axes.set(xlabel="epoch of fine-tuning, 10 labels per class", ylabel="held-out top-1, %", ylim=(None, 100))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    text = io.StringIO()
-    figure.savefig(text, format="svg")
-    return text.getvalue()[text.getvalue().index("<svg") :]
+        records = read_run(run / name).validation
+        lines.append(Line(label, [r["epoch"] for r in records], [r["top1"] for r in records]))
+    alt = "Held-out accuracy over the epochs of fine-tuning, " + ", ".join(
+        f"{x.label} ends at {x.y[-1]:.1f}" for x in lines
+    )
+    chart = line_chart(lines, "epoch of fine-tuning", "held-out top-1, %", alt)
+    caption = f"Both with {PER_CLASS} labels per class: the distance between the lines is what pre-training is worth."
+    return part("figure", chart, caption)
 
 
-def _confusion(file: Path) -> str:
-    """Shade a table of counts by the share of its row."""
-    rows = [[int(cell) for cell in row] for row in csv.reader(file.read_text().splitlines())]
-    head = "".join(f"<th>{digit}</th>" for digit in range(len(rows)))
-    lines = [f"<tr><th></th>{head}</tr>"]
-    for digit, row in enumerate(rows):
-        cells = "".join(_shaded(count, count / max(sum(row), 1)) for count in row)
-        lines.append(f"<tr><th>{digit}</th>{cells}</tr>")
-    return f'<table class="confusion">{"".join(lines)}</table>'
+def _errors(errors: dict[str, float], run: Path) -> Section:
+    from mae_pretrain.report import WHY_INPAINTING
+
+    largest = max(errors.values())
+    bars = [Bar(name, e / largest, f"{e:.4f}", ours=name == "MAE") for name, e in errors.items()]
+    caption = "Mean squared error of removed pixels, 0 to 1. Shorter is better; the yardsticks need no training."
+    grid = picture_of(run / "reconstruction.png", "Held-out digits, masked, reconstructed, and with visible patches")
+    seen = (
+        "Read the last column: the visible patches are put back there. The column before it shows the prediction alone,"
+        " which is noise where a patch was visible, because that was never trained."
+    )
+    why = part("folded", "Why inpainting can be worse than the mean image", part("paragraph", WHY_INPAINTING))
+    return bars_section("Reconstructions", bars, caption, [why, part("figure", grid, seen)])
 
 
-def _shaded(count: int, share: float) -> str:
-    colour = "#fff" if share > 0.5 else "inherit"
-    return f'<td style="background: rgb(37 99 235 / {share:.2f}); color: {colour}">{count or ""}</td>'
+def _attention(run: Path) -> Section:
+    figures = [
+        part("figure", picture_of(path, f"Attention maps of {path.stem}"), "Red: where the class token looks.")
+        for path in sorted((run / "attention").glob("*.png"))
+    ]
+    text = (
+        "Mean and heads are of the last block, rollout goes through all. Maps that hold to the strokes tell of features"
+        " that know the digit; each map is scaled by its own largest weight."
+    )
+    return Section("What the class token attends to", [part("paragraph", text), *figures])
+
+
+def _drawing(run: RunFiles) -> Any:
+    root = Path(run.config["DATA"]["DATA_PATH"])
+
+    def draw(prediction: Prediction, alt: str) -> Tile:
+        with Image.open(root / prediction.image) as image:
+            return tile(np.asarray(image.convert("L"))[..., None], alt)
+
+    return draw
+
+
+def _training(run: Path) -> Section:
+    lines = []
+    for name, label in (("features", "normalised pixels"), ("pixels", "plain pixels")):
+        records = merge_short_tail(read_run(run / name).train)
+        lines.append(Line(label, [r["epoch"] for r in records], [r["loss"] for r in records]))
+    alt = "Pre-training loss over epochs, " + ", ".join(f"{x.label} ends at {x.y[-1]:.3f}" for x in lines)
+    caption = "The two losses have different units and cannot be compared; both should fall and flatten."
+    return Section("Pre-training loss", [part("figure", line_chart(lines, "epoch", "loss", alt), caption)])
+
+
+def _elsewhere() -> Section:
+    caption = (
+        "Accuracy over the steps of pre-training, mean of three seeds: what longer pre-training brings. Recorded once"
+        " with tools/learning_curve.py; nothing of it is of this run."
+    )
+    picture = picture_of(LEARNING_CURVE, "Accuracy rises with the steps of pre-training, above training from scratch")
+    return Section("Over more pre-training", [part("figure", picture, caption, "a wider model, three seeds, an hour")])

@@ -31,6 +31,9 @@ WORKSPACE_REQUIREMENTS = (
     "types-PyYAML",
     "matplotlib>=3.8",
     "scikit-learn>=1.4",
+    "jinja2>=3.1",
+    "selenium>=4.20",  # the pages in a Chromium, where there is one
+    "tensorboardX>=2.6",
 )
 
 

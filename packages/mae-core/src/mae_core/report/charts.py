@@ -29,7 +29,7 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mae",  # the same chart, the same file
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 10,
     "text.color": "#010101",
     "axes.labelcolor": "#010101",
     "axes.edgecolor": "#020202",

@@ -45,7 +45,7 @@ def _scores(run: RunFiles) -> tuple[dict[str, Any], str]:
     classes = run.config.get("MODEL", {}).get("NUM_CLASSES", "?")
     if "top1" in run.scores:
         scored = run.scores.get("images", "all")
-        return run.scores, f"Measured by -eval on {scored:,} images of {classes} classes, none of them trained on."
+        return run.scores, f"Measured by -eval on {scored:,} images of {classes} classes."
     if run.validation:
         return run.validation[-1], f"The last validation of the run, {classes} classes; -eval measures it apart."
     return {}, "The run has not been validated; -eval measures it."

@@ -1,0 +1,176 @@
+"""The pages of real runs: made by the commands, looked at in a browser on a desktop and a phone, light and dark."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, Stage, data
+
+pytest.importorskip("jinja2", reason="the report extra is not installed")
+pytest.importorskip("matplotlib", reason="the report extra is not installed")
+
+__all__ = ["data"]
+ONE = ["TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0"]
+SIZES = {"desktop": 1280, "phone": 390}
+
+
+def run_main(stage: Stage, *args: object) -> None:
+    assert import_module(f"{stage.package}.cli").main(list(map(str, args))) == 0
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each stage with its page, in a folder whose name is full of markup."""
+    root = tmp_path_factory.mktemp("runs & <pages>")
+    folders = {stage.package: root / stage.package for stage in (PRETRAIN, FINETUNE, PROBE)}
+    for stage in (PRETRAIN, FINETUNE, PROBE):
+        folder = folders[stage.package]
+        common = ["-data_path", data, "-output", folder, "-batch_size", 8]
+        run_main(stage, *common, *stage.tiny, *ONE)
+        scores = ["--json", folder / "eval/scores.json"] if stage is PRETRAIN else []
+        run_main(stage, "-eval", "-pretrained", folder, *common, *stage.tiny, *scores)
+        compare = [] if stage is PRETRAIN else ["--compare", "by hand=12.5", "--compare", f"itself={folder}"]
+        run_main(stage, "report", folder, *compare)
+    return folders
+
+
+def test_each_image_that_was_scored_has_a_line(runs: dict[str, Path]) -> None:
+    for package in (FINETUNE.package, PROBE.package):
+        folder = runs[package] / "eval"
+        rows = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
+        assert [row["index"] for row in rows] == list(map(str, range(7)))
+        assert rows[4]["image"] == "val/class 1/a 4.jpg"
+        right = sum(row["class"] == row["predicted"] for row in rows)
+        assert 100 * right / 7 == pytest.approx(json.loads((folder / "scores.json").read_text())["top1"])
+
+
+def test_a_page_says_what_the_run_did(runs: dict[str, Path]) -> None:
+    pages = {package: (folder / "report.html").read_text() for package, folder in runs.items()}
+    for page in pages.values():
+        assert not re.search(r'(?:src|href)="(?!data:|#)', page), "refers to another file"
+        assert "None are shown" not in page
+        assert "cannot be shown" not in page
+    pretrain = json.loads((runs[PRETRAIN.package] / "eval/scores.json").read_text())
+    assert f"{pretrain['mean_image']:.4f}" in pages[PRETRAIN.package]
+    assert len(re.findall("<img ", pages[PRETRAIN.package])) == 6 * 3
+    assert "12.5 % by hand" in pages[FINETUNE.package]
+    assert pages[FINETUNE.package].count('<span class="tag">') == 2
+    assert "attention, rollout" in pages[PROBE.package]
+
+
+@pytest.mark.parametrize("package", [PRETRAIN.package, FINETUNE.package, PROBE.package])
+def test_a_run_leaves_provenance_and_a_model_card(runs: dict[str, Path], data: Path, package: str) -> None:
+    (start,) = json.loads((runs[package] / "provenance.json").read_text())["starts"]
+    assert start["seeds"] == {"run": 0}
+    assert start["versions"]["mae-core"]
+    assert start["seconds"] > 0
+    card = (runs[package] / "MODEL_CARD.md").read_text()
+    for words in (
+        "26 images",
+        str(data),
+        "TRAIN.NUM_EPOCHS | 1",
+        "training loss",
+        "trained from random ones",
+        "## Limits",
+    ):
+        assert words in card
+
+
+def test_images_that_are_gone_leave_the_rest_of_the_page(runs: dict[str, Path], tmp_path: Path) -> None:
+    for stage, words in ((PRETRAIN, "None are shown"), (FINETUNE, "cannot be shown")):
+        folder = tmp_path / stage.package
+        shutil.copytree(runs[stage.package], folder)
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(re.sub("DATA_PATH: .*", "DATA_PATH: /nowhere", config))
+        run_main(stage, "report", folder)
+        page = (folder / "report.html").read_text()
+        assert "Training loss" in page
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "message"),
+    [
+        (PRETRAIN, ["/nowhere"], "is no run"),
+        (FINETUNE, ["RUN", "--compare", "x"], "NAME=RUN"),
+        (FINETUNE, ["RUN", "--compare", "x=/nowhere"], "is no run"),
+        (PRETRAIN, ["RUN", "--scores", "/nowhere"], "--scores /nowhere"),
+        (PROBE, ["RUN", "-output", "/dev/null/x.html"], "cannot be written"),
+    ],
+)
+def test_user_errors_are_one_line(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str], stage: Stage, words: list[str], message: str
+) -> None:
+    words = [str(runs[stage.package]) if word == "RUN" else word for word in words]
+    assert import_module(f"{stage.package}.cli").main(["report", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium; Debian's packages are chromium and chromium-driver."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("there is no chromium with chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()
+
+
+def show(browser: Any, page: Path, width: int, scheme: str) -> None:
+    """Open a page at a width in a colour scheme, all that is folded unfolded."""
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    browser.get(page.as_uri())
+    browser.execute_script("for (const item of document.querySelectorAll('details')) item.open = true")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_page_fits_the_screen_and_has_no_error(runs: dict[str, Path], browser: Any, size: str, scheme: str) -> None:
+    for folder in runs.values():
+        show(browser, folder / "report.html", SIZES[size], scheme)
+        width, screen = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+        assert width <= screen == SIZES[size]
+        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 24, 31)"}[scheme]
+        loaded = "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
+        assert browser.execute_script(loaded)
+        assert browser.get_log("browser") == []
+
+
+def axe() -> str:
+    """Return axe-core's source: `npm install --no-save axe-core@4` at the top, or the file that AXE_CORE names."""
+    file = Path(os.environ.get("AXE_CORE") or ROOT / "node_modules/axe-core/axe.min.js")
+    if not file.is_file():
+        pytest.skip(f"axe-core is not there: npm install --no-save axe-core@4, or name axe.min.js in AXE_CORE ({file})")
+    return file.read_text(encoding="utf-8")
+
+
+def test_axe_finds_nothing_that_keeps_people_out(runs: dict[str, Path], browser: Any) -> None:
+    source = axe()
+    check = "const done = arguments[0]; axe.run().then(r => done(r.violations.map(v => [v.id, v.nodes[0].html])))"
+    for folder in runs.values():
+        for width, scheme in ((SIZES["desktop"], "light"), (SIZES["phone"], "dark")):
+            show(browser, folder / "report.html", width, scheme)
+            browser.execute_script(source)
+            assert browser.execute_async_script(check) == []
