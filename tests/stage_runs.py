@@ -102,9 +102,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a pre-training run that fits the tiny recipes, at another image size."""
     import mae_core
-    from mae_core.checkpoint import save_checkpoint
     from mae_core.models import MaskedAutoencoderViT
-    from mae_core.optim import build_adamw
+    from mae_core.training.checkpoint import save_checkpoint
+    from mae_core.training.optim import build_adamw
 
     assert mae_core
     run = tmp_path_factory.mktemp("pretrained")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mae_core import settings
 from mae_core.config import flatten, to_dict
 from mae_core.errors import UserError
-from mae_core.precision import Precision
-from mae_core.recipe import Recipe
+from mae_core.stage import arguments as settings
+from mae_core.stage.recipe import Recipe
+from mae_core.training.precision import Precision
 
 
 class Loader:

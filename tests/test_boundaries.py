@@ -3,7 +3,7 @@
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,18 +50,18 @@ def import_faults(owner: str, file: str, source: str) -> list[str]:
 @pytest.mark.parametrize(
     ("owner", "file", "source", "faults"),
     [
-        ("mae_core", "engine.py", "import numpy\nfrom mae_core.optim import x\nfrom . import y\n", 0),
+        ("mae_core", "engine.py", "import numpy\nfrom mae_core.training.optim import x\nfrom . import y\n", 0),
         ("mae_core", "engine.py", "import mae_data\n", 1),
         ("mae_core", "config.py", "from yacs.config import CfgNode\n", 0),
         ("mae_core", "engine.py", "from yacs.config import CfgNode\n", 1),
         ("mae_core", "models/config.py", "import yacs\n", 1),
-        ("mae_data", "loader.py", "def f():\n    from mae_core import engine\n", 1),
+        ("mae_data", "loader.py", "def f():\n    from mae_core.training import engine\n", 1),
         ("mae_data", "config.py", "import yacs.config\n", 1),
         ("mae_data", "loader.py", "import importlib\nimportlib.import_module('mae_pretrain.cli')\n", 1),
         (
             "mae_pretrain",
             "train.py",
-            "import mae_core.engine, mae_data\nfrom yacs.config import CfgNode\n",
+            "import mae_core.training.engine, mae_data\nfrom yacs.config import CfgNode\n",
             0,
         ),
         ("mae_pretrain", "plots.py", "import yacs\nimport mae_probe\nfrom mae_finetune import mixup\n", 3),
@@ -89,6 +89,76 @@ def test_imports_stay_inside_the_boundaries(package: Package) -> None:
         )
     ]
     assert not faults, "\n".join(faults)
+
+
+# The rooms of mae_core from the ground up: a room imports from those before it; the modules at the top are the ground.
+CORE_ROOMS = ("", "ops", "models", "weights", "training", "evaluation", "export", "stage")
+CONFIG_KEY = re.compile(r"\b(DATA|MODEL|TRAIN|ROBUST)\.[A-Z][A-Z_]+|\bconfig\.[A-Z_]{2,}")
+
+
+def core_modules() -> dict[str, str]:
+    """Return the source of each module of mae_core by dotted name; the facade `mae_core` itself is left out."""
+    root = PACKAGES["mae-core"].folder / "src"
+    files = {path.relative_to(root).with_suffix(""): path for path in (root / "mae_core").rglob("*.py")}
+    names = {".".join(name.parts).removesuffix(".__init__"): path for name, path in files.items()}
+    return {name: path.read_text(encoding="utf-8") for name, path in names.items() if name != "mae_core"}
+
+
+def core_arrows(modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each import between modules of mae_core, the imported name where it is a module itself."""
+    for name, source in modules.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                targets = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys() or {node.module}
+            elif isinstance(node, ast.Import):
+                targets = {alias.name for alias in node.names}
+            else:
+                continue
+            yield from ((name, target) for target in sorted(targets) if target in modules)
+
+
+def core_room(module: str) -> str:
+    """Return the folder of mae_core that a module lies in."""
+    inner = module.removeprefix("mae_core.").split(".")
+    return inner[0] if inner[0] in CORE_ROOMS else ""
+
+
+def test_core_is_built_from_the_ground_up() -> None:
+    rank = {room: place for place, room in enumerate(CORE_ROOMS)}
+    upward = [f"{a} -> {b}" for a, b in core_arrows(core_modules()) if rank[core_room(a)] < rank[core_room(b)]]
+    assert upward == []
+
+
+def test_core_has_no_import_circle() -> None:
+    modules = core_modules()
+    left = {name: {b for a, b in core_arrows(modules) if a == name} for name in modules}
+    assert sum(map(len, left.values())) > 100
+    while ready := [name for name, needs in left.items() if not needs & left.keys() - {name}]:
+        for name in ready:
+            del left[name]
+    assert left == {}
+
+
+def test_a_circle_and_an_arrow_upward_are_seen() -> None:
+    arrows = list(
+        core_arrows({"mae_core.ops.a": "from mae_core.stage import b\nimport mae_core.log\n", "mae_core.stage.b": ""})
+    )
+    assert arrows == [("mae_core.ops.a", "mae_core.stage.b")]
+    assert [core_room(module) for module in ("mae_core.ops.a", "mae_core.log", "mae_core.stage")] == [
+        "ops",
+        "",
+        "stage",
+    ]
+
+
+def test_only_the_stage_room_names_config_keys() -> None:
+    sources = core_modules()
+    data = PACKAGES["mae-data"].folder / "src"
+    sources |= {path.stem: path.read_text(encoding="utf-8") for path in data.rglob("*.py")}
+    named = {name: found[0] for name, text in sources.items() if (found := CONFIG_KEY.search(text))}
+    allowed = {name for name in named if core_room(name) == "stage"}
+    assert allowed
+    assert {name: key for name, key in named.items() if name not in allowed} == {}
 
 
 @every_package

@@ -47,7 +47,7 @@ def test_training_commands_are_accepted(line, monkeypatch):
     words = shlex.split(line)
     package = words[0].replace("-", "_")
     reached = []
-    monkeypatch.setattr("mae_core.checkpoint.saved_config", lambda *args: {})
+    monkeypatch.setattr("mae_core.weights.load.saved_config", lambda *args: (Path("w"), {}))
     for module, function in (("train", "train"), ("evaluate", "evaluate"), ("export", "export")):
         monkeypatch.setattr(f"{package}.{module}.{function}", lambda *args, **kwargs: reached.append(args))
     assert import_module(f"{package}.cli").main(words[1:]) == 0

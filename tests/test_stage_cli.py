@@ -51,7 +51,7 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
     code = (
         "import importlib.util as u; find = u.find_spec;"
         "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
-        f"import {stage.package}.__main__ as m; raise SystemExit(m.main())"
+        f"import {stage.package}.cli as m; raise SystemExit(m.main())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert_refused(result, 2, ["PaddlePaddle is not installed"])

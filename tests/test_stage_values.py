@@ -9,7 +9,7 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage
 
 from mae_core.config import get_key
 from mae_core.errors import ConfigError
-from mae_core.recipe import Recipe
+from mae_core.stage.recipe import Recipe
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 

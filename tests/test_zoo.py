@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import zoo
-from mae_core.checkpoint import model_arrays
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+from mae_core.training.checkpoint import model_arrays
 from mae_core.weights import cli
 from mae_core.weights.convert import convert
-from mae_core.weights.safetensors_file import write_safetensors
+from mae_core.weights.formats.safetensors_file import write_safetensors
 
 DATA = zoo.load_zoo()
 SIZES = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}

@@ -20,7 +20,7 @@ from paddle import nn
 
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey, linear
-from mae_core.optim import build_adamw
+from mae_core.training.optim import build_adamw
 
 DIGITS = {"img_size": 32, "patch_size": 4, "in_chans": 1, "embed_dim": 128, "depth": 4, "num_heads": 4,
           "decoder_embed_dim": 64, "decoder_depth": 2, "decoder_num_heads": 4}  # fmt: skip

@@ -11,7 +11,7 @@ from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.ops import patch_targets
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import patchify, unpatchify
-from mae_core.schedule import scaled_lr, warmup_cosine
+from mae_core.training.schedule import scaled_lr, warmup_cosine
 
 
 def test_position_embedding_by_hand():

@@ -43,11 +43,11 @@ def test_import_sets_the_variables_before_paddle_and_does_not_import_paddle():
     assert python(code, OMP_NUM_THREADS="1").stdout.split() == ["False", "1"]
 
 
-def test_without_paddle_the_import_says_what_to_install():
+def test_without_paddle_a_name_that_needs_it_says_what_to_install():
     code = (
         "import importlib.util as u; find = u.find_spec;"
         "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
-        "import mae_core"
+        "import mae_core; mae_core.build_model"
     )
     result = python(code)
     assert result.returncode == 1
@@ -58,7 +58,7 @@ def test_without_paddle_the_import_says_what_to_install():
 @pytest.mark.parametrize("imported_first", [True, False])
 def test_the_choice_is_logged(imported_first):
     first = "import paddle;" if imported_first else ""
-    code = f"{first}import mae_core; mae_core.runtime.log_choice(print)"
+    code = f"{first}import mae_core; print(mae_core.runtime.choice())"
     out = python(code, OMP_NUM_THREADS="1").stdout
     assert "OMP_NUM_THREADS=1 (yours)" in out
     assert ("FLAGS_use_stride_kernel=0 (chosen)" in out) is not imported_first

@@ -11,7 +11,8 @@ import paddle
 import pytest
 from stage_runs import FINETUNE
 
-from mae_core.checkpoint import find_weights, load_model
+from mae_core.weights.checkpoint_folder import find_weights
+from mae_core.weights.load import load_model
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.cli import main
 from mae_finetune.config import RECIPE

@@ -8,7 +8,7 @@ import pytest
 
 import mae_core
 from mae_core.models import VisionTransformer
-from mae_core.optim import trainable
+from mae_core.training.optim import trainable
 from mae_finetune.layer_decay import decays, layer_id, layer_scales
 from mae_finetune.optimizer import build_optimizer
 

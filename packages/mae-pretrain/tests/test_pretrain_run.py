@@ -178,7 +178,7 @@ def test_scores_and_pictures_need_the_target_of_the_weights(data, finished, cli,
     drawing = ["visualize", "-cfg", config, "-pretrained", file, "-output", picture, image, *sets]
     plain = ("MODEL.NORM_PIX_LOSS", "False")
     for words in (scoring, drawing):
-        assert_refused(cli(*words), 4, ["norm_pix_loss is False", "set MODEL.NORM_PIX_LOSS False"])
+        assert_refused(cli(*words), 4, ["norm_pix_loss is False", "set norm_pix_loss to False"])
     assert not picture.exists()
     for words in ([*scoring, *plain], [*drawing, "--set", *plain]):
         result = cli(*words)

@@ -148,7 +148,7 @@ def _literal(text: str) -> Any:
 
 
 def merge_pairs(config: CfgNode, pairs: Sequence[str], schema: Schema) -> None:
-    """Merge `KEY VALUE` pairs such as `TRAIN.NUM_EPOCHS 10`."""
+    """Merge `KEY VALUE` pairs, keys dotted."""
     if len(pairs) % 2:
         raise ConfigError(f"{' '.join(pairs)!r} is not a sequence of KEY VALUE pairs: {pairs[-1]!r} is left over")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
@@ -178,7 +178,7 @@ def to_dict(config: CfgNode) -> dict[str, Any]:
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dicts into {"DATA.BATCH_SIZE": 256, ...}."""
+    """Turn nested dicts into {"GROUP.KEY": value, ...}."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})

@@ -11,6 +11,10 @@ class ConfigError(UserError):
     """A config file, flag or `KEY VALUE` pair cannot be used."""
 
 
+class PaddleMissingError(UserError, ImportError):
+    """No Paddle is installed."""
+
+
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged or of another run."""
 

@@ -10,9 +10,11 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata, util
 from pathlib import Path
+
+from mae_core.errors import PaddleMissingError
 
 INSTALL_HINT = (
     "PaddlePaddle is not installed; MAE needs it and leaves the choice to you:\n"
@@ -23,14 +25,9 @@ INSTALL_HINT = (
 
 
 def require_paddle() -> None:
-    """Raise ImportError with the install commands when no Paddle is there."""
+    """Raise PaddleMissingError, which holds the install commands, when no Paddle is there."""
     if util.find_spec("paddle") is None:
-        raise ImportError(INSTALL_HINT)
-
-
-def serves_command(name: str) -> bool:
-    """Tell whether this process is the console script `name`."""
-    return Path(sys.argv[0]).stem == name if sys.argv else False
+        raise PaddleMissingError(INSTALL_HINT)
 
 
 def is_gpu_build() -> bool:
@@ -87,18 +84,20 @@ def configure() -> dict[str, str]:
 
 
 def import_paddle() -> None:
-    """Import Paddle without what it prints about thread counts and compilers; console scripts call this."""
+    """Import Paddle without what it prints about thread counts and compilers; console scripts call this.
+
+    Raises:
+        PaddleMissingError: it is not installed.
+    """
+    require_paddle()
     warnings.filterwarnings("ignore", message="No ccache found")
     with contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
 
 
-def log_choice(info: Callable[[str], None]) -> None:
-    """Say once what runs: device settings chosen here and those the user set, fused operators or not."""
+def choice() -> str:
+    """Name the device settings that were chosen here and those that the user set."""
     keys = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel")
     chosen = configure()
     parts = [f"{k}={os.environ[k]} ({'chosen' if k in chosen else 'yours'})" for k in keys if k in os.environ]
-    info("runtime: " + (", ".join(parts) or "Paddle was imported first, nothing set"))
-    from mae_core.ops import fused
-
-    info(f"masking and loss: {fused.describe()}")
+    return ", ".join(parts) or "Paddle was imported first, nothing set"

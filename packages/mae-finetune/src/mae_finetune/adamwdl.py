@@ -12,7 +12,7 @@ import paddle
 from paddle import Tensor, nn
 
 from mae_core.errors import ConfigError
-from mae_core.optim import trainable
+from mae_core.training.optim import trainable
 
 INSTALL = (
     'TRAIN.OPTIMIZER.NAME=AdamWDL needs PaddleNLP: pip install "mae-finetune[paddlenlp]";'

@@ -4,10 +4,10 @@ import numpy as np
 import paddle
 
 from mae_core.config import Config
-from mae_core.evaluation import load_classifier
 from mae_core.models import VisionTransformer
-from mae_core.recipe import values_from_config
-from mae_core.settings import encoder_of, images_of, statistics_of
+from mae_core.stage.arguments import encoder_of, images_of, statistics_of
+from mae_core.stage.classifier import load_classifier
+from mae_core.stage.recipe import values_from_config
 from mae_core.weights.report import KeyReport
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_finetune_transform

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from mae_core.cli import STAGE_FLAGS, Parser, flag_pairs, run, stage_parser
-from mae_core.export.cli import export_config, export_parser
+from mae_core.command_line import Parser, flag_pairs, run
 from mae_core.runtime import import_paddle
+from mae_core.stage.export import export_config, export_parser
+from mae_core.stage.flags import STAGE_FLAGS, stage_parser
 from mae_finetune import __version__
 
 EPILOG = "also: mae-finetune export --help"

@@ -3,7 +3,8 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its fine-tuning YAML files load as they are.
 """
 
-from mae_core.checks import (
+from mae_core.config import Config as CN
+from mae_core.stage.checks import (
     require,
     require_adam,
     require_classifier,
@@ -13,8 +14,7 @@ from mae_core.checks import (
     require_positive,
     require_within,
 )
-from mae_core.config import Config as CN
-from mae_core.recipe import ALSO, Recipe
+from mae_core.stage.recipe import ALSO, Recipe
 
 _C = CN()
 

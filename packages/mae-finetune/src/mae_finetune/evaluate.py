@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from paddle import nn
 
-from mae_core import distributed, evaluation, log
+from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.evaluation import prepare_report, report_scores
-from mae_core.precision import Precision
-from mae_core.scores import Scores
-from mae_core.settings import eval_sampling_of, precision_of
+from mae_core.evaluation import classifier
+from mae_core.evaluation.classifier import prepare_report, report_scores
+from mae_core.evaluation.scores import Scores
+from mae_core.stage.arguments import eval_sampling_of, precision_of
+from mae_core.training.precision import Precision
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
@@ -90,7 +91,7 @@ def score(
 ) -> Scores | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early."""
     sampler = EvalBatchSampler(len(eval_set.dataset), **eval_sampling_of(config))
-    return evaluation.score(
+    return classifier.score(
         model,
         make_loader(eval_set.dataset, sampler, num_workers=config.DATA.NUM_WORKERS),
         Scores(config.MODEL.NUM_CLASSES, len(eval_set.references) * SEVERITIES),

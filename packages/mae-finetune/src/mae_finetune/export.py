@@ -11,7 +11,7 @@ from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
-from mae_core.recipe import values_from_config
+from mae_core.stage.recipe import values_from_config
 from mae_data.list_writer import CLASSES
 from mae_data.transforms import make_eval_transform
 from mae_finetune import __version__

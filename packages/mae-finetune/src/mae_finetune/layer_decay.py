@@ -2,7 +2,7 @@
 
 from paddle import Tensor, nn
 
-from mae_core.optim import decays as decays_in_pretraining
+from mae_core.training.optim import decays as decays_in_pretraining
 
 _POSITIONS = ("cls_token", "pos_embed")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from mae_core.optim import build_adamw, trainable
+from mae_core.training.optim import build_adamw, trainable
 from mae_finetune.layer_decay import decays, layer_scales
 
 

@@ -6,13 +6,13 @@ from functools import partial
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.ema import Ema
-from mae_core.engine import Trainer
-from mae_core.precision import Precision
-from mae_core.run import begin, describe, fit, open_run
-from mae_core.run_folder import RunFolder
-from mae_core.settings import plan_of, precision_of, schedule_of, statistics_of, train_sampling_of
-from mae_core.validation import Validation
+from mae_core.stage.arguments import plan_of, precision_of, schedule_of, statistics_of, train_sampling_of
+from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.training.ema import Ema
+from mae_core.training.engine import Trainer
+from mae_core.training.precision import Precision
+from mae_core.training.run_folder import RunFolder
+from mae_core.training.validation import Validation
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.mixup import Mixup

@@ -1,17 +1,8 @@
-"""The entry of `mae-pretrain` and `python -m mae_pretrain`: says what to install where Paddle is missing."""
+"""`python -m mae_pretrain`: the same as `mae-pretrain`."""
 
 import sys
 
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    try:
-        from mae_pretrain.cli import main as run
-    except ImportError as error:  # raised by mae_core, with the install commands
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return run()
-
+from mae_pretrain.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,8 +6,8 @@ from paddle import Tensor
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
-from mae_core.recipe import values_from_config
-from mae_core.settings import encoder_of, images_of
+from mae_core.stage.arguments import encoder_of, images_of
+from mae_core.stage.recipe import values_from_config
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_pretrain_transform
 

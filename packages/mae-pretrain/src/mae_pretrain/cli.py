@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mae_core.cli import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, Flag, Parser, add_flags, flag_pairs, run, stage_parser
+from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
-from mae_core.export.cli import export_config, export_parser
 from mae_core.runtime import import_paddle
+from mae_core.stage.export import export_config, export_parser
+from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
 from mae_pretrain import __version__
 
 EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"

@@ -3,9 +3,9 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML files load as they are.
 """
 
-from mae_core.checks import require, require_adam, require_common, require_one_of, require_positive
 from mae_core.config import Config as CN
-from mae_core.recipe import ALSO, Recipe
+from mae_core.stage.checks import require, require_adam, require_common, require_one_of, require_positive
+from mae_core.stage.recipe import ALSO, Recipe
 
 _C = CN()
 

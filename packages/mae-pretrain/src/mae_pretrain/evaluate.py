@@ -5,11 +5,11 @@ import paddle
 from paddle import Tensor
 
 from mae_core import distributed, log
-from mae_core.checkpoint import load_model
 from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.settings import eval_sampling_of
+from mae_core.stage.arguments import eval_sampling_of
+from mae_core.weights.load import load_model
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
 from mae_pretrain.build import build_model, eval_dataset, mask_key

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.errors import UserError
-from mae_core.output_file import png_bytes, refuse_unwritable, try_folder, write_output
+from mae_core.files import png_bytes, refuse_unwritable, try_folder, write_output
 
 
 def prepare_png(path: Path) -> None:

@@ -6,11 +6,11 @@ from functools import partial
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.engine import Trainer
-from mae_core.optim import build_adamw
-from mae_core.run import begin, describe, fit, open_run
-from mae_core.run_folder import RunFolder
-from mae_core.settings import plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.training.engine import Trainer
+from mae_core.training.optim import build_adamw
+from mae_core.training.run_folder import RunFolder
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler

@@ -8,10 +8,10 @@ import paddle
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mae_core.checkpoint import load_model
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import masking_noise
+from mae_core.weights.load import load_model
 from mae_data.image_file import open_image
 from mae_data.transforms import make_eval_transform
 from mae_pretrain.build import build_model

@@ -1,17 +1,8 @@
-"""The entry of `mae-probe` and `python -m mae_probe`: says what to install where Paddle is missing."""
+"""`python -m mae_probe`: the same as `mae-probe`."""
 
 import sys
 
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    try:
-        from mae_probe.cli import main as run
-    except ImportError as error:  # raised by mae_core, with the install commands
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return run()
-
+from mae_probe.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,9 +3,9 @@
 import paddle
 
 from mae_core.config import Config
-from mae_core.evaluation import load_classifier
-from mae_core.recipe import values_from_config
-from mae_core.settings import encoder_of, images_of
+from mae_core.stage.arguments import encoder_of, images_of
+from mae_core.stage.classifier import load_classifier
+from mae_core.stage.recipe import values_from_config
 from mae_data.dataset import ListDataset
 from mae_data.transforms import Transform, make_eval_transform, make_probe_transform
 from mae_probe.model import LinearProbe

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mae_core.cli import STAGE_FLAGS, Flag, Parser, add_flags, flag_pairs, run, stage_parser
+from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
+from mae_core.stage.flags import STAGE_FLAGS, stage_parser
 from mae_probe import __version__
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YAML files load as they are.
 """
 
-from mae_core.checks import require_classifier, require_common, require_one_of, require_positive, require_within
 from mae_core.config import Config as CN
-from mae_core.recipe import ALSO, Recipe
+from mae_core.stage.checks import require_classifier, require_common, require_one_of, require_positive, require_within
+from mae_core.stage.recipe import ALSO, Recipe
 
 _C = CN()
 

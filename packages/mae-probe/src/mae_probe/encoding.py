@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.errors import UserError
-from mae_core.settings import precision_of
+from mae_core.stage.arguments import precision_of
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.features import Features, encode
 

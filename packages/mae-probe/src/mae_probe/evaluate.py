@@ -4,9 +4,9 @@ import time
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.evaluation import prepare_report, report_scores, score
-from mae_core.scores import Scores
-from mae_core.settings import eval_sampling_of, precision_of
+from mae_core.evaluation.classifier import prepare_report, report_scores, score
+from mae_core.evaluation.scores import Scores
+from mae_core.stage.arguments import eval_sampling_of, precision_of
 from mae_data.dataset import ListDataset
 from mae_data.loader import BatchLoader, make_loader
 from mae_data.sampler import EvalBatchSampler

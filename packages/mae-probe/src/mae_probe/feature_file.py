@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mae_core.errors import UserError
-from mae_core.output_file import refuse_unwritable, write_output
+from mae_core.files import refuse_unwritable, write_output
 from mae_probe.features import Features
 
 SUFFIXES = (".npz", ".safetensors")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from paddle import Tensor
 
 from mae_core.config import Config
-from mae_core.precision import Precision
+from mae_core.training.precision import Precision
 from mae_data.dataset import ListDataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.model import LinearProbe

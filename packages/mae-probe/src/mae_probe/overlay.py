@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import UserError
-from mae_core.output_file import png_bytes, refuse_unwritable, write_output
+from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_data.image_file import open_image
 from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.build import build_model, eval_transform, load_encoder

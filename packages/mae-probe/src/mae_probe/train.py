@@ -8,16 +8,16 @@ from paddle.nn import functional as F
 
 from mae_core import distributed, log
 from mae_core.config import Config, to_dict
-from mae_core.engine import Trainer
 from mae_core.errors import ConfigError
-from mae_core.evaluation import score
-from mae_core.optim import trainable
-from mae_core.precision import Precision
-from mae_core.run import begin, describe, fit, open_run
-from mae_core.run_folder import RunFolder
-from mae_core.scores import Scores
-from mae_core.settings import plan_of, precision_of, schedule_of, train_sampling_of
-from mae_core.validation import Validation
+from mae_core.evaluation.classifier import score
+from mae_core.evaluation.scores import Scores
+from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.training.engine import Trainer
+from mae_core.training.optim import trainable
+from mae_core.training.precision import Precision
+from mae_core.training.run_folder import RunFolder
+from mae_core.training.validation import Validation
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler

@@ -1,10 +1,8 @@
 """The folder of an exported model: the files of one engine and `export.json`; whole or not there."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import paddle
 from paddle import nn
 
 import mae_core
-from mae_core.atomic import fsync_path
 from mae_core.errors import UserError
 from mae_core.export import onnx_file, program
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
-from mae_core.weights.shards import fingerprint
+from mae_core.files import publish_folder
+from mae_core.weights.formats.shards import fingerprint
 
 DESCRIPTION = "export.json"
 _PROGRAM_SIZE = 2**23  # bytes, more than any program without its weights
@@ -64,22 +62,39 @@ def export_model(
     if file_format == "onnx":
         onnx_file.require_size(model)
     model.eval()
-    with _new_folder(folder) as temporary:
-        _require_space(temporary, model, file_format)
-        runner = _write(temporary, file_format, model, signature)
-        parity = measure_parity(runner, signature)
-        named = [None] * len(signature.outputs) if file_format == "onnx" else runner.output_names
-        description = {
-            "format": file_format,
-            "files": sorted(path.name for path in temporary.iterdir()),
-            "inputs": [port.describe() for port in signature.inputs],
-            "outputs": [port.describe(name) for port, name in zip(signature.outputs, named, strict=True)],
-            **facts,
-            "source": {"file": str(weights), "sha256": fingerprint(weights)},
-            "parity": {"absolute": parity.absolute, "relative": parity.relative, "limit": LIMIT, "batches": BATCHES},
-            "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__},
-        }
-        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    final = folder.resolve()
+    try:
+        with publish_folder(final) as temporary:
+            _require_space(temporary, model, file_format)
+            parity = _write_checked(temporary, file_format, model, signature, facts, weights)
+    except OSError as error:
+        raise UserError(f"-output {final} could not be written: {error}") from None
+    return parity
+
+
+def _write_checked(
+    folder: Path,
+    file_format: str,
+    model: nn.Layer,
+    signature: program.Signature,
+    facts: Mapping[str, Any],
+    weights: Path,
+) -> Parity:
+    """Write model and description into an empty folder; raise where the written model computes something else."""
+    runner = _write(folder, file_format, model, signature)
+    parity = measure_parity(runner, signature)
+    named = [None] * len(signature.outputs) if file_format == "onnx" else runner.output_names
+    description = {
+        "format": file_format,
+        "files": sorted(path.name for path in folder.iterdir()),
+        "inputs": [port.describe() for port in signature.inputs],
+        "outputs": [port.describe(name) for port, name in zip(signature.outputs, named, strict=True)],
+        **facts,
+        "source": {"file": str(weights), "sha256": fingerprint(weights)},
+        "parity": {"absolute": parity.absolute, "relative": parity.relative, "limit": LIMIT, "batches": BATCHES},
+        "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__},
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
     return parity
 
 
@@ -104,27 +119,3 @@ def _write(folder: Path, file_format: str, model: nn.Layer, signature: program.S
         if path.name != onnx_file.FILE:
             path.unlink()
     return onnx_file.OnnxRunner(folder / onnx_file.FILE)
-
-
-@contextmanager
-def _new_folder(final: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `final` if nothing is raised, and is deleted otherwise."""
-    final = final.resolve()
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    replaced = final.with_name(f".{final.name}.{os.getpid()}.old.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for path in (*temporary.iterdir(), temporary):
-            fsync_path(path)
-        if final.exists():
-            os.replace(final, replaced)
-        os.replace(temporary, final)
-        fsync_path(final.parent)
-    except OSError as error:
-        raise UserError(f"-output {final} could not be written: {error}") from None
-    finally:
-        if replaced.exists() and not final.exists():
-            os.replace(replaced, final)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The entry of `mae-core` and `python -m mae_core.weights`."""
+"""`python -m mae_core.weights`: the same as `mae-core`."""
 
 import sys
 

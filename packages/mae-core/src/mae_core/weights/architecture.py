@@ -47,18 +47,6 @@ class Architecture:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def describe(model: Any) -> dict[str, Any]:
-    """Return what a model knows of itself and its arrays do not show; {} for models of other kinds."""
-    if not (hasattr(model, "patch_embed") and hasattr(model, "blocks")):
-        return {}
-    facts: dict[str, Any] = {name: getattr(model, name) for name in ("img_size", "patch_size", "in_chans")}
-    facts["num_heads"] = model.blocks[0].attn.num_heads if len(model.blocks) else None
-    if len(getattr(model, "decoder_blocks", ())):
-        facts["decoder_num_heads"] = model.decoder_blocks[0].attn.num_heads
-        facts["norm_pix_loss"] = model.norm_pix_loss
-    return facts
-
-
 def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Architecture:
     """Derive the architecture.
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mae_core import __version__, cli
-from mae_core.errors import UserError
+from mae_core import __version__
+from mae_core.command_line import Parser, run
 
 _ABOUT = """commands:
   convert SRC DST   convert weights from any published format to any other
@@ -26,22 +26,6 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _locate(path: Path) -> Path:
-    """Turn a run or checkpoint folder into its weight file; only these need Paddle's side of the package."""
-    if not ((path / "checkpoints").is_dir() or (path / "state.json").exists()):
-        return path
-    from mae_core import runtime
-
-    try:
-        runtime.require_paddle()
-    except ImportError as error:
-        raise UserError(f"{path} is a run folder; name its model.safetensors instead, or: {error}") from None
-    runtime.import_paddle()
-    from mae_core.checkpoint import find_weights
-
-    return find_weights(path)
-
-
 def _setting(text: str) -> tuple[str, Any]:
     key, _, value = text.partition("=")
     if value.lower() in ("true", "false"):
@@ -57,7 +41,7 @@ def _convert(argv: list[str]) -> None:
     from mae_core.weights.layouts import LAYOUTS
     from mae_core.weights.targets import TARGETS
 
-    parser = cli.Parser(prog="mae-core convert", description="Convert weights; values are copied bit for bit.")
+    parser = Parser(prog="mae-core convert", description="Convert weights; values are copied bit for bit.")
     parser.add_argument(
         "source", type=_path, help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder"
     )
@@ -76,23 +60,29 @@ def _convert(argv: list[str]) -> None:
         help="what the file does not tell: img_size=H,W patch_size in_chans num_heads decoder_num_heads norm_pix_loss",
     )
     args = parser.parse_args(argv)
+    from mae_core.weights.checkpoint_folder import find_weights
     from mae_core.weights.convert import convert
 
     done = convert(
-        _locate(args.source), args.destination, source=args.layout, target=args.target, settings=dict(args.settings)
+        find_weights(args.source),
+        args.destination,
+        source=args.layout,
+        target=args.target,
+        settings=dict(args.settings),
     )
     print("\n".join(done.lines()))
 
 
 def _inspect(argv: list[str]) -> None:
-    parser = cli.Parser(prog="mae-core inspect", description="Say what a weight file holds; nothing in it is run.")
+    parser = Parser(prog="mae-core inspect", description="Say what a weight file holds; nothing in it is run.")
     parser.add_argument(
         "file", type=_path, help="file (suffix optional), run folder, checkpoint folder or Hugging Face folder"
     )
     args = parser.parse_args(argv)
+    from mae_core.weights.checkpoint_folder import find_weights
     from mae_core.weights.inspection import inspect_lines
 
-    for line in inspect_lines(_locate(args.file)):
+    for line in inspect_lines(find_weights(args.file)):
         print(line)
 
 
@@ -100,9 +90,7 @@ _COMMANDS = {"convert": _convert, "inspect": _inspect}
 
 
 def _main(argv: list[str]) -> None:
-    parser = cli.Parser(
-        prog="mae-core", description="Weights of masked autoencoders.", epilog=_ABOUT, formatter_class=_Raw
-    )
+    parser = Parser(prog="mae-core", description="Weights of masked autoencoders.", epilog=_ABOUT, formatter_class=_Raw)
     parser.add_argument("--version", action="version", version=f"mae-core {__version__}")
     parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -120,4 +108,4 @@ _Raw = argparse.RawDescriptionHelpFormatter
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `mae-core`; return the exit code."""
-    return cli.run(_main, argv)
+    return run(_main, argv)

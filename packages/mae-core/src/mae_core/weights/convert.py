@@ -7,8 +7,8 @@ from typing import Any
 
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import FACTS, Architecture, checked_facts
+from mae_core.weights.formats.shards import fingerprint
 from mae_core.weights.report import brief
-from mae_core.weights.shards import fingerprint
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.pickle_values import shown
-from mae_core.weights.shards import fingerprint
+from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.shards import fingerprint
 from mae_core.weights.sources import find_file, guess_source, read_file, translate
 
 

@@ -1,5 +1,6 @@
 """Put weights of any source into a model, saying what fitted and what did not."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.architecture import describe
+from mae_core.models.facts import describe
+from mae_core.weights.checkpoint_folder import STATE, find_weights, read_state
 from mae_core.weights.layouts import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
 from mae_core.weights.report import Grid, KeyReport, brief
@@ -33,8 +35,6 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
-    from mae_core.checkpoint import find_weights
-
     weights = read_weights(find_weights(Path(path)), source)
     own = model.state_dict()
     arrays, resized = _fit_positions(model, weights, own)
@@ -66,7 +66,7 @@ def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[st
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
         compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
     told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
-    advice = {"norm_pix_loss": "; set MODEL.NORM_PIX_LOSS {}"}
+    advice = {"norm_pix_loss": "; set norm_pix_loss to {}"}
     return [
         f"{name} is {value}, the model's {own[name]}{advice.get(name, '').format(value)}"
         for name, value in told.items()
@@ -128,3 +128,57 @@ def _grid_of(weights: Weights, positions: int, wanted: Grid) -> Grid:
         f"{weights.file} has {positions} positions in a grid it does not tell, the model {wanted[0]}x{wanted[1]};"
         " convert it first with mae-core convert --set img_size=HEIGHT,WIDTH"
     )
+
+
+def load_model(path: str | Path, model: nn.Layer) -> Path:
+    """Load weights only, every name and shape matching; `load_pretrained` takes what fits instead.
+
+    Args:
+        path: a run folder (its newest checkpoint), a checkpoint folder, or a file of any source (see `weights`).
+
+    Returns:
+        the file that was read.
+
+    Raises:
+        CheckpointError: nothing there, damaged, refused, or of another model.
+    """
+    weights = read_weights(find_weights(Path(path)))
+    arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
+    if weights.unknown:
+        raise CheckpointError(f"{weights.file} does not fit this model: unexpected {brief(weights.unknown)}")
+    if wrong := other_facts(weights, model, same_target=True):
+        raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
+    load_arrays(model, arrays, str(weights.file))
+    return weights.file
+
+
+def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Put arrays into a model, every name and shape matching.
+
+    Raises:
+        CheckpointError: names or shapes differ; all differences are named.
+    """
+    own = model.state_dict()
+    wrong = [f"missing {name}" for name in own.keys() - arrays.keys()]
+    wrong += [f"unexpected {name}" for name in arrays.keys() - own.keys()]
+    wrong += [
+        f"{name} has shape {list(arrays[name].shape)}, the model {list(own[name].shape)}"
+        for name in own.keys() & arrays.keys()
+        if list(arrays[name].shape) != list(own[name].shape)
+    ]
+    if wrong:
+        shown = "; ".join(sorted(wrong)[:10]) + (f"; and {len(wrong) - 10} more" if len(wrong) > 10 else "")
+        raise CheckpointError(f"{source} does not fit this model: {shown}")
+    model.set_state_dict({name: paddle.to_tensor(np.asarray(value)) for name, value in arrays.items()})
+
+
+def saved_config(path: str | Path) -> tuple[Path, dict[str, Any] | None]:
+    """Return the file that a user names and the config that its weights were trained with; None where it has none.
+
+    Raises:
+        CheckpointError: nothing there, or damaged.
+    """
+    file = find_weights(Path(path))
+    if not (file.parent / STATE).exists():
+        return file, None
+    return file, dict(read_state(file.parent)["config"])

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_core.weights.pickle_values import shown
+from mae_core.weights.formats.pickle_values import shown
 
 Grid = tuple[int, int]
 

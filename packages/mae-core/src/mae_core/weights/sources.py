@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture, architecture_of, facts_from_json
+from mae_core.weights.formats.paddle_file import read_pdparams
+from mae_core.weights.formats.pickle_values import Refused, shown
+from mae_core.weights.formats.safetensors_file import read_safetensors
+from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
+from mae_core.weights.formats.torch_file import read_torch
 from mae_core.weights.huggingface import read_config
 from mae_core.weights.layouts import DECODER, LAYOUTS, plain_name
-from mae_core.weights.paddle_file import read_pdparams
-from mae_core.weights.pickle_values import Refused, shown
-from mae_core.weights.safetensors_file import read_safetensors
-from mae_core.weights.shards import INDEX_ENDING, list_shards
-from mae_core.weights.torch_file import read_torch
 from mae_core.weights.translate import Arrays, to_ours
 
 # In this order a name without its suffix is completed.

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from mae_core.atomic import replace_atomic, write_atomic
 from mae_core.errors import CheckpointError, UserError
+from mae_core.files import replace_atomic, write_atomic
 from mae_core.weights.architecture import Architecture
+from mae_core.weights.formats.paddle_file import pdparams_bytes
+from mae_core.weights.formats.safetensors_file import write_safetensors
+from mae_core.weights.formats.torch_writer import write_torch
 from mae_core.weights.huggingface import make_config
 from mae_core.weights.layouts import LAYOUTS
-from mae_core.weights.paddle_file import pdparams_bytes
-from mae_core.weights.safetensors_file import write_safetensors
-from mae_core.weights.torch_writer import write_torch
 from mae_core.weights.translate import Arrays, from_ours
 
 # What each target may be written as; "" is a folder.

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
+from mae_core.weights.formats.pickle_values import shown
 from mae_core.weights.layouts import Layout, plain_name
-from mae_core.weights.pickle_values import shown
 
 Arrays = dict[str, NDArray[Any]]
 _PATCH = "patch_embed.proj.weight"

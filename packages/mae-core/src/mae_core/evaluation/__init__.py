@@ -1,0 +1,1 @@
+"""Scoring a classifier exactly over any number of ranks: `classifier` runs it, `scores` counts, `tables` writes."""

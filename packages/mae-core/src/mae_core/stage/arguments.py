@@ -1,0 +1,107 @@
+"""What every stage reads from its config alike: arguments for the loop, the encoder and the data path.
+
+These functions alone in this package look into a stage's config; all else takes plain arguments.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mae_core import distributed, log
+from mae_core.config import Config
+from mae_core.models import pixel_statistics
+from mae_core.training.engine import Plan
+from mae_core.training.precision import Precision
+from mae_core.training.schedule import scaled_lr, warmup_cosine
+
+
+def plan_of(config: Config, steps_per_epoch: int) -> Plan:
+    """Read how long a stage trains and how often it reports and saves."""
+    t = config.TRAIN
+    return Plan(
+        steps_per_epoch=steps_per_epoch,
+        total_steps=t.NUM_EPOCHS * steps_per_epoch,
+        batch_size=config.DATA.BATCH_SIZE,
+        accum_iter=t.ACCUM_ITER,
+        clip_grad=t.GRAD_CLIP,
+        seed=config.SEED,
+        report_freq=config.REPORT_FREQ,
+        save_freq=config.SAVE_FREQ * steps_per_epoch,
+        keep=config.SAVE_KEEP,
+    )
+
+
+def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
+    """Read a stage's learning rate as a function of the fractional epoch."""
+    t = config.TRAIN
+    return partial(
+        warmup_cosine,
+        lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
+        min_lr=t.END_LR,
+        warmup_epochs=t.WARMUP_EPOCHS,
+        epochs=t.NUM_EPOCHS,
+        warmup_start_lr=t.WARMUP_START_LR,
+    )
+
+
+def precision_of(config: Config) -> Precision:
+    """Read in what precision a stage computes, and log it."""
+    return Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
+
+
+def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Read mean and deviation a channel that images are normalised with."""
+    d = config.DATA
+    return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
+
+
+def encoder_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of `ViTEncoder`, but for `drop_path_rate`."""
+    m, d = config.MODEL, config.DATA
+    mean, std = statistics_of(config)
+    return {
+        "img_size": d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
+        "patch_size": m.PATCH_SIZE,
+        "in_chans": d.IMAGE_CHANNELS,
+        "embed_dim": m.ENCODER.EMBED_DIM,
+        "depth": m.ENCODER.DEPTH,
+        "num_heads": m.ENCODER.NUM_HEADS,
+        "mlp_ratio": m.MLP_RATIO,
+        "qkv_bias": m.QKV_BIAS,
+        "pixel_mean": mean,
+        "pixel_std": std,
+    }
+
+
+def images_of(config: Config, labels: str = "required", *, training: bool = False) -> dict[str, Any]:
+    """Read the arguments of a dataset over a list file, but for list and transform.
+
+    Args:
+        labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
+        training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
+    """
+    return {
+        "root": config.DATA.DATA_PATH,
+        "seed": config.SEED,
+        "channels": config.DATA.IMAGE_CHANNELS,
+        "labels": labels,
+        "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
+        "on_error": config.DATA.ON_ERROR if training else "raise",
+        "advice": "" if training else "evaluation never skips: mend the image, or take it off the list",
+    }
+
+
+def train_sampling_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a sampler of training batches, but for the number of images and the steps."""
+    share = {"rank": distributed.rank(), "world_size": distributed.world_size()}
+    return share | {
+        "batch_size": config.DATA.BATCH_SIZE,
+        "accum_iter": config.TRAIN.ACCUM_ITER,
+        "seed": config.SEED,
+    }
+
+
+def eval_sampling_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a sampler that covers a list once, but for the number of images."""
+    batch_size = int(config.DATA.get("BATCH_SIZE_EVAL") or config.DATA.BATCH_SIZE)
+    return {"batch_size": batch_size, "rank": distributed.rank(), "world_size": distributed.world_size()}

@@ -1,0 +1,36 @@
+"""The flags that the command lines of all stages share."""
+
+from mae_core.command_line import Flag, Parser, add_flags
+
+_ON = {"action": "store_true"}
+CFG_FLAG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one")
+PRETRAINED_FLAG = Flag(
+    "pretrained",
+    "MODEL.PRETRAINED",
+    "weights: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
+)
+STAGE_FLAGS = (
+    CFG_FLAG,
+    Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
+    Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
+    Flag("batch_size", "DATA.BATCH_SIZE", "images a rank and forward pass", int),
+    Flag("image_size", "DATA.IMAGE_SIZE", "pixels, a multiple of the patch size", int),
+    Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes an update", int),
+    Flag("output", "SAVE", "run folder: log, config, checkpoints"),
+    PRETRAINED_FLAG,
+    Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder, or anew"),
+    Flag("eval", "EVAL", "score -pretrained on the validation list and stop", options=_ON),
+    Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", options=_ON),
+)
+
+
+def stage_parser(prog: str, description: str, version: str, epilog: str | None = None) -> Parser:
+    """Build the parser of a stage's main command."""
+    parser = Parser(prog=prog, description=description, epilog=epilog)
+    parser.add_argument("--version", action="version", version=version)
+    add_flags(parser, STAGE_FLAGS)
+    parser.add_argument(
+        "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
+    )
+    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as TRAIN.NUM_EPOCHS 10")
+    return parser

@@ -1,0 +1,65 @@
+"""Mixed precision: bfloat16 and float16 on GPU; CPU runs float32 and says so."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from mae_core.errors import ConfigError
+
+DTYPES = ("bfloat16", "float16")
+
+
+class Precision:
+    """Autocast and loss scaling for one run.
+
+    Args:
+        amp: whether mixed precision is asked for.
+        dtype: "bfloat16" or "float16" (float16 scales the loss).
+        info: receives one line that says what really runs.
+    """
+
+    def __init__(self, amp: bool, dtype: str = "bfloat16", info: Callable[[str], None] = lambda line: None) -> None:
+        if dtype not in DTYPES:
+            raise ConfigError(f"AMP dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        on_gpu = paddle.is_compiled_with_cuda() and not paddle.get_device().startswith("cpu")
+        self.dtype = dtype if amp and on_gpu else None
+        self.scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**16) if self.dtype == "float16" else None
+        if amp and not on_gpu:
+            info("precision: float32 (-amp asked for mixed precision, which Paddle has on GPU only)")
+        else:
+            info(f"precision: {self.dtype or 'float32'}")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context for a forward pass."""
+        return paddle.amp.auto_cast(level="O1", dtype=self.dtype) if self.dtype else nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate, with the loss scaled where float16 needs it."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def unscale(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        """Bring gradients back to their true size; call once before they are looked at."""
+        if self.scaler:
+            self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        """Update the weights; float16 skips a step whose scaled gradients overflowed."""
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the loss scaler's state as plain numbers."""
+        state = self.scaler.state_dict() if self.scaler else {}
+        return {k: (v.tolist() if hasattr(v, "tolist") else v) for k, v in state.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if self.scaler and state:
+            self.scaler.load_state_dict({**state, "scale": np.asarray(state["scale"], "float32")})

@@ -1,0 +1,66 @@
+"""Validation during training: score the model now and then, remember the best."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from paddle import nn
+
+from mae_core import log
+from mae_core.training.ema import Ema
+
+EvaluateFn = Callable[[nn.Layer, Callable[[], bool]], dict[str, float] | None]
+
+
+@dataclass
+class Validation:
+    """When and how a run is validated.
+
+    Args:
+        evaluate: (model in evaluation mode, asks whether to stop early) -> figures; None when any rank stopped early.
+            Without it nothing is scored, and what a resumed run knew is kept.
+        every: steps between validations; the last step has one too.
+        best_by: the figure of which the highest makes the best checkpoint.
+
+    Attributes:
+        best: step and score of the best so far.
+        scored: the step that was scored last.
+    """
+
+    evaluate: EvaluateFn | None = None
+    every: int = 1
+    best_by: str = "top1"
+    best: dict[str, Any] | None = None
+    scored: int = 0
+
+    def due(self, step: int, total_steps: int) -> bool:
+        """Tell whether a step is to be scored and has not been."""
+        wanted = self.evaluate is not None
+        return wanted and step > 0 and (step % self.every == 0 or step == total_steps) and step != self.scored
+
+    def score(
+        self, model: nn.Layer, ema: Ema | None, step: int, should_stop: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """Score the model, by its averaged weights where there are any; None when it was stopped early."""
+        assert self.evaluate is not None
+        model.eval()
+        with ema.swapped_in(model) if ema else nullcontext():
+            scores = self.evaluate(model, should_stop)
+        model.train()
+        if scores is None:
+            return None
+        self.scored = step
+        if self.best is None or scores[self.best_by] > self.best["score"]:
+            self.best = {"step": step, "score": scores[self.best_by]}
+        figures = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        log.LOGGER.info(f"validation after step {step}: {figures} (best {self.best_by} {self.best['score']:.4f})")
+        return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"best": self.best, "scored": self.scored}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.best, self.scored = state["best"], state["scored"]

@@ -1,0 +1,65 @@
+"""What stands for NumPy's arrays, dtypes and scalars in a pickle; sizes are checked against the bytes."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_core.weights.formats.pickle_values import PLAIN, Builder
+
+_CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+
+
+class DType:
+    """A number type; `build` receives its byte order."""
+
+    def __init__(self, code: str, *flags: Any) -> None:
+        if code not in _CODES:
+            raise ValueError(f"dtype {code!r} is not a number type")
+        self.numpy = np.dtype(code)
+
+    def build(self, state: Any) -> None:
+        """Take the byte order from `dtype.__setstate__`'s tuple."""
+        self.numpy = np.dtype(f"{'>' if state[1] == '>' else '<'}{self.numpy.str[1:]}")
+
+
+class Array:
+    """An array; `build` receives shape, type and bytes."""
+
+    def __init__(self, cls: Any, shape: Any, code: Any) -> None:
+        self.value: NDArray[Any] | None = None
+
+    def build(self, state: Any) -> None:
+        """Take (version, shape, dtype, is Fortran order, bytes); a view of the bytes, nothing is allocated."""
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, DType) or not isinstance(data, bytes):
+            raise ValueError("an array without a number type or without bytes")
+        if any(type(side) is not int or side < 0 for side in shape):
+            raise ValueError("an array's shape is not made of sizes")
+        if math.prod(shape) * dtype.numpy.itemsize != len(data):
+            raise ValueError(f"an array of shape {list(shape)[:8]} comes with {len(data)} bytes")
+        flat = np.frombuffer(data, dtype.numpy)
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def scalar(dtype: DType, data: bytes) -> Any:
+    """Build a number from its bytes."""
+    if len(data) != dtype.numpy.itemsize:
+        raise ValueError("a scalar of the wrong size")
+    return np.frombuffer(data, dtype.numpy)[0].item()
+
+
+def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Turn bfloat16 bit patterns into float32, exactly."""
+    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
+
+
+_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since NumPy 2
+NUMPY: dict[str, Builder | None] = {
+    **PLAIN,
+    "numpy.ndarray": None,
+    "numpy.dtype": DType,
+    **{f"{module}._reconstruct": Array for module in _MODULES},
+    **{f"{module}.scalar": scalar for module in _MODULES},
+}

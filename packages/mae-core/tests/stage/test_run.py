@@ -1,0 +1,112 @@
+"""Begin, resume, and what a resumed run may change."""
+
+import numpy as np
+import paddle
+import pytest
+
+import mae_core  # noqa: F401
+from mae_core.errors import CheckpointError, ConfigError
+from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.training.checkpoint import load_file
+from mae_core.training.ema import Ema
+from mae_core.training.engine import Plan, Trainer
+from mae_core.training.optim import build_adamw
+from mae_core.training.precision import Precision
+
+
+def make(folder, batch_size=4, accum_iter=1, lr=0.1):
+    model = paddle.nn.Linear(2, 1)
+    return Trainer(
+        model=model,
+        optimizer=build_adamw(model),
+        loss_fn=lambda model, batch, epoch: (model(batch).square().mean(), {}),
+        lr_at=lambda epoch: lr,
+        plan=Plan(steps_per_epoch=2, total_steps=4, batch_size=batch_size, accum_iter=accum_iter),
+        precision=Precision(False),
+        folder=folder,
+        config={"DATA": {"BATCH_SIZE": batch_size}, "TRAIN": {"ACCUM_ITER": accum_iter, "LR": lr}, "SAVE": "x"},
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = open_run(str(tmp_path / "run"))
+    trainer = make(folder)
+    begin(trainer, output=str(folder.path))
+    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(folder.path))
+    folder.close()
+    return str(folder.path)
+
+
+def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "BATCH_SIZE: 4" in config
+    folder = open_run(run)
+    with pytest.raises(ConfigError, match="-resume auto"):
+        begin(make(folder), output=run)
+    trainer = make(folder)
+    begin(trainer, output=run, resume="auto")
+    assert trainer.step == 4
+    describe(trainer, "tiny", images=9)
+    out = capsys.readouterr().out
+    assert "resumed from" in out
+    assert "tiny: 3 parameters; 9 images, 2 steps an epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
+
+
+def test_resume_auto_begins_where_there_is_nothing_to_go_on_from(run, tmp_path, capsys):
+    """One command begins a run and goes on with it: a queue may start it again and again."""
+    folder = open_run(str(tmp_path / "fresh"))
+    trainer = make(folder)
+    begin(trainer, output=str(folder.path), resume="auto", pretrained=run)
+    out = capsys.readouterr().out
+    assert f"nothing to resume in {folder.path}: beginning anew" in out
+    assert "weights: 2 tensors from" in out
+    assert trainer.step == 0
+    assert folder.config.exists()
+    with pytest.raises(CheckpointError, match="no checkpoint to resume from"):
+        begin(make(None), output=run, resume=str(folder.path))  # named, so it must be there
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("step_*"):
+        (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="damaged"):
+        begin(make(None), output=run, resume="auto")
+
+
+def test_another_run_is_not_resumed_into_a_folder_that_holds_one(run, tmp_path):
+    other = open_run(str(tmp_path / "other"))
+    trainer = make(other)
+    begin(trainer, output=str(other.path))
+    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(other.path))
+    before = other.config.read_bytes()
+    for source in (run, f"{run}/checkpoints/step_00000004"):
+        with pytest.raises(ConfigError, match=r"holds a run already, and -resume .* is of another"):
+            begin(make(other), output=str(other.path), resume=source)
+    assert other.config.read_bytes() == before
+    begin(make(other), output=str(other.path), resume=f"{other.path}/checkpoints/step_00000004")
+    begin(make(None), output=str(tmp_path / "third"), resume=run)
+
+
+def test_drift_is_refused_by_key_unless_free_or_allowed(run):
+    with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. Restore it"):
+        begin(make(None, lr=0.2), output=run, resume="auto", free=["SAVE"])
+    begin(make(None, lr=0.2), output=run, resume=run, allow_drift=["TRAIN.LR"])
+    with pytest.raises(CheckpointError, match=r"DATA\.BATCH_SIZE \(global batch\) was 4, is 8"):
+        begin(make(None, batch_size=8), output=run, resume="auto")
+    begin(make(None, batch_size=8), output=run, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
+
+
+def test_the_same_global_batch_may_be_cut_up_otherwise_where_that_changes_nothing(run):
+    begin(make(None, batch_size=2, accum_iter=2), output=run, resume="auto")
+    with pytest.raises(CheckpointError, match=r"TRAIN\.ACCUM_ITER was 1, is 2"):
+        begin(make(None, batch_size=2, accum_iter=2), output=run, resume="auto", free_cut=False)
+
+
+def test_weights_of_another_run_start_the_model_and_its_average(run, tmp_path, capsys):
+    folder = open_run(str(tmp_path / "new"))
+    trainer = make(folder)
+    trainer.ema = Ema(trainer.model, 0.9)
+    begin(trainer, output=str(folder.path), pretrained=run)
+    assert "weights: 2 tensors from" in capsys.readouterr().out
+    trained = load_file(next(tmp_path.glob("run/checkpoints/*4/model.safetensors")))
+    np.testing.assert_array_equal(trainer.model.weight.numpy(), trained["weight"])
+    np.testing.assert_array_equal(trainer.ema.arrays()["weight"], trained["weight"])
+    assert trainer.step == 0

@@ -1,0 +1,412 @@
+"""The loop: resume, accumulation, clipping, bad losses and signals, with a tiny model."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import paddle
+import pytest
+
+import mae_core
+from mae_core import log
+from mae_core.errors import NonFiniteError, Stopped
+from mae_core.training.checkpoint import load_file
+from mae_core.training.ema import Ema
+from mae_core.training.engine import Plan, Trainer
+from mae_core.training.optim import build_adamw
+from mae_core.training.precision import Precision
+from mae_core.training.run_folder import RunFolder
+from mae_core.training.validation import Validation
+from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.load import load_model
+
+PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    log.setup(main=False)
+
+
+def batch(step, rows=8):
+    x = np.random.default_rng(step).standard_normal((rows, 6)).astype("float32")
+    return paddle.to_tensor(x), step
+
+
+def loss_fn(model, data, epoch):
+    x, _step = data
+    noisy = paddle.nn.functional.dropout(x, 0.2, training=model.training)  # draws: resume must repeat them
+    return model(noisy).square().mean() * (1 + epoch), {}
+
+
+def make(folder=None, plan=PLAN, loss=loss_fn):
+    paddle.seed(0)
+    model = paddle.nn.Sequential(paddle.nn.Linear(6, 5), paddle.nn.GELU(), paddle.nn.Linear(5, 3))
+    return Trainer(
+        model=model,
+        optimizer=build_adamw(model),
+        loss_fn=loss,
+        lr_at=lambda epoch: 0.01 * (1 + epoch),
+        plan=plan,
+        precision=Precision(False),
+        folder=folder,
+        config={"A": 1},
+        describe=lambda data: f"files of step {data[1]}",
+    )
+
+
+def weights(trainer):
+    return {name: p.numpy() for name, p in trainer.model.named_parameters()}
+
+
+def assert_equal(a, b):
+    for name, value in weights(a).items():
+        np.testing.assert_array_equal(value, weights(b)[name], err_msg=name)
+
+
+def records(folder):
+    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb")
+    lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in timing} for line in lines]
+
+
+def stream(start=0):
+    return (batch(step) for step in range(start, 10**6))
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 7, 11])
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stop_at):
+    whole = make(RunFolder(tmp_path / "whole"))
+    whole.fit(stream())
+
+    def until(start):
+        for step in range(start, PLAN.total_steps):
+            if step == stop_at - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch(step)
+
+    first = make(RunFolder(tmp_path / "parts"))
+    with pytest.raises(Stopped) as stopped:
+        first.fit(until(0))
+    assert stopped.value.exit_code == 143
+    first.folder.close()
+    second = make(RunFolder(tmp_path / "parts"))
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    assert second.step == stop_at
+    second.fit(stream(stop_at))
+    assert_equal(whole, second)
+    assert records(whole.folder) == records(second.folder)
+
+
+def test_resume_from_an_older_checkpoint_rewrites_the_log(tmp_path):
+    first = make(RunFolder(tmp_path))
+    first.fit(stream())
+    before = records(first.folder)
+    first.folder.close()
+    second = make(RunFolder(tmp_path))
+    oldest = list_checkpoints(second.folder.checkpoints)[-1]
+    second.resume(oldest, read_state(oldest))
+    assert second.step == 4
+    second.fit(stream(4))
+    assert_equal(first, second)
+    assert records(second.folder) == before
+
+
+def test_checkpoints_follow_the_plan(tmp_path):
+    make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=10, save_freq=4, keep=2)).fit(stream())
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000010", "step_00000008"]
+
+
+def test_accumulated_batches_equal_the_joined_batch():
+    def plain(model, data, epoch):
+        return model(data[0]).square().mean(), {}
+
+    joined = make(plan=Plan(steps_per_epoch=5, total_steps=5), loss=plain)
+    joined.fit(batch(step) for step in range(5))
+    halves = make(plan=Plan(steps_per_epoch=5, total_steps=5, accum_iter=2), loss=plain)
+    halves.fit((batch(step)[0][i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
+    for name, value in weights(joined).items():
+        np.testing.assert_allclose(weights(halves)[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
+    def bad(model, data, epoch):
+        loss, metrics = loss_fn(model, data, epoch)
+        return loss * (float("nan") if data[1] == 6 else 1.0), metrics
+
+    trainer = make(RunFolder(tmp_path), loss=bad)
+    with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6") as error:
+        trainer.fit(stream())
+    assert error.value.exit_code == 5
+    assert all(np.isfinite(value).all() for value in weights(trainer).values())
+    good = make()
+    good.plan = Plan(steps_per_epoch=4, total_steps=6)
+    good.fit(stream())
+    assert_equal(trainer, good)
+
+
+class _NanGradient(paddle.autograd.PyLayer):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * float("nan")
+
+
+def test_nan_gradients_are_skipped_and_end_the_run_when_they_go_on():
+    def bad_from(first, last):
+        def loss(model, data, epoch):
+            value, metrics = loss_fn(model, data, epoch)
+            return (_NanGradient.apply(value) if first <= data[1] < last else value), metrics
+
+        return loss
+
+    skipping = make(loss=bad_from(3, 5))
+    skipping.fit(stream())
+    assert all(np.isfinite(value).all() for value in weights(skipping).values())
+    ending = make(loss=bad_from(3, 99), plan=Plan(steps_per_epoch=4, total_steps=12, max_bad_steps=4))
+    with pytest.raises(NonFiniteError, match="4 steps in a row"):
+        ending.fit(stream())
+    assert ending.step == 6
+
+
+def test_clipping_bounds_the_update_direction():
+    clipped = make(plan=Plan(steps_per_epoch=4, total_steps=1, clip_grad=1e-12))
+    before = weights(clipped)
+    clipped.fit(stream())
+    free = make(plan=Plan(steps_per_epoch=4, total_steps=1))
+    free.fit(stream())
+    moved = lambda t: max(np.abs(weights(t)[n] - before[n]).max() for n in before)  # noqa: E731
+    assert moved(clipped) < 0.1 * moved(free)  # epsilon 1e-8 outweighs a gradient of 1e-12
+
+
+def test_log_lines_say_what_matters(tmp_path, capsys):
+    log.setup(main=True)
+    make(RunFolder(tmp_path)).fit(stream())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # after steps 5, 10 and 12
+    for word in (
+        "step 12/12",
+        "loss",
+        "lr 3.75e-02",
+        "images/s",
+        "data wait",
+        "memory",
+        "eta 0:00:00",
+        "epoch 3.00/3",
+    ):
+        assert word in lines[-1]
+    assert [r["step"] for r in records(RunFolderView(tmp_path))] == [5, 10, 12]
+
+
+class RunFolderView:
+    def __init__(self, path):
+        self.log = path / "log.jsonl"
+
+
+def test_mixed_precision_on_cpu_says_what_runs():
+    said = []
+    precision = Precision(True, "float16", said.append)
+    assert precision.dtype is None
+    assert precision.scaler is None
+    assert "float32" in said[0]
+    assert "GPU only" in said[0]
+    with pytest.raises(mae_core.errors.ConfigError, match="bfloat16, float16"):
+        Precision(True, "int8")
+
+
+def scored(folder, marks, ema=None, keep=1):
+    """A trainer that is validated every 4 steps; `marks` are the scores by step, None for one cut short."""
+    trainer = make(folder, Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=12, keep=keep))
+    trainer.ema = Ema(trainer.model, ema) if ema else None
+    seen = []
+
+    def evaluate(model, should_stop):
+        assert not model.training
+        seen.append((trainer.step, model[0].weight.numpy().copy()))
+        mark = marks[trainer.step]
+        return None if mark is None else {"top1": mark, "val_loss": 1.0}
+
+    trainer.validation = Validation(evaluate, every=4)
+    trainer.seen = seen
+    return trainer
+
+
+def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
+    trainer = scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7})
+    trainer.fit(stream())
+    assert trainer.model.training
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000012", "step_00000008"]
+    assert (tmp_path / "best").resolve().name == "step_00000008"
+    assert json.loads((tmp_path / "best" / "state.json").read_text())["validation"]["best"]["score"] == 0.9
+    marks = [(r["step"], r["top1"]) for r in records(trainer.folder) if "top1" in r]
+    assert marks == [(4, 0.5), (8, 0.9), (12, 0.7)]
+
+
+def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
+    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95})
+    trainer.plan = Plan(steps_per_epoch=4, total_steps=12, save_freq=8, keep=1)
+    from mae_core.errors import CheckpointError
+    from mae_core.training import checkpoint
+
+    save_file = checkpoint.save_file
+
+    def full_later(arrays, path, **kwargs):
+        if "00000012" in str(path):
+            raise OSError(28, "No space left on device")
+        save_file(arrays, path, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save_file", full_later)
+    with pytest.raises(CheckpointError, match="No space left"):
+        trainer.fit(stream())
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000008", "step_00000004"]
+    assert (tmp_path / "best").resolve().name == "step_00000004"
+
+
+def test_validation_cut_short_by_a_signal_is_made_up_for_on_resume(tmp_path):
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7}, ema=0.9)
+    whole.fit(stream())
+    for cut in (8, 12):  # in the middle, and after the last step
+        first = scored(RunFolder(tmp_path / str(cut)), {4: 0.5, 8: 0.9, 12: 0.7} | {cut: None}, ema=0.9)
+        with pytest.raises(Stopped):
+            first.fit(stream())
+        first.folder.close()
+        second = scored(RunFolder(tmp_path / str(cut)), {8: 0.9, 12: 0.7}, ema=0.9)
+        second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+        second.fit(stream(second.step))
+        assert_equal(whole, second)
+        for (step, a), (other, b) in zip(whole.seen[-len(second.seen) :], second.seen, strict=True):
+            assert step == other
+            np.testing.assert_array_equal(a, b)  # the averaged weights, too, went on exactly
+        assert records(whole.folder) == records(second.folder)
+        assert second.validation.best == {"step": 8, "score": 0.9}
+
+
+def test_what_was_trained_is_on_the_disk_before_it_is_scored(tmp_path):
+    """A list's broken file, a non-finite output or a kill ends a validation: training is kept, scoring made up for."""
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
+    whole.fit(stream())
+    for failing in (4, 12):
+        first = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
+        evaluate = first.validation.evaluate
+
+        def broken(model, should_stop, first=first, evaluate=evaluate, failing=failing):
+            if first.step == failing:
+                raise NonFiniteError("the output is not finite")
+            return evaluate(model, should_stop)
+
+        first.validation.evaluate = broken
+        with pytest.raises(NonFiniteError):
+            first.fit(stream())
+        first.folder.close()
+        second = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
+        second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+        assert second.step == failing
+        second.fit(stream(failing))
+        assert second.seen[0][0] == failing
+        assert_equal(whole, second)
+        assert records(whole.folder) == records(second.folder)
+        assert (second.folder.path / "best").resolve().name == "step_00000008"
+
+
+def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
+    """Past a damaged newest checkpoint, or from the best: what is beyond the step taken up must not pass for newer."""
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.9, 8: 0.5, 12: 0.7})
+    whole.fit(stream())
+    for back in ("damaged", "best"):
+        first = scored(RunFolder(tmp_path / back), {4: 0.9, 8: 0.5, 12: 0.7})
+        first.fit(stream())
+        first.folder.close()
+        newest = list_checkpoints(first.folder.checkpoints)[0]
+        if back == "damaged":
+            (newest / "model.safetensors").write_bytes(b"")
+            found = newest_checkpoint(first.folder.checkpoints, print)
+        else:
+            found = tmp_path / back / "best", read_state(tmp_path / back / "best")
+        second = scored(RunFolder(tmp_path / back), {8: 0.5, 12: None})
+        second.resume(*found)
+        assert second.step == 4
+        with pytest.raises(Stopped):
+            second.fit(stream(4))
+        assert [p.name for p in list_checkpoints(tmp_path / back / "checkpoints")] == ["step_00000012", "step_00000004"]
+        assert_equal(whole, second)
+        assert second.validation.best == {"step": 4, "score": 0.9}
+
+
+def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypatch):
+    from mae_core.training import engine
+
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
+    whole.fit(stream())
+    first = scored(RunFolder(tmp_path / "cut"), {4: 0.5, 8: 0.9})
+    keep = engine.update_state
+
+    def killed(checkpoint, changes):
+        if first.step == 8:
+            raise KeyboardInterrupt
+        keep(checkpoint, changes)
+
+    monkeypatch.setattr(engine, "update_state", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(stream())
+    monkeypatch.setattr(engine, "update_state", keep)
+    first.folder.close()
+    second = scored(RunFolder(tmp_path / "cut"), {8: 0.9, 12: 0.7})
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.fit(stream(8))
+    assert records(whole.folder) == records(second.folder)
+
+
+def test_a_checkpoint_holds_the_score_of_its_own_weights(tmp_path):
+    scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7}, keep=3).fit(stream())
+    for checkpoint, best in zip(list_checkpoints(tmp_path / "checkpoints"), (8, 8, 4), strict=True):
+        state = read_state(checkpoint)  # the checksums still hold
+        assert state["validation"]["scored"] == state["step"]
+        assert state["validation"]["best"]["step"] == best
+
+
+def test_resumed_without_validation_the_best_is_kept(tmp_path):
+    first = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: None})
+    with pytest.raises(Stopped):
+        first.fit(stream())
+    first.folder.close()
+    second = make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=20, save_freq=4, keep=1))
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.fit(stream(12))
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000020", "step_00000004"]
+    assert (tmp_path / "best").resolve().name == "step_00000004"
+    assert (tmp_path / "best" / "state.json").exists()
+    third = scored(None, {20: 0.95, 12: 0.1})
+    third.folder = first.folder
+    third.resume(*newest_checkpoint(tmp_path / "checkpoints", print))
+    assert third.validation.best == {"step": 4, "score": 0.9}
+
+
+def test_resumed_in_another_folder_the_best_starts_anew(tmp_path):
+    first = scored(RunFolder(tmp_path / "a"), {4: 0.9, 8: 0.8, 12: 0.7}, keep=2)
+    first.fit(stream())
+    best = (tmp_path / "a" / "best").resolve()
+    for start, name in (((tmp_path / "a" / "best"), "b"), (best.with_name("step_00000008"), "c")):
+        second = scored(RunFolder(tmp_path / name), {8: 0.5, 12: 0.6}, keep=2)
+        second.resume(start, read_state(start))
+        second.fit(stream(second.step))
+        assert (tmp_path / name / "best").resolve() == (tmp_path / name / "checkpoints" / "step_00000012").resolve()
+        assert second.validation.best == {"step": 12, "score": 0.6}
+
+
+def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):
+    trainer = make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=3, save_freq=1, keep=3))
+    expected = {name: p.numpy().astype("float64") for name, p in trainer.model.named_parameters()}
+    trainer.ema = Ema(trainer.model, 0.75)
+    trainer.fit(stream())
+    for checkpoint in reversed(list_checkpoints(tmp_path / "checkpoints")):
+        after = load_file(checkpoint / "model.safetensors")
+        expected = {name: 0.75 * value + 0.25 * after[name] for name, value in expected.items()}
+    averaged = make()
+    assert load_model(tmp_path, averaged.model).name == "ema.safetensors"
+    for name, value in weights(averaged).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
+    assert not np.allclose(weights(trainer)["0.weight"], expected["0.weight"], rtol=1e-4)
