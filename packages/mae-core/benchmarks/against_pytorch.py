@@ -90,7 +90,9 @@ def parse_case(words):
     """Turn "base pretrain 8" into a case."""
     parts = words.split()
     if len(parts) != 3 or parts[0] not in MODELS or parts[1] not in TASKS or not parts[2].isdigit():
-        raise argparse.ArgumentTypeError(f"{words!r} is not MODEL TASK BATCH of {', '.join(MODELS)}; {', '.join(TASKS)}")
+        raise argparse.ArgumentTypeError(
+            f"{words!r} is not MODEL TASK BATCH of {', '.join(MODELS)}; {', '.join(TASKS)}"
+        )
     return parts[0], parts[1], int(parts[2])
 
 

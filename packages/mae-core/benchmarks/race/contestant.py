@@ -23,7 +23,7 @@ def paddle_step(name, model, task, batch):
 
     # isort: on
     from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-    from mae_core.optim import build_adamw
+    from mae_core.training.optim import build_adamw
 
     images, labels = (paddle.to_tensor(a) for a in make_images(model, batch))
     if task == "finetune":

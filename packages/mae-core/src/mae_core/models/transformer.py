@@ -83,7 +83,7 @@ class Block(nn.Layer):
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Transform tokens [N, L, D] -> [N, L - first, D]: those behind the first `first` ones, which see all."""
-        if self._is_stock() and is_fused(x):
+        if is_fused(x) and self._is_stock():
             return self._fused(x, first)
         x = (x[:, first:] if first else x) + self.drop_path(self.attn(self.norm1(x), first))
         return x + self.drop_path(self.mlp(self.norm2(x)))

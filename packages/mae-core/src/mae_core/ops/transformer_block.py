@@ -5,14 +5,13 @@ transposes and additions. The operator fuses these and keeps less for the backwa
 attention weights, and neither normalised tokens nor GELU's result, which it computes again.
 """
 
-import ctypes
-from functools import cache
 from typing import Any, NamedTuple
 
 import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer, PyLayerContext
 
+from mae_core.errors import ConfigError
 from mae_core.ops import fused
 
 
@@ -33,27 +32,24 @@ class BlockParameters(NamedTuple):
     fc2_bias: Tensor
 
 
-@cache
-def gemm_library() -> str | None:
-    """Name the library that computes the products (of those that Paddle brings), None where the operator cannot run."""
-    if not fused.LOADED:
-        return None
-    name = ctypes.CDLL(str(fused.library())).mae_gemm_library
-    name.restype = ctypes.c_char_p
-    found = name()
-    return found.decode() if found else None
-
-
+@paddle.jit.not_to_static
 def is_fused(x: Tensor) -> bool:
-    """Tell whether the operator takes these tokens; in a static graph and on a GPU Paddle's own operations run."""
-    return bool(
+    """Tell whether the operator takes these tokens; in a static graph and on a GPU Paddle's own operations run.
+
+    Raises:
+        ConfigError: MAE_CORE_OPS=fused where no library for matrix products is found.
+    """
+    if not (
         fused.in_use()
         and paddle.in_dynamic_mode()
         and x.dtype == paddle.float32
         and x.place.is_cpu_place()
         and x.shape[0] > 0
-        and gemm_library()
-    )
+    ):
+        return False
+    if fused.choice() == "fused" and not fused.gemm_library():
+        raise ConfigError(f"MAE_CORE_OPS=fused, but {fused.NO_PRODUCTS}; use auto or reference")
+    return fused.gemm_library() is not None
 
 
 def transformer_block(
