@@ -121,20 +121,19 @@ MAE_INLINE Scratch cut(const Attention& a, float* memory) {
 
 // Turn a row of scores into exponentials, 0 in the padding; return the logarithm of their sum.
 MAE_INLINE float exponentials(int64_t length, float* row, float& total) {
-  Lanes highest = Lanes{} + row[0];
+  Lanes most = Lanes{} + row[0], sums{};
   each_lanes(length, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
     Lanes x;
-    load(row + i, n, x, row[0]);
-    highest = x > highest ? x : highest;
+    load(row + i, x);
+    if (n < kLanes) fill_behind(n, row[0], x);
+    most = x > most ? x : most;
   });
-  float top = highest[0];
-  for (int j = 1; j < kLanes; ++j) top = highest[j] > top ? highest[j] : top;
-  Lanes sums{};
+  const float top = highest(most);
   each_lanes(length, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
     Lanes x, e;
     load(row + i, x);
     exponential(x - top, e);
-    if (n < kLanes) clear_behind(n, e);
+    if (n < kLanes) fill_behind(n, 0.0f, e);
     sums += e;
     store(row + i, e);
   });
@@ -193,7 +192,7 @@ void softmax_backward(int64_t length, float log_sum, float mean, float* scores, 
     Lanes x, g, weight;
     load(scores + i, x), load(grad + i, g);
     exponential(x - log_sum, weight);
-    if (n < kLanes) clear_behind(n, weight);
+    if (n < kLanes) fill_behind(n, 0.0f, weight);
     store(scores + i, weight);
     store(grad + i, weight * (g - mean));
   });

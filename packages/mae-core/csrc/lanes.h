@@ -30,15 +30,26 @@ MAE_INLINE void store(float* to, int64_t count, const Lanes& x) {
   std::memcpy(to, &x, sizeof(float) * count);
 }
 
-// Set all but the first `count` to 0.
-MAE_INLINE void clear_behind(int64_t count, Lanes& x) {
-  for (int j = 0; j < kLanes; ++j) x[j] = j < count ? x[j] : 0.0f;
+// The first `count` of sixteen lanes as they are, and `rest` in the others.
+MAE_INLINE void fill_behind(int64_t count, float rest, Lanes& x) {
+  const IntLanes index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  x = index < static_cast<int32_t>(count) ? x : Lanes{} + rest;
 }
 
+// Halves against each other, four times, in the same order on every instruction set.
+template <class Merge>
+MAE_INLINE float reduce(Lanes x, Merge merge) {
+  merge(x, __builtin_shuffle(x, IntLanes{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}));
+  merge(x, __builtin_shuffle(x, IntLanes{4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}));
+  merge(x, __builtin_shuffle(x, IntLanes{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13}));
+  merge(x, __builtin_shuffle(x, IntLanes{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}));
+  return x[0];
+}
 MAE_INLINE float sum(const Lanes& x) {
-  float total = 0.0f;
-  for (int j = 0; j < kLanes; ++j) total += x[j];
-  return total;
+  return reduce(x, [](Lanes& a, const Lanes& b) MAE_INLINE_LAMBDA { a += b; });
+}
+MAE_INLINE float highest(const Lanes& x) {
+  return reduce(x, [](Lanes& a, const Lanes& b) MAE_INLINE_LAMBDA { a = a > b ? a : b; });
 }
 
 // Call work(start, count) for each sixteen elements of a row; count is below sixteen in the last one only.
