@@ -66,6 +66,7 @@ def make_extension(paddle, optional):
     extension = Extension(
         "mae_core.ops._C",
         CPU_SOURCES,
+        depends=[str(path) for path in Path("csrc").iterdir()],
         include_dirs=["csrc", include, f"{include}/third_party", *cuda_folders(has_cuda, "include")],
         library_dirs=[str(lib), str(base), *cuda_folders(has_cuda, "lib64")],
         define_macros=[("PADDLE_WITH_CUDA", "1"), ("MAE_WITH_CUDA", "1")] if has_cuda else [],

@@ -96,7 +96,7 @@ MAE_INLINE void error_function(const Lanes& x, Lanes& result) {
   q = q * t + 1.1409222335e-01f;
   q = q * t + 5.0203841925e-01f;
   q = q * t + 1.0f;
-  result = c * p / q;
+  result = x > limit ? Lanes{} + 1.0f : x < -limit ? Lanes{} - 1.0f : c * p / q;
 }
 
 }  // namespace
