@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "race"))
-from cases import LEARNING_RATE, MODELS, make_images  # noqa: E402
+from cases import LEARNING_RATE, MODELS, make_images
 
 WAYS = ((1, 1), (2, 1), (1, 2))  # threads of a rank, ranks
 
@@ -86,7 +86,8 @@ def main():
             low, middle, high = np.quantile(run(args, threads, ranks, Path(folder)), [0.2, 0.5, 0.8]) * 1e3
             speedup = rows[0][4] / middle if rows else 1.0
             rows.append([threads, ranks, args.batch, low, middle, high, speedup])
-            print(f"  {threads} threads x {ranks} ranks{low:9.1f} /{middle:9.1f} /{high:9.1f}{speedup:7.2f}", flush=True)
+            figures = f"{low:9.1f} /{middle:9.1f} /{high:9.1f}{speedup:7.2f}"
+            print(f"  {threads} threads x {ranks} ranks{figures}", flush=True)
     if args.csv:
         with args.csv.open("w", newline="") as file:
             csv.writer(file).writerows([["threads", "ranks", "batch", "p20", "p50", "p80", "speed-up"], *rows])

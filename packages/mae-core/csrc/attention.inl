@@ -100,8 +100,9 @@ void transpose(const float* from, int64_t rows, int64_t dim, float* to) {
 
 // Working memory of a head, cut into its matrices.
 struct Scratch {
-  float *keys, *keys_t, *values, *values_t, *grad_keys, *grad_values;  // [L, d], [d, L], ...
-  float *queries, *results, *scores, *grad_scores;                     // of some queries: [Q, d], [Q, d], [Q, L], [Q, L]
+  float *keys, *values, *grad_keys, *grad_values;   // [L, d]
+  float *keys_t, *values_t;                         // [d, L]
+  float *queries, *results, *scores, *grad_scores;  // of some queries: [Q, d], [Q, d], [Q, L], [Q, L]
 };
 
 int64_t attention_scratch(const Attention& a) {

@@ -6,7 +6,8 @@
 
 namespace mae {
 
-const BlockKernels MAE_KERNELS = {layer_norm, normalize,         layer_norm_backward, add_bias,           gelu, gelu_backward,
-                                  sum_rows,   attention_scratch, attention,           attention_backward};
+const BlockKernels MAE_KERNELS = {layer_norm, normalize, layer_norm_backward, add_bias,
+                                  gelu, gelu_backward, sum_rows,
+                                  attention_scratch, attention, attention_backward};
 
 }  // namespace mae

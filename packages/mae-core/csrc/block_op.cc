@@ -5,6 +5,8 @@
 // float32 [2, N] scales of the attention's and of the MLP's branch.
 #include "paddle/extension.h"
 
+#include <cstring>
+
 #include "cpu_block.h"
 #include "gemm.h"
 
@@ -38,7 +40,8 @@ struct Call {
       : tensors(given) {
     const auto shape = x.shape();
     MAE_REQUIRE(mae::gemm_library(), "neither MKL nor oneDNN is in this process");
-    MAE_REQUIRE(shape.size() == 3 && x.is_cpu() && x.dtype() == DataType::FLOAT32, "tokens are float32 [N, L, D] on the CPU");
+    MAE_REQUIRE(shape.size() == 3 && x.is_cpu() && x.dtype() == DataType::FLOAT32,
+                "tokens are float32 [N, L, D] on the CPU");
     MAE_REQUIRE(given.size() == kParameters - !has_qkv_bias + has_scales, "the number of weights is wrong");
     if (has_scales) {
       MAE_REQUIRE(given.back().shape() == std::vector<int64_t>({2, shape[0]}), "scales are [2, N]");
@@ -48,7 +51,8 @@ struct Call {
     if (!has_qkv_bias) tensors.insert(tensors.begin() + kQkvBias, Tensor());
     const int64_t dim = shape[2], hidden = tensors[8].shape()[1];
     sizes = {shape[0], shape[1], first, dim, heads, hidden, epsilon};
-    MAE_REQUIRE(heads >= 1 && dim % heads == 0 && first >= 0 && first < shape[1], "heads divide D, and first is below L");
+    MAE_REQUIRE(heads >= 1 && dim % heads == 0 && first >= 0 && first < shape[1],
+                "heads divide D, and first is below L");
     check_weights(dim, hidden);
     const float* data[kParameters];
     for (size_t i = 0; i < kParameters; ++i) data[i] = tensors[i].defined() ? tensors[i].data<float>() : nullptr;
