@@ -14,8 +14,10 @@ import pytest
 from mae_core.config import flatten, to_dict
 from mae_core.errors import UserError
 from mae_core.stage import arguments as settings
+from mae_core.stage import run as runner
 from mae_core.stage.recipe import Recipe
 from mae_core.training.precision import Precision
+from mae_data.batch import Batch
 
 
 class Loader:
@@ -35,7 +37,7 @@ class Loader:
         indices = np.array([index for _, index in next(iter(self.sampler))])
         shape = (len(indices), *self.size, self.dataset.channels)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        yield tuple(paddle.to_tensor(x) for x in (images, indices % 3, indices))
+        yield Batch(*(paddle.to_tensor(x) for x in (images, indices % 3, indices)))
 
 
 class AskedPrecision(Precision):
@@ -98,11 +100,15 @@ def wire(value: Any, *reads: Read, arrives: Any = None) -> Wire:
     return Wire(value, reads, arrives)
 
 
+OUTSIDE = "../outside.jpg"
+
+
 def write_lists(folder: Path) -> None:
     """Write lists of images that are never opened, under other names than the defaults."""
     (folder / "images").mkdir(exist_ok=True)
     for name, number in (("a.txt", 40), ("b.txt", 11)):
-        (folder / "images" / name).write_text("".join(f"{i}.jpg {i % 3}\n" for i in range(number)))
+        lines = [f"{i}.jpg {i % 3}\n" for i in range(number)]
+        (folder / "images" / name).write_text("".join([*lines[:-1], f"{OUTSIDE} 0\n"]))
 
 
 def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wired:
@@ -116,10 +122,10 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(settings, "Precision", AskedPrecision)
-        patch.setattr(module, "open_run", lambda output: setattr(found, "opened", output))
-        patch.setattr(module, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
-        patch.setattr(module, "describe", lambda *args: setattr(found, "described", args))
-        patch.setattr(module, "fit", fit)
+        patch.setattr(runner, "open_run", lambda output: setattr(found, "opened", output))
+        patch.setattr(runner, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
+        patch.setattr(runner, "describe", lambda *args: setattr(found, "described", args))
+        patch.setattr(runner, "fit", fit)
         patch.setattr(module, "make_loader", Loader)
         patch.setattr(import_module(f"{recipe.package}.evaluate"), "make_loader", found.make_eval_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
@@ -181,6 +187,7 @@ def head_width(wired: Wired) -> int:
 COMMON = {
     "DATA.DATA_PATH": wire("images", lambda w: str(w.loader.dataset.images.root)),
     "DATA.TRAIN_LIST": wire("a.txt", lambda w: Path(w.loader.dataset.images.list_file).name),
+    "DATA.ALLOW_OUTSIDE": wire(True, lambda w: w.loader.dataset.images.path(39) == OUTSIDE),
     "DATA.BATCH_SIZE": wire(4, lambda w: w.loader.sampler.batch_size, lambda w: w.plan.batch_size),
     "DATA.IMAGE_SIZE": wire([8, 12], lambda w: w.model.img_size, lambda w: w.loader.size, arrives=(8, 12)),
     "DATA.IMAGE_CHANNELS": wire(1, lambda w: w.model.in_chans, lambda w: w.loader.dataset.channels),

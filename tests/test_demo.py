@@ -68,10 +68,15 @@ def test_initial_weights_are_those_that_pre_training_starts_from(tmp_path: Path)
     assert not written
 
 
-def test_the_accuracy_is_read_from_what_the_command_prints() -> None:
-    assert top1("12:00:00 top-5 and more\nkNN k=10: top-1 97.33\n") == 97.33
+def test_the_accuracy_is_read_from_what_the_command_writes(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    file.write_text('{"top1": {"10": 97.33}, "images": 4}')
+    assert top1(file) == 97.33
+    file.write_text('{"top1": 80.5}')
+    assert top1(file) == 80.5
+    file.write_text('{"top1": {"10": 97.33, "20": 97.0}}')
     with pytest.raises(ValueError, match="unpack"):
-        top1("kNN k=10: nothing")
+        top1(file)
 
 
 def test_means_are_over_seeds_alone() -> None:

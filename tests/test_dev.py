@@ -124,7 +124,10 @@ def test_unknown_name_and_circle_are_named() -> None:
     ("paths", "expected"),
     [
         ([], []),
-        (["README.md", "CONTRIBUTING.md", "LICENSE", ".gitignore"], []),
+        (["README.md", "LICENSE", ".gitignore", ".pre-commit-config.yaml", "CITATION.cff"], []),
+        ([".github/CONTRIBUTING.md", ".github/SECURITY.md", ".github/PULL_REQUEST_TEMPLATE.md"], []),
+        ([".github/dependabot.yml", ".github/ISSUE_TEMPLATE/fault.yml"], []),
+        (["packages/mae-demo/docs/guide.md"], ["mae-demo"]),
         (["tests/test_wheels.py"], []),
         (["packages/mae-demo/src/mae_demo/cli.py"], ["mae-demo"]),
         (["packages/mae-core/README.md"], ["mae-core", "mae-demo", "mae-pretrain"]),
@@ -137,11 +140,19 @@ def test_unknown_name_and_circle_are_named() -> None:
         (["tools/dev.py"], sorted(GRAPH)),
         (["tools/README.md"], sorted(GRAPH)),
         ([".ci/run"], sorted(GRAPH)),
+        ([".github/workflows/release.yml"], sorted(GRAPH)),
         ([".github/workflows/ci.yml", "packages/mae-demo/x.py"], sorted(GRAPH)),
     ],
 )
 def test_affected(paths: list[str], expected: list[str]) -> None:
     assert affected(paths, GRAPH) == expected
+
+
+def test_every_file_of_this_repository_has_a_rule() -> None:
+    listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    paths = [path for path in subprocess.run(listed, capture_output=True, text=True).stdout.split("\0") if path]
+    assert len(paths) > 100
+    assert affected(paths, dependency_graph(read_packages())) == sorted(read_packages())
 
 
 def test_every_helper_that_a_packages_tests_import_affects_the_packages() -> None:
@@ -354,7 +365,7 @@ def dev(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_no_command_prints_help() -> None:
     done = dev()
     assert done.returncode == 0
-    for command in ("install", "test", "lint", "demo", "bench", "zoo", "affected", "wheels"):
+    for command in ("install", "test", "lint", "demo", "bench", "zoo", "affected", "wheels", "release"):
         assert f"\n    {command} " in done.stdout
 
 
@@ -368,6 +379,11 @@ def test_affected_works_from_another_folder(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["wheels", "--packages", "mae-x"], "tools/dev.py wheels: no package 'mae-x'; there are mae-core"),
+        (
+            ["wheels", "--tag", "mae-core-v99.0.0"],
+            "mae-core-v99.0.0 is not the tag of a package at its present version",
+        ),
+        (["wheels", "--tag", "mae-core-v0.1.0", "--packages", "mae-core"], "not allowed with argument"),
         (["affected", "--base", "no-such-ref"], "give a commit that exists with --base"),
         (["affected", "--ba", "x"], "affected does not know --ba x"),
         (["bench", "no-such-benchmark"], "no benchmark has no-such-benchmark in its path"),

@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("mae-pretrain", "mae-finetune")
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), ROOT / "tools" / "README.md"]
+READMES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("packages/*/README.md")),
+    ROOT / "tools" / "README.md",
+    *sorted(ROOT.glob(".github/*.md")),
+]
 
 
 def code_blocks(readme: Path, language: str) -> list[str]:

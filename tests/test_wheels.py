@@ -1,4 +1,4 @@
-"""Wheels: what is in them, and what a user gets who installs one stage into an empty environment."""
+"""Wheels and source distributions: what is in them, and what a user gets who installs one stage alone."""
 
 import importlib.metadata
 import os
@@ -6,12 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from wheels import build_wheels
+from wheels import build_distributions
 from workspace import read_packages
 
 pytestmark = [
@@ -23,11 +24,19 @@ every_package = pytest.mark.parametrize("name", PACKAGES)
 
 
 @pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """All packages as wheels, by distribution name."""
-    folder = tmp_path_factory.mktemp("wheels")
-    built = build_wheels(Path(sys.executable), PACKAGES.values(), folder)
-    return {path.name.partition("-")[0].replace("_", "-"): path for path in built}
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """All packages as source distributions and as the wheels built from these."""
+    return build_distributions(Path(sys.executable), PACKAGES.values(), tmp_path_factory.mktemp("wheels"))
+
+
+def by_package(files: list[Path], suffix: str) -> dict[str, Path]:
+    return {path.name.partition("-")[0].replace("_", "-"): path for path in files if path.name.endswith(suffix)}
+
+
+@pytest.fixture(scope="session")
+def wheels(distributions: list[Path]) -> dict[str, Path]:
+    """The wheels by distribution name."""
+    return by_package(distributions, ".whl")
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +87,18 @@ def test_a_wheel_holds_every_module_and_the_licence(name: str, wheels: dict[str,
     licences = [file for file in archive.namelist() if re.search(r"\.dist-info/(licenses/)?LICENSE$", file)]
     assert len(licences) == 1
     assert b"Apache License" in archive.read(licences[0])
+
+
+@every_package
+def test_a_source_distribution_holds_what_a_build_needs(name: str, distributions: list[Path]) -> None:
+    package = PACKAGES[name]
+    with tarfile.open(by_package(distributions, ".tar.gz")[name]) as archive:
+        names = archive.getnames()
+    assert {file.partition("/")[0] for file in names} == {f"{package.import_name}-{package.version}"}
+    files = {file.partition("/")[2] for file in names}
+    kept = subprocess.run(["git", "ls-files", "-z", "csrc", "src"], cwd=package.folder, capture_output=True, text=True)
+    assert {file for file in kept.stdout.split("\0") if file} | {"LICENSE", "README.md", "pyproject.toml"} <= files
+    assert [file for file in files if file.endswith((".so", ".o", ".pyc"))] == []
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++)")

@@ -1,16 +1,18 @@
 """Which packages a change touches, so that only their tests have to run."""
 
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from workspace import ROOT, Graph, WorkspaceError, with_dependents
 
-SHARED_FOLDERS = {"tools", ".ci", ".github"}
 SHARED_FILES = {"pyproject.toml", "conftest.py", "tests/stage_runs.py", "tests/stage_wiring.py"}
-# tests/ crosses packages and runs on every change, whatever is affected.
-NEUTRAL_FOLDERS = {"tests"}
-NEUTRAL_FILES = {"LICENSE", ".gitignore"}
+SHARED_FOLDERS = ("tools/", ".ci/", ".github/")
+# tests/ crosses packages and runs on every change, whatever is affected; people and GitHub alone read the rest.
+NEUTRAL_FILES = {"LICENSE", ".gitignore", ".pre-commit-config.yaml", "CITATION.cff", ".github/dependabot.yml"}
+NEUTRAL_FOLDERS = ("tests/", ".github/ISSUE_TEMPLATE/")
+PAGES = re.compile(r"(\.github/)?[^/]+\.md")
 
 
 def affected(paths: Iterable[str], graph: Graph) -> list[str]:
@@ -35,10 +37,12 @@ def _touched(path: str, graph: Graph) -> set[str]:
     package = rest.partition("/")[0]
     if top == "packages" and package in graph:
         return {package}
-    if path in SHARED_FILES or (rest and top in SHARED_FOLDERS):
+    if path in SHARED_FILES:
         return set(graph)
-    if path in NEUTRAL_FILES or (rest and top in NEUTRAL_FOLDERS) or (not rest and path.endswith(".md")):
+    if path in NEUTRAL_FILES or path.startswith(NEUTRAL_FOLDERS) or PAGES.fullmatch(path):
         return set()
+    if path.startswith(SHARED_FOLDERS):
+        return set(graph)
     raise WorkspaceError(f"{path}: no rule says which packages this file affects; add one to tools/affected.py")
 
 

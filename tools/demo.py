@@ -6,10 +6,9 @@ pre-trained: on plain pixels, for pictures that can be judged by eye, and on nor
 
 import argparse
 import json
-import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +66,20 @@ def _pretrain(digits: Path, run: Path, pairs: list[str]) -> dict[str, float]:
         ]
     )
     drawing = ["mae-pretrain", "visualize", "-pretrained", run / "pixels", "-output", run / "reconstruction.png"]
-    scoring = [*common, "-eval", "-pretrained", run / "pixels", *pairs]
-    scores = call_together([scoring, [*drawing, *_samples(digits, range(10))]])[0]
-    found = re.findall(r"(MAE|inpainting|mean image) (\d+\.\d+)", scores)
-    return {name: float(error) for name, error in found}
+    scores = run / "reconstruction.json"
+    scoring = [*common, "-eval", "-pretrained", run / "pixels", "--json", scores, *pairs]
+    call_together([scoring, [*drawing, *_samples(digits, range(10))]])
+    found = json.loads(scores.read_text())
+    return {"MAE": found["mae"], "inpainting": found["inpainting"], "mean image": found["mean_image"]}
 
 
 def _classify(digits: Path, run: Path, few: str) -> dict[str, dict[str, float]]:
     """Classify by both models' features and by fine-tuning; returns held-out accuracies in percent."""
     weights = (run / "features", write_initial_weights(run / "initial.safetensors"))
     common = ["-cfg", PROBE, "-data_path", digits]
-    knn = call_together([["mae-probe", "knn", *common, "-pretrained", w, "--k", 10] for w in weights])
     ten = ["DATA.TRAIN_LIST", few]
-    logistic = call_together([["mae-probe", "logistic", *common, "-pretrained", w, *ten] for w in weights])
+    knn = _score_features(run, weights, "knn", [*common, "--k", 10])
+    logistic = _score_features(run, weights, "logistic", [*common, *ten])
     cached = ["TRAIN.CACHE_FEATURES", True, "TRAIN.BASE_LR", 64.0]
     probes = (run / "probe", run / "probe-random")
     call_together(
@@ -91,11 +91,19 @@ def _classify(digits: Path, run: Path, few: str) -> dict[str, dict[str, float]]:
     few_words = [*ten, *words_of(FEW_LABELS)]
     call_together([[*tuning, "-output", o, *few_words, *s] for o, s in zip(tuned, starts, strict=True)])
     return {
-        "kNN, k = 10, all labels": dict(zip(NAMES, map(top1, knn), strict=True)),
+        "kNN, k = 10, all labels": dict(zip(NAMES, knn, strict=True)),
         "linear probe on cached features, all labels": dict(zip(NAMES, map(last_top1, probes), strict=True)),
-        "logistic regression, 10 labels a class": dict(zip(NAMES, map(top1, logistic), strict=True)),
-        "fine-tuning, 10 labels a class": dict(zip(NAMES, map(last_top1, tuned), strict=True)),
+        "logistic regression, 10 labels per class": dict(zip(NAMES, logistic, strict=True)),
+        "fine-tuning, 10 labels per class": dict(zip(NAMES, map(last_top1, tuned), strict=True)),
     }
+
+
+def _score_features(run: Path, weights: Sequence[Path], command: str, words: Sequence[object]) -> list[float]:
+    """Classify by the features of both models with `mae-probe COMMAND`; returns their accuracies in percent."""
+    files = [run / f"{command}-{number}.json" for number in range(len(weights))]
+    pairs = zip(weights, files, strict=True)
+    call_together([["mae-probe", command, *words, "-pretrained", w, "--json", file] for w, file in pairs])
+    return [top1(file) for file in files]
 
 
 def _samples(digits: Path, numbers: Iterable[int]) -> list[Path]:

@@ -43,7 +43,7 @@ def write_report(run: Path, results: dict[str, Any]) -> Path:
         _picture(run / "reconstruction.png"),
         "<h2>What the class token attends to</h2>",
         *(_picture(path) for path in sorted((run / "attention").glob("*.png"))),
-        "<h2>Confusion, fine-tuned with 10 labels a class</h2>",
+        "<h2>Confusion, fine-tuned with 10 labels per class</h2>",
         _confusion(run / "finetune" / "eval" / "confusion.csv"),
         _note("Row: the digit; column: what it was taken for."),
         "<h2>Pre-training loss</h2>",
@@ -79,9 +79,9 @@ def _accuracy_curve(run: Path) -> str:
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.add_subplot()
     for name, label in (("finetune", "from MAE"), ("scratch", "from scratch")):
-        records = [record for record in read_log(run / name / "log.jsonl") if "top1" in record]
+        records = read_log(run / name / "log.jsonl", "validation")
         axes.plot([r["epoch"] for r in records], [r["top1"] for r in records], label=label)
-    axes.set(xlabel="epoch of fine-tuning, 10 labels a class", ylabel="held-out top-1, %", ylim=(None, 100))
+    axes.set(xlabel="epoch of fine-tuning, 10 labels per class", ylabel="held-out top-1, %", ylim=(None, 100))
     axes.grid(alpha=0.3)
     axes.legend()
     text = io.StringIO()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, curve, bench, zoo, affected, wheels.
+"""Work on this repository: install, test, lint, demo, curve, bench, zoo, affected, wheels, release.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from affected import affected, changed_paths
 from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install
 from steps import run
-from wheels import build_wheels
-from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, with_dependencies
+from wheels import build_distributions
+from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, tagged_package, with_dependencies
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,8 +68,7 @@ def run_test(args: argparse.Namespace) -> int:
 def run_lint(args: argparse.Namespace) -> int:
     """Check style, format and types; all three run even when one fails."""
     python = str(installed().python)
-    checks = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
-    return max([run([python, "-m", *check]) for check in checks])
+    return max([run([python, "-m", *check]) for check in CHECKS])
 
 
 def run_demo(args: argparse.Namespace) -> int:
@@ -109,13 +108,19 @@ def run_affected(args: argparse.Namespace) -> int:
 
 
 def run_wheels(args: argparse.Namespace) -> int:
-    """Build wheels of the named packages, or of all."""
+    """Build source distributions and wheels of the named packages, of that of a tag, or of all."""
     packages = read_packages()
-    with_dependencies(args.packages, dependency_graph(packages))  # refuses an unknown name
-    wanted = [packages[name] for name in args.packages or packages]
-    for wheel in build_wheels(installed().python, wanted, args.folder.resolve()):
-        print(wheel)
+    names = [tagged_package(args.tag, packages).name] if args.tag else args.packages
+    with_dependencies(names, dependency_graph(packages))  # refuses an unknown name
+    wanted = [packages[name] for name in names or packages]
+    for file in build_distributions(installed().python, wanted, args.folder.resolve()):
+        print(file)
     return 0
+
+
+def run_release(args: argparse.Namespace) -> int:
+    """Release a package with the remaining arguments."""
+    return run([str(installed().python), "tools/release.py", *args.rest])
 
 
 def environment(paddle: str = DEFAULT_PADDLE, folder: Path | None = None) -> Environment:
@@ -130,6 +135,7 @@ def installed() -> Environment:
     return env
 
 
+CHECKS = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
 COMMANDS = {
     "install": run_install,
     "test": run_test,
@@ -140,8 +146,9 @@ COMMANDS = {
     "zoo": run_zoo,
     "affected": run_affected,
     "wheels": run_wheels,
+    "release": run_release,
 }
-PASSES_ARGUMENTS_ON = {"test", "demo", "curve"}
+PASSES_ARGUMENTS_ON = {"test", "demo", "curve", "release"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -176,9 +183,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     change.add_argument("--all", action="store_true", help="list every package, whatever changed")
     change.add_argument("--json", action="store_true", help="print one JSON list")
-    wheels = add("wheels", "build wheels")
+    wheels = add("wheels", "build source distributions, and wheels from them")
     wheels.add_argument("folder", nargs="?", type=Path, default=ROOT / "dist", help="where to (default: dist/)")
-    wheels.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these")
+    which = wheels.add_mutually_exclusive_group()
+    which.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these")
+    which.add_argument("--tag", metavar="TAG", help="only what this tag releases; refused when it is not its version")
+    add("release", "release one package: PACKAGE VERSION shows what would be done, with --yes it is done")
     return parser
 
 

@@ -1,7 +1,7 @@
 """What the demo and the learning curve measure on the digits: few labels, and a model that has learnt nothing."""
 
+import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -63,10 +63,11 @@ def words_of(settings: Mapping[str, object]) -> list[object]:
 
 def last_top1(run: Path) -> float:
     """Return the accuracy after a run's last epoch; not the best, which would be chosen on the same images."""
-    return float([record["top1"] for record in read_log(run / "log.jsonl") if "top1" in record][-1])
+    return float(read_log(run / "log.jsonl", "validation")[-1]["top1"])
 
 
-def top1(output: str) -> float:
-    """Read the accuracy, in percent, that `mae-probe knn` or `logistic` printed."""
-    (accuracy,) = re.findall(r"top-1 (\d+\.\d+)", output)
+def top1(file: Path) -> float:
+    """Read the accuracy, in percent, that `mae-probe knn --k K` or `logistic` wrote with --json."""
+    found = json.loads(file.read_text())["top1"]
+    (accuracy,) = found.values() if isinstance(found, dict) else [found]
     return float(accuracy)

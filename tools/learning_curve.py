@@ -90,12 +90,19 @@ def measure_step(folder: Path, seed: int, few: str, step: int, initial: Path) ->
     checkpoint = folder / f"seed-{seed}/pretrain/checkpoints/step_{step:08d}" if step else initial
     common = ["-cfg", PROBE, "-data_path", folder / "digits", "-pretrained", checkpoint, *words_of(MODEL)]
     found = {
-        KNN: top1(quietly(["mae-probe", "knn", *common, "--k", 10])),
-        LOGISTIC: top1(quietly(["mae-probe", "logistic", *common, "DATA.TRAIN_LIST", few])),
+        KNN: classify(folder, f"seed-{seed}/knn-{step}", ["knn", *common, "--k", 10]),
+        LOGISTIC: classify(folder, f"seed-{seed}/logistic-{step}", ["logistic", *common, "DATA.TRAIN_LIST", few]),
     }
     if step in TUNED_STEPS:
         found[TUNED] = finetune(folder, seed, f"tuned-{step}", checkpoint, FEW | {"DATA.TRAIN_LIST": few})
     return [{"seed": seed, "step": step, "way": way, "top1": accuracy} for way, accuracy in found.items()]
+
+
+def classify(folder: Path, name: str, words: Sequence[object]) -> float:
+    """Classify by features with `mae-probe`; returns the accuracy."""
+    file = folder / f"{name}.json"
+    quietly(["mae-probe", *words, "--json", file])
+    return top1(file)
 
 
 def measure_labels(folder: Path, seed: int, few: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from workspace import ROOT, WorkspaceError
 
@@ -20,7 +21,7 @@ def run(command: Sequence[str]) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def run_quietly(command: Sequence[str]) -> None:
+def run_quietly(command: Sequence[str], cwd: Path | None = None) -> None:
     """Show the command in one line and run it; its last lines appear only when it fails.
 
     Raises:
@@ -28,7 +29,7 @@ def run_quietly(command: Sequence[str]) -> None:
     """
     show(command)
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )
     if done.returncode:
         print("\n".join(done.stdout.splitlines()[-25:]), file=sys.stderr)

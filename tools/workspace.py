@@ -59,21 +59,47 @@ class Package:
         return dict(self.settings["project"].get("optional-dependencies", {}))
 
     @property
-    def version(self) -> str:
-        """The version, read from the file that `tool.setuptools.dynamic` names."""
+    def version_source(self) -> tuple[Path, str]:
+        """The file that `tool.setuptools.dynamic` names for the version, and the variable in it."""
         module, _, name = self.settings["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
         path = self.folder / "src" / Path(*module.split("."))
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        return path / "__init__.py" if path.is_dir() else path.with_suffix(".py"), name
+
+    @property
+    def version(self) -> str:
+        """The version, read from its source without importing the package."""
+        file, name = self.version_source
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
                 return str(ast.literal_eval(node.value))
         raise WorkspaceError(f"{file} assigns no {name}; {self.name} needs its version there")
+
+    @property
+    def changelog(self) -> Path:
+        return self.folder / "CHANGELOG.md"
 
 
 def read_packages(root: Path = ROOT) -> dict[str, Package]:
     """Find every package by its distribution name."""
     folders = sorted(path.parent for path in root.glob("packages/*/pyproject.toml"))
     return {package.name: package for package in map(Package, folders)}
+
+
+def release_tag(name: str, version: str) -> str:
+    """Name the tag of a release, such as `mae-core-v0.2.0`."""
+    return f"{name}-v{version}"
+
+
+def tagged_package(tag: str, packages: Mapping[str, Package]) -> Package:
+    """Find the package that a tag releases.
+
+    Raises:
+        WorkspaceError: The tag names no package, or another version than the package has here.
+    """
+    tags = {release_tag(name, package.version): package for name, package in packages.items()}
+    if tag not in tags:
+        raise WorkspaceError(f"{tag} is not the tag of a package at its present version; these are {', '.join(tags)}")
+    return tags[tag]
 
 
 def distribution_name(requirement: str) -> str:

@@ -111,18 +111,15 @@ def test_verify_takes_named_lists_and_checks_labels_against_the_classes(image_ro
     assert "one.txt:1: label 1 is too large" in fails(3, "verify", image_root, "--list", "one.txt")
 
 
-def test_verify_refuses_what_leaves_the_root(image_root, tmp_path):
-    (image_root / "01.png").rename(tmp_path / "out.png")
-    (image_root / "01.png").symlink_to(tmp_path / "out.png")
-    done = run("verify", image_root)
-    assert done.returncode == 3
-    assert "a symbolic link leads out of" in done.stdout
+def test_verify_refuses_what_leaves_the_root(image_root):
+    (image_root / "train_list.txt").write_text("01.png 0\n../images/02.png 0\n")
+    assert fails(3, "verify", image_root).endswith("opt in with --allow-outside")
     assert run("verify", image_root, "--allow-outside").returncode == 0
 
 
 def test_missing_lists_say_what_to_do(tmp_path):
-    assert "run `mae-data index" in fails(3, "verify", tmp_path)
-    assert "run `mae-data index" in fails(3, "stats", tmp_path)
+    assert "has no list, and no images for training" in fails(3, "verify", tmp_path)
+    assert "`mae-data index FOLDER` writes one" in fails(3, "stats", tmp_path / "nowhere")
 
 
 def test_many_bad_lines_are_shown_below_the_headline(image_root):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mae_data.dataset import ORDER_STREAM, philox
 from mae_data.errors import DataError
-from mae_data.sampler import EvalBatchSampler, TrainBatchSampler, epoch_order
+from mae_data.random_streams import ORDER_STREAM, philox
+from mae_data.sampler import EpochOrder, EvalBatchSampler, TrainBatchSampler, epoch_order
 
 
 def batches(num_samples=50, batch_size=8, **options):
@@ -110,3 +110,12 @@ def test_evaluation_takes_each_sample_exactly_once(num_samples, world_size, batc
 def test_wrong_arguments_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         TrainBatchSampler(**{"num_samples": 10, "batch_size": 1, "seed": 0, "num_steps": 1, **options})
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 5000])
+def test_any_part_of_an_order_is_that_of_the_whole(size):
+    whole, parts = epoch_order(size, 3, 5), EpochOrder(size, 3, 5)
+    np.testing.assert_array_equal(parts.take(0, size), whole)
+    for start in (size // 2, 0, size - 1):
+        stop = min(size, start + 700)
+        np.testing.assert_array_equal(parts.take(start, stop), whole[start:stop])

@@ -13,7 +13,8 @@ from stage_wiring import (
 
 from mae_finetune import adamwdl
 from mae_finetune.build import build_model
-from mae_finetune.config import RECIPE
+from mae_finetune.config import OPTIMIZERS, RECIPE
+from mae_finetune.optimizer import BUILDERS
 
 
 def transform(wired):
@@ -107,6 +108,10 @@ def test_the_optimizers_name_chooses_it_with_the_same_settings(monkeypatch, tmp_
     (settings,) = chosen
     settings.pop("decays")
     assert settings == {"weight_decay": 0.07, "eps": 1e-5, "betas": (0.7, 0.8), "layer_decay": 0.5}
+
+
+def test_the_config_names_the_optimizers_that_can_be_built():
+    assert set(OPTIMIZERS) == set(BUILDERS)
 
 
 NO_DROP, NO_MIXUP, NO_CUTMIX = {"MODEL.DROPPATH": 0.0}, {"TRAIN.MIXUP_ALPHA": 0.0}, {"TRAIN.CUTMIX_ALPHA": 0.0}

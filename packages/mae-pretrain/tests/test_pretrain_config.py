@@ -56,6 +56,7 @@ def test_every_packaged_file_loads():
         ("DATA.IMAGE_SIZE [224,100]", ["100 is not divisible"]),
         ("MODEL.TYPE FINETUNE", ["MODEL.TYPE='FINETUNE'", "'PRETRAIN'"]),
         ("MODEL.MASK_RATIO 1.0", ["MODEL.MASK_RATIO=1.0", "(0, 1)"]),
+        ("MODEL.MASKING stripes", ["MODEL.MASKING='stripes'", "'random', 'block'"]),
         ("DATA.BATCH_SIZE 0", ["DATA.BATCH_SIZE=0", "positive"]),
         ("DATA.NUM_WORKERS -1", ["DATA.NUM_WORKERS=-1", "outside 0 to 1024"]),
         ("TRAIN.GRAD_CLIP none", ["TRAIN.GRAD_CLIP='none'"]),

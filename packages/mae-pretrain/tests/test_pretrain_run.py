@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -55,8 +56,8 @@ def test_mask_ratio_and_seed_reach_the_run(data, finished, cli, tmp_path):
     assert losses("seed", "SEED", 1) != same
 
 
-def test_greyscale_and_non_square_images_train(data, cli, tmp_path):
-    pairs = ["DATA.IMAGE_SIZE", "[16, 24]", "DATA.IMAGE_CHANNELS", 1, "TRAIN.GRAD_CLIP", 1]
+def test_greyscale_and_non_square_images_train_under_block_masks(data, cli, tmp_path):
+    pairs = ["DATA.IMAGE_SIZE", "[16, 24]", "DATA.IMAGE_CHANNELS", 1, "TRAIN.GRAD_CLIP", 1, "MODEL.MASKING", "block"]
     result = cli("-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, *pairs)
     assert result.returncode == 0, result.stderr
     assert weights(tmp_path / "run")[1]["pos_embed"].shape == (1, 1 + 4 * 6, 16)
@@ -121,6 +122,44 @@ def test_resume_refuses_another_config_and_names_the_keys(data, finished, cli, t
     longer = cli(*args, "-batch_size", 8, "TRAIN.NUM_EPOCHS", 4, "--allow-drift", "TRAIN.NUM_EPOCHS")
     assert longer.returncode == 0, longer.stderr
     assert weights(tmp_path / "other")[0] == "step_00000012"
+
+
+def test_resume_refuses_an_edited_list(data, finished, cli, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    lines = (copy / "train_list.txt").read_text().splitlines(keepends=True)
+    (copy / "train_list.txt").write_text("".join([*lines[1:], lines[0]]))
+    args = ["-data_path", copy, "-output", tmp_path / "other", "-resume", finished[0], "-batch_size", 8, "-amp", *TINY]
+    result = cli(*args)
+    assert result.returncode == 4
+    assert "DATA.TRAIN_LIST (SHA-256 of names, order and labels) was" in result.stderr
+    (copy / "train_list.txt").write_text("".join([*lines, lines[0]]))
+    result = cli(*args)
+    assert result.returncode == 4
+    assert f"DATA.TRAIN_LIST (images) was {len(lines)}, is {len(lines) + 1}" in result.stderr
+    allowed = cli(*args, "--allow-drift", "DATA.TRAIN_LIST")
+    assert allowed.returncode == 0, allowed.stderr
+    assert f"1 of {len(lines) + 1} entries repeat the path of an earlier one" in allowed.stdout
+
+
+def test_a_folder_without_lists_is_enough(data, cli, tmp_path):
+    """As a new user gives it: photographs in any subfolder."""
+    shutil.copytree(data / "train", tmp_path / "photos" / "deep")
+    result = cli("-batch_size", 8, "-data_path", tmp_path / "photos", "-output", tmp_path / "run", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert "photos: no train_list.txt, so what lies in it counts: " in result.stdout
+    scored = cli("-eval", "-pretrained", tmp_path / "run", "-data_path", tmp_path / "photos", *TINY)
+    assert scored.returncode == 0, scored.stderr
+    assert "no val/ folder, so these are the images of training" in scored.stdout
+
+
+def test_paths_out_of_the_folder_are_refused_by_key_before_weights_are_loaded(data, cli, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    (copy / "val_list.txt").write_text(f"../data/{(copy / 'val_list.txt').read_text()}")
+    args = ["-eval", "-data_path", copy, *TINY, "-pretrained"]
+    result = cli(*args, tmp_path / "no_weights")
+    assert result.returncode == 3
+    assert result.stderr.strip().endswith("or opt in with DATA.ALLOW_OUTSIDE True")
+    assert "no_weights" in cli(*args, tmp_path / "no_weights", "DATA.ALLOW_OUTSIDE", True).stderr
 
 
 def test_accumulation_gives_the_weights_of_the_joined_batch(data, finished, cli, tmp_path):

@@ -5,10 +5,12 @@ import paddle
 import pytest
 from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
 
-from mae_core.ops import MaskKey
+from mae_core.ops import STRATEGIES, MaskKey
+from mae_core.ops.block_masking import block_noise
+from mae_data.batch import Batch
 from mae_pretrain import evaluate
-from mae_pretrain.build import build_model
-from mae_pretrain.config import RECIPE
+from mae_pretrain.build import build_model, mask_noise
+from mae_pretrain.config import MASKINGS, RECIPE
 
 
 def loss_call(wired):
@@ -19,7 +21,7 @@ def loss_call(wired):
         asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index))
         return None, None, None
 
-    wired.trainer.loss_fn(model, (None, None, (4, 5)), 3)
+    wired.trainer.loss_fn(model, Batch(None, None, (4, 5)), 3)
     return asked
 
 
@@ -40,7 +42,7 @@ WIRES = {
     "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),
 }
 EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME"}  # both names are the same AdamW
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING"}  # read below
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,15 @@ def test_masks_are_drawn_by_epoch_and_sample(wired):
     assert loss_call(wired)["key"] == (9, 3, (4, 5))
 
 
+def test_masking_chooses_the_strategy_for_the_models_grid(wired):
+    """Training, -eval and visualize ask alike; the sizes are those of an 8 x 12 image of 4-pixel patches."""
+    assert set(MASKINGS) == set(STRATEGIES)
+    noise = mask_noise(config(**{"MODEL.MASKING": "block"}), paddle.to_tensor([4, 5]), 3)
+    np.testing.assert_array_equal(noise.numpy(), block_noise(9, 3, [4, 5], (2, 3), 6 - int(6 * (1 - 0.4))))
+    other = mask_noise(config(**{"MODEL.MASKING": "block"}), paddle.to_tensor([4, 5]), 3, seed=1)
+    np.testing.assert_array_equal(other.numpy(), block_noise(1, 3, [4, 5], (2, 3), 3))
+
+
 def config(**values):
     return RECIPE.load(None, {key: w.value for key, w in WIRES.items()} | EVALUATION | values)
 
@@ -82,7 +93,8 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
         return original(model, images, ratio, noise)
 
     monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
-    evaluate.score(config(**{"DATA.DATA_PATH": str(tmp_path)}), wired.model, paddle.zeros([1, 6, 16]))
+    values = config(**{"DATA.DATA_PATH": str(tmp_path)})
+    evaluate.score(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked
     dataset = loader.dataset
     assert (len(dataset), dataset.transform.crop_pct, dataset.transform.size, dataset.channels) == (2, 0.7, (8, 12), 1)
@@ -93,10 +105,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
 
 
 def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
-    opened = []
-    monkeypatch.setattr(
-        evaluate, "eval_dataset", lambda c, name=None: opened.append(name) or [(np.full((8, 12, 1), 51),)]
-    )
-    patches = evaluate._mean_patches(config(), wired.model)
-    assert opened == ["a.txt"]
+    monkeypatch.setattr(evaluate, "eval_dataset", lambda c, name=None: name)
+    assert evaluate.open_sets(config()) == (None, "a.txt")
+    patches = evaluate._mean_patches([(np.full((8, 12, 1), 51),)], wired.model)
     np.testing.assert_allclose(patches.numpy(), 51 / 255, rtol=1e-6)

@@ -96,6 +96,41 @@ def test_evaluation_on_two_ranks_counts_an_odd_number_once(data, finished, tmp_p
     assert_odd_set_counted_once(PROBE, finished[0], data, tmp_path)
 
 
+def test_an_attentive_head_trains_alike_on_two_ranks_and_is_scored_as_what_it_is(
+    data, pretrained, finished, cli, tmp_path
+):
+    head = ["MODEL.HEAD", "attentive", "MODEL.NUM_QUERIES", 4]
+    common = ["-data_path", data, "-pretrained", pretrained, *TINY, *head]
+    one = cli(*common, "-batch_size", 8, "-output", tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    PROBE.launch(tmp_path, *common, "-batch_size", 4, "-output", tmp_path / "two")
+    assert_same(tmp_path / "one", tmp_path / "two", atol=5e-5)  # the batch norm's gradient crosses the ranks
+    moved = weights(tmp_path / "one", "optimizer")[1]
+    assert {name.partition("/")[0] for name in moved} == {
+        "head.pool.queries", "head.pool.value", "head.1.weight", "head.1.bias"
+    }  # fmt: skip
+
+    words = ["-eval", "-data_path", data, "-output", tmp_path / "e", *TINY]
+    result = cli(*words, *head, "-pretrained", tmp_path / "one")
+    assert result.returncode == 0, result.stderr
+    last = [r for r in records(tmp_path / "one") if "top1" in r][-1]
+    assert scores(tmp_path / "e")["top1"] == last["top1"]
+    assert scores(tmp_path / "e")["val_loss"] == pytest.approx(last["val_loss"], rel=1e-5)
+    as_linear = cli(*words, "-pretrained", tmp_path / "one")
+    assert (as_linear.returncode, "set MODEL.HEAD as it was" in as_linear.stderr) == (4, True)
+    linear = cli(*words, *head, "-pretrained", finished[0])
+    assert (linear.returncode, "head.pool.queries" in linear.stderr) == (4, True)
+    assert "MODEL.HEAD=attentive" in linear.stderr
+
+
+def test_tokens_are_cached_for_an_attentive_head(data, pretrained, cli, tmp_path):
+    args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, *TINY, "TRAIN.CACHE_FEATURES", "True"]
+    args += ["MODEL.HEAD", "attentive", "MODEL.NUM_QUERIES", 4, "TRAIN.NUM_EPOCHS", 40, "TRAIN.BASE_LR", 400.0]
+    result = cli(*args, "-output", tmp_path / "run", "SAVE_FREQ", 40, "VALIDATE_FREQ", 40)
+    assert result.returncode == 0, result.stderr
+    assert records(tmp_path / "run")[-1]["top1"] > 70  # colours tell the classes
+
+
 def test_cached_features_say_what_they_are_learn_and_resume(data, pretrained, cli, tmp_path):
     args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, *TINY, "TRAIN.CACHE_FEATURES", "True",
             "TRAIN.NUM_EPOCHS", 40, "TRAIN.BASE_LR", 400.0, "SAVE_FREQ", 20, "VALIDATE_FREQ", 20]  # fmt: skip

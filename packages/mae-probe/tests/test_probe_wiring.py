@@ -13,7 +13,8 @@ from stage_wiring import (
 
 from mae_data.crops import draw_single_crop
 from mae_probe.build import build_model, train_dataset
-from mae_probe.config import RECIPE
+from mae_probe.config import OPTIMIZERS, RECIPE
+from mae_probe.optimizer import BUILDERS
 
 WIRES = {
     **CLASSIFIER,
@@ -25,6 +26,7 @@ WIRES = {
     "TRAIN.OPTIMIZER.TRUST": wire(0.02, lambda w: w.trainer.optimizer.trust),
 }
 NO_EFFECT = {"MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT", "MODEL.DROPPATH"}  # on a frozen encoder
+HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES"}  # read below
 ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES"}  # one choice; below and in test_probe_run.py
 
 
@@ -51,7 +53,7 @@ def test_frequency_zero_validates_never(tmp_path):
 
 
 def test_no_key_is_left_out():
-    assert_every_key_is_wired(RECIPE, WIRES, NO_EFFECT | ELSEWHERE)
+    assert_every_key_is_wired(RECIPE, WIRES, NO_EFFECT | HEAD | ELSEWHERE)
 
 
 def test_the_seed_decides_the_initial_weights():
@@ -61,6 +63,17 @@ def test_the_seed_decides_the_initial_weights():
 def test_the_crop_is_byols(wired):
     assert wired.loader.dataset.transform.draw_crop is draw_single_crop
     assert wired.loader.dataset.transform.ratio == (3 / 4, 4 / 3)
+
+
+def test_the_heads_keys_arrive():
+    values = {key: w.value for key, w in WIRES.items()} | {"MODEL.GLOBAL_POOL": False, "MODEL.NUM_QUERIES": 4}
+    assert not build_model(RECIPE.load(None, values)).takes_tokens
+    model = build_model(RECIPE.load(None, values | {"MODEL.HEAD": "attentive"}))
+    assert (model.takes_tokens, model.head.pool.num_queries) == (True, 4)
+
+
+def test_the_config_names_the_optimizers_that_can_be_built():
+    assert set(OPTIMIZERS) == set(BUILDERS)
 
 
 def test_cached_features_are_of_the_evaluation_crop_of_the_training_list(wired, tmp_path):

@@ -4,13 +4,20 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 LOGGER = logging.getLogger("mae")
+_stream = "stdout"
+
+
+def use_stderr() -> None:
+    """Send lines to standard error from now on: standard output is for data."""
+    global _stream
+    _stream = "stderr"
 
 
 def setup(main: bool = True) -> logging.Logger:
@@ -22,12 +29,19 @@ def setup(main: bool = True) -> logging.Logger:
     return LOGGER
 
 
+def say(lines: Iterable[str]) -> None:
+    """Log lines, of the main rank."""
+    for line in lines:
+        LOGGER.info(line)
+
+
 class _BarSafeHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
+        stream = getattr(sys, _stream)
+        tqdm.write(self.format(record), file=stream)
+        stream.flush()
 
 
 class JsonLines:
@@ -55,9 +69,15 @@ def _read_lines(path: Path) -> list[str]:
     return [line for line in text.split("\n")[:-1] if line.startswith("{") and line.endswith("}")]
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run's `log.jsonl`."""
-    return [json.loads(line) for line in _read_lines(path)]
+def read_log(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """Read the records of a run's `log.jsonl`, of one kind where it is named: "train" or "validation"."""
+    records = [json.loads(line) for line in _read_lines(path)]
+    return [record for record in records if kind in (None, kind_of(record))]
+
+
+def kind_of(record: dict[str, Any]) -> str:
+    """Return a record's kind; logs of version 0.1 do not say it."""
+    return str(record.get("kind") or ("train" if "loss" in record else "validation"))
 
 
 def progress_bar(total: int, start: int) -> tqdm:

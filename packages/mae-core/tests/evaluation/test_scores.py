@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -89,7 +90,8 @@ def batches(logits, labels, size):
     """Cut logits into batches of (inputs, labels, indices) that a model passes through."""
     for i in range(0, len(labels), size):
         rows = np.arange(i, min(i + size, len(labels)))
-        yield paddle.to_tensor(logits[rows]), paddle.to_tensor(labels[rows]), paddle.to_tensor(rows)
+        images, own, indices = map(paddle.to_tensor, (logits[rows], labels[rows], rows))
+        yield SimpleNamespace(images=images, labels=own, indices=indices)
 
 
 def test_scoring_counts_every_batch_by_the_labels_and_groups_it_is_given():

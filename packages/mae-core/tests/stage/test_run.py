@@ -1,5 +1,7 @@
 """Begin, resume, and what a resumed run may change."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -9,23 +11,29 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.stage.run import begin, describe, fit, open_run
 from mae_core.training.checkpoint import load_file
 from mae_core.training.ema import Ema
-from mae_core.training.engine import Plan, Trainer
+from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw
+from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 
 
-def make(folder, batch_size=4, accum_iter=1, lr=0.1):
+def make(folder, batch_size=4, accum_iter=1, lr=0.1, data=None):
     model = paddle.nn.Linear(2, 1)
     return Trainer(
         model=model,
         optimizer=build_adamw(model),
-        loss_fn=lambda model, batch, epoch: (model(batch).square().mean(), {}),
+        loss_fn=lambda model, batch, epoch: (model(batch.images).square().mean(), {}),
         lr_at=lambda epoch: lr,
         plan=Plan(steps_per_epoch=2, total_steps=4, batch_size=batch_size, accum_iter=accum_iter),
         precision=Precision(False),
         folder=folder,
         config={"DATA": {"BATCH_SIZE": batch_size}, "TRAIN": {"ACCUM_ITER": accum_iter, "LR": lr}, "SAVE": "x"},
+        data=data or {},
     )
+
+
+def batches():
+    return (SimpleNamespace(images=paddle.ones([4, 2])) for _ in range(4))
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def run(tmp_path):
     folder = open_run(str(tmp_path / "run"))
     trainer = make(folder)
     begin(trainer, output=str(folder.path))
-    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(folder.path))
+    fit(trainer, batches(), str(folder.path))
     folder.close()
     return str(folder.path)
 
@@ -47,10 +55,11 @@ def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
     trainer = make(folder)
     begin(trainer, output=run, resume="auto")
     assert trainer.step == 4
-    describe(trainer, "tiny", images=9)
+    describe(trainer, "tiny", images=9, notes=["3 entries repeat"])
     out = capsys.readouterr().out
     assert "resumed from" in out
-    assert "tiny: 3 parameters; 9 images, 2 steps an epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
+    assert "3 entries repeat" in out
+    assert "tiny: 3 parameters; 9 images, 2 steps per epoch, 2 epochs; batch 4 x 1 ranks x 1 = 4" in out
 
 
 def test_resume_auto_begins_where_there_is_nothing_to_go_on_from(run, tmp_path, capsys):
@@ -75,7 +84,7 @@ def test_another_run_is_not_resumed_into_a_folder_that_holds_one(run, tmp_path):
     other = open_run(str(tmp_path / "other"))
     trainer = make(other)
     begin(trainer, output=str(other.path))
-    fit(trainer, (paddle.ones([4, 2]) for _ in range(4)), str(other.path))
+    fit(trainer, batches(), str(other.path))
     before = other.config.read_bytes()
     for source in (run, f"{run}/checkpoints/step_00000004"):
         with pytest.raises(ConfigError, match=r"holds a run already, and -resume .* is of another"):
@@ -92,6 +101,36 @@ def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     with pytest.raises(CheckpointError, match=r"DATA\.BATCH_SIZE \(global batch\) was 4, is 8"):
         begin(make(None, batch_size=8), output=run, resume="auto")
     begin(make(None, batch_size=8), output=run, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
+
+
+def test_other_images_are_drift_of_the_list(run, tmp_path):
+    first, edited, shorter = (
+        {"train": {"images": n, "sha256": 16 * h}} for n, h in ((9, "abcd"), (9, "ef01"), (8, "2"))
+    )
+    folder = open_run(str(tmp_path / "known"))
+    trainer = make(folder, data=first)
+    begin(trainer, output=str(folder.path))
+    fit(trainer, batches(), str(folder.path))
+    source = str(folder.path)
+    begin(make(None, data=first), output=source, resume="auto")
+    with pytest.raises(CheckpointError, match=r"DATA\.TRAIN_LIST \(images\) was 9, is 8"):
+        begin(make(None, data=shorter), output=source, resume="auto")
+    with pytest.raises(CheckpointError, match=r"DATA\.TRAIN_LIST \(SHA-256 .*\) was 'abcdabcdabcd', is 'ef01ef01ef01'"):
+        begin(make(None, data=edited), output=source, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
+    begin(make(None, data=edited), output=source, resume="auto", allow_drift=["DATA.TRAIN_LIST"])
+    begin(make(None, data=first), output=run, resume="auto")  # its checkpoints say nothing of their images
+
+
+def test_a_run_of_an_older_version_goes_on_where_a_new_key_has_its_old_meaning(run):
+    """The run was made before there was MODEL.MASKING."""
+    for masking, refused in (("random", False), ("block", True)):
+        trainer = make(None)
+        trainer.config = {**trainer.config, "MODEL": {"MASKING": masking}}
+        if not refused:
+            begin(trainer, output=run, resume="auto")
+            continue
+        with pytest.raises(CheckpointError, match=r"MODEL\.MASKING was 'random', is 'block'"):
+            begin(trainer, output=run, resume="auto")
 
 
 def test_the_same_global_batch_may_be_cut_up_otherwise_where_that_changes_nothing(run):

@@ -6,7 +6,8 @@ from yacs.config import CfgNode as CN
 from mae_core.stage.arguments import encoder_of, eval_sampling_of, images_of, train_sampling_of
 
 CONFIG = {
-    "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "DATA_PATH": "/d", "ON_ERROR": "skip",
+    "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "DATA_PATH": "/d",
+             "ON_ERROR": "skip", "ALLOW_OUTSIDE": True,
              "IMAGENET_MEAN": [0.485, 0.456, 0.406], "IMAGENET_STD": [0.229, 0.224, 0.225]},
     "MODEL": {"PATCH_SIZE": 16, "MLP_RATIO": 4.0, "QKV_BIAS": True, "NUM_CLASSES": 3,
               "ENCODER": {"EMBED_DIM": 8, "DEPTH": 1, "NUM_HEADS": 2}},
@@ -26,6 +27,7 @@ def test_labels_are_checked_against_the_classes_only_where_they_are_needed():
     assert (needed["labels"], needed["num_classes"]) == ("required", 3)
     assert (optional["labels"], optional["num_classes"]) == ("optional", None)
     assert (needed["root"], needed["seed"], needed["channels"]) == ("/d", 7, 1)
+    assert (needed["allow_outside"], needed["opt_in"]) == (True, "DATA.ALLOW_OUTSIDE True")
 
 
 def test_training_skips_where_the_config_says_so_and_evaluation_never_does():

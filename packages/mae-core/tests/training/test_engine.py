@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -11,12 +12,15 @@ import pytest
 import mae_core
 from mae_core import log
 from mae_core.errors import NonFiniteError, Stopped
+from mae_core.training import engine
 from mae_core.training.checkpoint import load_file
 from mae_core.training.ema import Ema
-from mae_core.training.engine import Plan, Trainer
+from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw
+from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.stop_request import Stop
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
@@ -29,9 +33,18 @@ def quiet():
     log.setup(main=False)
 
 
+class Batch(NamedTuple):
+    images: paddle.Tensor
+    step: int
+
+    @property
+    def indices(self):
+        return paddle.to_tensor([self.step])
+
+
 def batch(step, rows=8):
     x = np.random.default_rng(step).standard_normal((rows, 6)).astype("float32")
-    return paddle.to_tensor(x), step
+    return Batch(paddle.to_tensor(x), step)
 
 
 def loss_fn(model, data, epoch):
@@ -52,7 +65,7 @@ def make(folder=None, plan=PLAN, loss=loss_fn):
         precision=Precision(False),
         folder=folder,
         config={"A": 1},
-        describe=lambda data: f"files of step {data[1]}",
+        describe=lambda indices: f"files of step {indices[0]}",
     )
 
 
@@ -125,9 +138,33 @@ def test_accumulated_batches_equal_the_joined_batch():
     joined = make(plan=Plan(steps_per_epoch=5, total_steps=5), loss=plain)
     joined.fit(batch(step) for step in range(5))
     halves = make(plan=Plan(steps_per_epoch=5, total_steps=5, accum_iter=2), loss=plain)
-    halves.fit((batch(step)[0][i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
+    halves.fit(Batch(batch(step).images[i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
     for name, value in weights(joined).items():
         np.testing.assert_allclose(weights(halves)[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_figures_of_the_loss_are_averaged_over_accumulated_batches_and_the_interval(tmp_path):
+    def told(model, data, epoch):
+        return model(data.images).square().mean(), {"first": float(data.images[0, 0]), "number": float(data.step)}
+
+    plan = Plan(steps_per_epoch=2, total_steps=2, accum_iter=2, report_freq=2)
+    trainer = make(RunFolder(tmp_path), plan, told)
+    trainer.fit(stream())
+    (record,) = records(trainer.folder)
+    assert record["kind"] == "train"
+    assert record["number"] == 1.5  # of batches 0 to 3
+    assert record["first"] == pytest.approx(np.mean([float(batch(i).images[0, 0]) for i in range(4)]))
+
+
+def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_all(monkeypatch):
+    other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 1.0]  # images, loss, figure, terminated, interrupted
+    monkeypatch.setattr(engine.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(
+        engine.distributed, "sum_over_ranks", lambda own: [a + b for a, b in zip(own, other, strict=True)]
+    )
+    totals, asked = engine._over_ranks(engine.Totals(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None)
+    assert (totals.loss, totals.metrics, totals.images, totals.waited) == (2.0, {"top1": 15.0}, 12.0, 0.5)
+    assert asked is Stop.INTERRUPTED
 
 
 def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
@@ -140,8 +177,7 @@ def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
         trainer.fit(stream())
     assert error.value.exit_code == 5
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
-    good = make()
-    good.plan = Plan(steps_per_epoch=4, total_steps=6)
+    good = make(plan=Plan(steps_per_epoch=4, total_steps=6))
     good.fit(stream())
     assert_equal(trainer, good)
 
@@ -218,9 +254,9 @@ def test_mixed_precision_on_cpu_says_what_runs():
         Precision(True, "int8")
 
 
-def scored(folder, marks, ema=None, keep=1):
+def scored(folder, marks, ema=None, keep=1, save_freq=12):
     """A trainer that is validated every 4 steps; `marks` are the scores by step, None for one cut short."""
-    trainer = make(folder, Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=12, keep=keep))
+    trainer = make(folder, Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=save_freq, keep=keep))
     trainer.ema = Ema(trainer.model, ema) if ema else None
     seen = []
 
@@ -247,8 +283,7 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
 
 
 def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
-    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95})
-    trainer.plan = Plan(steps_per_epoch=4, total_steps=12, save_freq=8, keep=1)
+    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95}, save_freq=8)
     from mae_core.errors import CheckpointError
     from mae_core.training import checkpoint
 
@@ -337,22 +372,22 @@ def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
 
 
 def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypatch):
-    from mae_core.training import engine
+    from mae_core.training import retention
 
     whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
     whole.fit(stream())
     first = scored(RunFolder(tmp_path / "cut"), {4: 0.5, 8: 0.9})
-    keep = engine.update_state
+    keep = retention.update_state
 
     def killed(checkpoint, changes):
         if first.step == 8:
             raise KeyboardInterrupt
         keep(checkpoint, changes)
 
-    monkeypatch.setattr(engine, "update_state", killed)
+    monkeypatch.setattr(retention, "update_state", killed)
     with pytest.raises(KeyboardInterrupt):
         first.fit(stream())
-    monkeypatch.setattr(engine, "update_state", keep)
+    monkeypatch.setattr(retention, "update_state", keep)
     first.folder.close()
     second = scored(RunFolder(tmp_path / "cut"), {8: 0.9, 12: 0.7})
     second.resume(*newest_checkpoint(second.folder.checkpoints, print))
@@ -379,8 +414,8 @@ def test_resumed_without_validation_the_best_is_kept(tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000020", "step_00000004"]
     assert (tmp_path / "best").resolve().name == "step_00000004"
     assert (tmp_path / "best" / "state.json").exists()
-    third = scored(None, {20: 0.95, 12: 0.1})
-    third.folder = first.folder
+    second.folder.close()
+    third = scored(RunFolder(tmp_path), {20: 0.95, 12: 0.1})
     third.resume(*newest_checkpoint(tmp_path / "checkpoints", print))
     assert third.validation.best == {"step": 4, "score": 0.9}
 

@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_data.dataset import ListDataset, sample_rng
+    from mae_data.dataset import ListDataset
     from mae_data.errors import DataError, InputError
     from mae_data.image_file import open_image
     from mae_data.image_list import ImageList, read_list
     from mae_data.loader import make_loader
     from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
     from mae_data.mixup import Mixup, draw_mixture, mixing_rng
+    from mae_data.random_streams import sample_rng
     from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
     from mae_data.transforms import (
         make_eval_transform,
@@ -43,7 +44,7 @@ _MODULE_OF = {
     "normalize_images": "mixed_batch",
     "open_image": "image_file",
     "read_list": "image_list",
-    "sample_rng": "dataset",
+    "sample_rng": "random_streams",
     "soft_targets": "mixed_batch",
 }
 

@@ -1,15 +1,18 @@
-"""A dataset over a list of images whose augmentation is a pure function of (seed, epoch, index)."""
+"""A dataset over a source of images whose augmentation is a pure function of (seed, epoch, index)."""
 
+import io
 import logging
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.errors import DataError, ImageError
+from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.image_file import open_image
-from mae_data.image_list import read_list
+from mae_data.random_streams import sample_rng
+from mae_data.sources.open_source import open_source
 from mae_data.transforms import Transform
 
 Key = int | tuple[int, int]
@@ -17,42 +20,16 @@ Sample = tuple[npt.NDArray[np.uint8], np.int64, np.int64]
 
 log = logging.getLogger(__name__)
 
-# Philox key words after the seed: streams for different uses never meet.
-AUGMENTATION_STREAM = 1
-ORDER_STREAM = 2
-MIXING_STREAM = 3
-
-
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Make the generator that augments sample `index` in `epoch`.
-
-    It depends on nothing else: not on the worker, the rank or what was drawn before.
-
-    Args:
-        seed: Seed of the run, 0 to 2**64 - 1.
-        epoch: Epoch number, from 0.
-        index: Position of the sample in its list.
-    """
-    return np.random.Generator(philox(seed, AUGMENTATION_STREAM, epoch, index))
-
-
-def philox(seed: int, stream: int, epoch: int, index: int = 0) -> np.random.Philox:
-    """Make the counter-based bit generator of one (seed, stream, epoch, index)."""
-    key = np.array([seed, stream], dtype=np.uint64)
-    # Drawing counts up the first word; the others keep the streams of all samples apart.
-    counter = np.array([0, 0, epoch, index], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=counter)
-
 
 class ListDataset:
-    """The images of a list file, decoded and transformed.
+    """The images of a list, or of another source, decoded and transformed; see `sources.open_source`.
 
     `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image uint8 [H, W, C],
     label int64, index int64). The label is -1 where the list has none.
 
     Args:
         root: Folder that the list's paths are relative to.
-        list_file: The list; a relative name is looked for below `root` first, then from here.
+        list_file: The list below `root`, or the part that its name says of a source without lists.
         transform: Called with (PIL image, generator), returns uint8 [H, W, C].
         seed: Seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale.
@@ -62,7 +39,8 @@ class ListDataset:
             cannot be read; it then carries its own label and index.
         advice: Ends the message about an image that cannot be read.
         max_skipped: With "skip", how many different images one process may skip before it raises.
-        allow_outside: Accept paths that leave `root`.
+        allow_outside: Accept absolute paths and `..` in the list.
+        opt_in: How the reader of a message sets `allow_outside`.
 
     Raises:
         DataError: The list is faulty; on access, an image is (the message names its line and path).
@@ -82,12 +60,15 @@ class ListDataset:
         advice: str = "",
         max_skipped: int = 100,
         allow_outside: bool = False,
+        opt_in: str = "allow_outside=True",
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
-        self.images = read_list(list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside)
+        self.images = open_source(
+            root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
+        )
         self.transform = transform
         self.seed = seed
         self.channels = channels
@@ -98,6 +79,10 @@ class ListDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fetch(self, keys: Iterable[Key]) -> None:
+        """Prepare for reading these samples, of one batch; see `Source.fetch`."""
+        self.images.fetch([key[1] if isinstance(key, tuple) else key for key in keys])
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -110,17 +95,19 @@ class ListDataset:
                 # The generator belongs to the place in the epoch: a replacement is not the twin of the
                 # same image at its own place.
                 array = self._apply(image, sample_rng(self.seed, epoch, index), source)
+            except StoreError:
+                raise
             except DataError as error:
                 if self.on_error == "raise":
                     raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
                 self._skip(source, error)
                 continue
             return array, self.images.labels[source], np.int64(source)
-        raise DataError(f"{self.images.list_file}: not one image of the list can be read")
+        raise DataError(f"{self.images.name}: not one image of it can be read")
 
     def _read(self, index: int) -> Image.Image:
         try:
-            return open_image(self.images.file(index), self.channels)
+            return open_image(io.BytesIO(self.images.read(index)), self.channels)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 

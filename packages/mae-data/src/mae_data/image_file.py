@@ -1,7 +1,9 @@
 """Opening image files: every kind of file has one defined result, RGB or greyscale with 8 bits."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -15,8 +17,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def open_image(path: str | bytes | os.PathLike[str], channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Open and decode an image file.
+def open_image(file: str | os.PathLike[str] | BinaryIO, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open and decode an image.
 
     | file                       | result                                                             |
     |----------------------------|--------------------------------------------------------------------|
@@ -32,24 +34,24 @@ def open_image(path: str | bytes | os.PathLike[str], channels: int = 3, max_pixe
     | truncated, empty, no image | refused                                                            |
 
     Args:
-        path: File name.
+        file: File name, or a file that is open for reading.
         channels: 3 for mode RGB, 1 for mode L.
         max_pixels: Larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
 
     Returns:
-        The decoded image in mode RGB or L; the file is closed.
+        The decoded image in mode RGB or L; a file that was given by its name is closed.
 
     Raises:
-        DataError: The file cannot be read or is not a usable image; the message starts with the path.
+        DataError: The file cannot be read or is not a usable image; the message starts with the file's name.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with _opened(file) as opened, Image.open(opened, formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(
-                    _printable(path),
+                    _printable(file),
                     f"{image.width}x{image.height} pixels are above the limit of {max_pixels}; "
                     "scale the image down, or raise max_pixels",
                 )
@@ -58,7 +60,7 @@ def open_image(path: str | bytes | os.PathLike[str], channels: int = 3, max_pixe
     except ImageError:
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
-        raise ImageError(_printable(path), _reason(error)) from error
+        raise ImageError(_printable(file), _reason(error)) from error
 
 
 def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
@@ -82,5 +84,9 @@ def _reason(error: Exception) -> str:
     return f"cannot decode the image ({first_line})"
 
 
-def _printable(path: str | bytes | os.PathLike[str]) -> str:
-    return str(Path(os.fsdecode(path)))
+def _opened(file: str | os.PathLike[str] | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    return open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file)
+
+
+def _printable(file: str | os.PathLike[str] | BinaryIO) -> str:
+    return str(Path(file)) if isinstance(file, str | os.PathLike) else str(getattr(file, "name", "image"))

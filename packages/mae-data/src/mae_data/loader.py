@@ -18,11 +18,11 @@ import numpy.typing as npt
 import paddle
 from paddle.base import core
 
+from mae_data.batch import Batch
 from mae_data.dataset import Key, Sample
 from mae_data.errors import DataError
 from mae_data.worker import WorkerWatch, detach_worker, end_workers, shielded_start
 
-Batch = tuple["paddle.Tensor", "paddle.Tensor", "paddle.Tensor"]
 Arrays = list[npt.NDArray[Any]]
 
 # Handed over by descriptor, shared memory goes away with its processes; by name, as is Paddle's default,
@@ -105,7 +105,7 @@ class BatchLoader:
         # cores and the interpreter, and hangs when a read fails: a plain loop was never slower.
         for keys in self._batch_sampler:
             images, labels, indices = self._fetch.arrays(keys)
-            yield paddle.to_tensor(images), paddle.to_tensor(labels), paddle.to_tensor(indices)
+            yield Batch(paddle.to_tensor(images), paddle.to_tensor(labels), paddle.to_tensor(indices))
 
     def _from_workers(self) -> Iterator[Batch]:
         batches = self._start_workers()
@@ -148,8 +148,11 @@ class _Fetch:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
+        self._prepare = getattr(dataset, "fetch", None)
 
     def arrays(self, keys: Iterable[Key]) -> Arrays:
+        if self._prepare:
+            self._prepare(keys)
         images, labels, indices = zip(*[self._dataset[key] for key in keys], strict=True)
         return [np.stack(images), np.array(labels, np.int64), np.array(indices, np.int64)]
 
@@ -215,8 +218,7 @@ def _next_batch(batches: Any, watch: WorkerWatch) -> Batch | None:
     watch.waiting_since = None
     if error is not None:
         raise error
-    images, labels, indices = tensors
-    return images, labels, indices
+    return Batch(*tensors)
 
 
 def _stop(batches: Any, watch: WorkerWatch) -> None:

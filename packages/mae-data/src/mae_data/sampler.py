@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.dataset import ORDER_STREAM, philox
 from mae_data.errors import DataError
+from mae_data.random_streams import ORDER_STREAM, philox
 
+PART_BITS = 6
 KeyBatch = list[tuple[int, int]]
 
 
@@ -53,13 +54,7 @@ class TrainBatchSampler:
         if start_step < 0 or num_steps < 0:
             raise ValueError(f"start_step={start_step}, num_steps={num_steps}; neither may be negative")
         self.global_batch = batch_size * world_size * accum_iter
-        self.steps_per_epoch = num_samples // self.global_batch
-        if self.steps_per_epoch == 0:
-            raise DataError(
-                f"{num_samples} images are fewer than one global batch of {self.global_batch} "
-                f"(batch size {batch_size} x {world_size} processes x {accum_iter} accumulated); "
-                "use a smaller batch size or more images"
-            )
+        self.steps_per_epoch = steps_per_epoch(num_samples, batch_size, accum_iter, world_size)
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
@@ -77,12 +72,12 @@ class TrainBatchSampler:
         for step in range(self.start_step, self.num_steps):
             epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
             if epoch != order_epoch:
-                order = epoch_order(self.num_samples, self.seed, epoch)
+                order = EpochOrder(self.num_samples, self.seed, epoch)
                 order_epoch = epoch
             for part in range(self.accum_iter):
                 start = step_in_epoch * self.global_batch
                 start += (part * self.world_size + self.rank) * self.batch_size
-                yield [(epoch, index) for index in order[start : start + self.batch_size].tolist()]
+                yield [(epoch, index) for index in order.take(start, start + self.batch_size).tolist()]
 
 
 class EvalBatchSampler:
@@ -111,6 +106,24 @@ class EvalBatchSampler:
             yield [(0, index) for index in self._indices[start : start + self.batch_size]]
 
 
+def steps_per_epoch(num_samples: int, batch_size: int, accum_iter: int = 1, world_size: int = 1) -> int:
+    """Return the steps in which an epoch sees each sample at most once; a remainder is left out.
+
+    Args: see `TrainBatchSampler`.
+
+    Raises:
+        DataError: The dataset is smaller than one global batch.
+    """
+    global_batch = batch_size * world_size * accum_iter
+    if num_samples < global_batch:
+        raise DataError(
+            f"{num_samples} images are fewer than one global batch of {global_batch} "
+            f"(batch size {batch_size} x {world_size} processes x {accum_iter} accumulated); "
+            "use a smaller batch size or more images"
+        )
+    return num_samples // global_batch
+
+
 def epoch_order(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return the permutation of an epoch: int64 [num_samples].
 
@@ -118,6 +131,43 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64
     """
     words = philox(seed, ORDER_STREAM, epoch).random_raw(num_samples)
     return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+
+
+class EpochOrder:
+    """The same permutation, any part of it at once: 14 million samples need seconds to be sorted.
+
+    The samples are dealt out by the upper bits of their words, and each part is sorted when it is reached.
+
+    Args:
+        num_samples: Size of the dataset.
+        seed: Seed of the order.
+        epoch: Epoch number.
+    """
+
+    def __init__(self, num_samples: int, seed: int, epoch: int) -> None:
+        self._words = philox(seed, ORDER_STREAM, epoch).random_raw(num_samples)
+        self._parts = (self._words >> np.uint64(64 - PART_BITS)).astype(np.uint8)
+        self._ends = np.cumsum(np.bincount(self._parts, minlength=2**PART_BITS))
+        self._number = -1
+        self._sorted = np.empty(0, np.int64)
+
+    def take(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return the samples at the places from `start` to before `stop`: int64 [stop - start]."""
+        pieces = []
+        while start < stop:
+            number = int(np.searchsorted(self._ends, start, side="right"))
+            end = int(self._ends[number])
+            part = self._part(number)
+            pieces.append(part[len(part) - (end - start) :][: stop - start])
+            start += len(pieces[-1])
+        return np.concatenate(pieces)
+
+    def _part(self, number: int) -> npt.NDArray[np.int64]:
+        if number != self._number:
+            members = np.flatnonzero(self._parts == number)
+            self._sorted = members[np.argsort(self._words[members], kind="stable")]
+            self._number = number
+        return self._sorted
 
 
 def _check_slice(batch_size: int, rank: int, world_size: int) -> None:

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mae_data.errors import DataError, ImageError
 from mae_data.image_file import open_image
-from mae_data.image_list import NO_LABEL, ImageList
 from mae_data.parallel import map_images
+from mae_data.sources.source import NO_LABEL, Source
 
 VALUES = np.arange(256, dtype=np.int64)
 
@@ -25,11 +25,11 @@ class PixelSums:
     squares: list[int]
 
 
-def describe_list(images: ImageList, *, channels: int = 3, workers: int = 1) -> dict[str, Any]:
-    """Describe the images of a list.
+def describe_list(images: Source, *, channels: int = 3, workers: int = 1) -> dict[str, Any]:
+    """Describe the images of a list, or of another source.
 
     Args:
-        images: The list.
+        images: The source.
         channels: 3 for RGB, 1 for greyscale.
         workers: Number of processes.
 
@@ -50,7 +50,7 @@ def describe_list(images: ImageList, *, channels: int = 3, workers: int = 1) -> 
     per_class = np.bincount(labels)
     mean, std = mean_and_std(measured)
     return {
-        "list": images.list_file,
+        "list": images.name,
         "images": len(images),
         "duplicates": images.duplicates,
         "unlabelled": len(images) - len(labels),
@@ -75,7 +75,7 @@ def mean_and_std(measured: Sequence[PixelSums]) -> tuple[list[float], list[float
     return means, deviations
 
 
-def measure_image(file: bytes, channels: int) -> PixelSums:
+def measure_image(file: BinaryIO, channels: int) -> PixelSums:
     """Sum an image's pixel values and their squares."""
     image = open_image(file, channels)
     histograms = np.array(image.histogram(), dtype=np.int64).reshape(channels, 256)
@@ -84,11 +84,11 @@ def measure_image(file: bytes, channels: int) -> PixelSums:
     return PixelSums(image.width, image.height, sums, squares)
 
 
-def _measure_rgb(file: bytes) -> PixelSums:
+def _measure_rgb(file: BinaryIO) -> PixelSums:
     return measure_image(file, 3)
 
 
-def _measure_grey(file: bytes) -> PixelSums:
+def _measure_grey(file: BinaryIO) -> PixelSums:
     return measure_image(file, 1)
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mae_data.errors import DataError, ImageError
 from mae_data.image_file import open_image
-from mae_data.image_list import ImageList
 from mae_data.parallel import map_images
+from mae_data.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -44,39 +44,39 @@ class Report:
         return {"root": str(root), "ok": not self.bad, **asdict(self)}
 
 
-def verify_lists(lists: Sequence[ImageList], workers: int) -> Report:
-    """Decode every image of every list fully.
+def verify_lists(lists: Sequence[Source], workers: int) -> Report:
+    """Decode every image of every list, or other source, fully.
 
     Args:
         lists: The lists.
         workers: Number of processes.
     """
-    report = Report(images={images.list_file: len(images) for images in lists})
+    report = Report(images={images.name: len(images) for images in lists})
     for images in lists:
         for index, fault in enumerate(map_images(_decode, images, workers)):
             if fault is not None:
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
-                line = int(images.lines[index])
-                report.bad.append(BadImage(images.list_file, line, images.path(index), reason))
+                line = images.number(index)
+                report.bad.append(BadImage(images.name, line, images.path(index), reason))
     report.duplicates = _find_duplicates(lists)
     return report
 
 
-def _decode(file: bytes) -> DataError | None:
+def _decode(file: BinaryIO) -> DataError | None:
     open_image(file)
     return None
 
 
-def _find_duplicates(lists: Sequence[ImageList]) -> list[Duplicate]:
-    first: dict[str, tuple[ImageList, int]] = {}
+def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
+    first: dict[str, tuple[Source, int]] = {}
     duplicates = []
     for images in lists:
         for index in range(len(images)):
             path = images.path(index)
             if path in first:
                 earlier, place = first[path]
-                where = f"{earlier.list_file}:{earlier.lines[place]}"
-                duplicates.append(Duplicate(images.list_file, int(images.lines[index]), path, where))
+                where = f"{earlier.name}:{earlier.number(place)}"
+                duplicates.append(Duplicate(images.name, images.number(index), path, where))
             else:
                 first[path] = (images, index)
     return duplicates

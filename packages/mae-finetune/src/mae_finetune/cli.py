@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mae_core.command_line import Parser, flag_pairs, run
-from mae_core.runtime import import_paddle
+from mae_core.command_line import Parser, run
+from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
-from mae_core.stage.flags import STAGE_FLAGS, stage_parser
+from mae_core.stage.flags import stage_parser
 from mae_finetune import __version__
 
 EPILOG = "also: mae-finetune export --help"
@@ -21,28 +21,12 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] == "export":
         _export(argv[1:])
     else:
-        _finetune(argv)
+        train_or_score("mae_finetune", finetune_parser(), argv)
 
 
 def finetune_parser() -> Parser:
     """Build the parser of the command."""
     return stage_parser("mae-finetune", DESCRIPTION, __version__, EPILOG)
-
-
-def _finetune(argv: list[str]) -> None:
-    args = finetune_parser().parse_intermixed_args(argv)
-    from mae_finetune.config import RECIPE
-
-    config = RECIPE.load(args.cfg, flag_pairs(args, STAGE_FLAGS), args.pairs)
-    import_paddle()
-    if config.EVAL:
-        from mae_finetune.evaluate import evaluate
-
-        evaluate(config)
-    else:
-        from mae_finetune.train import train
-
-        train(config, args.allow_drift)
 
 
 def _export(argv: list[str]) -> None:

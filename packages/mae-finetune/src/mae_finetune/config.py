@@ -16,13 +16,16 @@ from mae_core.stage.checks import (
 )
 from mae_core.stage.recipe import ALSO, Recipe
 
+OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
+
 _C = CN()
 
 _C.DATA = CN()
-_C.DATA.DATASET = "imagenet2012"  # the only kind: list files under DATA_PATH
-_C.DATA.DATA_PATH = "/dataset/imagenet/"  # holds train_list.txt, val_list.txt and the images
+_C.DATA.DATASET = "imagenet2012"  # the only name; what DATA_PATH is decides where images come from
+_C.DATA.DATA_PATH = "/dataset/imagenet/"  # folder with lists, or without any
 _C.DATA.TRAIN_LIST = "train_list.txt"
 _C.DATA.VAL_LIST = "val_list.txt"
+_C.DATA.ALLOW_OUTSIDE = False  # whether lists may name absolute paths and `..`; links below DATA_PATH always work
 _C.DATA.BATCH_SIZE = 32  # images a rank and forward pass
 _C.DATA.BATCH_SIZE_EVAL = None  # None: BATCH_SIZE
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
@@ -98,7 +101,7 @@ _C.AMP_DTYPE = "bfloat16"  # or "float16", with loss scaling
 
 _CHOICES = {
     "MODEL.TYPE": ("FINETUNE",),
-    "TRAIN.OPTIMIZER.NAME": ("AdamW", "AdamWDL"),
+    "TRAIN.OPTIMIZER.NAME": OPTIMIZERS,
     "TRAIN.RANDOM_ERASE_MODE": ("pixel",),
     "TRAIN.MIXUP_MODE": ("batch", "pair", "elem"),
     "TRAIN.CUTMIX_MINMAX": (None,),

@@ -50,10 +50,11 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
+    eval_set = open_eval_set(config)  # before the weights: a faulty list is found at once
+    log.say(eval_set.dataset.images.notes)
     model = build_model(config)
     load_for_evaluation(config, model)
     model.eval()
-    eval_set = open_eval_set(config)
     prepare_report(config.SAVE)
     started = time.perf_counter()
     scores = score(config, model, eval_set, precision_of(config))

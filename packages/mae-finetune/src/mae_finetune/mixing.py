@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from paddle import Tensor
 
-from mae_data.dataset import MIXING_STREAM, philox
 from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
 from mae_data.mixup import Mixup, draw_mixture
+from mae_data.random_streams import MIXING_STREAM, philox
 
 
 @dataclass(frozen=True)

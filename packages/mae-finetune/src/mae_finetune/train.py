@@ -6,17 +6,25 @@ from functools import partial
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.stage.arguments import plan_of, precision_of, schedule_of, statistics_of, train_sampling_of
-from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.stage.arguments import (
+    global_batch_of,
+    plan_of,
+    precision_of,
+    schedule_of,
+    statistics_of,
+    train_sampling_of,
+)
+from mae_core.stage.run import Run, run_training
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
+from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
+from mae_data.loader import BatchLoader, make_loader
 from mae_data.mixup import Mixup
-from mae_data.sampler import TrainBatchSampler
+from mae_data.sampler import TrainBatchSampler, steps_per_epoch
 from mae_finetune.build import build_model, train_dataset
 from mae_finetune.config import mixes
 from mae_finetune.evaluate import open_eval_set, score
@@ -24,40 +32,35 @@ from mae_finetune.loss import soft_target_cross_entropy
 from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
 
-Batch = tuple[Tensor, Tensor, Tensor]
+
+def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+    """Fine-tune as the config says; see `mae_core.stage.run.run_training`."""
+    return run_training(config, build_run, allow_drift)
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
-    """Fine-tune as the config says; resume where MODEL.RESUME asks for it.
+def build_run(config: Config, folder: RunFolder | None = None) -> Run:
+    """Open the training images and build what trains on them."""
+    dataset = train_dataset(config)
+
+    def batches(first: int, steps: int) -> BatchLoader:
+        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
+        return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+
+    # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
+    free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
+    trainer = build_trainer(config, dataset, folder)
+    return Run(trainer, len(dataset), batches, free=["ROBUST"], free_cut=free_cut, notes=dataset.images.notes)
+
+
+def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
+    """Build model, optimizer, loss and validation of a config.
 
     Args:
-        allow_drift: keys that may differ from the resumed checkpoint's config.
-
-    Raises:
-        UserError: input, data, checkpoint or loss that a run cannot go on with.
+        dataset: the training images.
+        folder: where the run writes; None writes nothing.
     """
-    folder = open_run(config.SAVE)
-    dataset = train_dataset(config)
-    sampler = partial(TrainBatchSampler, len(dataset), **train_sampling_of(config))
-    trainer = _trainer(config, dataset, folder, sampler(num_steps=0).steps_per_epoch)
-    begin(
-        trainer,
-        output=config.SAVE,
-        resume=config.MODEL.RESUME,
-        pretrained=config.MODEL.PRETRAINED,
-        free=["ROBUST"],
-        allow_drift=allow_drift,
-        # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
-        free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
-    )
-    describe(trainer, config.MODEL.NAME, len(dataset))
-    batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
-    fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
-
-
-def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
     model, t = build_model(config), config.TRAIN
-    plan = plan_of(config, steps_per_epoch)
+    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
     precision = precision_of(config)
     return Trainer(
         model=model,
@@ -75,9 +78,10 @@ def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, ste
         precision=precision,
         folder=folder,
         config=to_dict(config),
-        describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
+        data={"train": dataset.images.fingerprint()},
+        describe=dataset.images.describe_batch,
         ema=Ema(model, t.EMA) if t.EMA else None,
-        validation=_validation(config, precision, steps_per_epoch),
+        validation=_validation(config, precision, plan.steps_per_epoch),
     )
 
 

@@ -5,7 +5,9 @@ from paddle import Tensor
 
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.ops import MaskKey
+from mae_core.ops import STRATEGIES, MaskKey
+from mae_core.ops.patches import pair
+from mae_core.ops.random_masking import Noise
 from mae_core.stage.arguments import encoder_of, images_of
 from mae_core.stage.recipe import values_from_config
 from mae_data.dataset import ListDataset
@@ -45,6 +47,13 @@ def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
     return ListDataset(list_file=list_name or d.VAL_LIST, transform=transform, **images_of(config, "optional"))
 
 
-def mask_key(config: Config, indices: Tensor, epoch: int) -> MaskKey:
-    """Key the masks of a batch's samples: a function of (SEED, epoch, sample index)."""
-    return MaskKey(config.SEED, epoch, indices)
+def masking_note(config: Config) -> str:
+    """Say how patches are removed, where not at random, to go behind the ratio."""
+    return "" if config.MODEL.MASKING == "random" else f" ({config.MODEL.MASKING})"
+
+
+def mask_noise(config: Config, indices: Tensor, epoch: int, seed: int | None = None) -> Noise:
+    """Draw the masks of a batch's samples: a function of (SEED, or `seed`, epoch, sample index)."""
+    m, (height, width) = config.MODEL, pair(config.DATA.IMAGE_SIZE)
+    key = MaskKey(config.SEED if seed is None else seed, epoch, indices)
+    return STRATEGIES[m.MASKING](key, (height // m.PATCH_SIZE, width // m.PATCH_SIZE), m.MASK_RATIO)

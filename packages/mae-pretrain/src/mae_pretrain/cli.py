@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
+from mae_core.command_line import Flag, Parser, add_flags, run
 from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
+from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
-from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
+from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, stage_parser
 from mae_pretrain import __version__
 
 EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"
@@ -23,7 +24,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        _train(argv)
+        train_or_score("mae_pretrain", train_parser(), argv)
 
 
 def _parser(command: str, description: str, **kwargs: Any) -> Parser:
@@ -33,22 +34,6 @@ def _parser(command: str, description: str, **kwargs: Any) -> Parser:
 def train_parser() -> Parser:
     """Build the parser of the main command."""
     return stage_parser("mae-pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__, EPILOG)
-
-
-def _train(argv: list[str]) -> None:
-    args = train_parser().parse_intermixed_args(argv)
-    from mae_pretrain.config import RECIPE
-
-    config = RECIPE.load(args.cfg, flag_pairs(args, STAGE_FLAGS), args.pairs)
-    import_paddle()
-    if config.EVAL:
-        from mae_pretrain.evaluate import evaluate
-
-        evaluate(config)
-    else:
-        from mae_pretrain.train import train
-
-        train(config, args.allow_drift)
 
 
 def _visualize(argv: list[str]) -> None:

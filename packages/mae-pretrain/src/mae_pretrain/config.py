@@ -7,13 +7,18 @@ from mae_core.config import Config as CN
 from mae_core.stage.checks import require, require_adam, require_common, require_one_of, require_positive
 from mae_core.stage.recipe import ALSO, Recipe
 
+# The names in mae_core.ops.STRATEGIES and mae_pretrain.optimizer.BUILDERS, which need Paddle.
+MASKINGS = ("random", "block")
+OPTIMIZERS = ("AdamW", "AdamWDL")  # the same here: AdamWDL without layer decay is AdamW
+
 _C = CN()
 
 _C.DATA = CN()
-_C.DATA.DATASET = "imagenet2012"  # the only kind: list files under DATA_PATH
-_C.DATA.DATA_PATH = "/dataset/imagenet/"  # holds train_list.txt, val_list.txt and the images
+_C.DATA.DATASET = "imagenet2012"  # the only name; what DATA_PATH is decides where images come from
+_C.DATA.DATA_PATH = "/dataset/imagenet/"  # folder with lists, or without any
 _C.DATA.TRAIN_LIST = "train_list.txt"
 _C.DATA.VAL_LIST = "val_list.txt"
+_C.DATA.ALLOW_OUTSIDE = False  # whether lists may name absolute paths and `..`; links below DATA_PATH always work
 _C.DATA.BATCH_SIZE = 256  # images a rank and forward pass
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
 _C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey
@@ -35,6 +40,7 @@ _C.MODEL.MLP_RATIO = 4.0
 _C.MODEL.QKV_BIAS = True
 _C.MODEL.DROPPATH = 0.0
 _C.MODEL.MASK_RATIO = 0.75
+_C.MODEL.MASKING = "random"  # or "block": rectangles of patches, as in BEiT; best at a ratio of 0.5 (paper, Table 1f)
 _C.MODEL.NORM_PIX_LOSS = True
 _C.MODEL.GRAD_CHECKPOINTING = False  # recompute activations: less memory, more time
 _C.MODEL.ENCODER = CN({"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12})
@@ -67,11 +73,7 @@ def validate(c: CN) -> None:
     require_common(c)
     require_adam(c)
     require_positive(c, ["MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.DEPTH", "MODEL.DECODER.NUM_HEADS"])
-    require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",)})
-    require(
-        c.TRAIN.OPTIMIZER.NAME in ("AdamW", "AdamWDL"),  # AdamWDL without layer decay is AdamW
-        f"TRAIN.OPTIMIZER.NAME={c.TRAIN.OPTIMIZER.NAME!r} is not 'AdamW' (or 'AdamWDL', the same here)",
-    )
+    require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",), "MODEL.MASKING": MASKINGS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS})
     require(
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",

@@ -19,7 +19,7 @@ def draw_curve(run: str | Path, output: str | Path) -> Path:
     except ImportError:
         raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
     log = Path(run) / "log.jsonl"
-    records = [record for record in read_log(log) if "loss" in record]  # not those of validations
+    records = read_log(log, "train")
     if not records:
         raise UserError(f"{log} holds no records of training; give the folder of a run (-output of mae-pretrain)")
     path = Path(output)

@@ -14,7 +14,7 @@ from mae_core.export.program import Signature
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import len_keep
 from mae_core.stage.recipe import values_from_config
-from mae_core.weights.layouts import DECODER, plain_name
+from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.load import load_pretrained
 from mae_core.weights.report import brief
 from mae_pretrain import __version__

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from paddle import Tensor
 
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.ops import MaskKey
 from mae_core.ops.patches import denormalize_patches, unpatchify
+from mae_core.ops.random_masking import Noise
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class Reconstruction:
 
 
 @paddle.no_grad()
-def reconstruct(
-    model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Tensor | MaskKey
-) -> Reconstruction:
+def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Noise) -> Reconstruction:
     """Reconstruct uint8 images [N, H, W, C] under the mask that noise [N, L] or a key draws.
 
     A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of

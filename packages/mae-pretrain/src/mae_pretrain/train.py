@@ -6,64 +6,59 @@ from functools import partial
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.stage.arguments import plan_of, precision_of, schedule_of, train_sampling_of
-from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.stage.arguments import global_batch_of, plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.run import Run, run_training
 from mae_core.training.engine import Trainer
-from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
+from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
-from mae_data.sampler import TrainBatchSampler
-from mae_pretrain.build import build_model, mask_key, train_dataset
+from mae_data.loader import BatchLoader, make_loader
+from mae_data.sampler import TrainBatchSampler, steps_per_epoch
+from mae_pretrain.build import build_model, mask_noise, train_dataset
+from mae_pretrain.optimizer import build_optimizer
 
-Batch = tuple[Tensor, Tensor, Tensor]
+
+def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+    """Pre-train as the config says; see `mae_core.stage.run.run_training`."""
+    return run_training(config, build_run, allow_drift)
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> None:
-    """Pre-train as the config says; resume where MODEL.RESUME asks for it.
+def build_run(config: Config, folder: RunFolder | None = None) -> Run:
+    """Open the training images and build what trains on them."""
+    dataset = train_dataset(config)
+
+    def batches(first: int, steps: int) -> BatchLoader:
+        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
+        return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+
+    return Run(build_trainer(config, dataset, folder), len(dataset), batches, notes=dataset.images.notes)
+
+
+def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
+    """Build model, optimizer and loss of a config.
 
     Args:
-        allow_drift: keys that may differ from the resumed checkpoint's config.
-
-    Raises:
-        UserError: input, data, checkpoint or loss that a run cannot go on with.
+        dataset: the training images.
+        folder: where the run writes; None writes nothing.
     """
-    folder = open_run(config.SAVE)
-    dataset = train_dataset(config)
-    sampler = partial(TrainBatchSampler, len(dataset), **train_sampling_of(config))
-    trainer = _trainer(config, dataset, folder, sampler(num_steps=0).steps_per_epoch)
-    begin(
-        trainer,
-        output=config.SAVE,
-        resume=config.MODEL.RESUME,
-        pretrained=config.MODEL.PRETRAINED,
-        allow_drift=allow_drift,
-    )
-    describe(trainer, config.MODEL.NAME, len(dataset))
-    batches = sampler(start_step=trainer.step, num_steps=trainer.plan.total_steps)
-    fit(trainer, make_loader(dataset, batches, num_workers=config.DATA.NUM_WORKERS), config.SAVE)
-
-
-def _trainer(config: Config, dataset: ListDataset, folder: RunFolder | None, steps_per_epoch: int) -> Trainer:
     model = build_model(config)
-    t = config.TRAIN
-    plan = plan_of(config, steps_per_epoch)
+    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
     return Trainer(
         model=model,
-        optimizer=build_adamw(model, weight_decay=t.WEIGHT_DECAY, betas=t.OPTIMIZER.BETAS, eps=t.OPTIMIZER.EPS),
+        optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config),
         lr_at=schedule_of(config, plan),
         plan=plan,
         precision=precision_of(config),
         folder=folder,
         config=to_dict(config),
-        describe=lambda batch: dataset.images.describe_batch(batch[2].numpy()),
+        data={"train": dataset.images.fingerprint()},
+        describe=dataset.images.describe_batch,
     )
 
 
 def pretrain_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only."""
-    images, _, indices = batch
-    key = mask_key(config, indices, epoch)
-    loss, _, _ = model(images, config.MODEL.MASK_RATIO, noise=key, return_pred=False)
+    noise = mask_noise(config, batch.indices, epoch)
+    loss, _, _ = model(batch.images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
     return loss, {}

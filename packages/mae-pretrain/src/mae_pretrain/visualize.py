@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.ops import masking_noise
+from mae_core.ops.random_masking import Noise
 from mae_core.weights.load import load_model
 from mae_data.image_file import open_image
 from mae_data.transforms import make_eval_transform
-from mae_pretrain.build import build_model
+from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruct import reconstruct, to_images
 
@@ -41,8 +41,10 @@ def visualize(config: Config, files: Sequence[str], output: str | Path, seed: in
     model = build_model(config)
     load_model(config.MODEL.PRETRAINED, model)
     model.eval()
-    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, seed)
-    caption = f"{config.MODEL.NAME}, mask ratio {config.MODEL.MASK_RATIO:g}; {VISIBLE_CAPTION}"
+    noise = mask_noise(config, paddle.arange(len(files)), epoch=0, seed=seed)
+    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, noise)
+    ratio = f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
+    caption = f"{config.MODEL.NAME}, {ratio}; {VISIBLE_CAPTION}"
     if model.norm_pix_loss:
         caption += f"\n{NORM_PIX_CAPTION}"
     write_png(path, draw_grid(columns, caption).save)
@@ -56,10 +58,9 @@ def _read(config: Config, files: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def reconstruction_columns(
-    model: MaskedAutoencoderViT, images: NDArray[np.uint8], mask_ratio: float, seed: int = 0
+    model: MaskedAutoencoderViT, images: NDArray[np.uint8], mask_ratio: float, noise: Noise
 ) -> list[NDArray[np.uint8]]:
-    """Return the four COLUMNS, each uint8 [N, H, W, C], for uint8 images [N, H, W, C]."""
-    noise = paddle.to_tensor(masking_noise(seed, 0, np.arange(len(images)), model.num_patches))
+    """Return the four COLUMNS, each uint8 [N, H, W, C], for uint8 images [N, H, W, C] and what decides their masks."""
     recon = reconstruct(model, paddle.to_tensor(images), mask_ratio, noise)
     removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
     masked = recon.original * (1.0 - removed) + _GREY * removed

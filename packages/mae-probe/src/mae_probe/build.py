@@ -3,9 +3,11 @@
 import paddle
 
 from mae_core.config import Config
+from mae_core.errors import CheckpointError
 from mae_core.stage.arguments import encoder_of, images_of
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.recipe import values_from_config
+from mae_core.weights.report import KeyReport
 from mae_data.dataset import ListDataset
 from mae_data.transforms import Transform, make_eval_transform, make_probe_transform
 from mae_probe.model import LinearProbe
@@ -16,12 +18,27 @@ def build_model(config: Config) -> LinearProbe:
     paddle.seed(config.SEED)
     m = config.MODEL
     with values_from_config():
-        return LinearProbe(num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config))
+        return LinearProbe(
+            num_classes=m.NUM_CLASSES,
+            global_pool=m.GLOBAL_POOL,
+            head=m.HEAD,
+            num_queries=m.NUM_QUERIES,
+            **encoder_of(config),
+        )
 
 
 def load_probe(config: Config, model: LinearProbe) -> None:
-    """Load encoder and head of MODEL.PRETRAINED; see `load_classifier`."""
-    _load(config, model, "-eval")
+    """Load encoder and head of MODEL.PRETRAINED; see `load_classifier`.
+
+    Raises:
+        CheckpointError: also where the weights are of another head.
+    """
+    report = _load(config, model, "-eval")
+    if other := [name for name in report.unexpected if name.startswith("head.")]:
+        raise CheckpointError(
+            f"{report.file} has {', '.join(other)}, which MODEL.HEAD={config.MODEL.HEAD} has not:"
+            " set MODEL.HEAD as it was"
+        )
 
 
 def load_encoder(config: Config, model: LinearProbe, command: str) -> None:
@@ -29,14 +46,15 @@ def load_encoder(config: Config, model: LinearProbe, command: str) -> None:
     _load(config, model, command, ("head.", "fc_norm."))  # an encoder has no head, and may have no norm of averages
 
 
-def _load(config: Config, model: LinearProbe, command: str, free: tuple[str, ...] = ()) -> None:
+def _load(config: Config, model: LinearProbe, command: str, free: tuple[str, ...] = ()) -> KeyReport:
     m = config.MODEL
-    load_classifier(
+    return load_classifier(
         model,
         m.PRETRAINED,
         num_classes=m.NUM_CLASSES,
         global_pool=m.GLOBAL_POOL,
         train_first="probe it",
+        head=m.HEAD,
         command=command,
         free=free,
     )

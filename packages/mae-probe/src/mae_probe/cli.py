@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
-from mae_core.stage.flags import STAGE_FLAGS, stage_parser
+from mae_core.stage.command import train_or_score
+from mae_core.stage.flags import STAGE_FLAGS, add_json, stage_parser
 from mae_probe import __version__
 
 if TYPE_CHECKING:
@@ -38,26 +39,12 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        _probe(argv)
+        train_or_score("mae_probe", probe_parser(), argv)
 
 
 def probe_parser() -> Parser:
     """Build the parser of the main command."""
     return stage_parser("mae-probe", DESCRIPTION, __version__, EPILOG)
-
-
-def _probe(argv: list[str]) -> None:
-    args = probe_parser().parse_intermixed_args(argv)
-    config = _config(args, STAGE_FLAGS)
-    import_paddle()
-    if config.EVAL:
-        from mae_probe.evaluate import evaluate
-
-        evaluate(config)
-    else:
-        from mae_probe.train import train
-
-        train(config, args.allow_drift)
 
 
 def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
@@ -100,6 +87,7 @@ def _pair_parser(command: str, description: str) -> Parser:
     parser = _parser(command, description, ENCODING_FLAGS)
     parser.add_argument("--train", type=Path, metavar="FILE", help="features of the training list, instead of images")
     parser.add_argument("--val", type=Path, metavar="FILE", help="features of the images to score")
+    add_json(parser)
     _add_pairs(parser)
     return parser
 
@@ -110,8 +98,11 @@ def _pair(args: Namespace, command: str) -> tuple[Features, Features]:
         raise UserError("--train and --val go together: two files of mae-probe features")
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
+    from mae_core.stage.figures import prepare_json
     from mae_probe.encoding import encode_lists
     from mae_probe.feature_file import read_features
+
+    prepare_json(args.json)
 
     if args.train:
         return read_features(args.train), read_features(args.val)
@@ -126,10 +117,13 @@ def _knn(argv: list[str]) -> None:
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     train, val = _pair(args, "knn")
+    from mae_core.stage.figures import say, write_json
     from mae_probe.knn import KS, knn_accuracy
 
-    for k, accuracy in knn_accuracy(train, val, args.k or KS).items():
-        print(f"kNN k={k}: top-1 {accuracy:.2f}")
+    found = knn_accuracy(train, val, args.k or KS)
+    for k, accuracy in found.items():
+        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}")
+    write_json(args.json, {"top1": {str(k): accuracy for k, accuracy in found.items()}, "images": len(val.labels)})
 
 
 def _logistic(argv: list[str]) -> None:
@@ -137,11 +131,14 @@ def _logistic(argv: list[str]) -> None:
     parser.add_argument("--C", type=float, default=1.0, help="inverse strength of the penalty (default 1)")
     args = parser.parse_intermixed_args(argv)
     import_paddle()
+    from mae_core.stage.figures import say, write_json
     from mae_probe.logistic import logistic_accuracy, require_sklearn
 
     require_sklearn()  # before the work
     train, val = _pair(args, "logistic")
-    print(f"logistic regression C={args.C:g}: top-1 {logistic_accuracy(train, val, args.C):.2f}")
+    accuracy = logistic_accuracy(train, val, args.C)
+    say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
+    write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})
 
 
 def _attention(argv: list[str]) -> None:

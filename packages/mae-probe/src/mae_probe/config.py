@@ -4,16 +4,28 @@ Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YA
 """
 
 from mae_core.config import Config as CN
-from mae_core.stage.checks import require_classifier, require_common, require_one_of, require_positive, require_within
+from mae_core.stage.checks import (
+    require,
+    require_classifier,
+    require_common,
+    require_one_of,
+    require_positive,
+    require_within,
+)
 from mae_core.stage.recipe import ALSO, Recipe
+
+# The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
+HEADS = ("linear", "attentive")
+OPTIMIZERS = ("LARS",)
 
 _C = CN()
 
 _C.DATA = CN()
-_C.DATA.DATASET = "imagenet2012"  # the only kind: list files under DATA_PATH
-_C.DATA.DATA_PATH = "/dataset/imagenet/"  # holds train_list.txt, val_list.txt and the images
+_C.DATA.DATASET = "imagenet2012"  # the only name; what DATA_PATH is decides where images come from
+_C.DATA.DATA_PATH = "/dataset/imagenet/"  # folder with lists, or without any
 _C.DATA.TRAIN_LIST = "train_list.txt"
 _C.DATA.VAL_LIST = "val_list.txt"
+_C.DATA.ALLOW_OUTSIDE = False  # whether lists may name absolute paths and `..`; links below DATA_PATH always work
 _C.DATA.BATCH_SIZE = 512  # images a rank and forward pass
 _C.DATA.BATCH_SIZE_EVAL = None  # None: BATCH_SIZE
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
@@ -39,6 +51,8 @@ _C.MODEL.DROPOUT = 0.0  # the frozen encoder drops nothing; these three are read
 _C.MODEL.ATTENTION_DROPOUT = 0.0
 _C.MODEL.DROPPATH = 0.0
 _C.MODEL.GLOBAL_POOL = False  # the class token; True: the mean of the patch tokens
+_C.MODEL.HEAD = "linear"  # or "attentive": learned queries pool the patch tokens (efficient probing, arXiv 2506.10178)
+_C.MODEL.NUM_QUERIES = 32  # of the attentive head; a divisor of MODEL.ENCODER.EMBED_DIM
 _C.MODEL.ENCODER = CN({"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12})
 
 _C.TRAIN = CN()
@@ -70,9 +84,23 @@ def validate(c: CN) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
     require_classifier(c)
-    require_one_of(c, {"MODEL.TYPE": ("LINEARPROBE",), "TRAIN.OPTIMIZER.NAME": ("LARS",)})
-    require_positive(c, ["TRAIN.OPTIMIZER.TRUST"])
+    require_one_of(c, {"MODEL.TYPE": ("LINEARPROBE",), "MODEL.HEAD": HEADS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS})
+    require_positive(c, ["MODEL.NUM_QUERIES", "TRAIN.OPTIMIZER.TRUST"])
+    if c.MODEL.HEAD == "attentive":
+        _require_attentive(c)
     require_within(c, {"TRAIN.OPTIMIZER.MOMENTUM": (0, 0.9999)})
+
+
+def _require_attentive(c: CN) -> None:
+    width, queries = c.MODEL.ENCODER.EMBED_DIM, c.MODEL.NUM_QUERIES
+    require(
+        width % queries == 0,
+        f"MODEL.NUM_QUERIES={queries} does not divide MODEL.ENCODER.EMBED_DIM={width}; use a divisor of it",
+    )
+    require(
+        not c.MODEL.GLOBAL_POOL,
+        "MODEL.HEAD=attentive pools the patch tokens itself: set MODEL.GLOBAL_POOL False, or MODEL.HEAD linear",
+    )
 
 
 RECIPE = Recipe("mae_probe", _C, ALSO, validate)

@@ -21,10 +21,11 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
+    dataset = eval_dataset(config, config.DATA.VAL_LIST)  # before the weights: a faulty list is found at once
+    log.say(dataset.images.notes)
     model = build_model(config)
     load_probe(config, model)
     model.eval()
-    dataset = eval_dataset(config, config.DATA.VAL_LIST)
     prepare_report(config.SAVE)
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
     started = time.perf_counter()

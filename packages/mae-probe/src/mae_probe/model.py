@@ -1,51 +1,14 @@
-"""The linear probe: a frozen ViT, a batch norm without affine, a linear layer."""
+"""The probe: a frozen ViT under a trainable head."""
 
 from typing import Any
 
 import paddle
-from paddle import Tensor, nn
+from paddle import Tensor
 
-from mae_core import distributed
 from mae_core.models import VisionTransformer
+from mae_probe.heads import HEADS
 
 HEAD_STD = 0.01
-_EPS = 1e-6
-_KEPT = 0.9  # share of the running statistics that a batch leaves
-
-
-class FeatureNorm(nn.Layer):
-    """Batch norm over [N, D] without scale and shift, with the statistics of all ranks.
-
-    Features of a frozen encoder need no gradient, so ranks can simply add up their sums: any number of
-    them normalises alike. The running variance is the unbiased one.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("_mean", paddle.zeros([dim]))
-        self.register_buffer("_variance", paddle.ones([dim]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return (x - self._mean) / (self._variance + _EPS).sqrt()
-        with paddle.no_grad():
-            n, mean = _mean_over_ranks(x)
-            variance = _mean_over_ranks((x - mean).square())[1]
-            self._keep(self._mean, mean)
-            self._keep(self._variance, variance * (n / max(n - 1.0, 1.0)))
-        return (x - mean) / (variance + _EPS).sqrt()
-
-    def _keep(self, running: Tensor, of_batch: Tensor) -> None:
-        running.set_value(_KEPT * running + (1.0 - _KEPT) * of_batch)
-
-
-def _mean_over_ranks(x: Tensor) -> tuple[float, Tensor]:
-    """Return how many rows all ranks have, and their mean [D]."""
-    if distributed.world_size() == 1:
-        return float(x.shape[0]), x.mean(axis=0)
-    total = paddle.concat([x.sum(axis=0), paddle.full([1], x.shape[0], dtype=x.dtype)])
-    paddle.distributed.all_reduce(total)
-    return float(total[-1]), total[:-1] / total[-1]
 
 
 class LinearProbe(VisionTransformer):
@@ -54,16 +17,32 @@ class LinearProbe(VisionTransformer):
     Args:
         num_classes: outputs of the head.
         global_pool: probe the mean of the patch tokens instead of the class token.
+        head: one of `heads.HEADS`; "attentive" reads the patch tokens after the last norm, so global_pool is False.
+        num_queries: of the attentive head.
         kwargs: see `ViTEncoder`.
+
+    Raises:
+        ValueError: the head does not fit the encoder.
     """
 
-    def __init__(self, *, num_classes: int = 1000, global_pool: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        global_pool: bool = False,
+        head: str = "linear",
+        num_queries: int = 32,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, global_pool=global_pool, head_init_std=HEAD_STD, **kwargs)
         for parameter in self.parameters():
             parameter.stop_gradient = True
         for parameter in self.head.parameters():
             parameter.stop_gradient = False
-        self.head = nn.Sequential(FeatureNorm(self.embed_dim), self.head)
+        self.takes_tokens = HEADS[head].takes_tokens
+        if self.takes_tokens and global_pool:
+            raise ValueError(f"the {head} head pools patch tokens itself; set global_pool to False")
+        self.head = HEADS[head].build(self.head, self.embed_dim, num_queries)
 
     def train(self) -> None:
         """Put the head into training mode; the encoder stays in evaluation mode."""
@@ -77,6 +56,15 @@ class LinearProbe(VisionTransformer):
         """Encode images (uint8 [N, H, W, C] or float [N, C, H, W]) to float32 features [N, D], without gradient."""
         return super().forward_features(images).astype("float32")
 
+    @paddle.no_grad()
+    def forward_tokens(self, images: Tensor) -> Tensor:
+        """Encode images to their patch tokens after the last norm, float32 [N, L, D], without gradient."""
+        return self.norm(self.encode(self.normalize(self.patchify(images))))[:, 1:].astype("float32")
+
+    def head_inputs(self, images: Tensor) -> Tensor:
+        """Encode images to what the head reads: tokens [N, L, D] or features [N, D]."""
+        return self.forward_tokens(images) if self.takes_tokens else self.forward_features(images)
+
     def forward(self, inputs: Tensor) -> Tensor:
-        """Classify images, or their features [N, D] -> logits [N, num_classes]."""
-        return self.head(inputs if inputs.ndim == 2 else self.forward_features(inputs))
+        """Classify images, or their `head_inputs` -> logits [N, num_classes]."""
+        return self.head(inputs if inputs.ndim < 4 else self.head_inputs(inputs))

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import Tensor, nn
+from paddle import nn
 
 from mae_core import distributed, log
 from mae_core.errors import NonFiniteError
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_tables
+from mae_core.training.batch import Batch
 from mae_core.training.precision import Precision
-
-Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @paddle.no_grad()
@@ -33,7 +32,7 @@ def score(
     """Score a model in evaluation mode over all ranks; None when any rank was asked to stop early.
 
     Args:
-        batches: (inputs, labels int64 [N], indices int64 [N]); this rank's share.
+        batches: this rank's share.
         scores: empty; filled and returned.
         labels, groups: by index, instead of the batch's labels; parts whose error is wanted apart.
         absent: bool [K], outputs that do not take part.
@@ -43,17 +42,17 @@ def score(
         NonFiniteError: an output of the model is not a finite number.
     """
     stopped = False
-    for inputs, own_labels, indices in batches:
+    for batch in batches:
         if stopped := should_stop():
             break
         with precision.autocast():
-            logits = model(inputs).astype("float32").numpy()
-        places, finite = indices.numpy(), np.isfinite(logits).all(axis=1)
+            logits = model(batch.images).astype("float32").numpy()
+        places, finite = batch.indices.numpy(), np.isfinite(logits).all(axis=1)
         if not finite.all():
             raise NonFiniteError(f"the model's output for {name(int(places[~finite][0]))} is not finite")
         if absent is not None:
             logits[:, absent] = -np.inf
-        truth = own_labels.numpy() if labels is None else labels[places]
+        truth = batch.labels.numpy() if labels is None else labels[places]
         scores.add(logits, truth, None if groups is None else groups[places])
     if distributed.sum_over_ranks([float(stopped)])[0]:
         return None

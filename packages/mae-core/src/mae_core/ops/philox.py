@@ -52,9 +52,21 @@ def masking_noise(seed: int, epoch: int, indices: ArrayLike, length: int) -> NDA
     Returns:
         float32 [N, L] in [0, 1).
     """
-    index = np.asarray(indices).astype(np.uint64)[:, None]  # [N, 1]
     block = np.arange((length + 3) // 4, dtype=np.uint64)[None]  # [1, B]
-    words = np.broadcast_arrays(block, index & _LOW, index >> _HALF, np.uint64(epoch & 0xFFFFFFFF))
-    bits = philox4x32(np.stack(words), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))  # [4, N, B]
-    bits = bits.transpose(1, 2, 0).reshape(len(index), -1)[:, :length]  # [N, L]
+    bits = _bits(seed, epoch, np.asarray(indices)[:, None], block)  # [4, N, B]
+    bits = bits.transpose(1, 2, 0).reshape(bits.shape[1], -1)[:, :length]  # [N, L]
     return (bits >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def draw_words(seed: int, epoch: int, indices: ArrayLike, block: int) -> NDArray[np.float64]:
+    """Draw the four words of one block of some samples -> float64 [4, N] in [0, 1); see `masking_noise`."""
+    return np.ldexp(_bits(seed, epoch, np.asarray(indices), np.uint64(block)).astype(np.float64), -32)
+
+
+def _bits(
+    seed: int, epoch: int, indices: NDArray[np.int64], block: NDArray[np.uint64] | np.uint64
+) -> NDArray[np.uint64]:
+    """Run Philox with counter (block, index low, index high, epoch) and key (seed low, seed high)."""
+    index = indices.astype(np.uint64)
+    words = np.broadcast_arrays(block, index & _LOW, index >> _HALF, np.uint64(epoch & 0xFFFFFFFF))
+    return philox4x32(np.stack(words), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))

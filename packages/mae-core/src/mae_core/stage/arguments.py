@@ -10,7 +10,7 @@ from typing import Any
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.models import pixel_statistics
-from mae_core.training.engine import Plan
+from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
 
@@ -82,6 +82,8 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     """
     return {
         "root": config.DATA.DATA_PATH,
+        "allow_outside": config.DATA.ALLOW_OUTSIDE,
+        "opt_in": "DATA.ALLOW_OUTSIDE True",
         "seed": config.SEED,
         "channels": config.DATA.IMAGE_CHANNELS,
         "labels": labels,
@@ -91,14 +93,18 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     }
 
 
-def train_sampling_of(config: Config) -> dict[str, Any]:
-    """Read the arguments of a sampler of training batches, but for the number of images and the steps."""
-    share = {"rank": distributed.rank(), "world_size": distributed.world_size()}
-    return share | {
+def global_batch_of(config: Config) -> dict[str, int]:
+    """Read what a global batch is made of: images per rank and forward pass, passes per step, ranks."""
+    return {
         "batch_size": config.DATA.BATCH_SIZE,
         "accum_iter": config.TRAIN.ACCUM_ITER,
-        "seed": config.SEED,
+        "world_size": distributed.world_size(),
     }
+
+
+def train_sampling_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a sampler of training batches, but for the number of images and the steps."""
+    return {**global_batch_of(config), "rank": distributed.rank(), "seed": config.SEED}
 
 
 def eval_sampling_of(config: Config) -> dict[str, Any]:

@@ -16,12 +16,13 @@ def load_classifier(
     global_pool: bool,
     train_first: str,
     command: str = "-eval",
+    head: str | None = None,
     free: tuple[str, ...] = (),
 ) -> KeyReport:
     """Load all of a model from weights of any source and log the report on its keys.
 
     Args:
-        num_classes, global_pool, train_first, command: for messages; what to do first, as in "fine-tune it".
+        num_classes, global_pool, head, train_first, command: for messages; what to do first, as in "fine-tune it".
         free: beginnings of the names that the weights may lack.
 
     Returns:
@@ -38,7 +39,8 @@ def load_classifier(
     if missing:
         raise CheckpointError(
             f"{report.file} has no {', '.join(missing)} that fits MODEL.NUM_CLASSES={num_classes}"
-            f" and MODEL.GLOBAL_POOL={global_pool}: {train_first} first, or set these as they were"
+            f" and MODEL.GLOBAL_POOL={global_pool}{f' and MODEL.HEAD={head}' if head else ''}: {train_first} first,"
+            " or set these as they were"
         )
     for line in report.lines():
         log.LOGGER.info(line)

@@ -13,9 +13,9 @@ STAGE_FLAGS = (
     CFG_FLAG,
     Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
     Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
-    Flag("batch_size", "DATA.BATCH_SIZE", "images a rank and forward pass", int),
+    Flag("batch_size", "DATA.BATCH_SIZE", "images per rank and forward pass", int),
     Flag("image_size", "DATA.IMAGE_SIZE", "pixels, a multiple of the patch size", int),
-    Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes an update", int),
+    Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes per update", int),
     Flag("output", "SAVE", "run folder: log, config, checkpoints"),
     PRETRAINED_FLAG,
     Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder, or anew"),
@@ -32,5 +32,11 @@ def stage_parser(prog: str, description: str, version: str, epilog: str | None =
     parser.add_argument(
         "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
     )
+    add_json(parser)
     parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as TRAIN.NUM_EPOCHS 10")
     return parser
+
+
+def add_json(parser: Parser) -> None:
+    """Declare `--json`; see `stage.figures`."""
+    parser.add_argument("--json", metavar="FILE|-", help="write what was scored there, as JSON; - is standard output")

@@ -1,31 +1,88 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mae_core import distributed, log, runtime
-from mae_core.config import drifted_keys, flatten
+from mae_core.config import Config, drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import write_atomic
 from mae_core.ops import fused
+from mae_core.stage.added_keys import with_added_keys
+from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
-from mae_core.training.engine import Batch, Trainer
+from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 FREE = (
     *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
 )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage brings to a training run.
+
+    Args:
+        trainer: model, optimizer, loss, plan.
+        images: training images.
+        batches: (first step, steps of the whole run) -> this rank's batches.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
+        free_cut: whether batch, accumulation and ranks may change while the global batch stays.
+        notes: lines to log of what the training images are.
+    """
+
+    trainer: Trainer
+    images: int
+    batches: Callable[[int, int], Iterable[Batch]]
+    free: Sequence[str] = ()
+    free_cut: bool = True
+    notes: Sequence[str] = ()
+
+
+def run_training(
+    config: Config, build: Callable[[Config, RunFolder | None], Run], allow_drift: Sequence[str] = ()
+) -> Trainer:
+    """Train as a stage's config says, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
+
+    Args:
+        build: what the stage makes of its config for a folder, which is None on ranks that write nothing.
+        allow_drift: keys that may differ from the resumed checkpoint's config.
+
+    Returns:
+        the trainer, at the end of its plan.
+
+    Raises:
+        UserError: input, data, checkpoint or loss that a run cannot go on with.
+    """
+    folder = open_run(config.SAVE)
+    run = build(config, folder)
+    trainer = run.trainer
+    begin(
+        trainer,
+        output=config.SAVE,
+        resume=config.MODEL.RESUME,
+        pretrained=config.MODEL.PRETRAINED,
+        free=run.free,
+        allow_drift=allow_drift,
+        free_cut=run.free_cut,
+    )
+    describe(trainer, config.MODEL.NAME, run.images, run.notes)
+    fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
+    return trainer
 
 
 def open_run(output: str) -> RunFolder | None:
@@ -104,20 +161,35 @@ def _refuse_drift(
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(state["config"], trainer.config, (*FREE, *free, *allow_drift, *cut))
+    drift = drifted_keys(
+        with_added_keys(state["config"], trainer.config), trainer.config, (*FREE, *free, *allow_drift, *cut)
+    )
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
+    if TRAIN_LIST not in allow_drift:
+        drift |= _data_drift(state.get("data") or {}, trainer.data)
     if drift:
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
         raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")
 
 
-def describe(trainer: Trainer, name: str, images: int) -> None:
-    """Log the model's size, the data and the steps."""
+def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Compare the images of training, where both sides know them: older checkpoints do not."""
+    old, new = saved.get("train"), now.get("train")
+    if not old or not new or old == new:
+        return {}
+    if old["images"] != new["images"]:
+        return {f"{TRAIN_LIST} (images)": (old["images"], new["images"])}
+    return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
+
+
+def describe(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
+    """Log the model's size, the data, what there is to say of it, and the steps."""
+    log.say(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(
-        f"{name}: {parameters:,} parameters; {images:,} images, {plan.steps_per_epoch} steps an epoch,"
+        f"{name}: {parameters:,} parameters; {images:,} images, {plan.steps_per_epoch} steps per epoch,"
         f" {plan.total_steps // plan.steps_per_epoch} epochs; batch {plan.batch_size} x {world} ranks"
         f" x {plan.accum_iter} = {plan.global_batch}"
     )

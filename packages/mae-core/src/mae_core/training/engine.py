@@ -17,50 +17,39 @@ from paddle import Tensor, nn
 
 from mae_core import distributed, log
 from mae_core.errors import NonFiniteError, Stopped
-from mae_core.training.checkpoint import model_arrays, restore, save_checkpoint, update_state
+from mae_core.training.batch import Batch
+from mae_core.training.checkpoint import model_arrays, restore
 from mae_core.training.ema import Ema
-from mae_core.training.meters import IntervalMeter, clock, peak_memory_mb
 from mae_core.training.optim import clip_gradients, grad_norm, trainable
+from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
-from mae_core.training.retention import link_best, prune
+from mae_core.training.progress import Progress
+from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.stop_request import StopRequest
+from mae_core.training.stop_request import Stop, StopRequest
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import read_ema, step_folder
+from mae_core.weights.checkpoint_folder import read_ema
 
-Batch = Any  # what the stage's loader yields; its first part has one entry an image
-LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
+LossFn = Callable[[nn.Layer, Any, int], tuple[Tensor, dict[str, float]]]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long and how often.
+@dataclass
+class Totals:
+    """Sums over the forward passes of one step: of this rank, then of all.
 
-    Args:
-        steps_per_epoch, total_steps: optimizer steps.
-        batch_size: images a rank and batch.
-        accum_iter: batches a step on each rank; their losses are averaged.
-        clip_grad: largest gradient norm, or None.
-        report_freq, save_freq: steps between log lines and between checkpoints; a validation makes one too.
-        keep: checkpoints to keep, beside the best one.
-        max_bad_steps: steps in a row with a NaN or infinite gradient (skipped) before the run ends.
+    Attributes:
+        loss: mean over passes, and over ranks.
+        metrics: what the stage's loss tells, averaged likewise.
+        images: how many.
+        waited: seconds without data, on this rank.
+        bad_files: the files of the last batch whose loss is not finite.
     """
 
-    steps_per_epoch: int
-    total_steps: int
-    batch_size: int = 1
-    accum_iter: int = 1
-    clip_grad: float | None = None
-    seed: int = 0
-    report_freq: int = 20
-    save_freq: int = 1000
-    keep: int = 2
-    max_bad_steps: int = 20
-
-    @property
-    def global_batch(self) -> int:
-        """Images a step over all ranks and accumulated batches."""
-        return self.batch_size * self.accum_iter * distributed.world_size()
+    loss: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    images: float = 0.0
+    waited: float = 0.0
+    bad_files: str = ""
 
 
 @dataclass
@@ -68,11 +57,12 @@ class Trainer:
     """One training run.
 
     Args:
-        loss_fn: (model, batch, epoch) -> scalar loss and figures to log.
+        loss_fn: (model, batch, epoch) -> scalar loss and figures to log, which are averaged as the loss is.
         lr_at: fractional epoch -> learning rate.
         folder: where checkpoints and `log.jsonl` go; None on ranks that write nothing.
         config: written into every checkpoint.
-        describe: names a batch's files, for error messages.
+        data: images and their hash, {"train": {"images", "sha256"}}; written into every checkpoint.
+        describe: (indices int64 [N] of a batch) -> its files, for error messages.
         ema: averaged weights, kept beside the model's; validation scores them.
         validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
     """
@@ -85,38 +75,31 @@ class Trainer:
     precision: Precision
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
-    describe: Callable[[Batch], str] = lambda batch: "unknown"
+    data: dict[str, Any] = field(default_factory=dict)
+    describe: Callable[[Any], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     step: int = 0
 
     def __post_init__(self) -> None:
-        self._meter = IntervalMeter()
+        self.progress = Progress(self.plan)
+        self.checkpoints = Checkpoints(self.folder, self.plan.keep)
         self._bad_steps = 0
-        self._saved: int | None = None  # the step whose checkpoint is in the folder
         self._parameters = [p for _, p in trainable(self.model)]
         self._wrapped = distributed.wrap(self.model)
 
     def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
-        """Go on from a verified checkpoint (`checkpoint.newest_checkpoint`)."""
+        """Go on from a verified checkpoint (`weights.checkpoint_folder.newest_checkpoint`)."""
         restore(checkpoint, self.model, self.optimizer)  # 1. weights and moments
         self.precision.load_state_dict(state["scaler"])  # 2. loss scale
-        self._meter.load_state_dict(state["meter"])  # 3. the open logging interval
+        self.progress.meter.load_state_dict(state["meter"])  # 3. the open logging interval
         if self.ema:
             self.ema.load(read_ema(checkpoint) or model_arrays(self.model))  # 4. averaged weights
         if state.get("validation"):
             self.validation.load_state_dict(state["validation"])  # 5. the best so far
         self._bad_steps, self.step = state["bad_steps"], state["step"]  # 6. the position
-        self._adopt(checkpoint.resolve())
-
-    def _adopt(self, checkpoint: Path) -> None:
-        """Take note of what the folder holds already; a best checkpoint that it lacks is none."""
-        checkpoints = self.folder.checkpoints.resolve() if self.folder else None
-        here = checkpoint.parent == checkpoints
-        self._saved = self.step if here else None
-        best = self._best_step()
-        if best and not (here and step_folder(checkpoint.parent, best).exists()):
-            self.validation.best = None
+        if not self.checkpoints.adopt(checkpoint, self.step, self.validation.best_step):
+            self.validation.best = None  # the folder lacks it
 
     def fit(self, batches: Iterable[Batch]) -> None:
         """Train to the end of the plan; `batches` starts at `self.step`.
@@ -126,99 +109,54 @@ class Trainer:
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
-        records = log.JsonLines(self.folder.log, self._is_past) if self.folder else None
-        bar = log.progress_bar(self.plan.total_steps, self.step)
         self.model.train()
-        with StopRequest() as stop:
+        with StopRequest() as stop, self.progress.shown(self.folder, self.step, self.validation.scored):
             if self._validation_due():  # the run was stopped before it
-                self._finish_step(records, stop, 0)
+                self._finish_step(stop, None)
             while self.step < self.plan.total_steps:
-                stopping = self._train_step(stream, stop)
-                bar.update()
-                self._report(records)
-                self._finish_step(records, stop, stopping)
-        bar.close()
-        if records:
-            records.close()
+                self._finish_step(stop, self._train_step(stream, stop))
 
-    def _is_past(self, record: dict[str, Any]) -> bool:
-        """Tell whether the resumed checkpoint knows of a log record; a score may be logged before it is kept."""
-        upto = self.step if "loss" in record else min(self.step, self.validation.scored)
-        return bool(record["step"] <= upto)
-
-    def _finish_step(self, records: log.JsonLines | None, stop: StopRequest, stopping: int) -> None:
-        """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
-        last, due = self.step == self.plan.total_steps, self._validation_due()
-        if last or stopping or due or self.step % self.plan.save_freq == 0:
-            self.save()  # before scoring, which may fail or be killed: the training is not lost then
-        if due and not stopping:
-            stopping = self._validate(records, stop)
-        if stopping and (not last or self._validation_due()):
-            raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", stopping)
-
-    def _validation_due(self) -> bool:
-        return self.validation.due(self.step, self.plan.total_steps)
-
-    def _best_step(self) -> int | None:
-        return self.validation.best["step"] if self.validation.best else None
-
-    def _validate(self, records: log.JsonLines | None, stop: StopRequest) -> int:
-        """Score the model; return the exit code to stop with when a signal cut it short, else 0."""
-        started = time.perf_counter()
-        scores = self.validation.score(self.model, self.ema, self.step, lambda: stop.exit_code is not None)
-        self._meter.exclude(time.perf_counter() - started)
-        if scores is None:
-            return stop.exit_code or 143
-        if records:
-            records.write({"step": self.step, "epoch": self.step / self.plan.steps_per_epoch, **scores})
-        if self.folder:
-            checkpoint = step_folder(self.folder.checkpoints, self.step)
-            update_state(checkpoint, {"validation": self.validation.state_dict()})
-            self._keep_best()
-        return 0
-
-    def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> int:
-        """Do one optimizer step; return the exit code to stop with, 0 to go on."""
-        lr = self.lr_at(self.step / self.plan.steps_per_epoch)
+    def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> Stop | None:
+        """Do one optimizer step; return why to stop, where any rank was asked to."""
+        lr = self.lr_at(self.step / self.plan.steps_per_epoch)  # 1. learning rate and generator of this step
         self.optimizer.set_lr(lr)
         paddle.seed((self.plan.seed * 1_000_003 + self.step) * 4096 + distributed.rank())
-        loss, metrics, images, waited, files = self._accumulate(stream)
-        world = distributed.world_size()
-        loss, total_images, stopping = distributed.sum_over_ranks(
-            [loss / world, float(images), float(stop.exit_code is not None)]
-        )
-        if not math.isfinite(loss):  # the sum is NaN on every rank, so all stop here, before the update
+        own = self._accumulate(stream)  # 2. forward and backward; gradients are averaged over ranks
+        totals, asked = _over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
+        if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
             raise NonFiniteError(
-                f"loss is {loss} at epoch {self.step // self.plan.steps_per_epoch} step {self.step} lr {lr:.3e};"
-                f" the weights were not updated; batch: {files}"
+                f"loss is {totals.loss} at epoch {self.step // self.plan.steps_per_epoch} step {self.step}"
+                f" lr {lr:.3e}; the weights were not updated; batch: {totals.bad_files}"
             )
-        norm = self._update()
+        norm = self._update()  # 5. weights, unless a gradient is not finite
         if self.ema:
-            self.ema.update(self.model)
-        self._meter.add({"loss": loss, "grad_norm": norm, **metrics}, int(total_images), waited)
+            self.ema.update(self.model)  # 6. their average
         self.step += 1
-        return (stop.exit_code or 143) if stopping else 0  # a signal to one rank stops them all
+        figures = {"loss": totals.loss, "grad_norm": norm, **totals.metrics}
+        self.progress.step_done(self.step, lr, figures, int(totals.images), totals.waited)  # 7. meters and log
+        return asked
 
-    def _accumulate(self, stream: Iterator[Batch]) -> tuple[float, dict[str, float], int, float, str]:
+    def _accumulate(self, stream: Iterator[Batch]) -> Totals:
         """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
-        metrics: dict[str, float] = {}
-        total, images, waited, files = 0.0, 0, 0.0, ""
+        totals = Totals()
         for i in range(n):
             started = time.perf_counter()
             batch = next(stream)
-            waited += time.perf_counter() - started
+            totals.waited += time.perf_counter() - started
             local = distributed.no_sync(self._wrapped) if i < n - 1 else None
             with local or nullcontext():
                 with self.precision.autocast():
                     loss, metrics = self.loss_fn(self._wrapped, batch, epoch)
                 self.precision.backward(loss / n)
             value = float(loss)
-            total += value / n
-            images += len(batch[0])
+            totals.loss += value / n
+            for name, figure in metrics.items():
+                totals.metrics[name] = totals.metrics.get(name, 0.0) + float(figure) / n
+            totals.images += len(batch.images)
             if not math.isfinite(value):
-                files = self.describe(batch)
-        return total, metrics, images, waited, files
+                totals.bad_files = self.describe(batch.indices.numpy())
+        return totals
 
     def _update(self) -> float:
         """Clip and apply the gradients, unless their norm is not finite; return the norm before clipping."""
@@ -243,57 +181,53 @@ class Trainer:
                 f"{self._bad_steps} steps in a row had a NaN or infinite gradient, up to step {self.step}"
             )
 
-    def _report(self, records: log.JsonLines | None) -> None:
-        """Write a line for people and a record for programs at the end of an interval."""
-        plan = self.plan
-        if self.step % plan.report_freq and self.step != plan.total_steps:
-            return
-        means, speeds = self._meter.means(), self._meter.speeds()
-        lr = self.optimizer.get_lr()
-        epoch = self.step / plan.steps_per_epoch
-        eta = (plan.total_steps - self.step) * speeds["s_per_step"]
-        memory = peak_memory_mb()
-        log.LOGGER.info(
-            f"epoch {epoch:.2f}/{plan.total_steps / plan.steps_per_epoch:g} step {self.step}/{plan.total_steps}"
-            f" loss {means['loss']:.4f} lr {lr:.2e} {speeds['images_per_s']:.0f} images/s"
-            f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB eta {clock(eta)}"
-        )
-        if records:
-            figures = {k: round(v, 4) for k, v in speeds.items()}
-            records.write(
-                {
-                    "step": self.step,
-                    "epoch": epoch,
-                    "lr": lr,
-                    **means,
-                    **figures,
-                    "memory_mb": round(memory, 1),
-                }
-            )
-        self._meter.reset()
+    def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
+        """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
+        last, due = self.step == self.plan.total_steps, self._validation_due()
+        if last or asked or due or self.step % self.plan.save_freq == 0:
+            self.save()  # before scoring, which may fail or be killed: the training is not lost then
+        if due and not asked:
+            asked = self._validate(stop)
+        if asked and (not last or self._validation_due()):
+            raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", asked.value)
+
+    def _validation_due(self) -> bool:
+        return self.validation.due(self.step, self.plan.total_steps)
+
+    def _validate(self, stop: StopRequest) -> Stop | None:
+        """Score the model; return why to stop when a signal to any rank cut it short."""
+        started = time.perf_counter()
+        scores = self.validation.score(self.model, self.ema, self.step, lambda: bool(stop))
+        if scores is None:
+            return stop.asked or Stop.TERMINATED
+        self.progress.scored(self.step, scores, time.perf_counter() - started)
+        self.checkpoints.note_score(self.step, self.validation.state_dict(), self.validation.best_step)
+        return None
 
     def save(self) -> None:
-        """Write a checkpoint on the main rank, then delete what is older than the plan keeps."""
-        if self.folder and self._saved != self.step:
-            state = {
-                "scaler": self.precision.state_dict(),
-                "meter": self._meter.state_dict(),
-                "bad_steps": self._bad_steps,
-                "validation": self.validation.state_dict(),
-                "config": self.config,
-                "world_size": distributed.world_size(),
-                "versions": {"paddle": paddle.__version__},
-            }
-            ema = self.ema.arrays() if self.ema else None
-            save_checkpoint(self.folder.checkpoints, self.step, self.model, self.optimizer, state, ema)
-            self._saved = self.step
-            self._keep_best()
+        """Write a checkpoint on the main rank, unless this step's is there."""
+        state = {
+            "scaler": self.precision.state_dict(),
+            "meter": self.progress.meter.state_dict(),
+            "bad_steps": self._bad_steps,
+            "validation": self.validation.state_dict(),
+            "config": self.config,
+            "data": self.data,
+            "world_size": distributed.world_size(),
+            "versions": {"paddle": paddle.__version__},
+        }
+        ema = self.ema.arrays() if self.ema and self.folder else None
+        self.checkpoints.save(self.step, self.model, self.optimizer, state, ema, self.validation.best_step)
         distributed.barrier()
 
-    def _keep_best(self) -> None:
-        """Link the best checkpoint and delete what is older than the plan keeps, but for that."""
-        if self.folder:
-            best = self._best_step()
-            if best:
-                link_best(self.folder.path, best)
-            prune(self.folder.checkpoints, self.step, self.plan.keep, best)
+
+def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:
+    """Average losses and figures over ranks and add images; a signal to one rank stops them all."""
+    world, names = distributed.world_size(), sorted(own.metrics)
+    means = [own.loss / world, *(own.metrics[name] / world for name in names)]
+    signals = [float(asked is kind) for kind in Stop]
+    summed = distributed.sum_over_ranks([own.images, *means, *signals])
+    images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
+    stops = [kind for kind, count in zip(Stop, summed[2 + len(names) :], strict=True) if count]
+    totals = Totals(loss, dict(zip(names, metrics, strict=True)), images, own.waited, own.bad_files)
+    return totals, next(iter(stops), None)

@@ -34,6 +34,11 @@ class Validation:
     best: dict[str, Any] | None = None
     scored: int = 0
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint so far."""
+        return self.best["step"] if self.best else None
+
     def due(self, step: int, total_steps: int) -> bool:
         """Tell whether a step is to be scored and has not been."""
         wanted = self.evaluate is not None

@@ -39,7 +39,6 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _convert(argv: list[str]) -> None:
     from mae_core.weights.layouts import LAYOUTS
-    from mae_core.weights.targets import TARGETS
 
     parser = Parser(prog="mae-core convert", description="Convert weights; values are copied bit for bit.")
     parser.add_argument(
@@ -49,7 +48,7 @@ def _convert(argv: list[str]) -> None:
         "destination", type=_path, help=".safetensors, .pdparams or .pth file, or a folder for huggingface"
     )
     parser.add_argument("--from", dest="layout", default="auto", help=f"auto, {', '.join(LAYOUTS)}")
-    parser.add_argument("--to", dest="target", default="auto", help=f"auto (by suffix), {', '.join(TARGETS)}")
+    parser.add_argument("--to", dest="target", default="auto", help=f"auto (by suffix), {', '.join(LAYOUTS)}")
     parser.add_argument(
         "--set",
         dest="settings",

@@ -8,6 +8,7 @@ from typing import Any
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import FACTS, Architecture, checked_facts
 from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.report import brief
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
@@ -47,7 +48,7 @@ def convert(
         source_path: see `sources.find_file`.
         destination: file, or folder for `huggingface`.
         source: a name of `layouts.LAYOUTS`, or `auto`.
-        target: a name of `targets.TARGETS`, or `auto`: by the destination's suffix.
+        target: a name of `layouts.LAYOUTS`, or `auto`: by the destination's suffix.
         settings: facts of the model that the source does not tell (`architecture.FACTS`).
 
     Raises:
@@ -66,11 +67,16 @@ def convert(
     model, remarks = _architecture(weights, settings)
     origin = {"source": f"{weights.source} {file.name}", "source_sha256": fingerprint(file)}
     left_out = write_weights(path, chosen, weights.arrays, model, origin)
-    if chosen == "huggingface" and model and model.decoder_embed_dim and model.norm_pix_loss is None:
-        remarks.append("norm_pix_loss is in no weight file: config.json says true; --set norm_pix_loss=false otherwise")
+    cautions = LAYOUTS[chosen].cautions(model) if model else []
     written = len(weights.arrays) - len(left_out)
     return Conversion(
-        file, weights.source, path, chosen, written, [*weights.unknown, *left_out], [*weights.remarks, *remarks]
+        file,
+        weights.source,
+        path,
+        chosen,
+        written,
+        [*weights.unknown, *left_out],
+        [*weights.remarks, *remarks, *cautions],
     )
 
 

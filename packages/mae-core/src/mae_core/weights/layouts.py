@@ -1,84 +1,89 @@
-"""How each family of checkpoints names and lays out the parameters of this package's models.
+"""The families of checkpoints that are read and written, each all in one place: add one to LAYOUTS to support it."""
 
-"Ours" means the names of `mae_core.models`: those of the official PyTorch code, with linear weights [in, out] and
-the patch embedding as a linear weight [p*p*C, D] in the order rows, columns, channel.
-"""
+import json
+from typing import Any
 
-import re
-from dataclasses import dataclass, field
+from mae_core.weights.architecture import Architecture
+from mae_core.weights.huggingface import make_config, read_config
+from mae_core.weights.layout import DECODER, Layout, RawFile, Shapes, header_facts, plain_name
 
-# Ours, without `.weight` and `.bias`. Heads: `head` of fine-tuning; `head.0`, a batch norm, and `head.1` of probing.
-TOP = (
-    *("cls_token", "pos_embed", "mask_token", "decoder_pos_embed", "patch_embed.proj", "norm", "fc_norm"),
-    *("decoder_embed", "decoder_norm", "decoder_pred", "head", "head.0", "head.1"),
-)
-BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
-ROOTS = ("blocks", "decoder_blocks")
-_ENDINGS = ("weight", "bias", "_mean", "_variance", "num_batches_tracked")
-_BLOCK_NAME = re.compile(r"(.+?)\.(\d+)\.(.+)")
+__all__ = ["DECODER", "LAYOUTS", "Layout", "is_ours", "plain_name"]
+
+_OURS = "mae-core"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One family of checkpoints.
-
-    Args:
-        conv: the patch embedding is a convolution [D, C, p, p].
-        out_in: linear weights are [out, in], as in PyTorch.
-        split_qkv: query, key and value are three linear layers.
-        top, block, roots: their name for each of ours; names that are not here are the same.
-        endings: the same for the last part of a name.
-        absent: our names that this family has no place for.
-    """
-
-    name: str
-    conv: bool = True
-    out_in: bool = True
-    split_qkv: bool = False
-    top: dict[str, str] = field(default_factory=dict)
-    block: dict[str, str] = field(default_factory=dict)
-    roots: dict[str, str] = field(default_factory=dict)
-    endings: dict[str, str] = field(default_factory=dict)
-    absent: frozenset[str] = frozenset()
-
-    def theirs(self, ours: str) -> str | None:
-        """Translate one of our names; None where this family has no such parameter."""
-        return _translate(ours, *self._tables())
-
-    def ours(self, theirs: str) -> str | None:
-        """Translate one of their names; None where it is unknown."""
-        return _translate(theirs, *({value: key for key, value in table.items()} for table in self._tables()))
-
-    def _tables(self) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[str, str]]:
-        qkv = ("attn.q", "attn.k", "attn.v") if self.split_qkv else ()
-        return (
-            {name: self.top.get(name, name) for name in TOP if name not in self.absent},
-            {name: self.block.get(name, name) for name in (*BLOCK, *qkv)},
-            {name: self.roots.get(name, name) for name in ROOTS if name not in self.absent},
-            {name: self.endings.get(name, name) for name in _ENDINGS},
-        )
+def is_ours(raw: RawFile) -> bool:
+    """Tell whether a file's header says that names and shapes are this package's already."""
+    return raw.metadata.get("format") == _OURS
 
 
-def _translate(
-    name: str, top: dict[str, str], block: dict[str, str], roots: dict[str, str], endings: dict[str, str]
-) -> str | None:
-    if name in top:  # tokens and position embeddings
-        return top[name]
-    stem, _, ending = name.rpartition(".")
-    if stem in top and ending in endings:
-        return f"{top[stem]}.{endings[ending]}"
-    match = _BLOCK_NAME.fullmatch(stem)
-    if match is None or ending not in endings or match[1] not in roots or match[3] not in block:
-        return None
-    return f"{roots[match[1]]}.{match[2]}.{block[match[3]]}.{endings[ending]}"
+def _is_mae_core(raw: RawFile, shapes: Shapes) -> bool:
+    patch, qkv = _plain_shapes(shapes)
+    return is_ours(raw) or (len(qkv) == 2 and len(patch) == 2)
 
 
-DECODER = frozenset(
-    {"mask_token", "decoder_pos_embed", "decoder_embed", "decoder_norm", "decoder_pred", "decoder_blocks"}
-)
+def _is_official(raw: RawFile, shapes: Shapes) -> bool:
+    has_decoder = any(name.partition(".")[0] in DECODER for name in shapes)
+    return _is_pytorch(shapes) and (has_decoder or raw.file.suffix == ".pth")
+
+
+def _is_timm(raw: RawFile, shapes: Shapes) -> bool:
+    return _is_pytorch(shapes) and not _is_official(raw, shapes)
+
+
+def _is_huggingface(raw: RawFile, shapes: Shapes) -> bool:
+    return _HUGGINGFACE_NAME in shapes
+
+
+def _is_paddlevit(raw: RawFile, shapes: Shapes) -> bool:
+    return _PADDLEVIT_NAME in shapes and _HUGGINGFACE_NAME not in shapes
+
+
+def _is_passl(raw: RawFile, shapes: Shapes) -> bool:
+    patch, qkv = _plain_shapes(shapes)
+    return len(qkv) == 2 and len(patch) == 4 and qkv[1] == 3 * qkv[0]
+
+
+def _is_pytorch(shapes: Shapes) -> bool:
+    patch, qkv = _plain_shapes(shapes)
+    return len(qkv) == 2 and len(patch) == 4 and qkv[1] != 3 * qkv[0]
+
+
+def _plain_shapes(shapes: Shapes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of patch embedding and first qkv where they have our names; else two empty ones."""
+    if _HUGGINGFACE_NAME in shapes or _PADDLEVIT_NAME in shapes:
+        return (), ()
+    return shapes.get("patch_embed.proj.weight", ()), shapes.get("blocks.0.attn.qkv.weight", ())
+
+
+def _our_header(model: Architecture | None) -> dict[str, str]:
+    return {"format": _OURS, "schema": "1", "architecture": json.dumps(model.known() if model else {})}
+
+
+def _official_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
+    facts, remarks = header_facts(raw)
+    if "visualize" in raw.file.name:
+        facts["norm_pix_loss"] = False
+        remarks.append("the official visualize checkpoints were trained without norm_pix_loss")
+    return facts, remarks
+
+
+def _huggingface_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
+    return read_config(raw.file.with_name("config.json"))
+
+
+def _huggingface_cautions(model: Architecture) -> list[str]:
+    if not model.decoder_embed_dim or model.norm_pix_loss is not None:
+        return []
+    return ["norm_pix_loss is in no weight file: config.json says true; --set norm_pix_loss=false otherwise"]
+
+
+_HUGGINGFACE_NAME, _PADDLEVIT_NAME = "vit.embeddings.cls_token", "encoder_position_embedding"
 _TORCH_ENDINGS = {"_mean": "running_mean", "_variance": "running_var"}
 _PADDLEVIT = Layout(
     "paddlevit",
+    _is_paddlevit,
+    (".pdparams",),
     out_in=False,
     top={
         "pos_embed": "encoder_position_embedding",
@@ -97,6 +102,11 @@ _PADDLEVIT = Layout(
 )
 _HUGGINGFACE = Layout(
     "huggingface",
+    _is_huggingface,
+    ("",),
+    facts=_huggingface_facts,
+    folder_config=make_config,
+    cautions=_huggingface_cautions,
     split_qkv=True,
     top={
         "cls_token": "vit.embeddings.cls_token",
@@ -121,41 +131,17 @@ _HUGGINGFACE = Layout(
         "mlp.fc2": "output.dense",
     },
     roots={"blocks": "vit.encoder.layer", "decoder_blocks": "decoder.decoder_layers"},
-    absent=frozenset({"fc_norm", "head.0", "head.1"}),
+    absent=frozenset({"fc_norm", "head.0", "head.1", "head.pool.queries", "head.pool.value"}),
 )
+# The first that matches is a file's; the first that is written with a suffix is that suffix's.
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout("mae-core", conv=False, out_in=False),
-        Layout("official", endings=_TORCH_ENDINGS),
-        Layout("timm", endings=_TORCH_ENDINGS, absent=DECODER),
+        Layout(_OURS, _is_mae_core, (".safetensors", ".pdparams"), header=_our_header, conv=False, out_in=False),
+        Layout("official", _is_official, (".pth", ".safetensors"), facts=_official_facts, endings=_TORCH_ENDINGS),
+        Layout("timm", _is_timm, (".safetensors", ".pth"), endings=_TORCH_ENDINGS, absent=DECODER),
         _HUGGINGFACE,
         _PADDLEVIT,
-        Layout("passl", out_in=False),
+        Layout("passl", _is_passl, (".pdparams",), out_in=False),
     )
 }
-
-# What newer releases of transformers call the same parameters, in files (the first) and in memory.
-_RENAMED = (
-    (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),
-    (r"^vit\.layers\.", "vit.encoder.layer."),
-    (r"\.attention\.q_proj\.", ".attention.attention.query."),
-    (r"\.attention\.k_proj\.", ".attention.attention.key."),
-    (r"\.attention\.v_proj\.", ".attention.attention.value."),
-    (r"\.attention\.o_proj\.", ".attention.output.dense."),
-    (r"\.mlp\.fc1\.", ".intermediate.dense."),
-    (r"\.mlp\.fc2\.", ".output.dense."),
-)
-_WRAPPERS = ("module.", "_layers.", "backbone.", "_orig_mod.")  # left by data-parallel training, PASSL and compilers
-
-
-def plain_name(name: str) -> str:
-    """Strip what wrappers put before a name, and bring spellings of transformers to the published one."""
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    if name.startswith(("embeddings.", "encoder.layer.", "layernorm.", "layers.", "pooler.")):
-        name = f"vit.{name}"  # ViTModel and ViTMAEModel save their parts without it
-    if name.startswith(("vit.", "decoder.decoder_")):
-        for pattern, published in _RENAMED:
-            name = re.sub(pattern, published, name)
-    return name

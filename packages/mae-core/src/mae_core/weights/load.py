@@ -12,7 +12,7 @@ from paddle import nn
 from mae_core.errors import CheckpointError
 from mae_core.models.facts import describe
 from mae_core.weights.checkpoint_folder import STATE, find_weights, read_state
-from mae_core.weights.layouts import DECODER, plain_name
+from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
 from mae_core.weights.report import Grid, KeyReport, brief
 from mae_core.weights.sources import Weights, read_weights

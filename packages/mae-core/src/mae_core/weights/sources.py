@@ -1,36 +1,25 @@
 """Read any published checkpoint into this package's names and shapes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from mae_core.errors import CheckpointError, UserError
-from mae_core.weights.architecture import Architecture, architecture_of, facts_from_json
+from mae_core.weights.architecture import Architecture, architecture_of
 from mae_core.weights.formats.paddle_file import read_pdparams
 from mae_core.weights.formats.pickle_values import Refused, shown
 from mae_core.weights.formats.safetensors_file import read_safetensors
 from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
 from mae_core.weights.formats.torch_file import read_torch
-from mae_core.weights.huggingface import read_config
-from mae_core.weights.layouts import DECODER, LAYOUTS, plain_name
+from mae_core.weights.layout import RawFile, plain_name
+from mae_core.weights.layouts import LAYOUTS, is_ours
 from mae_core.weights.translate import Arrays, to_ours
 
 # In this order a name without its suffix is completed.
 SUFFIXES = (".safetensors", ".pdparams", ".pth", ".pt", ".bin", ".pd")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _IN_FOLDER = (*_WHOLE, *(name + INDEX_ENDING for name in _WHOLE))
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """What a file holds, by its own names."""
-
-    file: Path
-    arrays: Mapping[str, NDArray[Any]]
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,21 +107,10 @@ def guess_source(raw: RawFile) -> str:
     Raises:
         CheckpointError: it is none of ours.
     """
-    if raw.metadata.get("format") == "mae-core":
-        return "mae-core"
     shapes = {plain_name(name): array.shape for name, array in raw.arrays.items()}
-    if "vit.embeddings.cls_token" in shapes:
-        return "huggingface"
-    if "encoder_position_embedding" in shapes:
-        return "paddlevit"
-    patch, qkv = shapes.get("patch_embed.proj.weight", ()), shapes.get("blocks.0.attn.qkv.weight", ())
-    if len(qkv) == 2 and len(patch) == 2:
-        return "mae-core"
-    if len(qkv) == 2 and len(patch) == 4:
-        if qkv[1] == 3 * qkv[0]:
-            return "passl"
-        has_decoder = any(name.partition(".")[0] in DECODER for name in shapes)
-        return "official" if has_decoder or raw.file.suffix == ".pth" else "timm"
+    for layout in LAYOUTS.values():
+        if layout.matches(raw, shapes):
+            return layout.name
     names = ", ".join(shown(name) for name in list(shapes)[:4])
     raise CheckpointError(f"{raw.file} is none of the MAE and ViT checkpoints that are read (it has {names}, ...)")
 
@@ -156,12 +134,10 @@ def translate(raw: RawFile, source: str = "auto") -> Weights:
     """Turn what a file holds into our names and shapes; see `read_weights`."""
     layout = LAYOUTS[guess_source(raw) if source == "auto" else source]
     try:
-        facts = facts_from_json(raw.metadata.get("architecture"))
-        remarks: list[str] = []
-        if layout.name == "huggingface":
-            facts, remarks = read_config(raw.file.with_name("config.json"))
-        if raw.metadata.get("format") == "mae-core":
-            _refuse_unless(layout.name == "mae-core", f"its header says mae-core, not {layout.name}")
+        facts, remarks = layout.facts(raw)
+        if is_ours(raw):
+            own = guess_source(raw)
+            _refuse_unless(layout.name == own, f"its header says {own}, not {layout.name}")
             return Weights(raw.file, layout.name, dict(raw.arrays), facts, [], remarks)
         arrays, unknown = to_ours(raw.arrays, layout)
         _refuse_unless(
@@ -171,9 +147,6 @@ def translate(raw: RawFile, source: str = "auto") -> Weights:
     except CheckpointError as error:
         raise CheckpointError(f"{raw.file}: {error}") from None
     facts = {**_conv_facts(raw), **facts}
-    if layout.name == "official" and "visualize" in raw.file.name:
-        facts["norm_pix_loss"] = False
-        remarks.append("the official visualize checkpoints were trained without norm_pix_loss")
     return Weights(raw.file, layout.name, arrays, facts, unknown, remarks)
 
 

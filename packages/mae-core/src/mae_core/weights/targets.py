@@ -12,20 +12,9 @@ from mae_core.weights.architecture import Architecture
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch
-from mae_core.weights.huggingface import make_config
+from mae_core.weights.layout import Layout
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.translate import Arrays, from_ours
-
-# What each target may be written as; "" is a folder.
-TARGETS = {
-    "mae-core": (".safetensors", ".pdparams"),
-    "official": (".pth", ".safetensors"),
-    "timm": (".safetensors", ".pth"),
-    "huggingface": ("",),
-    "paddlevit": (".pdparams",),
-    "passl": (".pdparams",),
-}
-_OF_SUFFIX = {".safetensors": "mae-core", ".pdparams": "mae-core", ".pth": "official", "": "huggingface"}
 
 
 def choose_target(path: Path, target: str = "auto") -> str:
@@ -34,14 +23,15 @@ def choose_target(path: Path, target: str = "auto") -> str:
     Raises:
         UserError: the two do not fit.
     """
-    if target != "auto" and target not in TARGETS:
-        raise UserError(f"target {target!r} is not known; use auto, {', '.join(TARGETS)}")
+    if target != "auto" and target not in LAYOUTS:
+        raise UserError(f"target {target!r} is not known; use auto, {', '.join(LAYOUTS)}")
     suffix = "" if path.is_dir() else path.suffix
-    chosen = _OF_SUFFIX.get(suffix) if target == "auto" else target
+    of_suffix = next((name for name, layout in LAYOUTS.items() if suffix in layout.suffixes), None)
+    chosen = of_suffix if target == "auto" else target
     if chosen is None:
         raise UserError(f"{path} has suffix {suffix}; end it in .safetensors, .pdparams or .pth, or name a folder")
-    if suffix not in TARGETS[chosen]:
-        allowed = " or ".join(item or "a folder (no suffix)" for item in TARGETS[chosen])
+    if suffix not in LAYOUTS[chosen].suffixes:
+        allowed = " or ".join(item or "a folder (no suffix)" for item in LAYOUTS[chosen].suffixes)
         raise UserError(f"{path} cannot be written as {chosen}; it takes {allowed}")
     if not suffix and path.is_file():
         raise UserError(f"{path} is a file, and {chosen} is a folder; name another, or end it in .safetensors or .pth")
@@ -55,7 +45,7 @@ def write_weights(
 
     Args:
         path: file, or folder for `huggingface`.
-        target: a name of TARGETS.
+        target: a name of LAYOUTS.
         model: what they belong to; None where nobody knows.
         origin: facts about the source for the header.
 
@@ -65,35 +55,35 @@ def write_weights(
     Raises:
         CheckpointError: the target cannot express them, or the disk refused.
     """
-    theirs, left_out = from_ours(arrays, LAYOUTS[target], model.patch_size if model else None)
+    layout = LAYOUTS[target]
+    theirs, left_out = from_ours(arrays, layout, model.patch_size if model else None)
     try:
-        if target == "huggingface":
-            _write_folder(path, theirs, model, origin)
+        if layout.folder_config:
+            _write_folder(path, layout, theirs, model, origin)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_file(path, target, theirs, model, origin)
+            _write_file(path, theirs, {**layout.header(model), **origin})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} could not be written: {error}") from None
     return left_out
 
 
-def _write_file(path: Path, target: str, arrays: Arrays, model: Architecture | None, origin: Mapping[str, str]) -> None:
+def _write_file(path: Path, arrays: Arrays, header: Mapping[str, str]) -> None:
     if path.suffix == ".pdparams":
         write_atomic(path, pdparams_bytes(arrays))
     elif path.suffix == ".pth":
         replace_atomic(path, lambda temporary: write_torch(temporary, arrays))
     else:
-        header = {"format": "pt", **origin}  # what transformers asks for
-        if target == "mae-core":
-            header = {"format": "mae-core", "schema": "1", **origin}
-            header["architecture"] = json.dumps(model.known() if model else {})
-        replace_atomic(path, lambda temporary: write_safetensors(temporary, arrays, header))
+        replace_atomic(path, lambda temporary: write_safetensors(temporary, arrays, dict(header)))
 
 
-def _write_folder(path: Path, arrays: Arrays, model: Architecture | None, origin: Mapping[str, str]) -> None:
+def _write_folder(
+    path: Path, layout: Layout, arrays: Arrays, model: Architecture | None, origin: Mapping[str, str]
+) -> None:
     if model is None:
         raise CheckpointError("a Hugging Face folder needs weights of a whole model")
-    config = make_config(model)
+    assert layout.folder_config is not None
+    config = layout.folder_config(model)
     path.mkdir(parents=True, exist_ok=True)
-    replace_atomic(path / "model.safetensors", lambda file: write_safetensors(file, arrays, {"format": "pt", **origin}))
+    _write_file(path / "model.safetensors", arrays, {**layout.header(model), **origin})
     write_atomic(path / "config.json", (json.dumps(config, indent=2) + "\n").encode())

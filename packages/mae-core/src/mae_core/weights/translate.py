@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.weights.formats.pickle_values import shown
-from mae_core.weights.layouts import Layout, plain_name
+from mae_core.weights.layout import Layout, plain_name
 
 Arrays = dict[str, NDArray[Any]]
 _PATCH = "patch_embed.proj.weight"

@@ -1,0 +1,21 @@
+"""Config keys that later versions added, with what held before them: older checkpoints lack them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
+ADDED = {"MODEL.MASKING": "random", "MODEL.HEAD": "linear", "MODEL.NUM_QUERIES": 32}
+
+
+def with_added_keys(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved config completed by those of the keys ADDED that it lacks and the present one has.
+
+    Args:
+        saved, now: configs as nested dictionaries, of an older and of this version.
+    """
+    completed = dict(saved)
+    for key, value in ADDED.items():
+        section, _, name = key.partition(".")
+        if name in now.get(section, {}) and name not in completed.get(section, {}):
+            completed[section] = {**completed.get(section, {}), name: value}
+    return completed

@@ -1,0 +1,147 @@
+"""A layout: how one family of checkpoints names and lays out the parameters of this package's models.
+
+"Ours" means the names of `mae_core.models`: those of the official PyTorch code, with linear weights [in, out] and
+the patch embedding as a linear weight [p*p*C, D] in the order rows, columns, channel.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mae_core.weights.architecture import Architecture, facts_from_json
+
+# Ours, without `.weight` and `.bias`. Heads: `head` of fine-tuning; `head.0`, a batch norm, and `head.1` of probing,
+# behind `head.pool` where the probe is attentive.
+TOP = (
+    *("cls_token", "pos_embed", "mask_token", "decoder_pos_embed", "patch_embed.proj", "norm", "fc_norm"),
+    *("decoder_embed", "decoder_norm", "decoder_pred", "head", "head.0", "head.1"),
+    *("head.pool.queries", "head.pool.value"),
+)
+BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+ROOTS = ("blocks", "decoder_blocks")
+_ENDINGS = ("weight", "bias", "_mean", "_variance", "num_batches_tracked")
+_BLOCK_NAME = re.compile(r"(.+?)\.(\d+)\.(.+)")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What a file holds, by its own names."""
+
+    file: Path
+    arrays: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def header_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
+    """Return what a safetensors header of ours says of the model (`architecture.FACTS`), and no remarks."""
+    return facts_from_json(raw.metadata.get("architecture")), []
+
+
+def pytorch_header(model: Architecture | None) -> dict[str, str]:
+    """Return the safetensors header that transformers asks for."""
+    return {"format": "pt"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One family of checkpoints.
+
+    Args:
+        name: what `--from`, `--to` and reports call it.
+        matches: tells a file of this family, from the file and its shapes by plain name.
+        suffixes: what it is written as; "" is a folder.
+        facts: what a file tells beside its shapes (`architecture.FACTS`), and remarks on them for the report.
+        header: the safetensors header it is written with.
+        folder_config: where it is written as a folder, the `config.json` in it.
+        cautions: what a user should know who writes a model like this.
+        conv: the patch embedding is a convolution [D, C, p, p].
+        out_in: linear weights are [out, in], as in PyTorch.
+        split_qkv: query, key and value are three linear layers.
+        top, block, roots: their name for each of ours; names that are not here are the same.
+        endings: the same for the last part of a name.
+        absent: our names that this family has no place for.
+    """
+
+    name: str
+    matches: Callable[[RawFile, Shapes], bool]
+    suffixes: tuple[str, ...]
+    facts: Callable[[RawFile], tuple[dict[str, Any], list[str]]] = header_facts
+    header: Callable[[Architecture | None], dict[str, str]] = pytorch_header
+    folder_config: Callable[[Architecture], dict[str, Any]] | None = None
+    cautions: Callable[[Architecture], list[str]] = lambda model: []
+    conv: bool = True
+    out_in: bool = True
+    split_qkv: bool = False
+    top: dict[str, str] = field(default_factory=dict)
+    block: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+
+    def theirs(self, ours: str) -> str | None:
+        """Translate one of our names; None where this family has no such parameter."""
+        return _translate(ours, *self._tables())
+
+    def ours(self, theirs: str) -> str | None:
+        """Translate one of their names; None where it is unknown."""
+        return _translate(theirs, *({value: key for key, value in table.items()} for table in self._tables()))
+
+    def _tables(self) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[str, str]]:
+        qkv = ("attn.q", "attn.k", "attn.v") if self.split_qkv else ()
+        return (
+            {name: self.top.get(name, name) for name in TOP if name not in self.absent},
+            {name: self.block.get(name, name) for name in (*BLOCK, *qkv)},
+            {name: self.roots.get(name, name) for name in ROOTS if name not in self.absent},
+            {name: self.endings.get(name, name) for name in _ENDINGS},
+        )
+
+
+def _translate(
+    name: str, top: dict[str, str], block: dict[str, str], roots: dict[str, str], endings: dict[str, str]
+) -> str | None:
+    if name in top:  # tokens and position embeddings
+        return top[name]
+    stem, _, ending = name.rpartition(".")
+    if stem in top and ending in endings:
+        return f"{top[stem]}.{endings[ending]}"
+    match = _BLOCK_NAME.fullmatch(stem)
+    if match is None or ending not in endings or match[1] not in roots or match[3] not in block:
+        return None
+    return f"{roots[match[1]]}.{match[2]}.{block[match[3]]}.{endings[ending]}"
+
+
+DECODER = frozenset(
+    {"mask_token", "decoder_pos_embed", "decoder_embed", "decoder_norm", "decoder_pred", "decoder_blocks"}
+)
+
+# What newer releases of transformers call the same parameters, in files (the first) and in memory.
+_RENAMED = (
+    (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),
+    (r"^vit\.layers\.", "vit.encoder.layer."),
+    (r"\.attention\.q_proj\.", ".attention.attention.query."),
+    (r"\.attention\.k_proj\.", ".attention.attention.key."),
+    (r"\.attention\.v_proj\.", ".attention.attention.value."),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+)
+_WRAPPERS = ("module.", "_layers.", "backbone.", "_orig_mod.")  # left by data-parallel training, PASSL and compilers
+
+
+def plain_name(name: str) -> str:
+    """Strip what wrappers put before a name, and bring spellings of transformers to the published one."""
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    if name.startswith(("embeddings.", "encoder.layer.", "layernorm.", "layers.", "pooler.")):
+        name = f"vit.{name}"  # ViTModel and ViTMAEModel save their parts without it
+    if name.startswith(("vit.", "decoder.decoder_")):
+        for pattern, published in _RENAMED:
+            name = re.sub(pattern, published, name)
+    return name

@@ -1,0 +1,24 @@
+"""The optimizers of pre-training, by the name that TRAIN.OPTIMIZER.NAME gives them."""
+
+from collections.abc import Callable
+
+from paddle import nn
+from paddle.optimizer import Optimizer
+
+from mae_core.config import Config
+from mae_core.training.optim import build_adamw
+
+
+def _adamw(model: nn.Layer, train: Config) -> Optimizer:
+    """AdamW of Table 8; without layer decay, PaddleNLP's AdamWDL takes the same steps."""
+    o = train.OPTIMIZER
+    return build_adamw(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
+
+
+# Each takes the model and the config's TRAIN, and starts at a learning rate of 0: the loop sets it before each step.
+BUILDERS: dict[str, Callable[[nn.Layer, Config], Optimizer]] = {"AdamW": _adamw, "AdamWDL": _adamw}
+
+
+def build_optimizer(model: nn.Layer, train: Config) -> Optimizer:
+    """Build the optimizer of a config's TRAIN section over the trainable parameters."""
+    return BUILDERS[train.OPTIMIZER.NAME](model, train)
