@@ -16,6 +16,7 @@ from mae_core.errors import ConfigError, UserError
 # Keys of every stage that take another type beside their default's.
 ALSO: Also = {
     "DATA.IMAGE_SIZE": list,
+    "DATA.VALUE_RANGE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),
     "MODEL.PRETRAINED": str,
     "MODEL.RESUME": str,

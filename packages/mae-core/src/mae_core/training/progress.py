@@ -6,17 +6,23 @@ from contextlib import contextmanager
 from typing import Any
 
 from mae_core import log
-from mae_core.training.meters import IntervalMeter, clock, peak_memory_mb
+from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
 
 
 class Progress:
-    """The figures of the open interval, and where they go."""
+    """The figures of the open interval, and where they go.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: how often to report.
+        data_advice: what to do when training waits for data; logged once where it does.
+    """
+
+    def __init__(self, plan: Plan, data_advice: str = "") -> None:
         self.plan = plan
         self.meter = IntervalMeter()
+        self._slow_data = SlowData(data_advice)
         self._records: log.JsonLines | None = None
         self._bar = log.progress_bar(0, 0)
 
@@ -64,6 +70,8 @@ class Progress:
             f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB"
             f" eta {clock((plan.total_steps - step) * speeds['s_per_step'])}"
         )
+        if warning := self._slow_data.after_interval(speeds["data_wait"]):
+            log.LOGGER.warning(warning)
         rounded = {name: round(value, 4) for name, value in speeds.items()}
         self._write("train", step, {"lr": lr, **means, **rounded, "memory_mb": round(memory, 1)})
 

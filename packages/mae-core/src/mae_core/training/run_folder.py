@@ -24,7 +24,7 @@ class RunFolder:
     def _open_lock(self) -> int:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+            lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
         except OSError as error:
             raise UserError(f"output folder {self.path} cannot be written ({error.strerror}); choose another") from None
         try:
