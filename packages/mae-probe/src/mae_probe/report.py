@@ -54,7 +54,7 @@ def attention(folder: str, count: int) -> Section:
         chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
         pixels = [(dataset.images.path(int(i)), dataset[int(i)][0]) for i in chosen]
         config = RECIPE.load(f"{folder}/config.yaml", {"MODEL.PRETRAINED": folder})
-        return Section(title, [attention_figure(name, *maps) for name, *maps in attention_of(config, pixels, shown)])
+        return Section(title, [attention_figure(*found) for found in attention_of(config, pixels, shown)])
     except (UserError, DataError) as error:
         return Section(title, [part("paragraph", f"None are shown: {error}", "note")])
 

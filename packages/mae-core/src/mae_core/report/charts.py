@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
 from mae_core.report.page import NEEDED, part
@@ -25,7 +25,7 @@ _COLOURS = {
 }
 _SERIES = ("#110101", "#110202", "#110303", "#110404")
 _DASHES = ("-", "--", "-.", ":")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mae",  # the same chart, the same file
     "font.family": "sans-serif",

@@ -43,7 +43,7 @@ class LivePage:
         """Build the page; a file that is being written is read again the next time."""
         try:
             return self._build()
-        except UserError as error:
+        except Exception as error:  # whatever it is, the server stays and tells it
             body = [part("paragraph", f"{error}")]
             return Page(f"Run {self._run.name}", "The run cannot be read just now", "", [Section("Why", body)])
 
