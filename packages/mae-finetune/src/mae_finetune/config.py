@@ -88,7 +88,7 @@ _C.ROBUST.CLASS_MAP = None  # file of `CLASS_FOLDER OUTPUT` lines: labels by fol
 _C.ROBUST.CORRUPTIONS = False  # the list's paths begin with CORRUPTION/SEVERITY/ (ImageNet-C): report mCE
 _C.ROBUST.ALEXNET_ERRORS = None  # YAML file of `corruption: error` that mCE divides by; None: AlexNet's, published
 
-_C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/, best; eval/ of -eval
+_C.SAVE = None  # run folder (log, config, checkpoints, best; eval/ of -eval); None: the next free runs/NAME-NUMBER
 _C.SAVE_FREQ = 1  # epochs between checkpoints; each validation makes one too
 _C.SAVE_KEEP = 2  # checkpoints to keep, beside the best
 _C.VALIDATE_FREQ = 1  # epochs between validations; 0: none

@@ -9,6 +9,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, stage_parser
+from mae_core.stage.inheritance import load_config
 from mae_pretrain import __version__
 
 EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"
@@ -53,7 +54,7 @@ def _visualize(argv: list[str]) -> None:
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
     pairs = [word for pair in args.set for word in pair]
-    config = RECIPE.load_beside(args.pretrained, args.cfg, flags, pairs)
+    config = load_config(RECIPE, args.cfg, flags, pairs, whole=True)
     print(visualize(config, args.images, args.output or "reconstruction.png", args.seed))
 
 

@@ -57,7 +57,7 @@ _C.TRAIN.GRAD_CLIP = None  # largest gradient norm
 _C.TRAIN.ACCUM_ITER = 1  # forward passes an update
 _C.TRAIN.OPTIMIZER = CN({"NAME": "AdamW", "EPS": 1e-8, "BETAS": (0.9, 0.95)})
 
-_C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/
+_C.SAVE = None  # run folder (log, config, checkpoints); None: the next free runs/NAME-NUMBER
 _C.SAVE_FREQ = 1  # epochs between checkpoints
 _C.SAVE_KEEP = 2  # checkpoints to keep
 _C.REPORT_FREQ = 20  # steps between log lines

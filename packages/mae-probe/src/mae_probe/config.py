@@ -68,7 +68,7 @@ _C.TRAIN.OPTIMIZER = CN({"NAME": "LARS", "MOMENTUM": 0.9, "TRUST": 1e-3})
 # Encode each image once, without augmentation, and train the head on that: fast, and not the paper's recipe.
 _C.TRAIN.CACHE_FEATURES = False
 
-_C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/, best; eval/ of -eval
+_C.SAVE = None  # run folder (log, config, checkpoints, best; eval/ of -eval); None: the next free runs/NAME-NUMBER
 _C.SAVE_FREQ = 1  # epochs between checkpoints; each validation makes one too
 _C.SAVE_KEEP = 2  # checkpoints to keep, beside the best
 _C.VALIDATE_FREQ = 1  # epochs between validations; 0: none
