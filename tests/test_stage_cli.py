@@ -25,7 +25,7 @@ def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.C
     names = FLAGS.split()
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
-        "-h", "--help", "--version", "--allow-drift"
+        "-h", "--help", "--version", "--allow-drift", "--json"
     }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_user_errors_are_one_line(stage: Stage, tmp_path, args: list[str], code:
 def test_another_number_of_heads_is_refused(stage: Stage, data, pretrained, tmp_path) -> None:
     args = ["-pretrained", pretrained, "-data_path", data, "-output", tmp_path / "o", "-batch_size", 4]
     result = stage.start(*args, *stage.tiny, "MODEL.ENCODER.DEPTH", 2, "MODEL.ENCODER.NUM_HEADS", 4)
-    assert_refused(result, 4, ["model.safetensors", "num_heads is 2, the model's 4"])
+    assert_refused(result, 4, ["MODEL.ENCODER.NUM_HEADS is 2 in these weights, 4 was asked for"])
 
 
 @every_stage

@@ -28,6 +28,8 @@ GEOMETRY = {
     "MODEL.DECODER.NUM_HEADS": "decoder_num_heads",
     "DATA.IMAGE_CHANNELS": "in_chans",
 }
+# What a classifier's shapes tell, for scoring and exporting it.
+HEAD = {"MODEL.NUM_CLASSES": "num_classes", "MODEL.GLOBAL_POOL": "global_pool"}
 PIXELS = ("DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD", "DATA.VALUE_RANGE")
 # No shape shows these: where the file does not tell them either, they are guesses, which contradict nobody.
 _GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
@@ -45,6 +47,7 @@ class Told:
         stage: MODEL.TYPE of the run they are of; None where they are of no run.
         values: by config key, what holds where the user states nothing else.
         binding: the keys among these that the user may not state otherwise.
+        head: what shapes tell of a classifier, by config key; {} where there is none.
         config: the run's config by dotted key; {} where they are of no run.
     """
 
@@ -52,6 +55,7 @@ class Told:
     stage: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
     binding: frozenset[str] = frozenset()
+    head: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,7 +79,7 @@ def load_config(
 
     Args:
         allow_drift: keys that may contradict the weights.
-        whole: take all of MODEL and DATA from weights of the same stage, as `-eval` does.
+        whole: take the head too, and all of MODEL and DATA from weights of the same stage, as `-eval` does.
         say: receives a line on what was taken.
 
     Raises:
@@ -88,6 +92,8 @@ def load_config(
         config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
     elif stated.MODEL.PRETRAINED and (told := told_by(stated.MODEL.PRETRAINED)):
         lent = _lent_by_weights(recipe, told, whole or stated.EVAL)
+        if not cfg:
+            _refuse_unknown_heads(recipe, told, pairs)
         config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
         _refuse_contradictions(config, told, allow_drift)
         _say_taken(recipe, config, told, lent, say)
@@ -97,11 +103,21 @@ def load_config(
 
 
 def _lent_by_weights(recipe: Recipe, told: Told, whole: bool) -> dict[str, Any]:
-    lent = dict(told.values)
+    lent = told.values | (told.head if whole else {})
     if whole and told.stage == recipe.stage:
         groups = {key: value for key, value in told.config.items() if key.startswith(("MODEL.", "DATA."))}
         lent |= {key: value for key, value in groups.items() if key not in _OF_THE_COMMAND}
     return recipe.known(lent)
+
+
+def _refuse_unknown_heads(recipe: Recipe, told: Told, pairs: Sequence[str]) -> None:
+    """Refuse the default number of heads for a width of which nobody has said how many it has."""
+    for part in ("ENCODER", "DECODER"):
+        width, heads = f"MODEL.{part}.EMBED_DIM", f"MODEL.{part}.NUM_HEADS"
+        if width in told.values and heads not in told.values and recipe.known({heads: 0}) and heads not in pairs:
+            raise CheckpointError(
+                f"{told.source} does not tell how many heads its width of {told.values[width]} has: add {heads} NUMBER"
+            )
 
 
 def _refuse_contradictions(config: Config, told: Told, allow_drift: Sequence[str]) -> None:
@@ -158,7 +174,8 @@ def told_by(path: str) -> Told | None:
         if key in config:
             values[key] = config[key]
             binding.add(key)
-    return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), config)
+    head = {key: model[name] for key, name in HEAD.items() if "num_classes" in model}
+    return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
 
 
 def _is_certain(weights: Weights, name: str) -> bool:
