@@ -2,9 +2,11 @@
 
 OpenMP reads its thread count when Paddle is imported, and a child process inherits it, so it is
 set here: pytest loads this file before any test module. A value that is already set stays.
+Indexes that the tests make go with the tests, not into the user's cache.
 """
 
 import os
+import tempfile
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ CHOSEN_HERE = "OMP_NUM_THREADS" not in os.environ
 
 if CHOSEN_HERE:
     os.environ["OMP_NUM_THREADS"] = str(CORES)
+
+CACHE = tempfile.TemporaryDirectory(prefix="mae-data-")  # gone when pytest ends; xdist's workers inherit it
+os.environ.setdefault("MAE_DATA_CACHE", CACHE.name)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -116,7 +116,7 @@ def test_resume_alone_goes_on_longer_or_refuses_drift(home, data, tmp_path) -> N
     run = (tmp_path / "moved").rename(tmp_path / "here")
     done = PRETRAIN.start("-resume", run)
     assert done.returncode == 0, done.stderr
-    assert "the run was at its end, step 9, already" in done.stdout
+    assert "nothing to train: step 9 is reached" in done.stdout
     assert " 0 images/s" not in done.stdout
     drifted = PRETRAIN.start("-resume", run, "MODEL.MASK_RATIO", 0.5, "TRAIN.BASE_LR", 1e-3)
     assert_refused(drifted, 4, ["add --allow-drift MODEL.MASK_RATIO --allow-drift TRAIN.BASE_LR"])

@@ -131,12 +131,18 @@ def test_skipping_ends_when_nothing_is_readable(image_root):
         open_dataset(image_root, on_error="skip")[0]
 
 
-def test_links_out_of_the_root_are_refused(image_root, tmp_path):
+def test_links_below_the_root_are_followed(image_root, tmp_path):
+    wanted = open_dataset(image_root)[0][0]
     (image_root / "00.png").rename(tmp_path / "outside.png")
     (image_root / "00.png").symlink_to(tmp_path / "outside.png")
-    with pytest.raises(DataError, match=r"train_list\.txt:1 \(00\.png\): a symbolic link"):
-        open_dataset(image_root)[0]
-    assert open_dataset(image_root, allow_outside=True)[0][2] == 0
+    np.testing.assert_array_equal(open_dataset(image_root)[0][0], wanted)
+
+
+def test_paths_out_of_the_root_are_refused_unless_opted_in(image_root, tmp_path):
+    (image_root / "train_list.txt").write_text(f"../images/01.png 1\n{image_root}/02.png 0\n")
+    with pytest.raises(DataError, match=r"2 bad lines(.|\n)*opt in with the key"):
+        open_dataset(image_root, opt_in="the key")
+    assert open_dataset(image_root, allow_outside=True)[0][1] == 1
 
 
 def test_advice_ends_the_message_about_a_bad_image(image_root):

@@ -24,7 +24,11 @@ def entries(root, name):
 
 def test_class_folders_are_split_per_class(class_folders):
     index = index_folder(class_folders, val_fraction=0.2, seed=1)
-    assert index.loose == 1
+    assert index.left_out == {
+        "images that are in no class folder": 1,
+        "hidden images or folders": 2,
+        "other files (.txt)": 2,
+    }
     assert index.write(class_folders) == ["train_list.txt", "val_list.txt", "classes.txt"]
     assert (class_folders / "classes.txt").read_text() == "Ant\nb cat\n"
     train, val = entries(class_folders, "train_list.txt"), entries(class_folders, "val_list.txt")
@@ -106,13 +110,13 @@ def test_names_that_a_list_cannot_hold_are_refused(tmp_path, name):
     with open(bytes(tmp_path) + b"/" + name, "wb"):
         pass
     with pytest.raises(DataError, match="rename the file"):
-        index_folder(tmp_path)
+        index_folder(tmp_path).write(tmp_path)
 
 
 def test_wrong_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder"):
         index_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="has no images"):
+    with pytest.raises(DataError, match="has no list, and no images"):
         index_folder(tmp_path)
     with pytest.raises(InputError, match="--val-fraction 1"):
         index_folder(tmp_path, val_fraction=1)

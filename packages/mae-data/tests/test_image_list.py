@@ -1,11 +1,18 @@
+import hashlib
+import io
 import os
 import re
+import time
 
 import numpy as np
 import pytest
 
+from mae_data import image_list
 from mae_data.errors import DataError
 from mae_data.image_list import read_list
+from mae_data.sources import list_lines
+from mae_data.sources.list_lines import find_faults, leaving, parse_lines, split_line
+from mae_data.sources.source import MAX_LABEL
 
 
 @pytest.fixture
@@ -60,7 +67,8 @@ def test_labels_may_be_missing_where_they_are_optional(write_list):
         ("a.jpg -1", "-1 is negative"),
         ("a.jpg 10", "10 is too large; the largest allowed is 9"),
         ("a.jpg 99999999999999999999999", "too large"),
-        ("/etc/a.jpg 1", "absolute path"),
+        ("a.jpg 0099999999999", "too large"),
+        ("/etc/a.jpg 1", "absolute; write it relative to the root, or opt in with allow_outside=True"),
         ("../a.jpg 1", "leaves the root"),
         ("b/../../a.jpg 1", "leaves the root"),
     ],
@@ -104,7 +112,7 @@ def test_an_empty_list_is_named(write_list, content):
 def test_a_missing_list_is_named(tmp_path):
     with pytest.raises(DataError, match=r"train_list\.txt: cannot read the list .*No such file"):
         read_list(tmp_path / "train_list.txt")
-    with pytest.raises(DataError, match=r"no_such\.txt: cannot read the list .* nor below"):
+    with pytest.raises(DataError, match=r"no_such\.txt: cannot read the list .*index FOLDER"):
         read_list("no_such.txt", tmp_path)
 
 
@@ -118,13 +126,17 @@ def test_duplicates_are_counted(write_list):
     assert (len(images), images.duplicates) == (4, 2)
 
 
-def test_the_list_below_the_root_goes_before_one_here(tmp_path, monkeypatch):
+def test_a_list_is_looked_for_below_the_root_only(tmp_path, monkeypatch):
     for folder, name in (("here", "wrong.jpg"), ("root", "right.jpg")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "train_list.txt").write_text(f"{name} 0\n")
+    (tmp_path / "here" / "only_here.txt").write_text("wrong.jpg 0\n")
     monkeypatch.chdir(tmp_path / "here")
     assert read_list("train_list.txt", tmp_path / "root").path(0) == "right.jpg"
     assert read_list("../here/train_list.txt", tmp_path / "root").path(0) == "wrong.jpg"
+    with pytest.raises(DataError, match=r"root/only_here\.txt: cannot read the list"):
+        read_list("only_here.txt", tmp_path / "root")
+    assert read_list(tmp_path / "here" / "only_here.txt", tmp_path / "root").path(0) == "wrong.jpg"
 
 
 def test_files_are_below_the_root_or_beside_the_list(write_list, tmp_path):
@@ -133,25 +145,19 @@ def test_files_are_below_the_root_or_beside_the_list(write_list, tmp_path):
     assert read_list(path, tmp_path / "r").file(0) == os.fsencode(tmp_path / "r" / "a" / "x.jpg")
 
 
-def test_links_out_of_the_root_are_refused_unless_opted_in(tmp_path):
-    root, outside = tmp_path / "root", tmp_path / "root-secret"
+def test_links_below_the_root_are_followed_and_broken_ones_named(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     (outside / "d").mkdir(parents=True)
-    (outside / "f.jpg").touch()
-    (root / "real").mkdir()
-    (root / "real" / "f.jpg").touch()
-    (root / "file_link.jpg").symlink_to(outside / "f.jpg")
+    (outside / "d" / "f.jpg").write_bytes(b"pixels")
+    (root / "file_link.jpg").symlink_to(outside / "d" / "f.jpg")
     (root / "folder_link").symlink_to(outside / "d")
-    (root / "inner_link.jpg").symlink_to(root / "real" / "f.jpg")
-    (root / "train_list.txt").write_text("file_link.jpg 0\nfolder_link/g.jpg 0\ninner_link.jpg 0\nreal/f.jpg 0\n")
+    (root / "broken.jpg").symlink_to(outside / "gone.jpg")
+    (root / "train_list.txt").write_text("file_link.jpg 0\nfolder_link/f.jpg 0\nbroken.jpg 0\n")
     images = read_list(root / "train_list.txt")
-    for index in (0, 1):
-        with pytest.raises(DataError, match=rf"train_list.txt:{index + 1} .*leads out of .*allow_outside"):
-            images.file(index)
-    assert images.file(2) == os.fsencode(root / "inner_link.jpg")
-    assert images.file(3) == os.fsencode(root / "real" / "f.jpg")
-    allowed = read_list(root / "train_list.txt", allow_outside=True)
-    assert allowed.file(1) == os.fsencode(root / "folder_link" / "g.jpg")
+    assert [images.read(i) for i in (0, 1)] == [b"pixels"] * 2
+    with pytest.raises(DataError, match=r"train_list.txt:3 \(broken.jpg\): cannot read the file \(No such file"):
+        images.read(2)
 
 
 def test_a_linked_root_is_no_way_out(tmp_path):
@@ -173,3 +179,130 @@ def test_a_class_is_named_by_the_folder_of_its_first_image(tmp_path):
     images = read_list("list.txt", tmp_path)
     assert images.class_folders() == {0: "b", 4: "red fox", 7: ""}
     assert images.class_folders(np.array([1, 1, 2, 2])) == {1: "red fox", 2: "c"}
+
+
+def spoil(rng, line):
+    """Return a line with odd spaces, words and endings."""
+    words = [
+        b"a.jpg",
+        b"b c",
+        b"/x",
+        b"..",
+        b"../y",
+        b"a..b",
+        b"\xc3\xa9",
+        b"7",
+        b"007",
+        b"-3",
+        b"12345678901",
+        b"0" * 12,
+    ]
+    for _ in range(rng.integers(0, 4)):
+        line += bytes(rng.choice([b" ", b"\t", b"  ", b"\x0b", b"\r"])) + bytes(rng.choice(words))
+    return line + bytes(rng.choice([b"\n", b"\r\n", b" \n", b"\n\n"]))
+
+
+def test_many_lines_at_once_are_read_like_each_alone():
+    rng = np.random.default_rng(0)
+    block = b"".join(spoil(rng, bytes(rng.choice([b"", b" ", b"q/1.png", b"w"]))) for _ in range(3000))
+    lines, wanted, leaves, faulty = parse_lines(block, 5), [], False, False
+    for number, line in enumerate(block.split(b"\n"), 5):
+        if not (line := line.strip()):
+            continue
+        try:
+            path, label = split_line(line, False, MAX_LABEL)
+        except ValueError:
+            faulty = True
+            continue
+        leaves |= bool(leaving(path))
+        wanted.append((path, label, number))
+    bad = {
+        number
+        for number, _ in find_faults(
+            block, 5, labels_required=False, max_label=MAX_LABEL, allow_outside=True, opt_in=""
+        )
+    }
+    found = list(zip(lines.text.split(b"\n"), lines.labels.tolist(), lines.numbers.tolist(), strict=False))
+    assert [entry for entry in found if entry[2] not in bad] == wanted
+    assert (lines.leaves, lines.faulty) == (leaves, faulty) == (True, True)
+    assert lines.ends[-1] == len(lines.text)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_blocks_are_cut_at_lines(monkeypatch, size):
+    text = b"\xef\xbb\xbfa 0\n\nlonger/path.jpg 1\r\nlast 2"
+    monkeypatch.setattr(list_lines, "BLOCK_BYTES", 64 if size == 1 else size * 4)
+    blocks = list(list_lines.read_blocks(io.BytesIO(text), "l"))
+    assert b"".join(raw for _, _, raw in blocks) == text
+    assert b"".join(block for _, block, _ in blocks) == text[3:] + b"\n"
+    assert [text[: text.index(raw)].count(b"\n") + 1 for _, _, raw in blocks] == [number for number, _, _ in blocks]
+
+
+def test_a_file_that_is_no_list_is_refused_early(write_list, monkeypatch):
+    monkeypatch.setattr(list_lines, "BLOCK_BYTES", 1000)
+    with pytest.raises(DataError, match=r"train_list\.txt:2: a line of more than 1000 bytes"):
+        read_list(write_list(b"a.jpg 0\n" + b"x" * 5000))
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Let every list go through the cache; count how often one is read in full."""
+    monkeypatch.setattr(image_list, "CACHED_FROM_BYTES", 0)
+    monkeypatch.setenv("MAE_DATA_CACHE", str(tmp_path / "cache"))
+    built = []
+    build = image_list._index_list
+    monkeypatch.setattr(image_list, "_index_list", lambda *args: (built.append(args[1]), build(*args)))
+    return built
+
+
+def age(path, seconds):
+    """Let a file have changed a while ago: only then its time is trusted."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_a_cached_list_is_read_once_for_each_content(write_list, cached):
+    path = write_list(b"a b.jpg 3\nc.jpg 1\n")
+    wanted = [("a b.jpg", 3, 1), ("c.jpg", 1, 2)]
+    for seconds in (0, 100, 100, 50):  # fresh, settled, the same again, touched
+        if seconds:
+            age(path, seconds)
+        images = read_list(path)
+        assert entries(images) == wanted
+    assert len(cached) == 1
+    first = images.fingerprint()
+    assert first == {"images": 2, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    write_list(b"a b.jpg 3\nd.jpg 1\n")  # of the same size
+    age(path, 50)
+    assert entries(read_list(path))[1] == ("d.jpg", 1, 2)
+    assert len(cached) == 2
+    assert read_list(path).fingerprint() != first
+
+
+def test_what_a_caller_allows_is_not_cached(write_list, cached):
+    path = write_list(b"a.jpg 3\nb.jpg\n../c.jpg 1\n")
+    age(path, 50)
+    assert len(read_list(path, labels="optional", allow_outside=True)) == 3
+    with pytest.raises(DataError, match="2 bad lines"):
+        read_list(path)
+    with pytest.raises(DataError, match="label 3 is too large"):
+        read_list(path, labels="optional", allow_outside=True, num_classes=3)
+    assert len(cached) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"no index", None])
+def test_a_damaged_cache_is_made_anew(write_list, cached, tmp_path, damage):
+    path = write_list(b"a.jpg 3\n")
+    age(path, 50)
+    read_list(path)
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    assert entries(read_list(path)) == [("a.jpg", 3, 1)]
+
+
+def test_without_a_cache_folder_the_list_is_read_each_time(write_list, cached, monkeypatch, caplog):
+    monkeypatch.setenv("MAE_DATA_CACHE", "/dev/null/cache")
+    path = write_list(b"a.jpg 3\n")
+    assert entries(read_list(path)) == entries(read_list(path)) == [("a.jpg", 3, 1)]
+    assert len(cached) == 2
+    assert "set MAE_DATA_CACHE" in caplog.text

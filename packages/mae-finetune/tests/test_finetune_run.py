@@ -1,6 +1,7 @@
 """Whole runs on real JPEG files, from the outside."""
 
 import re
+import shutil
 import signal
 import subprocess
 
@@ -156,6 +157,21 @@ def test_accumulation_gives_the_weights_of_the_joined_batch(data, pretrained, pl
     result = cli(*args, "-output", tmp_path / "run", *TINY, *PLAIN)
     assert result.returncode == 0, result.stderr
     assert_same(plain, tmp_path / "run", atol=2e-6)
+
+
+def test_class_folders_without_lists_are_enough(data, cli, tmp_path):
+    shutil.copytree(data / "train", tmp_path / "pets")
+    for path in (tmp_path / "pets").rglob("*.jpg"):  # enough of each class that some are held out
+        for twin in range(9):
+            (path.parent / f"{twin} {path.name}").symlink_to(path)
+    args = ["-data_path", tmp_path / "pets", "-output", tmp_path / "run", *TINY]
+    result = cli(*args, "-batch_size", 8)
+    assert result.returncode == 0, result.stderr
+    note = re.search(r"pets: no train_list.txt, .*: 234 images, \d class folders; 26 held out as val", result.stdout)
+    assert note, result.stdout
+    refused = cli(*args, "-batch_size", 8, "MODEL.NUM_CLASSES", 1)
+    assert refused.returncode == 3
+    assert "class folders are more than the 1 classes of the model" in refused.stderr
 
 
 def test_variants_train(data, pretrained, cli, tmp_path):

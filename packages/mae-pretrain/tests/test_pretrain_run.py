@@ -1,10 +1,13 @@
 """Whole runs on real JPEG files, from the outside."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +94,43 @@ def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, finished,
     assert_same(finished[0], tmp_path / "run")
 
 
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc (Linux)")
+@pytest.mark.parametrize("asked", [True, False], ids=["SIGTERM", "timeout"])
+def test_stopped_workers_neither_hold_a_run_nor_lose_it(data, finished, cli, tmp_path, asked):
+    """As with a mount that is dead: the run ends on a signal, or by itself in time, and what was trained is kept."""
+    args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", 2,
+            "REPORT_FREQ", 1]  # fmt: skip
+    timeout = ["DATA.TIMEOUT", 0 if asked else 2]
+    process = subprocess.Popen(
+        PRETRAIN.command(*args, *timeout), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if " step " in line:
+            break
+    for worker in children(process.pid):
+        os.kill(worker, signal.SIGSTOP)
+    started = time.perf_counter()
+    if asked:
+        process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert time.perf_counter() - started < 12
+    if process.returncode == 0:  # all batches had been read ahead
+        assert_same(finished[0], tmp_path / "run")
+        return
+    assert process.returncode == (143 if asked else 3)
+    if not asked:
+        assert re.search(r"loader worker \d \(pid \d+\) gave no batch for \d seconds \(it is stopped\)", stderr)
+        assert stderr.rstrip().endswith("or raise DATA.TIMEOUT")
+    resumed = cli(*args, "-resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed from" in resumed.stdout
+    assert_same(finished[0], tmp_path / "run")
+
+
 def test_killed_again_and_again_and_resumed_equals_uninterrupted(data, finished, cli, tmp_path):
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "REPORT_FREQ", 1]
 
@@ -121,6 +161,44 @@ def test_resume_refuses_another_config_and_names_the_keys(data, finished, cli, t
     longer = cli(*args, "-batch_size", 8, "TRAIN.NUM_EPOCHS", 4, "--allow-drift", "TRAIN.NUM_EPOCHS")
     assert longer.returncode == 0, longer.stderr
     assert weights(tmp_path / "other")[0] == "step_00000012"
+
+
+def test_resume_refuses_an_edited_list(data, finished, cli, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    lines = (copy / "train_list.txt").read_text().splitlines(keepends=True)
+    (copy / "train_list.txt").write_text("".join([*lines[1:], lines[0]]))
+    args = ["-data_path", copy, "-output", tmp_path / "other", "-resume", finished[0], "-batch_size", 8, "-amp", *TINY]
+    result = cli(*args)
+    assert result.returncode == 4
+    assert "DATA.TRAIN_LIST (SHA-256 of names, order and labels) was" in result.stderr
+    (copy / "train_list.txt").write_text("".join([*lines, lines[0]]))
+    result = cli(*args)
+    assert result.returncode == 4
+    assert f"DATA.TRAIN_LIST (images) was {len(lines)}, is {len(lines) + 1}" in result.stderr
+    allowed = cli(*args, "--allow-drift", "DATA.TRAIN_LIST")
+    assert allowed.returncode == 0, allowed.stderr
+    assert f"1 of {len(lines) + 1} entries repeat the path of an earlier one" in allowed.stdout
+
+
+def test_a_folder_without_lists_is_enough(data, cli, tmp_path):
+    """As a new user gives it: photographs in any subfolder."""
+    shutil.copytree(data / "train", tmp_path / "photos" / "deep")
+    result = cli("-batch_size", 8, "-data_path", tmp_path / "photos", "-output", tmp_path / "run", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert "photos: no train_list.txt, so what lies in it counts: " in result.stdout
+    scored = cli("-eval", "-pretrained", tmp_path / "run", "-data_path", tmp_path / "photos", *TINY)
+    assert scored.returncode == 0, scored.stderr
+    assert "no val/ folder, so these are the images of training" in scored.stdout
+
+
+def test_paths_out_of_the_folder_are_refused_by_key_before_weights_are_loaded(data, cli, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    (copy / "val_list.txt").write_text(f"../data/{(copy / 'val_list.txt').read_text()}")
+    args = ["-eval", "-data_path", copy, *TINY, "-pretrained"]
+    result = cli(*args, tmp_path / "no_weights")
+    assert result.returncode == 3
+    assert result.stderr.strip().endswith("or opt in with DATA.ALLOW_OUTSIDE True")
+    assert "no_weights" in cli(*args, tmp_path / "no_weights", "DATA.ALLOW_OUTSIDE", True).stderr
 
 
 def test_accumulation_gives_the_weights_of_the_joined_batch(data, finished, cli, tmp_path):
@@ -203,3 +281,17 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
     result = cli(*args, "-output", tmp_path / "b", "DATA.ON_ERROR", "skip")
     assert result.returncode == 0, result.stderr
     assert "train/4.jpg" in result.stdout + result.stderr
+
+
+def test_repeated_images_train_and_do_not_depend_on_workers(data, finished, cli, tmp_path):
+    """DATA.REPEATS is another course than without it."""
+    args = ["-batch_size", 8, "-data_path", data, *TINY, "DATA.REPEATS", 4]
+    for workers in (0, 2):
+        result = cli(*args, "-output", tmp_path / str(workers), "DATA.NUM_WORKERS", workers)
+        assert result.returncode == 0, result.stderr
+    assert_same(tmp_path / "0", tmp_path / "2")
+    losses = [[r["loss"] for r in records(run)] for run in (tmp_path / "0", finished[0])]
+    assert len(losses[0]) == len(losses[1])
+    assert losses[0] != losses[1]
+    refused = cli(*args, "DATA.REPEATS", 3)
+    assert_refused(refused, 2, ["DATA.REPEATS=3 does not divide DATA.BATCH_SIZE=8; use a divisor of it"])

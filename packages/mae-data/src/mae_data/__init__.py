@@ -7,20 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_data.dataset import ListDataset, sample_rng
+    from mae_data.dataset import ListDataset
     from mae_data.errors import DataError, InputError
     from mae_data.image_file import open_image
     from mae_data.image_list import ImageList, read_list
     from mae_data.loader import make_loader
     from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
     from mae_data.mixup import Mixup, draw_mixture, mixing_rng
+    from mae_data.planes import Planes
+    from mae_data.random_streams import sample_rng
     from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
+    from mae_data.stored_image import read_image
     from mae_data.transforms import (
         make_eval_transform,
         make_finetune_transform,
         make_pretrain_transform,
         make_probe_transform,
     )
+    from mae_data.value_range import as_value_range
 
 __version__ = "0.1.0"
 
@@ -31,7 +35,9 @@ _MODULE_OF = {
     "InputError": "errors",
     "ListDataset": "dataset",
     "Mixup": "mixup",
+    "Planes": "planes",
     "TrainBatchSampler": "sampler",
+    "as_value_range": "value_range",
     "draw_mixture": "mixup",
     "make_eval_transform": "transforms",
     "make_finetune_transform": "transforms",
@@ -42,8 +48,9 @@ _MODULE_OF = {
     "mixing_rng": "mixup",
     "normalize_images": "mixed_batch",
     "open_image": "image_file",
+    "read_image": "stored_image",
     "read_list": "image_list",
-    "sample_rng": "dataset",
+    "sample_rng": "random_streams",
     "soft_targets": "mixed_batch",
 }
 
@@ -54,7 +61,9 @@ __all__ = [
     "InputError",
     "ListDataset",
     "Mixup",
+    "Planes",
     "TrainBatchSampler",
+    "as_value_range",
     "draw_mixture",
     "make_eval_transform",
     "make_finetune_transform",
@@ -65,6 +74,7 @@ __all__ = [
     "mixing_rng",
     "normalize_images",
     "open_image",
+    "read_image",
     "read_list",
     "sample_rng",
     "soft_targets",

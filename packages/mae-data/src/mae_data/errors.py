@@ -22,6 +22,10 @@ class ImageError(DataError):
         return f"{self.args[0]}: {self.reason}"
 
 
+class StoreError(DataError):
+    """The place that holds the images does not answer: no image can be read, so none is skipped."""
+
+
 class InputError(Exception):
     """A command was called with arguments that cannot work."""
 

@@ -2,17 +2,19 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mae_data.errors import DataError, InputError
 from mae_data.image_file import EXTENSIONS
 from mae_data.list_writer import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 from mae_data.sampler import epoch_order
+from mae_data.sources.folder_scan import Scan, scan_folder
 
-# Names stay bytes from the file system to the list: the result does not depend on the locale.
-_EXTENSIONS = tuple(os.fsencode(extension) for extension in EXTENSIONS)
+LOOSE = "images that are in no class folder"
+OTHER_PARTS = "images beside train/ and val/"
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,21 @@ class FolderIndex:
         train: Entries for training.
         val: Entries held out; None, and no list, where there are none.
         classes: Class names by label; empty where images have no labels.
-        loose: Images beside the class folders, which are in no list.
+        left_out: What is in no list, and how many of each kind.
+        folders: State of each folder that was read; see `Scan`.
+        split: Whether `val` was drawn from the images, as the folder has no train/.
     """
 
     train: list[Entry]
     val: list[Entry] | None
     classes: list[bytes]
-    loose: int
+    left_out: Counter[str] = field(default_factory=Counter)
+    folders: dict[bytes, str] = field(default_factory=dict)
+    split: bool = False
 
     def write(self, root: Path, force: bool = False) -> list[str]:
         """Write the list files into `root` and return their names."""
+        refuse_unlistable(self.train + (self.val or []))
         texts = {TRAIN_LIST: list_text(self.train)}
         if self.val is not None:
             texts[VAL_LIST] = list_text(self.val)
@@ -42,65 +49,69 @@ class FolderIndex:
         return list(texts)
 
 
-def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0) -> FolderIndex:
+def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled: bool | None = None) -> FolderIndex:
     """Find the images of a folder and their classes.
 
     `root/train/<class>/` and `root/val/<class>/` are taken as they are; otherwise `root/<class>/` is
-    split per class; a folder without class folders gives a list without labels. Labels follow the
-    sorted class names.
+    split per class. Labels follow the sorted class names. Without labels, images count in any subfolder, and
+    none are held out, but for those of `root/val/` where the folder has train/.
 
     Args:
         root: The folder.
         val_fraction: Share of each class that is held out when `root` has no train/ folder.
         seed: Seed of that split.
+        labelled: Whether subfolders are classes; by default where there are some.
 
     Raises:
         InputError: `root` is no folder, or `val_fraction` is not in [0, 1).
-        DataError: No images, a class of val/ that train/ lacks, or a file name a list cannot hold.
+        DataError: No images, or a class of val/ that train/ lacks.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; give the folder that holds the images")
     if not 0 <= val_fraction < 1:
         raise InputError(f"--val-fraction {val_fraction} is not a share from 0 to below 1")
-    base = os.fsencode(root)
+    scan = scan_folder(os.fsencode(root))
     if (root / "train").is_dir():
-        index = _index_split(base, (root / "val").is_dir())
+        index = _index_parts(root, scan, labelled)
     else:
-        index = _index_whole(base, val_fraction, seed)
+        index = _index_whole(scan, val_fraction, seed, labelled)
     if not index.train:
-        raise DataError(f"{root} has no images for training ({' '.join(EXTENSIONS)})")
-    _refuse_unlistable(index)
+        raise DataError(f"{root} has no list, and no images for training ({' '.join(EXTENSIONS)})")
     return index
 
 
-def _index_split(root: bytes, has_val: bool) -> FolderIndex:
-    by_class, loose = _images_by_class(root, b"train")
-    val_by_class, val_loose = _images_by_class(root, b"val") if has_val else ({}, [])
-    classes = list(by_class)
-    if not classes:
-        val_images = find_images(root, b"val") if has_val else []
-        return FolderIndex(_unlabelled(loose), _unlabelled(val_images) or None, [], 0)
+def _index_parts(root: Path, scan: Scan, labelled: bool | None) -> FolderIndex:
+    train = [path for path in scan.images if path.startswith(b"train/")]
+    val = [path for path in scan.images if path.startswith(b"val/")]
+    left_out = scan.left_out + Counter({OTHER_PARTS: len(scan.images) - len(train) - len(val)})
+    by_class, loose = _by_class(train, 1)
+    if labelled is False or not by_class:
+        return FolderIndex(_unlabelled(train), _unlabelled(val) or None, [], left_out, scan.folders)
+    val_by_class, val_loose = _by_class(val, 1)
     unknown = [os.fsdecode(name) for name in val_by_class if name not in by_class]
     if unknown:
         raise DataError(
-            f"{os.fsdecode(root)}/val has classes that train/ has no images of: {', '.join(unknown)}; "
+            f"{root}/val has classes that train/ has no images of: {', '.join(unknown)}; "
             "move them, or add training images"
         )
-    val = _labelled(val_by_class, classes) or None
-    return FolderIndex(_labelled(by_class, classes), val, classes, len(loose) + len(val_loose))
+    classes = list(by_class)
+    left_out[LOOSE] += loose + val_loose
+    entries = _labelled(by_class, classes), _labelled(val_by_class, classes) or None
+    return FolderIndex(*entries, classes, left_out, scan.folders)
 
 
-def _index_whole(root: bytes, val_fraction: float, seed: int) -> FolderIndex:
-    by_class, loose = _images_by_class(root, b"")
-    if not by_class:
-        return FolderIndex(_unlabelled(loose), None, [], 0)
+def _index_whole(scan: Scan, val_fraction: float, seed: int, labelled: bool | None) -> FolderIndex:
+    by_class, loose = _by_class(scan.images, 0)
+    if labelled is False or not by_class:
+        return FolderIndex(_unlabelled(scan.images), None, [], scan.left_out, scan.folders)
     train: list[Entry] = []
     val: list[Entry] = []
     for label, paths in enumerate(by_class.values()):
         kept, held_out = split_class(paths, val_fraction, seed, label)
         train += [(path, label) for path in kept]
         val += [(path, label) for path in held_out]
-    return FolderIndex(train, val or None, list(by_class), len(loose))
+    left_out = scan.left_out + Counter({LOOSE: loose})
+    return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
 
 
 def split_class(paths: Sequence[bytes], val_fraction: float, seed: int, label: int) -> tuple[list[bytes], list[bytes]]:
@@ -113,31 +124,17 @@ def split_class(paths: Sequence[bytes], val_fraction: float, seed: int, label: i
     )
 
 
-def find_images(root: bytes, below: bytes) -> list[bytes]:
-    """List the image files in `root/below` and its subfolders, hidden ones left out.
-
-    Returns:
-        Paths relative to `root`, sorted.
-    """
-    found = []
-    for folder, subfolders, files in os.walk(os.path.join(root, below)):
-        subfolders[:] = [name for name in subfolders if not name.startswith(b".")]
-        relative = os.path.relpath(folder, root)
-        prefix = b"" if relative == b"." else relative.replace(os.fsencode(os.sep), b"/") + b"/"
-        found += [prefix + name for name in files if name.lower().endswith(_EXTENSIONS) and not name.startswith(b".")]
-    return sorted(found)
-
-
-def _images_by_class(root: bytes, below: bytes) -> tuple[dict[bytes, list[bytes]], list[bytes]]:
-    """Return the images of each class folder that has some, by name, and the images beside the folders."""
-    with os.scandir(os.path.join(root, below)) as listing:
-        entries = sorted((entry.name, entry.is_dir()) for entry in listing if not entry.name.startswith(b"."))
-    folders = [name for name, is_folder in entries if is_folder]
-    images = {name: find_images(root, os.path.join(below, name)) for name in folders}
-    loose = [
-        os.path.join(below, name) for name, is_folder in entries if not is_folder and name.lower().endswith(_EXTENSIONS)
-    ]
-    return {name: paths for name, paths in images.items() if paths}, loose
+def _by_class(paths: Sequence[bytes], depth: int) -> tuple[dict[bytes, list[bytes]], int]:
+    """Sort paths into the folders at a depth, by name; also count the images that are in none."""
+    found: dict[bytes, list[bytes]] = {}
+    loose = 0
+    for path in paths:
+        folders = path.split(b"/")[:-1]
+        if len(folders) > depth:
+            found.setdefault(folders[depth], []).append(path)
+        else:
+            loose += 1
+    return {name: found[name] for name in sorted(found)}, loose
 
 
 def _labelled(by_class: dict[bytes, list[bytes]], classes: Sequence[bytes]) -> list[Entry]:
@@ -148,9 +145,9 @@ def _unlabelled(paths: Sequence[bytes]) -> list[Entry]:
     return [(path, None) for path in paths]
 
 
-def _refuse_unlistable(index: FolderIndex) -> None:
+def refuse_unlistable(entries: Sequence[Entry]) -> None:
     """Raise DataError for a name that would not come back from a list as it went in."""
-    for path, _ in index.train + (index.val or []):
+    for path, _ in entries:
         try:
             path.decode("utf-8")
         except UnicodeDecodeError:

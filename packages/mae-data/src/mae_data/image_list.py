@@ -1,116 +1,53 @@
 """Lists of images: text files of `relative/path label` lines, checked once when they are read."""
 
+import hashlib
+import io
+import itertools
 import os
-from collections.abc import Iterable
-from itertools import islice
+import time
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.errors import DataError, ImageError
+from mae_data.errors import DataError
+from mae_data.sources.cache import SETTLED_NS, cached_index, file_state, hash_file
+from mae_data.sources.file_source import FileSource
+from mae_data.sources.index_file import Index, IndexWriter, parse_index
+from mae_data.sources.list_lines import find_faults, parse_lines, read_blocks
+from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
 SHOWN_FAULTS = 10
-NO_LABEL = -1
-# Labels end up in int64 tensors, but nobody has this many classes: a larger number is a damaged line.
-MAX_LABEL = 2**31 - 1
+# Smaller lists are read in less time than an index is looked up and checked.
+CACHED_FROM_BYTES = 8 << 20
+NOTHING = np.empty(0, np.uint32)
+LEAST_FACTS = {"unlabelled": 0, "max_label": NO_LABEL, "leaves": False, "faulty": False}
 
 
-class ImageList:
+class ImageList(FileSource):
     """The images that a list file names.
 
-    Paths stay bytes, as in the file: a list of a million lines is then small, and opening a file does
-    not depend on the locale.
-
     Attributes:
-        list_file: The list as the caller named it, for messages.
+        name: The list as the caller named it.
+        list_file: The same.
         root: Folder that the paths are relative to.
-        labels: int64 [N]; -1 where a line has no label.
-        lines: int64 [N], line number of each entry, from 1.
-        duplicates: How many entries repeat the path of an earlier one.
-        num_classes: Largest label + 1; 0 without labels.
+        lines: uint32 [N], line number of each entry, from 1.
     """
 
-    def __init__(
-        self,
-        list_file: str,
-        root: str,
-        entries: tuple[list[bytes], list[int], list[int]],
-        allow_outside: bool,
-    ) -> None:
+    def __init__(self, list_file: str, root: str, index: Index) -> None:
+        super().__init__(list_file, root, index)
         self.list_file = list_file
-        self.root = root
-        paths, labels, lines = entries
-        self.labels = np.array(labels, dtype=np.int64)
-        self.lines = np.array(lines, dtype=np.int64)
-        self.duplicates = len(paths) - len(set(paths))
-        self.num_classes = int(self.labels.max(initial=NO_LABEL)) + 1
-        # One block, not a million objects: forked workers share it for good, as no reference count changes.
-        self._text = b"\n".join(paths)
-        self._ends = np.cumsum([len(path) + 1 for path in paths])
-        self._allow_outside = allow_outside
-        self._real_root = os.path.realpath(os.fsencode(root))
-        self._checked_folders: set[bytes] = set()
+        self.lines = index.arrays["lines"]
+        self.duplicates = index.facts["duplicates"]
+        if self.duplicates:
+            self.notes = (f"{list_file}: {self.duplicates} of {len(index)} entries repeat the path of an earlier one",)
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def path(self, index: int) -> str:
-        """Return the path of entry `index` as written in the list."""
-        return self._path(index).decode("utf-8")
-
-    def _path(self, index: int) -> bytes:
-        if not 0 <= index < len(self):
-            raise IndexError(f"entry {index} of a list of {len(self)}")
-        start = self._ends[index - 1] if index > 0 else 0
-        return self._text[start : self._ends[index] - 1]
-
-    def describe(self, index: int) -> str:
-        """Return `train_list.txt:17 (path)` for messages about entry `index`."""
-        return f"{self.list_file}:{self.lines[index]} ({self.path(index)})"
-
-    def describe_batch(self, indices: Iterable[int]) -> str:
-        """Name the first eight of a batch's entries for messages."""
-        return ", ".join(self.describe(int(index)) for index in islice(indices, 8))
-
-    def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
-        """Name each class by the folder that its first image lies in.
-
-        Args:
-            labels: int64 [N], instead of those of the list.
-        """
-        classes, first = np.unique(self.labels if labels is None else labels, return_index=True)
-        return {
-            int(c): os.path.basename(os.path.dirname(self.path(int(i)))) for c, i in zip(classes, first, strict=True)
-        }
-
-    def file(self, index: int) -> bytes:
-        """Return the file name to open for entry `index`.
-
-        Symbolic links are followed here, once per folder and for files that are links themselves: to
-        resolve every path of a large list at start-up would take minutes.
-
-        Raises:
-            DataError: The path leads out of the root by a symbolic link and that was not allowed.
-        """
-        name = os.path.join(os.fsencode(self.root), self._path(index))
-        if not self._allow_outside:
-            folder = os.path.dirname(name)
-            if folder not in self._checked_folders:
-                self._refuse_outside(index, folder)
-                self._checked_folders.add(folder)
-            if os.path.islink(name):
-                self._refuse_outside(index, name)
-        return name
-
-    def _refuse_outside(self, index: int, name: bytes) -> None:
-        target = os.path.realpath(name)
-        if os.path.commonpath([target, self._real_root]) != self._real_root:
-            raise ImageError(
-                self.describe(index),
-                f"a symbolic link leads out of {self.root} to {os.fsdecode(target)}; "
-                "move the files into it, or opt in with allow_outside",
-            )
+    def number(self, index: int) -> int:
+        """Return the line number of entry `index`."""
+        return int(self.lines[index])
 
 
 def read_list(
@@ -120,116 +57,125 @@ def read_list(
     labels: str = "required",
     num_classes: int | None = None,
     allow_outside: bool = False,
+    opt_in: str = "allow_outside=True",
 ) -> ImageList:
     """Read and check a list of images.
 
     A line is `relative/path label`, separated by whitespace; the label is split off from the right, so
     a path may contain spaces. UTF-8 with or without BOM, CRLF and blank lines are accepted.
+    What was read of a large list is kept (see `sources.cache`), and mapped into memory the next time.
 
     Args:
-        list_file: The list; a relative name is looked for below `root` first, then from here.
+        list_file: The list; a relative name is looked for below `root`, where one is given, and nowhere else.
         root: Folder that the paths are relative to; the folder of the list by default.
         labels: "required", or "optional" to accept lines that are a path alone (label -1).
         num_classes: When given, labels must be below it.
-        allow_outside: Accept absolute paths, `..` and symbolic links that leave `root`.
+        allow_outside: Accept absolute paths and `..`. Links below `root` are followed in any case.
+        opt_in: How the reader of a message sets `allow_outside`.
 
     Raises:
         DataError: The list is missing, empty or not UTF-8, or has bad lines (counted, ten are shown).
     """
     if labels not in ("required", "optional"):
         raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")
-    found = _find(Path(list_file), root)
+    found = Path(list_file) if root is None else Path(root) / list_file
     name = str(found)
-    text = _read_text(found, root)
-    max_label = MAX_LABEL if num_classes is None else num_classes - 1
-    entries, faults = _parse(text, labels == "required", max_label, allow_outside)
-    if faults:
-        raise DataError(_headline(name, faults))
-    if not entries[0]:
-        raise DataError(f"{name}: the list is empty; write one `path label` line per image")
-    return ImageList(name, os.fspath(root) if root is not None else str(found.parent), entries, allow_outside)
-
-
-def _find(list_file: Path, root: str | os.PathLike[str] | None) -> Path:
-    """Prefer the list below `root`: one of the same name in the current folder is of another data set."""
-    if root is not None and (below := Path(root) / list_file).exists():
-        return below
-    return list_file
-
-
-def _read_text(list_file: Path, root: str | os.PathLike[str] | None) -> bytes:
+    limits: dict[str, Any] = {
+        "labels_required": labels == "required",
+        "max_label": MAX_LABEL if num_classes is None else num_classes - 1,
+        "allow_outside": allow_outside,
+    }
     try:
-        text = list_file.read_bytes()
+        index = _open_index(found, name)
+        if not len(index) or not _fits(index.facts, **limits):
+            _refuse(found, name, limits | {"opt_in": opt_in})
     except OSError as error:
-        below = f" nor below {os.fspath(root)}" if root is not None and not list_file.exists() else ""
         raise DataError(
-            f"{list_file}: cannot read the list ({error.strerror}{below}); `mae-data index FOLDER` writes one"
+            f"{name}: cannot read the list ({error.strerror}); `mae-data index FOLDER` writes one"
         ) from error
-    text = text.removeprefix(b"\xef\xbb\xbf")
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{list_file}:{line}: not UTF-8; save the list as UTF-8") from error
-    return text
+    return ImageList(name, os.fspath(root) if root is not None else str(found.parent), index)
 
 
-def _parse(
-    text: bytes, labels_required: bool, max_label: int, allow_outside: bool
-) -> tuple[tuple[list[bytes], list[int], list[int]], list[tuple[int, str]]]:
-    """Return (paths, labels, line numbers) of the good lines and (line number, reason) of the bad ones."""
-    paths: list[bytes] = []
-    labels: list[int] = []
-    lines: list[int] = []
-    faults: list[tuple[int, str]] = []
-    for number, line in enumerate(text.split(b"\n"), 1):
-        line = line.strip()
-        if not line:
-            continue
-        try:
-            path, label = _split(line, labels_required, max_label)
-            if not allow_outside:
-                _refuse_leaving(path)
-        except ValueError as error:
-            faults.append((number, str(error)))
-            continue
-        paths.append(path)
-        labels.append(label)
-        lines.append(number)
-    return (paths, labels, lines), faults
+def _open_index(path: Path, name: str) -> Index:
+    state = os.stat(path)
+    if state.st_size < CACHED_FROM_BYTES:
+        buffer = io.BytesIO()
+        _index_list(path, name, IndexWriter(buffer))
+        return parse_index(np.frombuffer(buffer.getbuffer(), np.uint8), name)
+    # Times are coarse: a list that changed just now could change again without another time.
+    settled = time.time_ns() - state.st_mtime_ns > SETTLED_NS
+
+    def is_current(index: Index, same_state: bool) -> bool:
+        return (same_state and settled) or index.facts["sha256"] == digest()
+
+    @cache
+    def digest() -> str:
+        return hash_file(path)
+
+    name_of_all = os.path.realpath(path)
+    return cached_index(
+        name_of_all, file_state(path), lambda file: _index_list(path, name, IndexWriter(file)), is_current
+    )
 
 
-def _split(line: bytes, label_required: bool, max_label: int) -> tuple[bytes, int]:
-    """Split one line into path and label; ValueError says what is wrong with it."""
-    *path, last = line.rsplit(None, 1)
-    if path and last.isdigit():
-        label = int(last)
-        if label > max_label:
-            raise ValueError(f"label {label} is too large; the largest allowed is {max_label}")
-        return path[0], label
-    if path and last[:1] == b"-" and last[1:].isdigit():
-        raise ValueError(f"label {last.decode()} is negative; labels count from 0")
-    if not label_required:
-        return line, NO_LABEL
-    if not path:
-        raise ValueError(f"no label in {line.decode()!r}; write `path label`")
-    raise ValueError(f"label {last.decode()!r} is not an integer; write `path label`")
+def _index_list(path: Path, name: str, writer: IndexWriter) -> None:
+    """Read a list into an index, whatever its labels and paths are: what a caller allows is decided by the facts."""
+    digest, hashes = hashlib.sha256(), []
+    parts: tuple[list[Any], ...] = ([], [], [])
+    facts: dict[str, Any] = dict(LEAST_FACTS)
+    offset = 0
+    with open(path, "rb") as file:
+        for number, block, raw in read_blocks(file, name):
+            digest.update(raw)
+            lines = parse_lines(block, number)
+            writer.add_names(lines.text)
+            hashes.append(np.fromiter(map(hash, lines.text.split(b"\n")[:-1]), np.int64, len(lines.ends)))
+            arrays = (lines.ends + offset, lines.labels, lines.numbers.astype(np.uint32))
+            for part, array in zip(parts, arrays, strict=True):
+                part.append(array)
+            offset += len(lines.text)
+            facts["unlabelled"] += int((lines.labels == NO_LABEL).sum())
+            facts["max_label"] = max(facts["max_label"], int(lines.labels.max(initial=NO_LABEL)))
+            facts["leaves"] |= lines.leaves
+            facts["faulty"] |= lines.faulty
+    facts |= {"sha256": digest.hexdigest(), "duplicates": _repeated(hashes)}
+    names = ("ends", "labels", "lines")
+    writer.finish({name: _joined(part) for name, part in zip(names, parts, strict=True)}, facts)
 
 
-def _refuse_leaving(path: bytes) -> None:
-    """Raise ValueError for an absolute path and for one with a `..` part."""
-    if path[:1] == b"/" or (os.name == "nt" and os.path.isabs(path)):
-        raise ValueError(
-            f"absolute path {path.decode()!r}; write it relative to the root, or opt in with allow_outside"
-        )
-    if b".." in path and b".." in path.replace(b"\\", b"/").split(b"/"):
-        raise ValueError(f"path {path.decode()!r} leaves the root by `..`; move the file, or opt in with allow_outside")
+def _joined(part: list[Any]) -> Any:
+    whole = np.concatenate([NOTHING, *part])
+    part.clear()  # a large list is not held twice
+    return whole
 
 
-def _headline(list_file: str, faults: list[tuple[int, str]]) -> str:
-    """Describe bad lines: one of them on one line, several as a headline and the first ten."""
-    if len(faults) == 1:
-        return f"{list_file}:{faults[0][0]}: {faults[0][1]}"
-    shown = [f"  {list_file}:{line}: {reason}" for line, reason in faults[:SHOWN_FAULTS]]
-    note = f", the first {SHOWN_FAULTS} are" if len(faults) > SHOWN_FAULTS else ""
-    return f"{list_file}: {len(faults)} bad lines{note}:\n" + "\n".join(shown)
+def _repeated(hashes: list[npt.NDArray[np.int64]]) -> int:
+    """Count what occurs before; of 14 million different paths, two share their hash once in 200,000 lists."""
+    ordered = _joined(hashes)
+    ordered.sort()
+    return int((ordered[1:] == ordered[:-1]).sum())
+
+
+def _fits(facts: Mapping[str, Any], *, labels_required: bool, max_label: int, allow_outside: bool) -> bool:
+    return not (
+        facts["faulty"]
+        or (labels_required and facts["unlabelled"])
+        or facts["max_label"] > max_label
+        or (facts["leaves"] and not allow_outside)
+    )
+
+
+def _refuse(path: Path, name: str, limits: dict[str, Any]) -> None:
+    """Raise DataError with what is wrong: one bad line on one line, several as a headline and the first ten."""
+    with open(path, "rb") as file:
+        blocks = read_blocks(file, name)
+        faults = itertools.chain.from_iterable(find_faults(block, number, **limits) for number, block, _ in blocks)
+        shown = list(itertools.islice(faults, SHOWN_FAULTS))
+        count = len(shown) + sum(1 for _ in faults)
+    if not count:
+        raise DataError(f"{name}: the list is empty; write one `path label` line per image")
+    if count == 1:
+        raise DataError(f"{name}:{shown[0][0]}: {shown[0][1]}")
+    note = f", the first {SHOWN_FAULTS} are" if count > SHOWN_FAULTS else ""
+    lines = "\n".join(f"  {name}:{line}: {reason}" for line, reason in shown)
+    raise DataError(f"{name}: {count} bad lines{note}:\n{lines}")

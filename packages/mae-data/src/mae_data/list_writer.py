@@ -54,7 +54,7 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, file_mode())
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -63,7 +63,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise InputError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
 
 
-def _umask() -> int:
+def file_mode() -> int:
+    """Return the mode that the umask gives a new file; temporary files begin with 0600."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask

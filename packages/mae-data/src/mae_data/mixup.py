@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.crops import Size
-from mae_data.dataset import MIXING_STREAM, philox
 from mae_data.draws import Floats, symmetric_beta
+from mae_data.random_streams import MIXING_STREAM, philox
 
 MODES = ("batch", "elem", "pair")
 

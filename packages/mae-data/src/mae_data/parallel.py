@@ -1,16 +1,18 @@
-"""One function over all images of a list, in several processes."""
+"""One function over all images of a source, in several processes."""
 
+import io
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
-from mae_data.errors import DataError, InputError
-from mae_data.image_list import ImageList
+from mae_data.errors import DataError, InputError, StoreError
+from mae_data.sources.source import Source
 
 Result = TypeVar("Result")
+Task = TypeVar("Task")
 CHUNK = 32
 
 
@@ -19,53 +21,67 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_images(function: Callable[[bytes], Result], images: ImageList, workers: int) -> Iterator[Result | DataError]:
-    """Yield function(file name), or the DataError it raised, for each image in order.
+def map_images(function: Callable[[BinaryIO], Result], images: Source, workers: int) -> Iterator[Result | DataError]:
+    """Yield function(image file), or the DataError it raised, for each image in order.
 
     Args:
         function: A function at the top of a module.
-        images: The list.
+        images: The source.
         workers: Number of processes; with 1 the work is done in this one.
+    """
+    return map_tasks(_ImageTask(function, images), range(len(images)), workers, CHUNK)
+
+
+def map_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, chunk: int = 1
+) -> Iterator[Result]:
+    """Yield function(task) for each task in order; the first error ends it.
+
+    Args:
+        function: It goes to each worker once, not with each task: it may hold much.
+        tasks: Its arguments.
+        workers: Number of processes; with 1 the work is done in this one.
+        chunk: Tasks that a worker gets at once.
     """
     if workers < 1:
         raise InputError(f"--workers {workers} is not a number of processes; use at least 1")
-    task = _Task(function, images)
-    if workers == 1:
-        yield from map(task, range(len(images)))
+    if workers == 1 or len(tasks) < 2:
+        yield from map(function, tasks)
         return
-    # The task goes to each worker once, not with each image: it holds the whole list.
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(task,))
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(function,))
     try:
-        yield from pool.map(_run_task, range(len(images)), chunksize=CHUNK)
+        yield from pool.map(_run_task, tasks, chunksize=chunk)
     except BrokenProcessPool as error:
         raise DataError("a worker process was killed (out of memory?); use fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-class _Task(Generic[Result]):
+class _ImageTask(Generic[Result]):
     """The function for one entry, with its DataError as a result: one bad image does not end the rest."""
 
-    def __init__(self, function: Callable[[bytes], Result], images: ImageList) -> None:
+    def __init__(self, function: Callable[[BinaryIO], Result], images: Source) -> None:
         self._function = function
         self._images = images
 
     def __call__(self, index: int) -> Result | DataError:
         try:
-            return self._function(self._images.file(index))
+            return self._function(io.BytesIO(self._images.read(index)))
+        except StoreError:
+            raise
         except DataError as error:
             return error
 
 
-_worker_task: Callable[[int], Any] | None = None
+_worker_task: Callable[[Any], Any] | None = None
 
 
-def _start_worker(task: Callable[[int], Any]) -> None:
+def _start_worker(task: Callable[[Any], Any]) -> None:
     global _worker_task
     _worker_task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
 
 
-def _run_task(index: int) -> Any:
+def _run_task(task: Any) -> Any:
     assert _worker_task is not None
-    return _worker_task(index)
+    return _worker_task(task)

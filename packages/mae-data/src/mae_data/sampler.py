@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.dataset import ORDER_STREAM, philox
 from mae_data.errors import DataError
+from mae_data.random_streams import ORDER_STREAM, philox
 
+PART_BITS = 6
 KeyBatch = list[tuple[int, int]]
 
 
@@ -19,6 +20,10 @@ class TrainBatchSampler:
     the rank's contiguous slice of its part of the global batch. Runs that cut the same global batch up
     in another way see the same global batches.
 
+    With `repeats`, each image is asked for that many times in a row, as MAE-ST and Hiera train: it is decoded once and
+    cropped anew each time. An epoch still has as many samples, of a part of the images; `repeats` epochs make one pass
+    over all. The keys of an image carry the numbers of these epochs, so each of its crops is that of one epoch.
+
     Args:
         num_samples: Size of the dataset.
         batch_size: Samples per rank and batch.
@@ -26,6 +31,7 @@ class TrainBatchSampler:
         seed: Seed of the order, 0 to 2**64 - 1.
         rank: This process, 0 to world_size - 1.
         world_size: Number of processes.
+        repeats: Samples of one image in a row; divides batch_size.
         start_step: First step to yield, counted over the whole run: a resumed run gives its step here.
         num_steps: Steps of the whole run; the last one yielded is num_steps - 1.
 
@@ -42,6 +48,7 @@ class TrainBatchSampler:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        repeats: int = 1,
         start_step: int = 0,
         num_steps: int,
     ) -> None:
@@ -50,6 +57,8 @@ class TrainBatchSampler:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         if accum_iter < 1:
             raise ValueError(f"accum_iter={accum_iter}; use at least 1")
+        if repeats < 1 or batch_size % repeats:
+            raise ValueError(f"repeats={repeats} does not divide batch_size={batch_size}; use a divisor of it")
         if start_step < 0 or num_steps < 0:
             raise ValueError(f"start_step={start_step}, num_steps={num_steps}; neither may be negative")
         self.global_batch = batch_size * world_size * accum_iter
@@ -60,6 +69,7 @@ class TrainBatchSampler:
         self.accum_iter = accum_iter
         self.rank = rank
         self.world_size = world_size
+        self.repeats = repeats
         self.start_step = start_step
         self.num_steps = num_steps
 
@@ -67,16 +77,17 @@ class TrainBatchSampler:
         return max(0, self.num_steps - self.start_step) * self.accum_iter
 
     def __iter__(self) -> Iterator[KeyBatch]:
-        order_epoch = -1
+        repeats, known = self.repeats, -1
+        steps_per_pass = self.steps_per_epoch * repeats
         for step in range(self.start_step, self.num_steps):
-            epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-            if epoch != order_epoch:
-                order = epoch_order(self.num_samples, self.seed, epoch)
-                order_epoch = epoch
+            number, step_in_pass = divmod(step, steps_per_pass)
+            if number != known:
+                order = EpochOrder(self.num_samples, self.seed, number)
+                known = number
             for part in range(self.accum_iter):
-                start = step_in_epoch * self.global_batch
-                start += (part * self.world_size + self.rank) * self.batch_size
-                yield [(epoch, index) for index in order[start : start + self.batch_size].tolist()]
+                start = step_in_pass * self.global_batch + (part * self.world_size + self.rank) * self.batch_size
+                images = order.take(start // repeats, (start + self.batch_size) // repeats).tolist()
+                yield [(number * repeats + r, index) for index in images for r in range(repeats)]
 
 
 class EvalBatchSampler:
@@ -130,6 +141,43 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64
     """
     words = philox(seed, ORDER_STREAM, epoch).random_raw(num_samples)
     return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+
+
+class EpochOrder:
+    """The same permutation, any part of it at once: 14 million samples need seconds to be sorted.
+
+    The samples are dealt out by the upper bits of their words, and each part is sorted when it is reached.
+
+    Args:
+        num_samples: Size of the dataset.
+        seed: Seed of the order.
+        epoch: Epoch number.
+    """
+
+    def __init__(self, num_samples: int, seed: int, epoch: int) -> None:
+        self._words = philox(seed, ORDER_STREAM, epoch).random_raw(num_samples)
+        self._parts = (self._words >> np.uint64(64 - PART_BITS)).astype(np.uint8)
+        self._ends = np.cumsum(np.bincount(self._parts, minlength=2**PART_BITS))
+        self._number = -1
+        self._sorted = np.empty(0, np.int64)
+
+    def take(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return the samples at the places from `start` to before `stop`: int64 [stop - start]."""
+        pieces = []
+        while start < stop:
+            number = int(np.searchsorted(self._ends, start, side="right"))
+            end = int(self._ends[number])
+            part = self._part(number)
+            pieces.append(part[len(part) - (end - start) :][: stop - start])
+            start += len(pieces[-1])
+        return np.concatenate(pieces)
+
+    def _part(self, number: int) -> npt.NDArray[np.int64]:
+        if number != self._number:
+            members = np.flatnonzero(self._parts == number)
+            self._sorted = members[np.argsort(self._words[members], kind="stable")]
+            self._number = number
+        return self._sorted
 
 
 def _check_slice(batch_size: int, rank: int, world_size: int) -> None:

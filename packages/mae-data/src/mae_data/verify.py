@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mae_data.errors import DataError, ImageError
-from mae_data.image_file import open_image
-from mae_data.image_list import ImageList
 from mae_data.parallel import map_images
+from mae_data.sources.source import Source
+from mae_data.stored_image import inspect_image, read_image
+from mae_data.value_range import EIGHT_BITS, ValueRange
 
 
 @dataclass(frozen=True)
@@ -44,39 +46,44 @@ class Report:
         return {"root": str(root), "ok": not self.bad, **asdict(self)}
 
 
-def verify_lists(lists: Sequence[ImageList], workers: int) -> Report:
+def verify_lists(
+    lists: Sequence[Source], workers: int, channels: int | None = None, limits: ValueRange | None = None
+) -> Report:
     """Decode every image of every list fully.
 
     Args:
         lists: The lists.
         workers: Number of processes.
+        channels, limits: What all images must have; without both, they only have to be readable.
     """
-    report = Report(images={images.list_file: len(images) for images in lists})
+    check = (
+        partial(_check, channels=channels or 3, limits=limits or EIGHT_BITS) if channels or limits else inspect_image
+    )
+    report = Report(images={images.name: len(images) for images in lists})
     for images in lists:
-        for index, fault in enumerate(map_images(_decode, images, workers)):
-            if fault is not None:
+        for index, fault in enumerate(map_images(check, images, workers)):
+            if isinstance(fault, DataError):
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
-                line = int(images.lines[index])
-                report.bad.append(BadImage(images.list_file, line, images.path(index), reason))
+                line = images.number(index)
+                report.bad.append(BadImage(images.name, line, images.path(index), reason))
     report.duplicates = _find_duplicates(lists)
     return report
 
 
-def _decode(file: bytes) -> DataError | None:
-    open_image(file)
-    return None
+def _check(file: BinaryIO, channels: int, limits: ValueRange) -> None:
+    read_image(file, channels, limits)
 
 
-def _find_duplicates(lists: Sequence[ImageList]) -> list[Duplicate]:
-    first: dict[str, tuple[ImageList, int]] = {}
+def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
+    first: dict[str, tuple[Source, int]] = {}
     duplicates = []
     for images in lists:
         for index in range(len(images)):
             path = images.path(index)
             if path in first:
                 earlier, place = first[path]
-                where = f"{earlier.list_file}:{earlier.lines[place]}"
-                duplicates.append(Duplicate(images.list_file, int(images.lines[index]), path, where))
+                where = f"{earlier.name}:{earlier.number(place)}"
+                duplicates.append(Duplicate(images.name, images.number(index), path, where))
             else:
                 first[path] = (images, index)
     return duplicates

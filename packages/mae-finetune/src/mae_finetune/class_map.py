@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import ConfigError
 from mae_data.errors import DataError
-from mae_data.image_list import ImageList
+from mae_data.sources.source import Source
 
 
 def read_class_map(path: str | Path, num_classes: int) -> dict[str, int]:
@@ -38,7 +38,7 @@ def read_class_map(path: str | Path, num_classes: int) -> dict[str, int]:
     return outputs
 
 
-def map_labels(images: ImageList, outputs: Mapping[str, int]) -> NDArray[np.int64]:
+def map_labels(images: Source, outputs: Mapping[str, int]) -> NDArray[np.int64]:
     """Return each image's output, int64 [N], from the folder it lies in.
 
     Raises:

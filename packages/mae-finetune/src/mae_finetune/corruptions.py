@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.config import read_yaml
 from mae_core.errors import ConfigError
+from mae_core.yaml_file import read_yaml
 from mae_data.errors import DataError
-from mae_data.image_list import ImageList
+from mae_data.sources.source import Source
 
 SEVERITIES = 5
 
@@ -50,7 +50,7 @@ def read_errors(path: str | None) -> dict[str, float]:
     return {name: float(value) for name, value in errors.items()}
 
 
-def group_images(images: ImageList, corruptions: Sequence[str]) -> NDArray[np.int64]:
+def group_images(images: Source, corruptions: Sequence[str]) -> NDArray[np.int64]:
     """Return each image's group, int64 [N]: corruption number * 5 + severity - 1, from its path.
 
     Raises:

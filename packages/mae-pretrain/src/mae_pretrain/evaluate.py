@@ -8,8 +8,10 @@ from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.stage.arguments import eval_sampling_of
+from mae_core.ops.patches import patchify
+from mae_core.stage.arguments import eval_sampling_of, loading_of
 from mae_core.weights.load import load_model
+from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
 from mae_data.sampler import EvalBatchSampler
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
@@ -31,10 +33,12 @@ def evaluate(config: Config) -> dict[str, float]:
     log.setup(distributed.is_main())
     if not config.MODEL.PRETRAINED:
         raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
+    scored, averaged = open_sets(config)  # before the weights: a faulty list is found at once
+    log.say(scored.images.notes)
     model = build_model(config)
     log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
     model.eval()
-    scores = score(config, model, _mean_patches(config, model))
+    scores = score(config, model, scored, _mean_patches(averaged, model))
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
@@ -44,18 +48,22 @@ def evaluate(config: Config) -> dict[str, float]:
     return scores
 
 
+def open_sets(config: Config) -> tuple[ListDataset, ListDataset]:
+    """Open the images to score, and those of training that make the mean image."""
+    return eval_dataset(config), eval_dataset(config, config.DATA.TRAIN_LIST)
+
+
 def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
     return " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
 
 
 @paddle.no_grad()
-def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> dict[str, float]:
+def score(config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor) -> dict[str, float]:
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)
-    dataset = eval_dataset(config)
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    for images, _, indices in make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS):
+    for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
@@ -65,11 +73,10 @@ def score(config: Config, model: MaskedAutoencoderViT, mean_patches: Tensor) -> 
     return {**scores, "images": totals[-1]}
 
 
-def _mean_patches(config: Config, model: MaskedAutoencoderViT) -> Tensor:
+def _mean_patches(dataset: ListDataset, model: MaskedAutoencoderViT) -> Tensor:
     """Average training images, evenly spread over the list, as patches [1, L, p*p*C]."""
-    dataset = eval_dataset(config, config.DATA.TRAIN_LIST)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, MEAN_IMAGE_SAMPLES).astype(int))
     total = sum(dataset[int(i)][0].astype(np.float64) for i in chosen)
-    mean = np.asarray(total) / (255.0 * len(chosen))  # [H, W, C]
+    mean = np.asarray(total) / (model.value_span * len(chosen)) - model.value_low / model.value_span  # [H, W, C]
     images = paddle.to_tensor(mean.transpose(2, 0, 1)[None].astype(np.float32))  # [1, C, H, W]
-    return model.patchify(images)
+    return patchify(images, model.patch_size)

@@ -25,6 +25,7 @@ def encode_lists(config: Config, list_names: Sequence[str], command: str, labels
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
     datasets = [eval_dataset(config, name, labels) for name in list_names]
+    log.say(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     load_encoder(config, model, command)
     model.eval()

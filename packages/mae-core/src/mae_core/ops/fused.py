@@ -18,7 +18,7 @@ from mae_core.errors import ConfigError
 
 CHOICES = ("auto", "fused", "reference")
 BUILD_COMMAND = "MAE_CORE_BUILD_OPS=1 pip install --force-reinstall --no-deps mae-core"
-DTYPES = (paddle.uint8, paddle.float32, paddle.float16, paddle.bfloat16)
+DTYPES = (paddle.uint8, paddle.int16, paddle.float32, paddle.float16, paddle.bfloat16)
 # Outputs of each operator, needed to name them in a static graph.
 _OUTPUTS = {
     "mae_mask": ("ids_keep", "ids_remove", "ids_restore", "mask"),

@@ -11,26 +11,28 @@ import yaml
 from mae_core import distributed, log, runtime
 from mae_core.config import Config, drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.files import write_atomic
+from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.stage.added_keys import with_added_keys
 from mae_core.stage.inheritance import drift_flags
 from mae_core.stage.output import other_stage, with_output
 from mae_core.stage.schedule_change import EPOCHS, note_schedule
+from mae_core.training import environment
 from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 FREE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
 
 
@@ -44,6 +46,7 @@ class Run:
         batches: (first step, steps of the whole run) -> this rank's batches.
         free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
+        notes: lines to log of what the training images are.
     """
 
     trainer: Trainer
@@ -51,6 +54,7 @@ class Run:
     batches: Callable[[int, int], Iterable[Batch]]
     free: Sequence[str] = ()
     free_cut: bool = True
+    notes: Sequence[str] = ()
 
 
 def run_training(
@@ -81,7 +85,7 @@ def run_training(
         allow_drift=allow_drift,
         free_cut=run.free_cut,
     )
-    describe(trainer, config.MODEL.NAME, run.images)
+    describe(trainer, config.MODEL.NAME, run.images, run.notes)
     fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
     return trainer
 
@@ -136,6 +140,8 @@ def begin(
         note_schedule(trainer, state)
         trainer.resume(checkpoint, state)
         log.LOGGER.info(f"resumed from {checkpoint} at step {trainer.step}")
+        if changed := environment.changes(state.get("versions", {})):
+            log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
     elif pretrained:
@@ -144,7 +150,8 @@ def begin(
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
     if trainer.folder:
-        write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
+        with refuse_unwritable(trainer.folder.config, "free some space, or choose another with -output"):
+            write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
 
 
 def _advice(output: str, trainer: Trainer) -> str:
@@ -156,24 +163,27 @@ def _advice(output: str, trainer: Trainer) -> str:
 
 def _find(source: Path) -> tuple[Path, dict[str, Any]]:
     if (source / "state.json").exists():
-        return source, read_state(source)
-    return newest_checkpoint(source / "checkpoints", log.LOGGER.warning)
+        return source, read_state(source, RESUMED)
+    return newest_checkpoint(source / "checkpoints", log.LOGGER.warning, RESUMED)
 
 
 def _refuse_drift(
     trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    saved = flatten(state["config"])
+    before = with_added_keys(state["config"], trainer.config)
+    saved = flatten(before)
     saved_batch = state["world_size"]
     for key in CUT:
+        if type(saved.get(key)) is not int:
+            raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(
-        with_added_keys(state["config"], trainer.config), trainer.config, (*FREE, *free, *allow_drift, *cut)
-    )
+    drift = drifted_keys(before, trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
+    if TRAIN_LIST not in allow_drift:
+        drift |= _data_drift(state.get("data") or {}, trainer.data)
     if drift:
         keys = dict.fromkeys(key.split(" ")[0] for key in drift)
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
@@ -182,8 +192,19 @@ def _refuse_drift(
         )
 
 
-def describe(trainer: Trainer, name: str, images: int) -> None:
-    """Log the model's size, the data and the steps."""
+def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Compare the images of training, where both sides know them: older checkpoints do not."""
+    old, new = saved.get("train"), now.get("train")
+    if not old or not new or old == new:
+        return {}
+    if old["images"] != new["images"]:
+        return {f"{TRAIN_LIST} (images)": (old["images"], new["images"])}
+    return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
+
+
+def describe(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
+    """Log the model's size, the data, what there is to say of it, and the steps."""
+    log.say(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(
@@ -198,8 +219,12 @@ def fit(trainer: Trainer, batches: Iterable[Batch], output: str) -> None:
     started, first = time.perf_counter(), trainer.step
     trainer.fit(batches)
     seconds, plan = time.perf_counter() - started, trainer.plan
+    if first >= plan.total_steps:
+        log.LOGGER.info(
+            f"nothing to train: step {first} is reached and the plan has {plan.total_steps};"
+            f" checkpoints and log in {output}"
+        )
+        return
     images = (plan.total_steps - first) * plan.global_batch
     done = f"done: {plan.total_steps} steps in {clock(seconds)} ({spoken_speed(images / max(seconds, 1e-9))})"
-    if not images:
-        done = f"done: the run was at its end, step {plan.total_steps}, already"
     log.LOGGER.info(f"{done}; checkpoints and log in {output}")

@@ -1,0 +1,95 @@
+"""The cache of indexes: an index is made once for each state of its source, and mapped from then on."""
+
+import hashlib
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from mae_data.errors import DataError
+from mae_data.sources.index_file import Index, open_index, write_whole
+
+# A file that changed within this time of being indexed could have changed again unseen: its time is too coarse.
+SETTLED_NS = 2_000_000_000
+FOLDER_VARIABLE = "MAE_DATA_CACHE"
+
+log = logging.getLogger(__name__)
+Fill = Callable[[BinaryIO], None]
+Check = Callable[[Index, bool], bool]
+
+
+def cache_folder() -> Path:
+    """Return the folder of cached indexes: $MAE_DATA_CACHE, else `mae-data` below the user's cache folder."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mae-data"
+    except RuntimeError:  # no home
+        return Path(tempfile.gettempdir()) / f"mae-data-{os.getuid() if hasattr(os, 'getuid') else 0}"
+
+
+def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
+    """Return the index of a source, from the cache where it was made of the same content.
+
+    Where the cache cannot be written, the index is made in a file without a name, which goes with this process.
+
+    Args:
+        name: What the source is, a path or an address, and what of it is indexed.
+        state: Changes whenever the source does, as far as can be seen at little cost: sizes, times.
+        fill: Writes the index into an open file.
+        is_current: Tells whether an index that was found, and whether for this very state, still holds.
+    """
+    folder = cache_folder()
+    stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"
+    path = folder / f"{stem}-{_short(state)}.index"
+    if found := _find(folder, stem, path, is_current):
+        return found
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, fill)
+        return open_index(path)
+    except OSError as error:
+        log.warning("no index is kept in %s (%s): set %s to a folder of yours", folder, error.strerror, FOLDER_VARIABLE)
+        return _nameless(fill)
+
+
+def _find(folder: Path, stem: str, path: Path, is_current: Check) -> Index | None:
+    for candidate in sorted(folder.glob(f"{stem}-*.index"), key=lambda file: file != path):
+        try:
+            index = open_index(candidate)
+            if is_current(index, candidate == path):
+                if candidate != path:
+                    os.replace(candidate, path)
+                return index
+        except (DataError, OSError):
+            continue  # damaged, or another process replaced it: it is made anew
+    return None
+
+
+def _nameless(fill: Fill) -> Index:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        write_whole(path, fill)
+        return open_index(path)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def file_state(path: str | os.PathLike[str]) -> str:
+    """Describe a file's state by its size, inode and times."""
+    found = os.stat(path)
+    return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def hash_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            whole.update(chunk)
+    return whole.hexdigest()

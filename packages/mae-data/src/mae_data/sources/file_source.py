@@ -1,0 +1,56 @@
+"""Sources whose images are files below a folder, named by an index."""
+
+import os
+import stat
+
+from mae_data.errors import ImageError
+from mae_data.sources.index_file import Index
+from mae_data.sources.source import Fingerprint, Source
+
+MAX_BYTES = 1 << 30  # no image of allowed size has a larger file
+
+
+class FileSource(Source):
+    """Image files whose names an index holds.
+
+    Names stay bytes, as in the list or on the disk, and lie in one block: opening a file does not depend on the
+    locale, and worker processes share the block, as no reference count in it changes.
+
+    Args:
+        name: What messages call the source.
+        root: Folder that the names are relative to.
+        index: Names, labels and the fact `sha256`.
+    """
+
+    def __init__(self, name: str, root: str, index: Index) -> None:
+        self.name = name
+        self.root = root
+        self.labels = index.arrays["labels"]
+        self._index = index
+        self._root = os.fsencode(root)
+
+    def path(self, index: int) -> str:
+        """Return the path of entry `index` below the root."""
+        return self._index.name(index).decode("utf-8", "backslashreplace")
+
+    def file(self, index: int) -> bytes:
+        """Return the file name to open for entry `index`."""
+        return os.path.join(self._root, self._index.name(index))
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded image of entry `index`; see `Source`."""
+        name = self.file(index)
+        try:
+            found = os.stat(name)  # before it is opened: a pipe would wait for ever, a device never end
+            if not stat.S_ISREG(found.st_mode):
+                raise ImageError(self.describe(index), "not a file with data, but a folder, pipe or device")
+            if found.st_size > MAX_BYTES:
+                raise ImageError(self.describe(index), f"{found.st_size} bytes are more than the limit of {MAX_BYTES}")
+            with open(name, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(self.describe(index), f"cannot read the file ({error.strerror})") from error
+
+    def fingerprint(self) -> Fingerprint:
+        """Return the number of images and the hash of the list, or of names and labels."""
+        return {"images": len(self), "sha256": self._index.facts["sha256"]}

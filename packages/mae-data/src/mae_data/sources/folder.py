@@ -1,0 +1,116 @@
+"""A folder of images without lists: what lies in it is the data set."""
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mae_data.errors import DataError
+from mae_data.folder_index import FolderIndex, index_folder
+from mae_data.image_file import EXTENSIONS
+from mae_data.sources.cache import SETTLED_NS, cached_index
+from mae_data.sources.file_source import FileSource
+from mae_data.sources.folder_scan import describe_left_out, folder_state
+from mae_data.sources.index_file import Index, IndexWriter
+from mae_data.sources.source import NO_LABEL
+
+VAL_FRACTION = 0.1  # as `mae-data index` holds out
+BLOCK = 100_000
+
+
+class FolderSource(FileSource):
+    """The images of a folder."""
+
+    def __init__(self, root: str, index: Index) -> None:
+        super().__init__(root, root, index)
+        self.notes = tuple(index.facts["notes"])
+
+    def describe(self, index: int) -> str:
+        """Return `folder/path` for messages about entry `index`."""
+        return os.path.join(self.root, self.path(index))
+
+
+def open_folder(
+    root: str | os.PathLike[str], part: str, *, labelled: bool, num_classes: int | None = None
+) -> FolderSource:
+    """Find the images of a folder, or take the index that was made of it last time, where nothing has changed.
+
+    With labels, the folder is read as `mae-data index` reads it: train/ and val/ with a folder per class, or class
+    folders of which a tenth is held out. Without, all images count, in whatever subfolder, or those of train/ and
+    val/ where the folder has them.
+
+    Args:
+        root: The folder.
+        part: "train" or "val".
+        labelled: Whether labels are needed.
+        num_classes: When given, labels must be below it.
+
+    Raises:
+        DataError: No images, or no class folders where labels are needed, or too many.
+    """
+    name = f"{os.path.realpath(root)}\0{part}{' with labels' if labelled else ''}"
+    index = cached_index(name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current)
+    source = FolderSource(os.fspath(root), index)
+    if labelled and num_classes is not None and source.num_classes > num_classes:
+        raise DataError(
+            f"{source.name}: {source.num_classes} class folders are more than the {num_classes} classes of the model; "
+            "set their number"
+        )
+    return source
+
+
+def _is_current(index: Index, same_state: bool) -> bool:
+    """Tell whether no folder has changed; one that changed while it was read is not trusted."""
+    root, made = os.fsencode(index.facts["root"]), index.facts["made"]
+    for below, state in index.facts["folders"].items():
+        if folder_state(os.path.join(root, os.fsencode(below))) != state or made - int(state.split()[-1]) < SETTLED_NS:
+            return False
+    return True
+
+
+def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> None:
+    made = time.time_ns()
+    found = index_folder(root, VAL_FRACTION, labelled=labelled)
+    if labelled and not found.classes:
+        raise DataError(
+            f"{root}: labels are needed, and it has neither lists nor class folders; make a folder for each class,"
+            " or name a list of `path label` lines"
+        )
+    entries = found.train if part == "train" else found.val
+    note = ""
+    if entries is None and not labelled:
+        entries, note = found.train, "; no val/ folder, so these are the images of training"
+    if not entries:
+        raise DataError(f"{root}: no images for the part {part!r} ({' '.join(EXTENSIONS)}); add a folder {part}/")
+    paths, labels = zip(*entries, strict=True)
+    for start in range(0, len(paths), BLOCK):
+        writer.add_names(b"".join(path + b"\n" for path in paths[start : start + BLOCK]))
+    numbers = np.array([NO_LABEL if label is None else label for label in labels], np.int64)
+    facts = {
+        "root": os.path.abspath(root),
+        "made": made,
+        "folders": {os.fsdecode(below): state for below, state in found.folders.items()},
+        "sha256": _hash(paths, numbers),
+        "notes": _notes(root, part, found, len(entries), note),
+    }
+    ends = np.cumsum([len(path) + 1 for path in paths], dtype=np.int64)
+    writer.finish({"ends": ends, "labels": numbers}, facts)
+
+
+def _notes(root: Path, part: str, found: FolderIndex, images: int, note: str) -> list[str]:
+    held_out = f"; {len(found.val)} held out as val" if found.split and found.val and part == "train" else ""
+    labels = f"{len(found.classes)} class folders" if found.classes else "labels ignored"
+    left_out = describe_left_out(found.left_out)
+    line = f"{root}: no {part}_list.txt, so what lies in it counts: {images:,} images, {labels}{held_out}{note}"
+    return [line + (f"; {left_out}" if left_out else "")]
+
+
+def _hash(paths: Sequence[bytes], labels: np.ndarray) -> str:
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(path + b"\0")
+    whole.update(labels.astype("<i8").tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,96 @@
+"""Finding the images of a folder, and saying what is left out."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mae_data.image_file import EXTENSIONS
+
+# Names stay bytes from the file system to the list: the result does not depend on the locale.
+_EXTENSIONS = tuple(os.fsencode(extension) for extension in EXTENSIONS)
+_SHOWN = 4
+
+
+@dataclass
+class Scan:
+    """What lies in a folder.
+
+    Attributes:
+        images: Paths of the images below the folder, sorted.
+        folders: For each folder that was read, its state: another one after any change of its names.
+        left_out: How many things of each kind were left out.
+    """
+
+    images: list[bytes] = field(default_factory=list)
+    folders: dict[bytes, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def scan_folder(root: bytes) -> Scan:
+    """Find the images of a folder and all its subfolders.
+
+    Links are followed, after all else: each folder is read once, by its own name where it lies below `root`.
+    Hidden names are left out.
+
+    Args:
+        root: The folder.
+    """
+    scan, seen = Scan(), set[tuple[int, int]]()
+    folders, links = [b""], list[bytes]()
+    while folders or links:
+        below = (folders or links).pop()
+        try:
+            found = os.stat(os.path.join(root, below))
+            if (found.st_dev, found.st_ino) in seen:
+                scan.left_out["links to folders that are read already"] += 1
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            inner = _read_folder(scan, root, below)
+        except OSError:
+            scan.left_out["folders that cannot be read"] += 1
+            continue
+        folders += sorted((name for name, is_link in inner if not is_link), reverse=True)
+        links += sorted((name for name, is_link in inner if is_link), reverse=True)
+    scan.images.sort()
+    return scan
+
+
+def _read_folder(scan: Scan, root: bytes, below: bytes) -> list[tuple[bytes, bool]]:
+    """Add a folder's images; return its subfolders and whether they are links."""
+    folder = os.path.join(root, below)
+    scan.folders[below] = folder_state(folder)
+    with os.scandir(folder) as entries:
+        return [(below + e.name + b"/", e.is_symlink()) for e in entries if _take(scan, below, e)]
+
+
+def _take(scan: Scan, below: bytes, entry: "os.DirEntry[bytes]") -> bool:
+    """Add an image, or count what is none; return whether the entry is a folder to go into."""
+    is_image = entry.name.lower().endswith(_EXTENSIONS)
+    if entry.name.startswith(b"."):
+        scan.left_out["hidden images or folders"] += is_image or entry.is_dir()
+    elif entry.is_dir():
+        return True
+    elif not is_image:
+        ending = os.fsdecode(os.path.splitext(entry.name)[1]) or "no ending"
+        scan.left_out[f"other files ({ending})"] += 1
+    elif entry.is_file():
+        scan.images.append(below + entry.name)
+    else:
+        scan.left_out["images that are broken links"] += 1
+    return False
+
+
+def folder_state(folder: bytes) -> str:
+    """Describe a folder by what changes with each name that comes or goes."""
+    found = os.stat(folder)
+    return f"{found.st_dev} {found.st_ino} {found.st_mtime_ns}"
+
+
+def describe_left_out(left_out: Mapping[str, int]) -> str:
+    """Return `left out: 3 hidden images or folders, ...`; empty for nothing."""
+    counts = [(what, count) for what, count in Counter(left_out).most_common() if count]
+    shown = [f"{count} {what}" for what, count in counts[:_SHOWN]]
+    if rest := sum(count for _, count in counts[_SHOWN:]):
+        shown.append(f"{rest} more")
+    return f"left out: {', '.join(shown)}" if shown else ""

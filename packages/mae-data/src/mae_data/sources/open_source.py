@@ -1,0 +1,116 @@
+"""From what -data_path is to the source of its kind: the one place that chooses."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mae_data.errors import DataError, StoreError
+from mae_data.image_list import read_list
+from mae_data.list_writer import TRAIN_LIST, VAL_LIST
+from mae_data.sources.folder import open_folder
+from mae_data.sources.label_check import require_labels
+from mae_data.sources.shards import INDEX_ENDING, open_shards
+from mae_data.sources.source import Source
+from mae_data.sources.store import is_address, open_store
+from mae_data.sources.table import ENDINGS, files_of_part, open_table, table_files
+
+PARTS = {TRAIN_LIST: "train", VAL_LIST: "val"}
+# A folder with one of these is no plain folder of images, whatever part of it is asked for.
+OF_DATA_SETS = (*PARTS, *(f"{part}{INDEX_ENDING}" for part in PARTS.values()))
+
+
+def open_source(
+    root: str | os.PathLike[str],
+    list_file: str | os.PathLike[str] = TRAIN_LIST,
+    *,
+    labels: str = "required",
+    num_classes: int | None = None,
+    allow_outside: bool = False,
+    opt_in: str = "allow_outside=True",
+) -> Source:
+    """Open the images of a data set.
+
+    | `root`                                                | the images are                                    |
+    |-------------------------------------------------------|---------------------------------------------------|
+    | a folder that holds the list                          | those of the list                                 |
+    | a folder or an address with train.index or val.index  | those of tar shards; see `sources.shards`         |
+    | a Parquet file, or a folder with some or with saved   | those of a column; see `sources.table`            |
+    | `datasets`                                            |                                                   |
+    | a folder without any of these                         | what lies in it; see `sources.folder`             |
+
+    Args:
+        root: The folder or address.
+        list_file: The list below `root`. The usual names, train_list.txt and val_list.txt, stand for the parts
+            "train" and "val" of what has no lists; a list of another name must be there.
+            NAME.index is one of shards, NAME.parquet a table.
+        labels: "required", or "optional": labels of a list may be missing, those of folders are ignored.
+        num_classes: When given, labels must be below it.
+        allow_outside: Accept absolute paths and `..` in a list.
+        opt_in: How the reader of a message sets `allow_outside`.
+
+    Raises:
+        DataError: There are no images, or what names them is faulty.
+    """
+    if labels not in ("required", "optional"):
+        raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")
+    name, folder = os.fspath(list_file), Path(root)
+    part = PARTS.get(name)
+    source = _open_counted(root, name, part)
+    if source:
+        require_labels(source, labels, num_classes)
+        return source
+    if part and folder.is_dir() and not any((folder / other).exists() for other in OF_DATA_SETS):
+        return open_folder(root, part, labelled=labels == "required", num_classes=num_classes)
+    return read_list(
+        list_file, root, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
+    )
+
+
+def _open_counted(root: str | os.PathLike[str], name: str, part: str | None) -> Source | None:
+    """Open shards or a table, where `root` and the list's name are of such."""
+    folder, index = Path(root), f"{part}{INDEX_ENDING}" if part else name
+    if is_address(root) or name.endswith(INDEX_ENDING):
+        if not index.endswith(INDEX_ENDING):
+            raise DataError(f"{root} is an address, of shards: {name} is not one of {', '.join(PARTS)}, NAME.index")
+        return open_shards(root, index)
+    if folder.is_file():
+        return open_table(root, part, [folder])
+    if name.endswith(ENDINGS):
+        return open_table(folder / name, None, [folder / name])
+    if part is None or (folder / name).exists():
+        return None
+    if (folder / index).exists():
+        return open_shards(root, index)
+    tables = table_files(folder) if not any((folder / other).exists() for other in OF_DATA_SETS) else []
+    return open_table(root, part, tables) if tables else None
+
+
+def open_parts(root: str | os.PathLike[str], *, labelled: bool = False, **options: Any) -> dict[str, Source]:
+    """Open what a data set has of the parts "train" and "val".
+
+    Args:
+        root: The folder or address.
+        labelled: Whether labels are required.
+        options: Others of `open_source`.
+    """
+    labels = "required" if labelled else "optional"
+    names = {part: name for name, part in PARTS.items()}
+    return {part: open_source(root, names[part], labels=labels, **options) for part in _parts_of(root, labelled)}
+
+
+def _parts_of(root: str | os.PathLike[str], labelled: bool) -> list[str]:
+    if is_address(root):
+        return ["train", *(["val"] if _is_there(root, f"val{INDEX_ENDING}") else [])]
+    folder = Path(root)
+    if tables := [] if any((folder / name).exists() for name in OF_DATA_SETS) else table_files(folder):
+        return [part for part in PARTS.values() if files_of_part(folder, part, tables)]
+    listed = [p for name, p in PARTS.items() if (folder / name).exists() or (folder / f"{p}{INDEX_ENDING}").exists()]
+    has_val = (folder / "val").is_dir() or (labelled and not (folder / "train").is_dir())
+    return listed or ["train", *(["val"] if has_val else [])]
+
+
+def _is_there(root: str | os.PathLike[str], name: str) -> bool:
+    try:
+        return open_store(root).state(name)[0] > 0
+    except StoreError:
+        return False

@@ -1,0 +1,93 @@
+"""What a dataset needs of the place that its images come from."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+NO_LABEL = -1
+# Labels end up in int64 tensors, but nobody has this many classes: a larger number is a damaged line.
+MAX_LABEL = 2**31 - 1
+
+
+class Fingerprint(TypedDict):
+    """What a source holds, in short: a resumed run compares it."""
+
+    images: int
+    sha256: str
+
+
+class Source(ABC):
+    """Images with labels and names, each of which can be read alone and in any order.
+
+    Attributes:
+        name: What messages call the source: its list file, folder or index.
+        labels: int64 [N]; -1 where an image has none.
+        duplicates: How many entries repeat the name of an earlier one.
+        notes: What a run should say of it at its start, a line each.
+    """
+
+    name: str
+    labels: npt.NDArray[np.int64]
+    duplicates: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, index: int) -> bytes:
+        """Return the encoded image of entry `index`.
+
+        Raises:
+            ImageError: This image cannot be read.
+            DataError: No image can: the store is gone.
+        """
+
+    def fetch(self, indices: Sequence[int]) -> None:  # noqa: B027 - most sources gain nothing by it
+        """Prepare for `read` of these entries, each once: a source far away reads them at the same time.
+
+        Args:
+            indices: Entries, of one batch.
+        """
+
+    @abstractmethod
+    def path(self, index: int) -> str:
+        """Return the name of entry `index` within the source."""
+
+    @abstractmethod
+    def fingerprint(self) -> Fingerprint:
+        """Return the number of images and a hash of names, order and labels; the images are not read."""
+
+    def number(self, index: int) -> int:
+        """Return what messages count entry `index` as: its line, or its index from 0 where there are none."""
+        return index
+
+    def describe(self, index: int) -> str:
+        """Return `NAME:NUMBER (path)` for messages about entry `index`."""
+        return f"{self.name}:{self.number(index)} ({self.path(index)})"
+
+    def describe_batch(self, indices: Iterable[int]) -> str:
+        """Name the first eight of a batch's entries for messages."""
+        return ", ".join(self.describe(int(index)) for index in islice(indices, 8))
+
+    @cached_property
+    def num_classes(self) -> int:
+        """Largest label + 1; 0 without labels."""
+        return int(self.labels.max(initial=NO_LABEL)) + 1
+
+    def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
+        """Name each class by the folder that its first image lies in.
+
+        Args:
+            labels: int64 [N], instead of those of the source.
+        """
+        classes, first = np.unique(self.labels if labels is None else labels, return_index=True)
+        return {
+            int(c): os.path.basename(os.path.dirname(self.path(int(i)))) for c, i in zip(classes, first, strict=True)
+        }
