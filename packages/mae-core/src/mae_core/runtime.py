@@ -177,3 +177,16 @@ def choice() -> str:
     chosen = configure()
     parts = [f"{k}={os.environ[k]} ({'chosen' if k in chosen else 'yours'})" for k in keys if k in os.environ]
     return ", ".join(parts) or "Paddle was imported first, nothing set"
+
+
+def version_line(name: str, version: str) -> str:
+    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    found = {}
+    for package in ("paddlepaddle-gpu", "paddlepaddle", "mae-core"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    paddle = next((f"{package} {found[package]}" for package in list(found) if package != "mae-core"), "no Paddle")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if "paddlepaddle-gpu" in found else 0
+    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {available_cores()} cores"
+    core = [] if name == "mae-core" else [f"mae-core {found.get('mae-core', 'unknown')}"]
+    return f"{name} {version} ({', '.join([*core, paddle, device])})"

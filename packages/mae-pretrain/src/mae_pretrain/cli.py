@@ -26,7 +26,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_pretrain", train_parser(), argv)
+        train_or_score("mae_pretrain", train_parser(), argv, commands)
 
 
 def _parser(command: str, description: str, **kwargs: Any) -> Parser:

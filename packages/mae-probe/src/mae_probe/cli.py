@@ -41,7 +41,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_probe", probe_parser(), argv)
+        train_or_score("mae_probe", probe_parser(), argv, commands)
 
 
 def probe_parser() -> Parser:

@@ -26,9 +26,7 @@ def with_output(config: Config, suffix: str = "") -> Config:
     if config.SAVE is not None:
         return config
     distributed.init()
-    name = _NAMES[config.MODEL.TYPE] + suffix
-    number = next_number(ROOT, name) if distributed.is_main() else 0
-    folder = ROOT / f"{name}-{int(distributed.sum_over_ranks([float(number)])[0]):03d}"
+    folder = planned_output(config, suffix)
     settled = config.clone()
     settled.defrost()
     settled.SAVE = str(folder)
@@ -38,6 +36,15 @@ def with_output(config: Config, suffix: str = "") -> Config:
         linked = link_latest(folder)
         log.LOGGER.info(f"this run writes to {folder}{f' (also {LATEST})' if linked else ''}; -output names another")
     return settled
+
+
+def planned_output(config: Config, suffix: str = "") -> Path:
+    """Return the folder that a run of this config would write to; the main rank's choice holds on all."""
+    if config.SAVE is not None:
+        return Path(config.SAVE)
+    name = _NAMES[config.MODEL.TYPE] + suffix
+    number = next_number(ROOT, name) if distributed.is_main() else 0
+    return ROOT / f"{name}-{int(distributed.sum_over_ranks([float(number)])[0]):03d}"
 
 
 def next_number(root: Path, name: str) -> int:

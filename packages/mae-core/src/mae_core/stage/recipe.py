@@ -5,7 +5,7 @@ Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from mae_core.config import Also, Config, Schema, flatten, merge_file, merge_pairs, set_key, to_dict
 from mae_core.errors import ConfigError
 from mae_core.stage.foreign_config import merge_shared, stage_of_file
+from mae_core.stage.limits import Limits
 
 # Keys of every stage that take another type beside their default's.
 ALSO: Also = {
@@ -33,13 +34,15 @@ class Recipe:
         package: import name; its folder `configs/` holds the packaged YAML files.
         defaults: every key with its default.
         also: per key, one more type that is allowed beside the default's.
-        validate: checks what must hold; raises ConfigError.
+        validate: checks what must hold, `limits` included; raises ConfigError.
+        limits: what single keys may be set to.
     """
 
     package: str
     defaults: Config
     also: Also
     validate: Callable[[Config], None]
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def schema(self) -> Schema:

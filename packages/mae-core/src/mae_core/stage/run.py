@@ -161,6 +161,12 @@ def _advice(output: str, trainer: Trainer) -> str:
     return f"go on with it (-resume {output}), or choose another -output"
 
 
+def find_checkpoint(output: str | None, resume: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint that would be resumed, with its state; None where `auto` finds none."""
+    source = Path(output or "") if resume == "auto" else Path(resume)
+    return None if resume == "auto" and not list_checkpoints(source / "checkpoints") else _find(source)
+
+
 def _find(source: Path) -> tuple[Path, dict[str, Any]]:
     if (source / "state.json").exists():
         return source, read_state(source, RESUMED)
