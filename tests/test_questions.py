@@ -1,20 +1,26 @@
 """What the commands answer before anything runs: keys, schema, completion, versions, a dry run."""
 
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage
 
+from mae_core import streams
 from mae_core.config import flatten, to_dict
 from mae_core.errors import ConfigError
 from mae_core.stage.help_config import help_lines, json_schema, key_comments, keys_of
 from mae_core.stage.recipe import Recipe
 
+PLACE = r"(paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)"
+COMMANDS = {"mae_core": "mae_core.weights", "mae_data": "mae_data"}
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 
 
@@ -83,8 +89,37 @@ def test_bare_commands_print_help_and_versions_are_alike(stage: Stage) -> None:
     assert (bare.returncode, bare.stderr) == (0, "")
     assert bare.stdout.startswith(f"usage: {command}")
     version = stage.start("--version").stdout
-    assert re.fullmatch(rf"{command} \S+ \(mae-core \S+, (paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)\)\n",
-                        version)  # fmt: skip
+    assert re.fullmatch(rf"{command} \S+ \(mae-core \S+, {PLACE}\)\n", version)
+
+
+@pytest.mark.parametrize("package", ["mae_core", "mae_data"])
+def test_the_two_other_commands_answer_alike(package: str) -> None:
+    def start(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", COMMANDS[package], *words], capture_output=True, text=True)
+
+    command = package.replace("_", "-")
+    assert start().stdout.startswith(f"usage: {command}")
+    said = start("--version").stdout
+    assert re.fullmatch(rf"{command} \S+ \({PLACE}\)\n", said)
+
+
+def test_errors_are_red_where_the_terminal_takes_it() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert streams.red("x", Terminal(), {"TERM": "xterm"}) == "\x1b[31mx\x1b[0m"
+    for stream, env in ((io.StringIO(), {"TERM": "xterm"}), (Terminal(), {}), (Terminal(), {"TERM": "dumb"}),
+                        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})):  # fmt: skip
+        assert streams.red("x", stream, env) == "x"
+
+
+def test_importing_paddle_through_the_package_says_nothing() -> None:
+    code = "import mae_core; mae_core.build_model"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"}
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

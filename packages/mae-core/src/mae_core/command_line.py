@@ -1,6 +1,7 @@
 """Command lines: flags declared once with both spellings, errors in one line."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -200,5 +201,6 @@ def _fail(error: Exception, explained: Exception, debug: bool) -> int:
 
 def _refuse(line: str, code: int) -> int:
     """Say it without what would control a terminal: names come from files and command lines."""
-    streams.say("".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line), sys.stderr)
+    plain = "".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line)
+    streams.say(streams.red(plain, sys.stderr, os.environ), sys.stderr)
     return code

@@ -109,6 +109,7 @@ def configure() -> dict[str, str]:
             )
         _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
+        warnings.filterwarnings("ignore", message="No ccache found")  # said by each import of Paddle 3
         if not is_gpu_build():
             keep_freed_memory()
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
@@ -158,7 +159,7 @@ def leave_on_interrupt() -> Iterator[None]:
 
 
 def import_paddle() -> None:
-    """Import Paddle without what it prints about thread counts and compilers; console scripts call this.
+    """Import Paddle without what it prints about thread counts; console scripts and `mae_core.NAME` call this.
 
     Raises:
         PaddleMissingError: it is not installed.
@@ -166,7 +167,6 @@ def import_paddle() -> None:
     """
     require_paddle()
     ensure_home()
-    warnings.filterwarnings("ignore", message="No ccache found")
     with leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
 
