@@ -8,7 +8,8 @@ from importlib import import_module
 import pytest
 from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage, assert_refused
 
-FLAGS = "cfg dataset data_path batch_size image_size accum_iter output pretrained resume eval amp"
+FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
+FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "visualize", "curve", "export"),
     FINETUNE.package: ("", "export"),
@@ -25,7 +26,7 @@ def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.C
     names = FLAGS.split()
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
-        "-h", "--help", "--version", "--allow-drift", "--json"
+        "-h", "--help", "--version", "--allow-drift", "--json", "--dry-run", "--help-config", "--completion"
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ STAGE_FLAGS = (
     Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
     Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
     Flag("batch_size", "DATA.BATCH_SIZE", "images per rank and forward pass", int),
+    Flag("batch_size_eval", "DATA.BATCH_SIZE_EVAL", "images per rank in validation and -eval, if not -batch_size", int),
     Flag(
         "image_size",
         "DATA.IMAGE_SIZE",
@@ -26,6 +27,7 @@ STAGE_FLAGS = (
     Flag("output", "SAVE", "run folder: log, config, checkpoints"),
     PRETRAINED_FLAG,
     Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder, or anew"),
+    Flag("last_epoch", "TRAIN.LAST_EPOCH", "of PaddleViT's commands: 0 alone is taken; -resume knows its epoch", int),
     Flag("eval", "EVAL", "score -pretrained on the validation list and stop", options=_ON),
     Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", options=_ON),
 )

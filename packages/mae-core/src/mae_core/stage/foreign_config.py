@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mae_core.config import Config, Schema, flatten, read_yaml, set_key, to_dict
+from mae_core.config import Config, Schema, flatten, read_layers, set_key, to_dict
 
 STAGES = ("PRETRAIN", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
 # What images and model are; how they are trained is each stage's own recipe.
@@ -47,18 +47,11 @@ def _by_group(values: Mapping[str, Any], taken: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(key if key.split(".")[0] in used else key.split(".")[0] for key in left))
 
 
-def _read_whole(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a file over its BASE files, as nested plain data, whatever its keys; a circle is for the merge to refuse."""
-    path = path.resolve()
-    if path in seen:
-        return {}
-    data = read_yaml(path)
-    base = data.pop("BASE", None) or []
+def _read_whole(path: Path) -> dict[str, Any]:
+    """Read a file over its BASE files, as nested plain data, whatever its keys."""
     whole: dict[str, Any] = {}
-    for name in [base] if isinstance(base, str) else base:
-        if name:
-            _update(whole, _read_whole(path.parent / name, (*seen, path)))
-    _update(whole, data)
+    for _, data in read_layers(path):
+        _update(whole, data)
     return whole
 
 

@@ -5,7 +5,7 @@ Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from mae_core.config import Also, Config, Schema, flatten, merge_file, merge_pai
 from mae_core.errors import ConfigError
 from mae_core.stage.foreign_config import merge_shared, stage_of_file
 from mae_core.stage.limits import Limits
+from mae_core.stage.predecessor_keys import passed_over
 
 # Keys of every stage that take another type beside their default's.
 ALSO: Also = {
@@ -96,19 +97,19 @@ class Recipe:
             lent: values by dotted key that hold where the user states nothing.
             say: receives a line on a file of another stage, which lends the keys that stages share.
         """
-        config = self.defaults.clone()
+        config, schema = self.defaults.clone(), replace(self.schema, foreign=passed_over(say))
         for key, value in (lent or {}).items():
-            set_key(config, key, value, self.schema)
+            set_key(config, key, value, schema)
         if cfg:
             path = self.find(cfg)
             stage = stage_of_file(path)
             if stage in (None, self.stage):
-                merge_file(config, path, self.schema)
+                merge_file(config, path, schema)
             else:
-                say(merge_shared(config, path, self.schema, stage))
+                say(merge_shared(config, path, schema, stage))
         for key, value in flags.items():
-            set_key(config, key, value, self.schema)
-        merge_pairs(config, pairs, self.schema)
+            set_key(config, key, value, schema)
+        merge_pairs(config, pairs, schema)
         return config
 
     def finish(self, config: Config) -> Config:
