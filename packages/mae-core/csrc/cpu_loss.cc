@@ -12,8 +12,6 @@ namespace mae {
 namespace cpu {
 namespace {
 
-constexpr float kNormPixEpsilon = 1.0e-6f;
-
 struct Target {
   const float* values;
   float mean;

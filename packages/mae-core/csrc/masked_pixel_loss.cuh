@@ -11,7 +11,6 @@
 
 namespace mae {
 
-constexpr float kNormPixEpsilon = 1.0e-6f;
 constexpr int64_t kSharedBytes = 48 * 1024;  // every device offers this much to a block without asking
 constexpr int kSumThreads = 1024;
 

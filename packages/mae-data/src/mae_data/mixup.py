@@ -66,15 +66,17 @@ class Mixture:
     lam: npt.NDArray[np.float32]
 
 
-def mixing_rng(seed: int, batch_number: int, rank: int = 0) -> np.random.Generator:
+def mixing_rng(seed: int, epoch: int, first_index: int) -> np.random.Generator:
     """Make the generator that draws the mixture of one batch, whatever was drawn before.
+
+    No two batches of an epoch, on whatever rank, begin with the same sample.
 
     Args:
         seed: Seed of the run, 0 to 2**64 - 1.
-        batch_number: Number of the batch over the whole run: step * accum_iter + part.
-        rank: This process; each mixes its own batch.
+        epoch: Epoch number, from 0.
+        first_index: Position of the batch's first sample in its list.
     """
-    return np.random.Generator(philox(seed, MIXING_STREAM, batch_number, rank))
+    return np.random.Generator(philox(seed, MIXING_STREAM, epoch, first_index))
 
 
 def draw_mixture(mixup: Mixup, batch_size: int, image_size: Size, rng: np.random.Generator) -> Mixture:

@@ -5,16 +5,15 @@ from functools import partial
 
 from paddle import Tensor, nn
 
-from mae_core.config import Config, to_dict
+from mae_core.config import Config
 from mae_core.stage.arguments import (
-    data_advice_of,
     global_batch_of,
     loading_of,
     plan_of,
     precision_of,
-    schedule_of,
     statistics_of,
     train_sampling_of,
+    trainer_of,
 )
 from mae_core.stage.run import Run, run_training
 from mae_core.training.ema import Ema
@@ -24,9 +23,9 @@ from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
 from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
-from mae_data.loader import BatchLoader, make_loader
+from mae_data.list_loader import make_train_loader
 from mae_data.mixup import Mixup
-from mae_data.sampler import TrainBatchSampler, steps_per_epoch
+from mae_data.sampler import steps_per_epoch
 from mae_finetune.build import build_model, train_dataset
 from mae_finetune.config import mixes
 from mae_finetune.evaluate import open_eval_set, score
@@ -44,11 +43,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     """Open the training images and build what trains on them."""
     dataset = train_dataset(config)
     trainer = build_trainer(config, dataset, folder)
-
-    def batches(first: int, steps: int) -> BatchLoader:
-        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
-        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
-
+    batches = partial(make_train_loader, dataset, train_sampling_of(config), loading_of(config), trainer.stopping)
     # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
     free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
     return Run(trainer, len(dataset), batches, free=["ROBUST"], free_cut=free_cut, notes=dataset.images.notes)
@@ -75,14 +70,9 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
             layer_decay=t.LAYER_DECAY or 1.0,
         ),
         loss_fn=partial(finetune_loss, _mixer(config)),
-        lr_at=schedule_of(config, plan),
-        plan=plan,
         precision=precision,
         folder=folder,
-        config=to_dict(config),
-        data={"train": dataset.images.fingerprint()},
-        describe=dataset.images.describe_batch,
-        data_advice=data_advice_of(config),
+        **trainer_of(config, plan, dataset.images),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, plan.steps_per_epoch),
     )

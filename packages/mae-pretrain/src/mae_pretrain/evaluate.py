@@ -12,8 +12,7 @@ from mae_core.ops.patches import patchify
 from mae_core.stage.arguments import eval_sampling_of, loading_of
 from mae_core.weights.load import load_model
 from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
-from mae_data.sampler import EvalBatchSampler
+from mae_data.list_loader import make_eval_loader
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
 from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
 
@@ -62,8 +61,7 @@ def score(config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mea
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)
-    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
+    for images, _, indices in make_eval_loader(dataset, eval_sampling_of(config), loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]

@@ -4,9 +4,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+from mae_core.epsilons import LN_EPS
 from mae_core.ops.linear import Linear
-
-LN_EPS = 1.0e-6
 
 
 class Attention(nn.Layer):

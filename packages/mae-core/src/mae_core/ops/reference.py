@@ -5,6 +5,7 @@ from typing import NamedTuple
 import paddle
 from paddle import Tensor
 
+from mae_core.epsilons import NORM_PIX_EPS
 from mae_core.ops.patches import Pixels, normalize_patches
 
 
@@ -67,9 +68,15 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
     """
     if not norm_pix:
         return patches
+    mean, deviation = patch_statistics(patches)
+    return (patches - mean) / deviation
+
+
+def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation [..., 1] of each patch [..., p*p*C], from the unbiased variance plus an epsilon."""
     mean = patches.mean(axis=-1, keepdim=True)
-    var = patches.var(axis=-1, keepdim=True, unbiased=True)
-    return (patches - mean) / (var + 1.0e-6).sqrt()
+    variance = patches.var(axis=-1, keepdim=True, unbiased=True)
+    return mean, (variance + NORM_PIX_EPS).sqrt()
 
 
 def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool) -> Tensor:

@@ -5,10 +5,10 @@ These functions alone in this package look into a stage's config; all else takes
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from mae_core import distributed, log, runtime
-from mae_core.config import Config
+from mae_core.config import Config, to_dict
 from mae_core.models import pixel_statistics
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
@@ -42,6 +42,30 @@ def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
         epochs=t.NUM_EPOCHS,
         warmup_start_lr=t.WARMUP_START_LR,
     )
+
+
+class TrainingImages(Protocol):
+    """What a run records and says of its images."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the number of images and a hash of what they are."""
+        ...
+
+    def describe_batch(self, indices: Any) -> str:
+        """Name the images of a batch."""
+        ...
+
+
+def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, Any]:
+    """Read the arguments of `Trainer` that all stages give alike."""
+    return {
+        "lr_at": schedule_of(config, plan),
+        "plan": plan,
+        "config": to_dict(config),
+        "data": {"train": images.fingerprint()},
+        "describe": images.describe_batch,
+        "data_advice": data_advice_of(config),
+    }
 
 
 def precision_of(config: Config) -> Precision:
