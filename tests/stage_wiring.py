@@ -187,7 +187,7 @@ def head_width(wired: Wired) -> int:
     return int(biases[0].shape[0])
 
 
-# 40 images, a global batch of 4 x 3: 3 steps an epoch.
+# 40 images, a global batch of 4 x 3: 3 steps per epoch.
 COMMON = {
     "DATA.DATA_PATH": wire("images", lambda w: str(w.loader.dataset.images.root)),
     "DATA.TRAIN_LIST": wire("a.txt", lambda w: Path(w.loader.dataset.images.list_file).name),

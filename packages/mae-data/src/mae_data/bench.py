@@ -41,7 +41,7 @@ class Stages(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Images a second with a number of workers; 0 reads in the main process."""
+    """Images per second with a number of workers; 0 reads in the main process."""
 
     workers: int
     images_per_s: float

@@ -120,7 +120,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
     file.seek(0)
     if magic.startswith(npy_file.MAGIC):
         return npy_file.read_npy(file, max_pixels)
-    if magic.startswith(tiff_file.MAGICS):  # of more than three bytes a pixel, Pillow may leave the last ones out
+    if magic.startswith(tiff_file.MAGICS):  # of more than three bytes per pixel, Pillow may leave the last ones out
         return tiff_file.read_tiff(file, max_pixels)
     if magic == _PNG_MAGIC and not is_picture:
         return read_png16(file, max_pixels)

@@ -76,7 +76,7 @@ def make_finetune_transform(
         recount: Largest number of erased boxes.
     """
     if len(mean) != len(std) or not mean:
-        raise ValueError(f"mean={mean}, std={std}; give one number a channel to both")
+        raise ValueError(f"mean={mean}, std={std}; give one number per channel to both")
     if rand_augment and len(mean) not in (1, 3):
         raise ValueError(f"mean={mean}: rand_augment is made for 8-bit images of 1 or 3 channels; give None for none")
     crop = CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)

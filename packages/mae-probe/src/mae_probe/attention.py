@@ -1,4 +1,4 @@
-"""What the class token attends to: weights a head, and their rollout over the blocks."""
+"""What the class token attends to: weights per head, and their rollout over the blocks."""
 
 import math
 from typing import Any

@@ -45,7 +45,7 @@ def batch_size(x: Tensor) -> int | Tensor:
 
 
 def take_rows(x: Tensor, ids: Tensor) -> Tensor:
-    """Gather rows a sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
+    """Gather rows of each sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
     rows, length, dim = batch_size(ids), x.shape[1], x.shape[2]
     start = paddle.arange(rows, dtype=ids.dtype).unsqueeze(1) * length  # [N, 1]
     return paddle.gather(x.reshape([-1, dim]), (ids + start).flatten()).reshape([-1, ids.shape[1], dim])

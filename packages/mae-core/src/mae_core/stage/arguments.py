@@ -74,7 +74,7 @@ def precision_of(config: Config) -> Precision:
 
 
 def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Read mean and deviation a channel that images are normalised with."""
+    """Read mean and deviation per channel that images are normalised with."""
     d = config.DATA
     return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
 

@@ -47,7 +47,7 @@ class IntervalMeter:
         return {name: total / max(1, self.steps) for name, total in self.sums.items()}
 
     def speeds(self) -> dict[str, float]:
-        """Images a second, share of the time spent waiting for data, seconds a step."""
+        """Images per second, share of the time spent waiting for data, seconds per step."""
         seconds = max(1e-9, time.perf_counter() - self.started)
         return {
             "images_per_s": self.images / seconds,
