@@ -128,7 +128,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(settings, "Precision", AskedPrecision)
         patch.setattr(runner, "open_run", lambda output: setattr(found, "opened", output))
         patch.setattr(runner, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
-        patch.setattr(runner, "describe", lambda *args: setattr(found, "described", args))
+        patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
         patch.setattr(list_loader, "make_loader", found.make_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))

@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from mae_core.errors import ConfigError
-from mae_core.evaluation.classifier import score
+from mae_core.evaluation.classifier import score_batches
 from mae_core.training.precision import Precision
 from mae_data.errors import DataError
 from mae_data.image_list import read_list
@@ -94,7 +94,7 @@ def test_scoring_counts_every_batch_by_the_labels_outputs_and_groups_it_is_given
     )
     other, absent = np.roll(labels, 1) % 2, np.array([False, False, True])  # output 2 takes no part
     given = RobustScores(other, absent, np.arange(11) % 2, 2)
-    assert score(paddle.nn.Identity(), batches, given, Precision(False)) is given
+    assert score_batches(paddle.nn.Identity(), batches, given, Precision(False)) is given
     hits = logits[:, :2].argmax(1) == other
     assert given.images == 11
     assert given.figures()["top1"] == pytest.approx(100 * hits.mean())

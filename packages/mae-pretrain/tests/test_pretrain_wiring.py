@@ -99,7 +99,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
     values = config(**{"DATA.DATA_PATH": str(tmp_path)})
-    evaluate.score(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
+    evaluate.score_reconstructions(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked
     dataset = loader.dataset
     assert (len(dataset), dataset.transform.crop_pct, dataset.transform.size, dataset.channels) == (2, 0.7, (8, 12), 1)

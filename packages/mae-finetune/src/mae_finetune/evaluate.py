@@ -58,7 +58,7 @@ def evaluate(config: Config) -> dict[str, float]:
     model.eval()
     prepare_report(config.SAVE)
     started = time.perf_counter()
-    scores = score(config, model, eval_set, precision_of(config))
+    scores = score_eval_set(config, model, eval_set, precision_of(config))
     assert scores is not None  # nothing asked it to stop early
     seconds = time.perf_counter() - started
     errors = corruption_errors(scores.groups, eval_set.references) if eval_set.references else {}
@@ -84,7 +84,7 @@ def open_eval_set(config: Config) -> EvalSet:
     return EvalSet(dataset, labels, absent, group_of, references)
 
 
-def score(
+def score_eval_set(
     config: Config,
     model: nn.Layer,
     eval_set: EvalSet,
@@ -93,7 +93,7 @@ def score(
 ) -> RobustScores | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early."""
     groups = len(eval_set.references) * SEVERITIES
-    return classifier.score(
+    return classifier.score_batches(
         model,
         make_eval_loader(eval_set.dataset, eval_sampling_of(config), loading_of(config), should_stop),
         RobustScores(eval_set.labels, eval_set.absent, eval_set.group_of, groups),

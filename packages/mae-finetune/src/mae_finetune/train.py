@@ -28,7 +28,7 @@ from mae_data.mixup import Mixup
 from mae_data.sampler import steps_per_epoch
 from mae_finetune.build import build_model, train_dataset
 from mae_finetune.config import mixes
-from mae_finetune.evaluate import open_eval_set, score
+from mae_finetune.evaluate import open_eval_set, score_eval_set
 from mae_finetune.loss import soft_target_cross_entropy
 from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
@@ -84,7 +84,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     eval_set = open_eval_set(config)
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        scores = score(config, model, eval_set, precision, should_stop)
+        scores = score_eval_set(config, model, eval_set, precision, should_stop)
         return scores.figures() if scores else None
 
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)

@@ -36,7 +36,7 @@ def evaluate(config: Config) -> dict[str, float]:
     log.say(scored.images.notes)
     log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
     model.eval()
-    scores = score(config, model, scored, _mean_patches(averaged, model))
+    scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
@@ -56,7 +56,9 @@ def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
 
 
 @paddle.no_grad()
-def score(config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor) -> dict[str, float]:
+def score_reconstructions(
+    config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor
+) -> dict[str, float]:
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)

@@ -16,7 +16,7 @@ from mae_core.ops.random_masking import len_keep
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.load import load_pretrained
-from mae_core.weights.report import brief
+from mae_core.weights.report import join_names
 from mae_pretrain import __version__
 from mae_pretrain.build import build_model
 
@@ -82,7 +82,7 @@ def _load(model: MaskedAutoencoderViT, path: str, with_decoder: bool) -> Path:
     report: Any = load_pretrained(model, path, same_target=with_decoder)
     missing = [n for n in report.missing if with_decoder or plain_name(n).partition(".")[0] not in DECODER]
     if missing:
-        raise CheckpointError(f"{report.file} has no {brief(missing)}: a model of initial values means nothing")
+        raise CheckpointError(f"{report.file} has no {join_names(missing)}: a model of initial values means nothing")
     for line in report.lines():
         log.LOGGER.info(line)
     return Path(report.file)

@@ -12,7 +12,7 @@ from mae_core.stage.checks import (
     require_positive,
     require_within,
 )
-from mae_core.stage.recipe import ALSO, Recipe
+from mae_core.stage.recipe import OTHER_TYPES, Recipe
 
 # The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
 HEADS = ("linear", "attentive")
@@ -106,4 +106,4 @@ def _require_attentive(c: CN) -> None:
     )
 
 
-RECIPE = Recipe("mae_probe", _C, ALSO, validate)
+RECIPE = Recipe("mae_probe", _C, OTHER_TYPES, validate)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.evaluation.classifier import prepare_report, report_scores, score
+from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.stage.classifier import require_weights
@@ -32,7 +32,7 @@ def evaluate(config: Config) -> dict[str, float]:
     prepare_report(config.SAVE)
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
     started = time.perf_counter()
-    scores = score(model, batches, counts, precision, name=dataset.images.describe)
+    scores = score_batches(model, batches, counts, precision, name=dataset.images.describe)
     assert scores is not None  # nothing asked it to stop early
     return report_scores(scores, time.perf_counter() - started, config.SAVE, dataset.images.class_folders())
 

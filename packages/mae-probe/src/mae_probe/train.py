@@ -8,7 +8,7 @@ from paddle.nn import functional as F
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.errors import ConfigError
-from mae_core.evaluation.classifier import score
+from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import (
     global_batch_of,
@@ -102,7 +102,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model.head_inputs, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset, should_stop)
-        scores = score(
+        scores = score_batches(
             model,
             batches,
             Scores(config.MODEL.NUM_CLASSES),

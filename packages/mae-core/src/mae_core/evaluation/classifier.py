@@ -19,7 +19,7 @@ ScoresT = TypeVar("ScoresT", bound=Scores)
 
 
 @paddle.no_grad()
-def score(
+def score_batches(
     model: nn.Layer,
     batches: Iterable[Batch],
     scores: ScoresT,

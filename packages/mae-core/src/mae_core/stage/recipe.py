@@ -14,7 +14,7 @@ from mae_core.config import Also, Config, Schema, merge_file, merge_mapping, mer
 from mae_core.errors import ConfigError, UserError
 
 # Keys of every stage that take another type beside their default's.
-ALSO: Also = {
+OTHER_TYPES: Also = {
     "DATA.IMAGE_SIZE": list,
     "DATA.VALUE_RANGE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.facts import describe
+from mae_core.models.facts import model_facts
 from mae_core.weights.checkpoint_folder import STATE, find_weights, read_state
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
-from mae_core.weights.report import Grid, KeyReport, brief
+from mae_core.weights.report import Grid, KeyReport, join_names
 from mae_core.weights.sources import Weights, read_weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
@@ -62,7 +62,7 @@ def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[st
     Args:
         same_target: whether the decoder must also predict the model's kind of pixels (`norm_pix_loss`).
     """
-    own, compared = describe(model), ["patch_size", "in_chans", "num_heads"]
+    own, compared = model_facts(model), ["patch_size", "in_chans", "num_heads"]
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
         compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
     told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
@@ -90,7 +90,7 @@ def _refuse(
         if list(array.shape) != list(own[name].shape)
     ]
     if wrong:
-        raise CheckpointError(f"{weights.file} does not fit this model: {brief(wrong, '; ')}")
+        raise CheckpointError(f"{weights.file} does not fit this model: {join_names(wrong, '; ')}")
 
 
 def _is_free(name: str) -> bool:
@@ -145,7 +145,7 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     weights = read_weights(find_weights(Path(path)))
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
-        raise CheckpointError(f"{weights.file} does not fit this model: unexpected {brief(weights.unknown)}")
+        raise CheckpointError(f"{weights.file} does not fit this model: unexpected {join_names(weights.unknown)}")
     if wrong := other_facts(weights, model, same_target=True):
         raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))

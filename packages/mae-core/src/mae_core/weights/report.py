@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 
 Grid = tuple[int, int]
 
@@ -37,13 +37,13 @@ class KeyReport:
             for name, (old, new) in self.resized.items()
         ]
         if self.missing:
-            said.append(f"not in the file, initial values kept: {brief(self.missing)}")
+            said.append(f"not in the file, initial values kept: {join_names(self.missing)}")
         if self.unexpected:
-            said.append(f"in the file, not in the model, left out: {brief(self.unexpected)}")
+            said.append(f"in the file, not in the model, left out: {join_names(self.unexpected)}")
         return said + self.remarks
 
 
-def brief(names: Iterable[str], separator: str = ", ") -> str:
+def join_names(names: Iterable[str], separator: str = ", ") -> str:
     """List names, at most ten of them."""
-    names = [shown(name) for name in names]
+    names = [safe_text(name) for name in names]
     return separator.join(names[:10]) + (f"{separator}and {len(names) - 10} more" if len(names) > 10 else "")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.layout import Layout, plain_name
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,7 +31,7 @@ def to_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout) -> tuple[Arrays,
         if translated is None:
             unknown.append(name)
         else:
-            ours[translated] = _turned(translated, array, layout, patch_to_ours)
+            ours[translated] = _converted(translated, array, layout, patch_to_ours)
     return (_joined(ours) if layout.split_qkv else ours), unknown
 
 
@@ -51,13 +51,13 @@ def from_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout, patch_size: in
         if translated is None:
             left_out.append(name)
         else:
-            theirs[translated] = _turned(name, array, layout, lambda weight: patch_from_ours(weight, patch_size))
+            theirs[translated] = _converted(name, array, layout, lambda weight: patch_from_ours(weight, patch_size))
     if "head.0._mean" in arrays and _TRACKED not in arrays and layout.endings:
         theirs[_TRACKED] = np.zeros((), np.int64)  # PyTorch's batch norm has it, Paddle's not
     return theirs, left_out
 
 
-def _turned(name: str, array: NDArray[Any], layout: Layout, patch: Any) -> NDArray[Any]:
+def _converted(name: str, array: NDArray[Any], layout: Layout, patch: Any) -> NDArray[Any]:
     if name == _PATCH:
         return patch(array) if layout.conv else array
     is_linear = layout.out_in and array.ndim == 2 and name.endswith(".weight")
@@ -87,12 +87,12 @@ def _joined(ours: Arrays) -> Arrays:
         if part:
             triple = [ours.get(f"{head}.attn.{letter}.{ending}") for letter in "qkv"]
             if any(item is None or item.shape != array.shape for item in triple):
-                raise CheckpointError(f"query, key and value of {shown(head)} are not three of the same shape")
+                raise CheckpointError(f"query, key and value of {safe_text(head)} are not three of the same shape")
             result[f"{head}.attn.qkv.{ending}"] = np.concatenate(triple, axis=-1)  # type: ignore[arg-type]
         elif ".attn.k." not in name and ".attn.v." not in name:
             result[name] = array
         elif name.replace(".attn.k.", ".attn.q.").replace(".attn.v.", ".attn.q.") not in ours:
-            raise CheckpointError(f"{shown(name)} has no query beside it")
+            raise CheckpointError(f"{safe_text(name)} has no query beside it")
     return result
 
 
