@@ -51,12 +51,8 @@ ALL = {"VALIDATE_FREQ": 20}  # the last epoch
 SCRATCH_RATES = (5e-4, 1e-3, 2e-3)
 SEEDS = (0, 1, 2)
 RESULTS = Path(__file__).with_name("results")
-KNN, LOGISTIC, TUNED, SCRATCH = (
-    "kNN, k = 10, all labels",
-    "logistic, 10 per class",
-    "fine-tuned, 10 per class",
-    "scratch",
-)
+KNN, LOGISTIC, TUNED = "kNN, k = 10, all labels", "logistic, 10 per class", "fine-tuned, 10 per class"
+SCRATCH = "scratch"
 TUNED_ALL, SCRATCH_ALL = "fine-tuned, all labels", "scratch, all labels"
 
 

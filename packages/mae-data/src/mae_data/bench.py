@@ -31,8 +31,8 @@ class Stages(NamedTuple):
     """What an image costs in one process.
 
     Attributes:
-        seconds: Mean per image, by stage.
-        height, width: Medians, in pixels.
+        seconds: mean per image, by stage.
+        height, width: medians, in pixels.
     """
 
     seconds: dict[str, float]
@@ -54,9 +54,9 @@ def measure_stages(dataset: ListDataset, indices: Sequence[int], batch_size: int
     resizing.
 
     Args:
-        dataset: Transformed by `make_pretrain_transform`.
-        indices: Images to take.
-        batch_size: Images that go to the device at once.
+        dataset: transformed by `make_pretrain_transform`.
+        indices: images to take.
+        batch_size: images that go to the device at once.
     """
     samples, sizes = [], []
     seconds = dict.fromkeys(STAGES, 0.0)
@@ -110,12 +110,12 @@ def measure_workers(dataset: ListDataset, batch_size: int, seconds: float) -> li
     """Time whole batches with 0, 1, 2, 4, ... workers, up to the number of cores.
 
     Args:
-        dataset: What to load, in the order of training.
-        batch_size: Images per batch.
-        seconds: How long each number of workers is timed, after its first batch.
+        dataset: what to load, in the order of training.
+        batch_size: images per batch.
+        seconds: how long each number of workers is timed, after its first batch.
 
     Raises:
-        InputError: The list is shorter than a batch.
+        InputError: the list is shorter than a batch.
     """
     if len(dataset) < batch_size:
         raise InputError(f"{len(dataset)} images are fewer than a batch of {batch_size}; give a smaller --batch-size")

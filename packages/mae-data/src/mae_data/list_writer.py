@@ -23,13 +23,13 @@ def write_lists(root: Path, texts: Mapping[str, bytes], force: bool) -> None:
     """Write the list files of a data set.
 
     Args:
-        root: Folder of the data set.
-        texts: Content by file name; of train list, val list and classes, those that are not named are
+        root: folder of the data set.
+        texts: content by file name; of train list, val list and classes, those that are not named are
             removed, since an old one would not fit the new ones.
-        force: Replace files that exist.
+        force: replace files that exist.
 
     Raises:
-        InputError: A file exists and `force` is not set, or the folder cannot be written.
+        InputError: a file exists and `force` is not set, or the folder cannot be written.
     """
     refuse_existing(root, force)
     for name, text in texts.items():

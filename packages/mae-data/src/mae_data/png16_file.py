@@ -19,8 +19,8 @@ def read_png16(file: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint16]:
     """Read the pixels [H, W, C] of a 16-bit PNG, none of their bits lost.
 
     Args:
-        file: Open at its beginning.
-        max_pixels: Larger images are refused from their header.
+        file: open at its beginning.
+        max_pixels: larger images are refused from their header.
     """
     with Image.open(file, formats=("PNG",)) as image:
         check_size(image.width, image.height, max_pixels)

@@ -115,7 +115,7 @@ def detach_worker(parent_pid: int) -> None:
     """Make the calling worker process die with its parent, and keep the terminal's signals from it.
 
     Args:
-        parent_pid: Process that started this one.
+        parent_pid: process that started this one.
     """
     os.setpgrp()
     if sys.platform == "linux":

@@ -115,7 +115,7 @@ class Trainer:
         stream = iter(batches)
         self.model.train()
         self._stop = StopRequest()
-        shown = self.progress.shown(self.folder, self.step, self.validation.scored)
+        shown = self.progress.display(self.folder, self.step, self.validation.scored)
         with self._stop as stop, shown, self.checkpoints.finished():
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(stop, None)

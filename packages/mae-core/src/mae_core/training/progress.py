@@ -28,7 +28,7 @@ class Progress:
         self._bar = log.progress_bar(0, 0)
 
     @contextmanager
-    def shown(self, folder: RunFolder | None, step: int, scored: int) -> Iterator[None]:
+    def display(self, folder: RunFolder | None, step: int, scored: int) -> Iterator[None]:
         """Open log and bar for a run at `step` whose last validation was after step `scored`.
 
         Records of steps that the run has gone back before are dropped; a score may be logged before it is kept.

@@ -37,10 +37,10 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
     Where the cache cannot be written, the index is made in a file without a name, which goes with this process.
 
     Args:
-        name: What the source is, a path or an address, and what of it is indexed.
-        state: Changes whenever the source does, as far as can be seen at little cost: sizes, times.
-        fill: Writes the index into an open file.
-        is_current: Tells whether an index that was found, and whether for this very state, still holds.
+        name: what the source is, a path or an address, and what of it is indexed.
+        state: changes whenever the source does, as far as can be seen at little cost: sizes, times.
+        fill: writes the index into an open file.
+        is_current: tells whether an index that was found, and whether for this very state, still holds.
     """
     folder = cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"

@@ -36,16 +36,16 @@ def write_tar_index(folder: Path, shards: Sequence[str], index: Path, workers: i
     """Index the images of tar files that lie in one folder.
 
     Args:
-        folder: The folder.
-        shards: Names of the tar files, in the order that their images are to have.
-        index: The index file to write.
-        workers: Number of processes.
+        folder: the folder.
+        shards: names of the tar files, in the order that their images are to have.
+        index: the index file to write.
+        workers: number of processes.
 
     Returns:
-        How many images there are.
+        how many images there are.
 
     Raises:
-        DataError: A tar file is damaged, compressed or without images, or a label is none.
+        DataError: a tar file is damaged, compressed or without images, or a label is none.
     """
     found = list(map_tasks(scan_tar, [folder / shard for shard in shards], workers))
     entries = [entry for several in found for entry in several]
@@ -80,7 +80,7 @@ def scan_tar(path: Path) -> list[Entry]:
     """Find the images of a tar file: of the members that share a name up to its first dot, the first image.
 
     Raises:
-        DataError: See `write_tar_index`.
+        DataError: see `write_tar_index`.
     """
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
