@@ -24,7 +24,7 @@ STAGES = ("read", "decode", "resize", "collate", "transfer")
 WORTH_IT = 1.1  # what more workers have to gain
 TIMEOUT_SECONDS = 300.0
 
-Copy = Callable[..., Any]
+Copy = Callable[[npt.NDArray[Any]], object]
 
 
 class Stages(NamedTuple):
@@ -94,7 +94,7 @@ def _decode(dataset: ListDataset, index: int) -> tuple[int, int]:
     return size
 
 
-def to_device() -> Callable[[npt.NDArray[Any]], Any]:
+def to_device() -> Copy:
     """Return what copies an array to Paddle's device; without Paddle, what copies it in memory."""
     if find_spec("paddle") is None:
         return np.array
@@ -135,7 +135,7 @@ def _rate(dataset: ListDataset, batch_size: int, seconds: float, workers: int) -
         return images / (time.perf_counter() - started)
 
 
-def _batches(dataset: ListDataset, keys: Iterable[KeyBatch], workers: int) -> Generator[Any, None, None]:
+def _batches(dataset: ListDataset, keys: Iterable[KeyBatch], workers: int) -> Generator[object, None, None]:
     copy = to_device()
     if not workers:
         for batch in keys:

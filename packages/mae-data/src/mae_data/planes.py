@@ -71,6 +71,6 @@ class Planes:
         return resized.clip(*self.limits.bounds).astype(plane.dtype)
 
 
-def limits_of(image: Any) -> ValueRange:
+def limits_of(image: object) -> ValueRange:
     """Return what an image's values mean; those of a Pillow image have 8 bits."""
     return image.limits if isinstance(image, Planes) else EIGHT_BITS

@@ -16,12 +16,12 @@ from mae_core.stage.arguments import (
     trainer_of,
 )
 from mae_core.stage.run import Run, run_training
+from mae_core.training.batch import Batch
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_data.list_loader import make_train_loader
 from mae_data.mixup import Mixup
@@ -98,5 +98,5 @@ def _mixer(config: Config) -> BatchMixer:
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Mix a batch of images and score the model on it."""
-    images, targets = mixer(*batch, epoch)
+    images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

@@ -1,7 +1,6 @@
 """`mae-pretrain export`: the encoder's features, or the whole autoencoder, as a folder that a server runs."""
 
 from pathlib import Path
-from typing import Any
 
 import paddle
 
@@ -79,7 +78,7 @@ def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
 
 def _load(model: MaskedAutoencoderViT, path: str, with_decoder: bool) -> Path:
     """Load what is exported; a decoder that is not may be missing."""
-    report: Any = load_pretrained(model, path, same_target=with_decoder)
+    report = load_pretrained(model, path, same_target=with_decoder)
     missing = [n for n in report.missing if with_decoder or plain_name(n).partition(".")[0] not in DECODER]
     if missing:
         raise CheckpointError(f"{report.file} has no {join_names(missing)}: a model of initial values means nothing")

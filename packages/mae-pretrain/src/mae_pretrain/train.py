@@ -16,9 +16,9 @@ from mae_core.stage.arguments import (
     trainer_of,
 )
 from mae_core.stage.run import Run, run_training
+from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
-from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_data.list_loader import make_train_loader
 from mae_data.sampler import steps_per_epoch

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from paddle import nn
 
-def model_facts(model: Any) -> dict[str, Any]:
+
+def model_facts(model: nn.Layer) -> dict[str, Any]:
     """Return what a model knows of itself and its arrays do not show; {} for models of other kinds."""
     if not (hasattr(model, "patch_embed") and hasattr(model, "blocks")):
         return {}

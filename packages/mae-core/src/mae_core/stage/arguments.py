@@ -3,7 +3,7 @@
 These functions alone in this package look into a stage's config; all else takes plain arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -47,12 +47,12 @@ def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
 class TrainingImages(Protocol):
     """What a run records and says of its images."""
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Mapping[str, object]:
         """Return the number of images and a hash of what they are."""
         ...
 
-    def describe_batch(self, indices: Any) -> str:
-        """Name the images of a batch."""
+    def describe_batch(self, indices: Iterable[int]) -> str:
+        """Name images of a batch by their places in the list."""
         ...
 
 

@@ -30,7 +30,7 @@ from mae_core.training.stop_request import Stop, StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import read_ema
 
-LossFn = Callable[[nn.Layer, Any, int], tuple[Tensor, dict[str, float]]]
+LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Trainer:
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], str] = lambda indices: "unknown"
+    describe: Callable[[Iterable[int]], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""

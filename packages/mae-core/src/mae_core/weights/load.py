@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import nn
+from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
+from mae_core.models.encoder import ViTEncoder
 from mae_core.models.facts import model_facts
 from mae_core.weights.checkpoint_folder import STATE, find_weights, read_state
 from mae_core.weights.layout import DECODER, plain_name
@@ -76,8 +77,8 @@ def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[st
 
 def _refuse(
     weights: Weights,
-    own: dict[str, Any],
-    fitting: dict[str, Any],
+    own: dict[str, Tensor],
+    fitting: dict[str, NDArray[Any]],
     missing: list[str],
     unexpected: list[str],
     wrong: list[str],
@@ -98,14 +99,14 @@ def _is_free(name: str) -> bool:
 
 
 def _fit_positions(
-    model: Any, weights: Weights, own: dict[str, Any]
+    model: ViTEncoder, weights: Weights, own: dict[str, Tensor]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[Grid, Grid]]]:
     """Resize position embeddings of another grid; a file that does not tell its grid is taken as square."""
     arrays, resized = dict(weights.arrays), {}
     for name in _POSITIONS:
         if name not in own or name not in arrays or arrays[name].ndim != 3:
             continue
-        old, new = _grid_of(weights, arrays[name].shape[1] - 1, model.grid), tuple(model.grid)
+        old, new = _grid_of(weights, arrays[name].shape[1] - 1, model.grid), model.grid
         if old != new:
             arrays[name] = resize_positions(np.asarray(arrays[name]), old, new)
             resized[name] = (old, new)

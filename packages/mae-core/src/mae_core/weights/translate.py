@@ -1,6 +1,6 @@
 """Arrays of one layout into another: names, transposed weights, the patch embedding, query/key/value. All exact."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.layout import Layout, plain_name
 
 Arrays = dict[str, NDArray[Any]]
+Convert = Callable[[NDArray[Any]], NDArray[Any]]
 _PATCH = "patch_embed.proj.weight"
 _TRACKED = "head.0.num_batches_tracked"
 
@@ -57,7 +58,7 @@ def from_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout, patch_size: in
     return theirs, left_out
 
 
-def _converted(name: str, array: NDArray[Any], layout: Layout, patch: Any) -> NDArray[Any]:
+def _converted(name: str, array: NDArray[Any], layout: Layout, patch: Convert) -> NDArray[Any]:
     if name == _PATCH:
         return patch(array) if layout.conv else array
     is_linear = layout.out_in and array.ndim == 2 and name.endswith(".weight")
