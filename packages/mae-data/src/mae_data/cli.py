@@ -225,8 +225,8 @@ def _show_progress(done: int, of: int) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mae_data.list_writer import write_atomically
     from mae_data.verify import verify_lists
+    from mae_data.whole_file import write_atomically
 
     report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
     for bad in report.bad[:SHOWN]:

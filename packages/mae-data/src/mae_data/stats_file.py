@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_data.errors import DataError, InputError
-from mae_data.list_writer import write_atomically
+from mae_data.whole_file import write_atomically
 
 _KEYS = {"IMAGE_CHANNELS": "channels", "VALUE_RANGE": "value_range", "IMAGENET_MEAN": "mean", "IMAGENET_STD": "std"}
 

@@ -33,7 +33,7 @@ class RobustScores(Scores):
     def add(
         self, logits: NDArray[np.floating], labels: NDArray[np.int64], indices: NDArray[np.int64] | None = None
     ) -> None:
-        """Count a batch by the labels given at the beginning; those of the batch are of the list's folders."""
+        """Count a batch by the labels given to the constructor, whatever those of the batch are."""
         assert indices is not None  # an evaluation has them
         logits, labels = np.where(self._absent, -np.inf, logits), self._labels[indices]
         super().add(logits, labels, indices)

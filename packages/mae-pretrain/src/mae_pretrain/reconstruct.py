@@ -43,7 +43,7 @@ def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, 
 
 
 def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:
-    """Mean squared error over the removed patches of each sample, [N], pixel values 0 to 1."""
+    """Return the mean squared error over the removed patches of each sample, [N], pixel values 0 to 1."""
     per_patch = (predicted - recon.original).square().mean(axis=-1)  # [N, L]
     return ((per_patch * recon.mask).sum(axis=1) / recon.mask.sum(axis=1)).numpy().astype(np.float64)
 

@@ -147,7 +147,7 @@ class Trainer:
         return asked
 
     def _accumulate(self, stream: Iterator[Batch]) -> Totals:
-        """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
+        """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
         totals = Totals()
         for i in range(n):

@@ -60,7 +60,7 @@ class Progress:
             self.meter.reset()
 
     def scored(self, step: int, scores: dict[str, float], seconds: float) -> None:
-        """Record a validation; the seconds it took are none of training."""
+        """Record a validation; the seconds that it took do not count as training."""
         self.meter.exclude(seconds)
         self._write("validation", step, scores)
 

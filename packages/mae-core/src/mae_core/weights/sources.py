@@ -156,7 +156,7 @@ def _refuse_unless(good: bool, why: str) -> None:
 
 
 def _conv_facts(raw: RawFile) -> dict[str, Any]:
-    """Patch size and channels of a convolution."""
+    """Return patch size and channels of a convolution."""
     for array in raw.arrays.values():
         if array.ndim == 4 and array.shape[2] == array.shape[3]:
             return {"patch_size": int(array.shape[2]), "in_chans": int(array.shape[1])}

@@ -66,14 +66,14 @@ def _converted(name: str, array: NDArray[Any], layout: Layout, patch: Convert) -
 
 
 def patch_to_ours(weight: NDArray[Any]) -> NDArray[Any]:
-    """[D, C, p, p] -> [p*p*C, D]."""
+    """Turn the weight of a convolution into that of a linear layer: [D, C, p, p] -> [p*p*C, D]."""
     if weight.ndim != 4:
         raise CheckpointError(f"the patch embedding has shape {list(weight.shape)}; [D, C, p, p] is needed")
     return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])  # [p, p, C, D]
 
 
 def patch_from_ours(weight: NDArray[Any], patch_size: int | None) -> NDArray[Any]:
-    """[p*p*C, D] -> [D, C, p, p]."""
+    """Turn the weight of a linear layer into that of a convolution: [p*p*C, D] -> [D, C, p, p]."""
     pixels, dim = weight.shape
     if patch_size is None or pixels % patch_size**2:
         raise CheckpointError(f"a patch of {pixels} numbers does not tell its size; add --set patch_size=P")

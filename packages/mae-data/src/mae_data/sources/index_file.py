@@ -9,10 +9,8 @@ Processes that open one share its pages. Nothing in it is executed, and its numb
 """
 
 import json
-import os
 import struct
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
-from mae_data.list_writer import file_mode
 
 MAGIC = b"MAEIDX01"
 ALIGNMENT = 64
@@ -82,29 +79,6 @@ class IndexWriter:
             place += gap + array.nbytes
         header = json.dumps({"text": self._text, "arrays": table, "facts": dict(facts)}).encode()
         self._file.write(header + _TRAILER.pack(len(header), MAGIC))
-
-
-def write_whole(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Write a file of any size, whole or not at all.
-
-    Args:
-        path: the file.
-        fill: writes the content into an open file.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, file_mode())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def open_index(path: Path) -> Index:
