@@ -49,7 +49,7 @@ def is_gpu_build() -> bool:
 
 
 def available_cores(env: Mapping[str, str] = os.environ) -> int:
-    """Cores for this process: those it may run on, shared with the other ranks of this node."""
+    """Return how many cores this process may use: those it may run on, shared with the other ranks of this node."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // max(1, int(env.get("PADDLE_LOCAL_SIZE") or 1)))
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -132,7 +132,12 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+_Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers() returns
+
+
+def _add(
+    commands: _Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
@@ -247,8 +252,8 @@ def _show_progress(done: int, of: int) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mae_data.list_writer import write_atomically
     from mae_data.verify import verify_lists
+    from mae_data.whole_file import write_atomically
 
     report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
     for bad in report.bad[:SHOWN]:

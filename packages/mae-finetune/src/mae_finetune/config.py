@@ -13,7 +13,7 @@ from mae_core.stage.checks import (
     require_none_or,
 )
 from mae_core.stage.limits import ADAM, CLASSIFIER, COMMON, Limits
-from mae_core.stage.recipe import ALSO, Recipe
+from mae_core.stage.recipe import OTHER_TYPES, Recipe
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
 
@@ -162,5 +162,5 @@ def mixes(c: CN) -> bool:
     return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0))
 
 
-_ALSO = {**ALSO, "TRAIN.LAYER_DECAY": type(None), "ROBUST.CLASS_MAP": str, "ROBUST.ALEXNET_ERRORS": str}
-RECIPE = Recipe("mae_finetune", _C, _ALSO, validate, LIMITS)
+_OTHER_TYPES = {**OTHER_TYPES, "TRAIN.LAYER_DECAY": type(None), "ROBUST.CLASS_MAP": str, "ROBUST.ALEXNET_ERRORS": str}
+RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS)

@@ -6,7 +6,7 @@ Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YA
 from mae_core.config import Config as CN
 from mae_core.stage.checks import require, require_classifier, require_common
 from mae_core.stage.limits import CLASSIFIER, COMMON, Limits
-from mae_core.stage.recipe import ALSO, Recipe
+from mae_core.stage.recipe import OTHER_TYPES, Recipe
 
 # The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
 HEADS = ("linear", "attentive")
@@ -115,4 +115,4 @@ def _require_attentive(c: CN) -> None:
     )
 
 
-RECIPE = Recipe("mae_probe", _C, ALSO, validate, LIMITS)
+RECIPE = Recipe("mae_probe", _C, OTHER_TYPES, validate, LIMITS)

@@ -30,7 +30,7 @@ from mae_core.training.stop_request import Stop, StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import read_ema
 
-LossFn = Callable[[nn.Layer, Any, int], tuple[Tensor, dict[str, float]]]
+LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Trainer:
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], str] = lambda indices: "unknown"
+    describe: Callable[[Iterable[int]], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""
@@ -115,7 +115,7 @@ class Trainer:
         stream = iter(batches)
         self.model.train()
         self._stop = StopRequest()
-        shown = self.progress.shown(self.folder, self.step, self.validation.scored)
+        shown = self.progress.display(self.folder, self.step, self.validation.scored)
         with self._stop as stop, shown, self.checkpoints.finished():
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(stop, None)
@@ -158,7 +158,7 @@ class Trainer:
         return asked
 
     def _accumulate(self, stream: Iterator[Batch]) -> Totals:
-        """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
+        """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
         totals = Totals()
         for i in range(n):
