@@ -85,6 +85,13 @@ def _build_parser() -> argparse.ArgumentParser:
     stats.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
+    subset = _add(commands, "subset", _subset, "write a list of few images of each class, drawn from a list")
+    subset.add_argument("list", metavar="LIST", type=Path, help="list with labels, such as photos/train_list.txt")
+    subset.add_argument("--per-class", type=_count, required=True, metavar="N", help="images of each class")
+    subset.add_argument("--seed", type=_seed, default=0, help="seed of the draw (default 0)")
+    subset.add_argument("--output", metavar="FILE", type=Path, help="default: beside LIST, named after N and the seed")
+    subset.add_argument("--force", action="store_true", help="replace a file that exists")
+
     demo = _add(commands, "demo-dataset", _demo_dataset, "write scikit-learn's handwritten digits as images")
     demo.add_argument("target", metavar="DST", type=Path, help="folder to write")
     demo.add_argument("--size", type=int, default=32, help="side of the pictures in pixels (default 32)")
@@ -208,6 +215,18 @@ def _stats(args: argparse.Namespace) -> int:
         return 0
     for name, value in stats.items():
         print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    return 0
+
+
+def _subset(args: argparse.Namespace) -> int:
+    from mae_data.subset import subset_of_list
+
+    path, short = subset_of_list(args.list, args.per_class, args.seed, args.output, args.force)
+    images = len(path.read_bytes().splitlines())
+    print(f"{path}: {images} images, {args.per_class} of each class, drawn with seed {args.seed}")
+    if short:
+        listed = ", ".join(f"{label} ({count})" for label, count in list(short.items())[:SHOWN])
+        print(f"all images of classes that have fewer: {listed}{', ...' if len(short) > SHOWN else ''}")
     return 0
 
 

@@ -161,12 +161,12 @@ class FinetuneTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize and centre crop; see `make_eval_transform`."""
+    """Resize and centre crop; see `make_eval_transform`. It draws nothing, so it needs no generator."""
 
     size: Size
     crop_pct: float
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> npt.NDArray[np.uint8]:
         target = (int(self.size[0] / self.crop_pct), int(self.size[1] / self.crop_pct))
         height, width = covering_size((image.height, image.width), target)
         if height * width > MAX_PIXELS:
