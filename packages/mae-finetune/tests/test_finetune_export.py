@@ -16,7 +16,6 @@ from mae_core.weights.load import load_model
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.cli import main
 from mae_finetune.config import RECIPE
-from mae_finetune.export import class_names
 
 TINY = FINETUNE.tiny
 README = Path(__file__).parents[1] / "README.md"
@@ -65,11 +64,11 @@ def test_loading_tells_the_file_that_it_read(run):
 
 
 @pytest.mark.parametrize(("file_format", "number"), [("paddle", 0), ("onnx", 1)])
-def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, run, data, tmp_path, capsys):
+def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, run, tmp_path, capsys, monkeypatch):
     if file_format == "onnx":
         pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
     folder = tmp_path / "exported"
-    (data / "classes.txt").write_text("cat\ndog\nüber\n")
+    monkeypatch.chdir(tmp_path)  # another folder than that of the training
     assert main(["export", "-pretrained", str(run), "-output", str(folder), "--format", file_format]) == 0
     assert re.search(
         rf"{folder}: largest difference to the model \S+, \S+ of the largest output", capsys.readouterr().out
@@ -80,7 +79,7 @@ def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, ru
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     said = json.loads((folder / "export.json").read_text())
     assert said["source"]["file"] == str(find_weights(run))
-    assert (said["classes"], said["class_names"]) == (3, ["cat", "dog", "über"])
+    assert (said["classes"], said["class_names"]) == (3, ["class 0", "class 1", "class 2"])
     assert said["normalised_in_graph"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert said["prepare"] == {"scale_to_cover": [18, 18], "interpolation": "bicubic", "crop_centre": [16, 16]}
 
@@ -91,19 +90,6 @@ def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):
     assert "pos_embed resized from 4x4 to 6x4 patches" in capsys.readouterr().out
     said = json.loads((tmp_path / "e/export.json").read_text())
     assert said["inputs"][0]["shape"] == ["N", 24, 16, 3]
-
-
-def test_names_of_the_outputs(tmp_path):
-    def names(*pairs):
-        return class_names(RECIPE.load(flags={"DATA.DATA_PATH": str(tmp_path)}, pairs=[*TINY, *pairs]))
-
-    assert names() is None
-    (tmp_path / "classes.txt").write_text("a\nb\n")
-    assert names() is None, "two names do not fit three outputs"
-    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
-    assert names() == ["a", "b", "c"]
-    (tmp_path / "map.txt").write_text("n02 2\nn00 0\n")
-    assert names("ROBUST.CLASS_MAP", str(tmp_path / "map.txt")) == ["n00", None, "n02"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ class ViTEncoder(nn.Layer):
 
     def check_images(self, images: Tensor) -> None:
         """Refuse images that are not uint8 [N, H, W, C] or float [N, C, H, W] of the model's size."""
+        if isinstance(images, np.ndarray | list | tuple):
+            raise TypeError(f"images are a {type(images).__name__}, a tensor is needed: paddle.to_tensor(images)")
         order = (1, 2, 3) if images.dtype == paddle.uint8 else (2, 3, 1)
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:
