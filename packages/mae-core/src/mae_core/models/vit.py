@@ -1,13 +1,20 @@
 """Vision Transformer for fine-tuning, probing and features."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from paddle import Tensor, nn
 
 from mae_core.models.encoder import ViTEncoder
 from mae_core.models.transformer import LN_EPS
 from mae_core.ops.linear import Linear
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mae_core.models.options import EncoderOptions
 
 
 class VisionTransformer(ViTEncoder):
@@ -29,7 +36,7 @@ class VisionTransformer(ViTEncoder):
         global_pool: bool = True,
         head_init_std: float = 2.0e-5,
         class_names: Sequence[str] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[EncoderOptions],
     ) -> None:
         super().__init__(trainable_pos=True, **kwargs)
         self.global_pool = global_pool
