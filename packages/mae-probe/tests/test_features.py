@@ -10,7 +10,7 @@ from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set
 import mae_core
 from mae_core.errors import UserError
 from mae_probe.feature_file import read_features, write_features
-from mae_probe.features import Features
+from mae_probe.feature_set import Features
 from mae_probe.knn import knn_accuracy
 from mae_probe.logistic import logistic_accuracy
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mae_finetune.one_call import finetune
     from mae_finetune.prediction import Classifier, Guess, Prediction, predict
 
 __version__ = "0.1.0"
@@ -14,14 +15,16 @@ _HOMES = {
     "Classifier": "prediction",
     "Guess": "prediction",
     "Prediction": "prediction",
+    "finetune": "one_call",
     "predict": "prediction",
 }
-__all__ = ["Classifier", "Guess", "Prediction", "__version__", "predict"]
+__all__ = ["Classifier", "Guess", "Prediction", "__version__", "finetune", "predict"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_finetune' has no attribute {name!r}")
-    import mae_core  # noqa: F401 - prepares the runtime before Paddle is imported
+    from mae_core.runtime import require_paddle  # and the runtime is prepared before Paddle is imported
 
+    require_paddle()
     return getattr(import_module(f"mae_finetune.{_HOMES[name]}"), name)

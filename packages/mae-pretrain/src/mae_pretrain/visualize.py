@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from numpy.typing import NDArray
+from paddle import Tensor
 from PIL import Image, ImageDraw, ImageFont
 
 from mae_core.config import Config
@@ -16,7 +17,7 @@ from mae_data.image_file import open_image
 from mae_data.transforms import make_eval_transform
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
-from mae_pretrain.reconstruct import reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 VISIBLE_CAPTION = "visible patches are never trained to be predicted"
@@ -62,10 +63,15 @@ def reconstruction_columns(
 ) -> list[NDArray[np.uint8]]:
     """Return the four COLUMNS, each uint8 [N, H, W, C], for uint8 images [N, H, W, C] and what decides their masks."""
     recon = reconstruct(model, paddle.to_tensor(images), mask_ratio, noise)
+    return [to_images(x, model.patch_size, model.grid) for x in columns_of(recon)]
+
+
+def columns_of(recon: Reconstruction) -> list[Tensor]:
+    """Return the four COLUMNS as patches of pixel values [N, L, p*p*C]."""
     removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
     masked = recon.original * (1.0 - removed) + _GREY * removed
     pasted = recon.original * (1.0 - removed) + recon.predicted * removed
-    return [to_images(x, model.patch_size, model.grid) for x in (recon.original, masked, recon.predicted, pasted)]
+    return [recon.original, masked, recon.predicted, pasted]
 
 
 def draw_grid(columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128) -> Image.Image:

@@ -19,7 +19,7 @@ from mae_probe import __version__
 
 if TYPE_CHECKING:
     from mae_core.config import Config
-    from mae_probe.features import Features
+    from mae_probe.feature_set import Features
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
 COMMANDS = ("features", "knn", "logistic", "attention")

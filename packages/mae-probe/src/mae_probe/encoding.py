@@ -7,7 +7,7 @@ from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.stage.arguments import precision_of
 from mae_probe.build import build_model, eval_dataset, load_encoder
-from mae_probe.features import Features, encode
+from mae_probe.feature_set import Features, encode
 
 
 def encode_lists(config: Config, list_names: Sequence[str], command: str, labels: str = "required") -> list[Features]:

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, write_output
-from mae_probe.features import Features
+from mae_probe.feature_set import Features
 
 SUFFIXES = (".npz", ".safetensors")
 

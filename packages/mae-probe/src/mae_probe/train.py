@@ -22,7 +22,7 @@ from mae_data.loader import make_loader
 from mae_data.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
-from mae_probe.features import CachedBatches, encode
+from mae_probe.feature_set import CachedBatches, encode
 from mae_probe.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
