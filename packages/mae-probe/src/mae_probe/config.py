@@ -42,6 +42,7 @@ _C.MODEL = CN()
 _C.MODEL.TYPE = "LINEARPROBE"
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights whose features are probed, or a probe to evaluate
+_C.MODEL.RANDOM_INIT = False  # probe random weights, whatever PRETRAINED names: the baseline that training must beat
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
 _C.MODEL.NUM_CLASSES = 1000
 _C.MODEL.PATCH_SIZE = 16
@@ -88,6 +89,10 @@ def validate(c: CN) -> None:
     require_positive(c, ["MODEL.NUM_QUERIES", "TRAIN.OPTIMIZER.TRUST"])
     if c.MODEL.HEAD == "attentive":
         _require_attentive(c)
+    require(
+        not (c.MODEL.RANDOM_INIT and c.EVAL),
+        "MODEL.RANDOM_INIT (--random-init) has no trained probe to score: leave -eval out",
+    )
     require_within(c, {"TRAIN.OPTIMIZER.MOMENTUM": (0, 0.9999)})
 
 
