@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 from stage_runs import FINETUNE
 
+import mae_data
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.load import load_model
-from mae_finetune.build import build_model, load_for_evaluation
+from mae_data import open_image
+from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.cli import main
 from mae_finetune.config import RECIPE
 
@@ -63,7 +66,7 @@ def test_loading_tells_the_file_that_it_read(run):
     assert load_for_evaluation(config, build_model(config)).file == find_weights(run)
 
 
-@pytest.mark.parametrize(("file_format", "number"), [("paddle", 0), ("onnx", 1)])
+@pytest.mark.parametrize(("file_format", "number"), [("paddle", 2), ("onnx", 3)])
 def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, run, tmp_path, capsys, monkeypatch):
     if file_format == "onnx":
         pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
@@ -82,6 +85,25 @@ def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, ru
     assert (said["classes"], said["class_names"]) == (3, ["class 0", "class 1", "class 2"])
     assert said["normalised_in_graph"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert said["prepare"] == {"scale_to_cover": [18, 18], "interpolation": "bicubic", "crop_centre": [16, 16]}
+
+
+@pytest.mark.parametrize("size", [[16, 16], [24, 16]])
+def test_the_readmes_preparation_is_that_of_evaluation(size, data, run, tmp_path, monkeypatch):
+    height, width = size
+    words = ["export", "-pretrained", str(run), "-output", str(tmp_path / "exported"), "DATA.IMAGE_SIZE", str(size)]
+    assert main(words) == 0
+    monkeypatch.chdir(tmp_path)
+    for name, shape in (("cat", (37, 50)), ("dog", (61, 18))):
+        pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"{name}.jpg")
+    found = {}
+    exec(snippet(4), found)
+    files = ["cat.jpg", "dog.jpg"]
+    np.testing.assert_array_equal(found["images"], mae_data.preprocess(files, (height, width)))
+    transform = eval_dataset(
+        RECIPE.load(flags={"DATA.DATA_PATH": str(data), "DATA.IMAGE_SIZE": size}, pairs=TINY[2:])
+    ).transform
+    np.testing.assert_array_equal(found["images"], np.stack([transform(open_image(file)) for file in files]))
 
 
 def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):

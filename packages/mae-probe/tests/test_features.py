@@ -9,7 +9,8 @@ from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set, 
 
 import mae_core
 from mae_core.errors import UserError
-from mae_probe.feature_file import read_features, write_features
+from mae_probe.cli import SUFFIXES
+from mae_probe.feature_file import FORMATS, read_features, write_features
 from mae_probe.feature_set import Features
 from mae_probe.knn import knn_accuracy
 from mae_probe.logistic import logistic_accuracy
@@ -140,6 +141,10 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     logistic = cli("logistic", *files)
     assert logistic.returncode == 0, logistic.stderr
     assert float(logistic.stdout.split()[-1]) > 70
+
+
+def test_help_names_the_suffixes_that_are_written():
+    assert tuple(FORMATS) == SUFFIXES
 
 
 def test_a_table_is_what_its_reader_expects(tmp_path):

@@ -103,6 +103,11 @@ def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None
         image_size: Side of the square result, or (height, width), in pixels.
         crop_pct: The image is resized to int(image_size / crop_pct) before the crop; by default 0.875
             up to 224 pixels and 1.0 above.
+
+    Examples:
+        >>> photo = Image.new("RGB", (640, 480))
+        >>> make_eval_transform(image_size=224)(photo).shape
+        (224, 224, 3)
     """
     size = _as_size(image_size)
     if crop_pct is None:

@@ -156,7 +156,15 @@ def as_json(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:
-    """Return a table with a line for each image and class: image, rank from 1, label, name, probability."""
+    """Return a table with a line for each image and class: image, rank from 1, label, name, probability.
+
+    Examples:
+        >>> print(as_csv([Prediction("a.jpg", (Guess(1, "cat", 0.75), Guess(0, "dog", 0.25)))]))
+        image,rank,label,name,probability
+        a.jpg,1,1,cat,0.75
+        a.jpg,2,0,dog,0.25
+        <BLANKLINE>
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "rank", "label", "name", "probability"])

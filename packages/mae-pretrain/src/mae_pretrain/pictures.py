@@ -77,6 +77,13 @@ def reconstruct(
     Raises:
         UserError: the model has no decoder.
         DataError: an image cannot be read.
+
+    Examples:
+        >>> import numpy as np
+        >>> model = mae_core.build_model("mae_vit_tiny_patch16", img_size=32, depth=1, decoder_depth=1)
+        >>> pictures = reconstruct(model, np.zeros((40, 50, 3), np.uint8), mask_ratio=0.5)
+        >>> pictures.pasted.shape, pictures.mask.sum().item()
+        ((1, 32, 32, 3), 2.0)
     """
     loaded = model if isinstance(model, paddle.nn.Layer) else mae_core.load(str(model))
     if not isinstance(loaded, MaskedAutoencoderViT):

@@ -42,6 +42,11 @@ def features(
     Raises:
         UserError: pool or batch_size cannot be used.
         DataError: an image cannot be read.
+
+    Examples:
+        >>> model = mae_core.build_model("mae_vit_tiny_patch16", img_size=32, depth=1, decoder_depth=1)
+        >>> features(model, [np.zeros((40, 50, 3), np.uint8)] * 3).shape
+        (3, 192)
     """
     if pool not in POOLS or batch_size < 1:
         raise UserError(f"pool={pool!r}, batch_size={batch_size}; pool is one of {', '.join(POOLS)}, a batch 1 or more")

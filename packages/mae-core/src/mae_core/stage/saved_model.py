@@ -32,6 +32,11 @@ def load(path: str | Path, source: str = "auto", **facts: Any) -> MaskedAutoenco
 
     Raises:
         CheckpointError: nothing there, damaged or refused, or not all of a model; what is not told is named.
+
+    Examples:
+        >>> load("nope.pth")
+        Traceback (most recent call last):
+        mae_core.errors.CheckpointError: nope.pth: no such file
     """
     weights = read_weights(find_weights(Path(path)), source)
     known = weights.architecture(facts).known()
