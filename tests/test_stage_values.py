@@ -23,6 +23,8 @@ def recipe(stage: Stage) -> Recipe:
     [
         (STAGES, "DATA.IMAGE_SIZE", [160, 224], "224", 224),
         (STAGES, "DATA.IMAGE_SIZE", 160, "(160, 224)", [160, 224]),
+        (STAGES, "DATA.VALUE_RANGE", [-1.0, 1.5], "255", 255),
+        ((PRETRAIN, PROBE), "DATA.VALUE_RANGE", 65535, "[-1, 1.5]", [-1, 1.5]),
         (STAGES, "TRAIN.LINEAR_SCALED_LR", None, "256", 256),
         (STAGES, "TRAIN.GRAD_CLIP", 1, "0.5", 0.5),
         (STAGES, "TRAIN.GRAD_CLIP", 1.5, "None", None),
@@ -70,6 +72,8 @@ ADAM = (PRETRAIN, FINETUNE)
     ("stages", "key", "values"),
     [
         (STAGES, "DATA.IMAGE_SIZE", "[32] [] [32,32,32] [32.0,32] 0 -32 ['a','b']"),
+        (STAGES, "DATA.VALUE_RANGE", "0 -1 65536 [1,1] [2,1] [0] [0,1,2] ['a','b'] [True,2]"),
+        (STAGES, "DATA.IMAGE_CHANNELS", "0 -1 5000"),
         (STAGES, "DATA.IMAGENET_MEAN", "[] [0.5,0.5,1.5] [-0.1,0.5,0.5] ['a','b','c'] [True,0.5,0.5]"),
         (STAGES, "DATA.IMAGENET_STD", "[] [0.0] [0.2,0.2,-0.2] ['a','b','c'] [0.2,0.2,1e999]"),
         (STAGES, "DATA.CROP_SCALE", "[0.5] [2,1] [0.9,0.2] [0.2,5] [0,1] [-1,1] ['a','b'] [0.1,0.5,1]"),

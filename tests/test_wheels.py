@@ -108,6 +108,12 @@ def test_the_core_wheel_holds_the_operators_for_this_paddle(wheels: dict[str, Pa
     assert files == [f"mae_core/ops/_C-paddle{version}-cpu.so"]
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc)")
+def test_the_data_wheel_holds_its_compiled_part(wheels: dict[str, Path]) -> None:
+    files = [file for file in zipfile.ZipFile(wheels["mae-data"]).namelist() if file.endswith((".so", ".c", ".h"))]
+    assert files == ["mae_data/_pixels.so"]
+
+
 def test_the_configs_are_package_data(wheels: dict[str, Path]) -> None:
     source = PACKAGES["mae-pretrain"].folder / "src"
     configs = {path.relative_to(source).as_posix() for path in source.glob("mae_pretrain/configs/*.yaml")}

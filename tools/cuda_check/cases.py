@@ -10,7 +10,10 @@ from cuda_check.image_cases import Images, check_image, check_loss
 from cuda_check.masking_cases import SIZES, MaskingRun, check_ranks, check_tokens, check_tokens_backward
 
 FLOATS = ("float32", "float16", "bfloat16")
-PIXELS = (("uint8", "nhwc"), ("float32", "nchw"), ("float16", "nchw"), ("bfloat16", "nchw"))
+PIXELS = (
+    ("uint8", "nhwc"), ("uint16", "nhwc"), ("stored", "nhwc"),
+    ("float32", "nchw"), ("float16", "nchw"), ("bfloat16", "nchw"),
+)  # fmt: skip
 NOISES = ("random", "ties", "special", "philox")
 
 
@@ -100,7 +103,7 @@ def _images(large: bool) -> Iterator[Case]:
                 name = f"image {dtype} {layout} -> {out} {size} C={channels} p={patch}"
                 yield Case(name, partial(_image_case, image=image, kind="random", keep=keep, out=out))
     base: dict[str, Any] = {"n": 3, "size": (32, 48), "channels": 3, "patch": 16}
-    for dtype in ("uint8", "float32"):
+    for dtype in ("uint8", "uint16", "stored", "float32"):
         for layout in ("nhwc", "nchw"):
             for pad, offset in (((0, 0, 0), 0), ((5, 3, 0), 0), ((0, 0, 0), 4), ((4, 0, 0), 0), ((0, 0, 1), 0)):
                 image = {**base, "dtype": dtype, "layout": layout, "pad": pad, "offset": offset}
@@ -110,6 +113,8 @@ def _images(large: bool) -> Iterator[Case]:
     for offset in (0, 2):
         run = partial(_image_case, image=odd, kind="philox", keep=2, out="bfloat16", offset=offset)
         yield Case(f"image odd address, offset={offset}", run)
+    half: dict[str, Any] = {**base, "dtype": "uint16", "layout": "nhwc", "offset": 2}
+    yield Case("image uint16 at 2 bytes", partial(_image_case, image=half, kind="philox", keep=2, out="float32"))
     for size in ((136, 136), (264, 264)):  # L = 289 and 1089: ranks in a launch of their own
         image = {"n": 2, "size": size, "channels": 3, "patch": 8, "dtype": "uint8", "layout": "nhwc"}
         yield Case(f"image {size}", partial(_image_case, image=image, kind="philox", keep=30, out="float32"))
@@ -165,7 +170,18 @@ def _losses(large: bool) -> Iterator[Case]:
             yield Case(f"loss N=512 norm={norm_pix}", partial(loss, image=big, removed=147))
 
 
+def _refuse_address(device: Device, dtype: str) -> None:
+    run, images = MaskingRun(device, "random", 2, 6, 2), Images(device, 2, (32, 48), 3, 16, dtype, "nhwc", offset=1)
+    out = device.empty((2, 2, 768), "f4")
+    code = device.try_call("mae_mask_image", byref(run.args), byref(images.args), out.pointer, 1)
+    if code != 1:
+        raise CheckError(f"{dtype} at an odd address returned {code} instead of 1 (invalid value)")
+
+
 def _refusals() -> Iterator[Case]:
+    for dtype in ("uint16", "stored"):
+        yield Case(f"refuses {dtype} at an odd address", partial(_refuse_address, dtype=dtype))
+
     def refuse(device: Device, field: str, value: int) -> None:
         run = MaskingRun(device, "random", 2, 6, 2)
         images = Images(device, 2, (32, 48), 3, 16, "uint8", "nhwc")

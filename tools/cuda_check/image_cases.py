@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from cuda_check import reference
 from cuda_check.device import CheckError, Device
 from cuda_check.masking_cases import MaskingRun, require_equal
-from cuda_check.structures import BFLOAT16, FLOAT16, FLOAT32, UINT8, ImageArgs, LossArgs
+from cuda_check.structures import BFLOAT16, FLOAT16, FLOAT32, UINT8, UINT16, ImageArgs, LossArgs
 
 Array = NDArray[Any]
 
-CODES = {"uint8": UINT8, "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16}
+# "stored": float32 pixels that are normalised as integers are.
+CODES = {
+    "uint8": UINT8, "uint16": UINT16, "stored": FLOAT32, "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16
+}  # fmt: skip
 STORED = {"uint8": "u1", "float32": "f4", "float16": "f2", "bfloat16": "u2"}
 ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 ORDERS = {"nhwc": (0, 1, 2, 3), "nchw": (0, 3, 1, 2)}
@@ -44,27 +47,35 @@ class Images:
     ) -> None:
         rng = np.random.default_rng(size[0] * 1009 + channels)
         shape = (n, size[0] + pad[1], size[1] + pad[0], channels + pad[2])
-        drawn = rng.integers(0, 256, shape).astype(np.uint8) if dtype == "uint8" else rng.normal(size=shape)
-        values = drawn if dtype == "uint8" else reference.encode(drawn.astype(np.float32), dtype)
+        self.is_stored = dtype in ("uint8", "uint16", "stored")
+        values = _draw(rng, shape, dtype)
         stored = np.ascontiguousarray(values.transpose(ORDERS[layout]))
         self.patch, self.dtype, self.patches = patch, dtype, size[0] // patch * (size[1] // patch)
-        self.scale = rng.uniform(0.01, 0.02, channels).astype(np.float32)
+        white = 65535 if dtype == "uint16" else 255
+        self.scale = (rng.uniform(2.55, 5.1, channels) / white).astype(np.float32)
         self.shift = rng.uniform(-2.2, -1.7, channels).astype(np.float32)
         self.values = values[:, : size[0], : size[1], :channels]
         self._buffers = device.put(stored, offset), device.put(self.scale), device.put(self.shift)
         strides = dict(zip(ORDERS[layout], (s // stored.itemsize for s in stored.strides), strict=True))
         pixels, scale, shift = (buffer.pointer for buffer in self._buffers)
-        is_uint8 = dtype == "uint8"
         self.args = ImageArgs(
-            pixels, scale if is_uint8 else None, shift if is_uint8 else None,
+            pixels, scale if self.is_stored else None, shift if self.is_stored else None,
             strides[0], strides[1], strides[2], strides[3], CODES[dtype], *size, channels, patch,
         )  # fmt: skip
 
     def normalized_patches(self) -> Array:
         """Return float32 [N, L, P], as the kernels see them."""
-        if self.dtype == "uint8":
+        if self.is_stored:
             return reference.patchify(reference.normalize(self.values, self.scale, self.shift), self.patch)
         return reference.patchify(reference.decode(self.values, self.dtype), self.patch)
+
+
+def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    if dtype in ("uint8", "uint16"):
+        return rng.integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+    drawn = rng.normal(size=shape).astype(np.float32)
+    # 16 bits, so that float64 holds what a fused multiply-add rounds.
+    return np.rint(drawn * 64) / 4 if dtype == "stored" else reference.encode(drawn, dtype)
 
 
 def check_image(device: Device, images: Images, kind: str, keep: int, out: str, *, offset: int = 0) -> None:

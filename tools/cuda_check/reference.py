@@ -52,8 +52,10 @@ def patchify(images: Array, p: int) -> Array:
 
 
 def normalize(images: Array, scale: Array, shift: Array) -> Array:
-    """Turn uint8 [N, H, W, C] into float32 with one rounding, as a fused multiply-add does."""
-    # 8 bits times 24 bits plus 24 bits of a like magnitude: float64 holds it without rounding.
+    """Turn pixels [N, H, W, C] as stored into float32 with one rounding, as a fused multiply-add does.
+
+    Their values have up to 16 bits: times 24 bits plus 24 bits of a like magnitude, float64 holds it without rounding.
+    """
     exact = images.astype(np.float64) * scale.astype(np.float64) + shift.astype(np.float64)
     return exact.astype(np.float32)
 

@@ -3,7 +3,7 @@
 import ctypes
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
-UINT8, FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2, 3
+UINT8, FLOAT32, FLOAT16, BFLOAT16, UINT16 = 0, 1, 2, 3, 4
 
 
 class MaskingArgs(Structure):

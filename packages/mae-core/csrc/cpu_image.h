@@ -13,12 +13,15 @@ namespace cpu {
 
 struct PatchReader {
   explicit PatchReader(const ImageArgs& args) : image(args), row_elements(args.patch * args.channels) {
-    if (image.dtype != kUInt8) return;
+    if (!is_stored()) return;
     for (int32_t column = 0; column < image.patch; ++column) {
       scale.insert(scale.end(), image.scale, image.scale + image.channels);
       shift.insert(shift.end(), image.shift, image.shift + image.channels);
     }
   }
+
+  // Whether pixels are normalised on the way.
+  bool is_stored() const { return image.scale != nullptr; }
 
   int64_t patches() const { return static_cast<int64_t>(image.height / image.patch) * (image.width / image.patch); }
   int64_t patch_elements() const { return static_cast<int64_t>(image.patch) * row_elements; }
@@ -30,13 +33,19 @@ struct PatchReader {
            id % grid_width * image.patch * image.stride_x;
   }
 
-  // uint8 pixels, normalised.
-  void read_bytes(int64_t first, float* out) const {
-    const uint8_t* pixels = static_cast<const uint8_t*>(image.pixels) + first;
+  // Pixels as stored, normalised.
+  void read_stored(int64_t first, float* out) const {
+    if (image.dtype == kUInt8) return read_normalized<uint8_t>(first, out);
+    image.dtype == kUInt16 ? read_normalized<uint16_t>(first, out) : read_normalized<float>(first, out);
+  }
+
+  template <class T>
+  void read_normalized(int64_t first, float* out) const {
+    const T* pixels = static_cast<const T*>(image.pixels) + first;
     const bool is_packed = image.stride_c == 1 && image.stride_x == image.channels;
-    std::vector<uint8_t> gathered(is_packed ? 0 : static_cast<size_t>(row_elements));
+    std::vector<T> gathered(is_packed ? 0 : static_cast<size_t>(row_elements));
     for (int32_t row = 0; row < image.patch; ++row) {
-      const uint8_t* from = pixels + row * image.stride_y;
+      const T* from = pixels + row * image.stride_y;
       if (!is_packed) {
         gather_row(from, gathered.data());
         from = gathered.data();
@@ -54,7 +63,7 @@ struct PatchReader {
 
   void read(int64_t sample, int64_t id, float* out) const {
     const int64_t first = first_pixel(sample, id);
-    image.dtype == kUInt8 ? read_bytes(first, out) : read_values<float>(first, out);
+    is_stored() ? read_stored(first, out) : read_values<float>(first, out);
   }
 
   template <class T>
@@ -75,7 +84,7 @@ struct PatchReader {
 inline bool is_usable(const ImageArgs& image) {
   if (image.channels < 1 || image.patch < 1 || image.height < image.patch || image.width < image.patch) return false;
   if (image.height % image.patch != 0 || image.width % image.patch != 0) return false;
-  return image.dtype != kUInt8 || (image.scale != nullptr && image.shift != nullptr);
+  return has_sound_type(image);
 }
 
 }  // namespace cpu

@@ -33,7 +33,7 @@ Target read_target(const PatchReader& reader, const LossArgs& args, int64_t row,
 }
 
 bool fits(const ImageArgs& image, const LossArgs& args) {
-  return is_usable(image) && (image.dtype == kUInt8 || image.dtype == kFloat32) && args.pred_dtype == kFloat32 &&
+  return is_usable(image) && (image.scale != nullptr || image.dtype == kFloat32) && args.pred_dtype == kFloat32 &&
          args.samples >= 0 && args.removed >= 0;
 }
 

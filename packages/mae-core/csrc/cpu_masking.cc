@@ -99,8 +99,8 @@ int mask_image(const MaskingArgs& masking, const ImageArgs& image, void* visible
   const int64_t count = reader.patch_elements();
   return for_kept_rows(masking, [&](int64_t sample, int64_t row, int64_t patch) {
     const int64_t first = reader.first_pixel(sample, patch);
-    if (image.dtype == kUInt8) {
-      reader.read_bytes(first, static_cast<float*>(visible) + row * count);
+    if (reader.is_stored()) {
+      reader.read_stored(first, static_cast<float*>(visible) + row * count);
     } else if (image.dtype == kFloat32) {
       reader.read_values(first, static_cast<float*>(visible) + row * count);
     } else {

@@ -17,6 +17,16 @@ void normalize_row(const uint8_t* pixels, const float* scale, const float* shift
 }
 
 MAE_VECTORISED
+void normalize_row(const uint16_t* pixels, const float* scale, const float* shift, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(pixels[i]) * scale[i] + shift[i];
+}
+
+MAE_VECTORISED
+void normalize_row(const float* pixels, const float* scale, const float* shift, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = pixels[i] * scale[i] + shift[i];
+}
+
+MAE_VECTORISED
 float sum_row(const float* x, int64_t count) {
   float lanes[kLanes] = {};
   int64_t i = 0;

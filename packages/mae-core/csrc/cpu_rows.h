@@ -17,6 +17,8 @@ constexpr int kLanes = 16;
 
 // out[i] = pixels[i] * scale[i] + shift[i]
 void normalize_row(const uint8_t* pixels, const float* scale, const float* shift, int64_t count, float* out);
+void normalize_row(const uint16_t* pixels, const float* scale, const float* shift, int64_t count, float* out);
+void normalize_row(const float* pixels, const float* scale, const float* shift, int64_t count, float* out);
 
 float sum_row(const float* x, int64_t count);
 

@@ -20,6 +20,16 @@ cudaError_t with_float_type(int32_t dtype, Run run) {
 }
 
 template <class Run>
+cudaError_t with_stored_type(int32_t dtype, Run run) {
+  switch (dtype) {
+    case kUInt8: return run(uint8_t{});
+    case kUInt16: return run(uint16_t{});
+    case kFloat32: return run(StoredFloat{});
+    default: return cudaErrorInvalidValue;
+  }
+}
+
+template <class Run>
 cudaError_t with_width(int32_t width, Run run) {
   switch (width) {
     case 4: return run(std::integral_constant<int, 4>{});
@@ -38,19 +48,23 @@ template <class Run>
 cudaError_t with_view(const ImageArgs& image, int32_t dtype, uint64_t addresses, Run run) {
   const uint64_t elements = addresses / static_cast<uint64_t>(size_of(dtype));
   return with_float_type(dtype, [&](auto other) {
-    if (image.dtype != kUInt8) {
+    if (image.scale == nullptr) {
       return with_float_type(image.dtype, [&](auto pixel) {
         const auto view = make_patch_view<decltype(pixel), false>(image);
         return with_width(pack_width(image, elements), [&](auto width) { return run(view, other, width); });
       });
     }
-    if (!has_packed_rows(image)) {
-      return run(make_patch_view<uint8_t, false>(image), other, std::integral_constant<int, 1>{});
-    }
-    const uint64_t strides = static_cast<uint64_t>(image.stride_n) | static_cast<uint64_t>(image.stride_y);
-    const int32_t width = pack_width(image, elements | strides | address(image.pixels));
-    const auto view = make_patch_view<uint8_t, true>(image);
-    return with_width(width, [&](auto constant) { return run(view, other, constant); });
+    return with_stored_type(image.dtype, [&](auto pixel) {
+      using Pixel = decltype(pixel);
+      if (address(image.pixels) % sizeof(Pixel) != 0) return cudaErrorInvalidValue;
+      if (!has_packed_rows(image)) {
+        return run(make_patch_view<Pixel, false>(image), other, std::integral_constant<int, 1>{});
+      }
+      const uint64_t strides = static_cast<uint64_t>(image.stride_n) | static_cast<uint64_t>(image.stride_y);
+      const int32_t width = pack_width(image, elements | strides | address(image.pixels) / sizeof(Pixel));
+      const auto view = make_patch_view<Pixel, true>(image);
+      return with_width(width, [&](auto constant) { return run(view, other, constant); });
+    });
   });
 }
 

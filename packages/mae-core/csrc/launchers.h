@@ -9,7 +9,7 @@
 
 namespace mae {
 
-enum DType : int32_t { kUInt8 = 0, kFloat32 = 1, kFloat16 = 2, kBFloat16 = 3 };
+enum DType : int32_t { kUInt8 = 0, kFloat32 = 1, kFloat16 = 2, kBFloat16 = 3, kUInt16 = 4 };
 
 // Which patches are kept: ranks of the noise, ties by patch number. K = keep <= L = length.
 struct MaskingArgs {
@@ -29,13 +29,20 @@ struct MaskingArgs {
 // Images, cut into patches in the order (row, column, channel); L = height/patch * width/patch.
 struct ImageArgs {
   const void* pixels;
-  const float* scale;  // [C]; a uint8 pixel x counts as fma(x, scale[c], shift[c])
-  const float* shift;  // [C]; pixels of other types are taken as they are and need neither
+  const float* scale;  // [C], or null; a pixel x as stored (uint8, uint16, float32) counts as
+  const float* shift;  // [C], or null  fma(x, scale[c], shift[c]); without scale, float pixels are taken as they are
   int64_t stride_n, stride_y, stride_x, stride_c;  // in elements, so any layout of N, H, W, C will do
   int32_t dtype;                                   // DType
   int32_t height, width, channels, patch;          // height and width divisible by patch, and
                                                    // patch^3 * channels^2 below 2^32
 };
+
+// Whether integers, and they or float32 alone, come with scale and shift.
+inline bool has_sound_type(const ImageArgs& image) {
+  const bool is_integer = image.dtype == kUInt8 || image.dtype == kUInt16;
+  if (image.scale == nullptr) return !is_integer;
+  return image.shift != nullptr && (is_integer || image.dtype == kFloat32);
+}
 
 // Prediction of the removed patches, P = patch * patch * channels.
 struct LossArgs {
@@ -44,7 +51,7 @@ struct LossArgs {
   int32_t* error;             // [1], zeroed by the caller
   int64_t samples;            // N
   int32_t removed;            // R
-  int32_t pred_dtype;         // DType, not uint8
+  int32_t pred_dtype;         // DType, a float
   int32_t norm_pix;           // compare with pixels normalised within each patch (epsilon 1e-6)
   float factor;               // forward: loss = factor * sum of squares; backward: see there
 };
@@ -67,7 +74,7 @@ int mae_mask_tokens_backward(const void* grad_visible, const int64_t* ids_restor
                              int32_t length, int32_t keep, int32_t dim, int32_t element_size, void* grad_x,
                              void* stream);
 
-// Ranks and kept patches, normalised: -> visible [N, K, P] of visible_dtype (not uint8).
+// Ranks and kept patches, normalised: -> visible [N, K, P] of visible_dtype, a float.
 int mae_mask_image(const mae::MaskingArgs* masking, const mae::ImageArgs* image, void* visible,
                    int32_t visible_dtype, void* stream);
 

@@ -182,7 +182,7 @@ inline LossPlan make_loss_plan(const ImageArgs& image, const LossArgs& args, boo
 }
 
 inline bool is_usable(const LossArgs& args) {
-  return args.samples >= 0 && args.removed >= 0 && args.pred_dtype != kUInt8 &&
+  return args.samples >= 0 && args.removed >= 0 && args.pred_dtype != kUInt8 && args.pred_dtype != kUInt16 &&
          (args.removed == 0 || args.samples <= kMaxGridX / args.removed);
 }
 

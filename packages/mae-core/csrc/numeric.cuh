@@ -22,6 +22,20 @@ struct BFloat16 {
   uint16_t bits;
 };
 
+// A float32 pixel as stored, to be normalised; a plain float is normalised already.
+struct StoredFloat {
+  float value;
+};
+
+template <class T>
+constexpr bool kIsStored = false;
+template <>
+constexpr bool kIsStored<uint8_t> = true;
+template <>
+constexpr bool kIsStored<uint16_t> = true;
+template <>
+constexpr bool kIsStored<StoredFloat> = true;
+
 // V elements that move in one access.
 template <class T, int V>
 struct alignas(sizeof(T) * V) Pack {
@@ -29,7 +43,9 @@ struct alignas(sizeof(T) * V) Pack {
 };
 
 __device__ __forceinline__ float to_float(uint8_t value) { return static_cast<float>(value); }
+__device__ __forceinline__ float to_float(uint16_t value) { return static_cast<float>(value); }
 __device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(StoredFloat pixel) { return pixel.value; }
 __device__ __forceinline__ float to_float(BFloat16 value) {
   const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
   float result;

@@ -18,10 +18,11 @@ using Shape = std::vector<int64_t>;
 int32_t dtype_of(const Tensor& x) {
   switch (x.dtype()) {
     case DataType::UINT8: return mae::kUInt8;
+    case DataType::INT16: return mae::kUInt16;  // the same bits: Paddle has no uint16
     case DataType::FLOAT32: return mae::kFloat32;
     case DataType::FLOAT16: return mae::kFloat16;
     case DataType::BFLOAT16: return mae::kBFloat16;
-    default: PD_THROW("mae_core: the type is not uint8, float32, float16 or bfloat16");
+    default: PD_THROW("mae_core: the type is not uint8, int16, float32, float16 or bfloat16");
   }
 }
 
@@ -86,24 +87,23 @@ Masking make_masking(const Tensor& draw, int64_t length, int64_t keep, int64_t s
   return m;
 }
 
-// uint8 images are [N, H, W, C], float images [N, C, H, W].
-mae::ImageArgs make_image(const Tensor& image, const Tensor& scale, const Tensor& shift, int64_t patch) {
+// Images as stored (uint8, the bits of uint16 as int16, float32) are [N, H, W, C]; normalised floats [N, C, H, W].
+mae::ImageArgs make_image(const Tensor& image, const Tensor& scale, const Tensor& shift, int64_t patch, bool stored) {
   const Shape shape = image.shape();
-  MAE_REQUIRE(shape.size() == 4, "images are uint8 [N, H, W, C] or float [N, C, H, W]");
-  const bool is_bytes = image.dtype() == DataType::UINT8;
-  const int64_t height = shape[is_bytes ? 1 : 2], width = shape[is_bytes ? 2 : 3], channels = shape[is_bytes ? 3 : 1];
+  MAE_REQUIRE(shape.size() == 4, "images are [N, H, W, C] as stored, or normalised [N, C, H, W]");
+  const int64_t height = shape[stored ? 1 : 2], width = shape[stored ? 2 : 3], channels = shape[stored ? 3 : 1];
   MAE_REQUIRE(patch >= 1 && height % patch == 0 && width % patch == 0, "height and width are no multiples of the patch");
   MAE_REQUIRE(scale.numel() == channels && shift.numel() == channels, "scale and shift need a number for each channel");
   MAE_REQUIRE(scale.dtype() == DataType::FLOAT32 && shift.dtype() == DataType::FLOAT32, "scale and shift are float32");
   MAE_REQUIRE(height * width * channels <= INT32_MAX, "an image has more than 2**31 values");
   mae::ImageArgs args{};
   args.pixels = pointer(image);
-  args.scale = scale.data<float>();
-  args.shift = shift.data<float>();
+  args.scale = stored ? scale.data<float>() : nullptr;
+  args.shift = stored ? shift.data<float>() : nullptr;
   args.stride_n = height * width * channels;
-  args.stride_y = is_bytes ? width * channels : width;
-  args.stride_x = is_bytes ? channels : 1;
-  args.stride_c = is_bytes ? 1 : height * width;
+  args.stride_y = stored ? width * channels : width;
+  args.stride_x = stored ? channels : 1;
+  args.stride_c = stored ? 1 : height * width;
   args.dtype = dtype_of(image);
   args.height = static_cast<int32_t>(height);
   args.width = static_cast<int32_t>(width);
@@ -140,7 +140,7 @@ std::vector<Tensor> MaskTokens(const Tensor& x, const Tensor& draw, int64_t keep
   const Shape shape = x.shape();
   MAE_REQUIRE(shape.size() == 3 && shape[2] <= INT32_MAX / 4, "tokens are [N, L, D]");
   MAE_REQUIRE(draw.shape()[0] == shape[0], "tokens and noise have different numbers of samples");
-  MAE_REQUIRE(dtype_of(x) != mae::kUInt8, "tokens are float32, float16 or bfloat16");
+  MAE_REQUIRE(dtype_of(x) != mae::kUInt8 && dtype_of(x) != mae::kUInt16, "tokens are float32, float16 or bfloat16");
   Masking m = make_masking(draw, shape[1], keep, seed, epoch);
   Tensor visible = paddle::empty({shape[0], keep, shape[2]}, x.dtype(), x.place());
   const int32_t dim = static_cast<int32_t>(shape[2]), size = x.dtype() == DataType::FLOAT32 ? 4 : 2;
@@ -185,11 +185,11 @@ std::vector<Shape> MaskTokensGradShapes(const Shape& ids_restore, const Shape& g
 // ---- images
 
 std::vector<Tensor> MaskImage(const Tensor& image, const Tensor& scale, const Tensor& shift, const Tensor& draw,
-                              int64_t patch, int64_t keep, int64_t seed, int64_t epoch) {
-  const mae::ImageArgs args = make_image(image, scale, shift, patch);
+                              int64_t patch, int64_t keep, int64_t seed, int64_t epoch, bool stored) {
+  const mae::ImageArgs args = make_image(image, scale, shift, patch, stored);
   MAE_REQUIRE(draw.shape()[0] == image.shape()[0], "images and noise have different numbers of samples");
   Masking m = make_masking(draw, patch_count(args), keep, seed, epoch);
-  const DataType dtype = image.dtype() == DataType::UINT8 ? DataType::FLOAT32 : image.dtype();
+  const DataType dtype = stored ? DataType::FLOAT32 : image.dtype();
   Tensor visible = paddle::empty({image.shape()[0], keep, patch * patch * args.channels}, dtype, image.place());
   run_on_device_of(
       image, [&] { return mae::cpu::mask_image(m.args, args, visible.data()); },
@@ -199,7 +199,7 @@ std::vector<Tensor> MaskImage(const Tensor& image, const Tensor& scale, const Te
 
 std::vector<Shape> MaskImageShapes(const Shape& image, const Shape& scale, const Shape&, const Shape& draw,
                                    const int64_t& patch, const int64_t& keep, const int64_t& seed,
-                                   const int64_t& epoch) {
+                                   const int64_t& epoch, const bool&) {
   // The order of the axes is not known here; the product of all but the channels is.
   int64_t length = -1;
   if (image[1] > 0 && image[2] > 0 && image[3] > 0) {
@@ -212,7 +212,8 @@ std::vector<Shape> MaskImageShapes(const Shape& image, const Shape& scale, const
 }
 
 std::vector<DataType> MaskImageTypes(const DataType& image, const DataType&, const DataType&, const DataType&) {
-  const DataType visible = image == DataType::UINT8 ? DataType::FLOAT32 : image;
+  const bool is_integer = image == DataType::UINT8 || image == DataType::INT16;
+  const DataType visible = is_integer ? DataType::FLOAT32 : image;
   return {visible, DataType::INT64, DataType::INT64, DataType::INT64, DataType::FLOAT32};
 }
 
@@ -243,8 +244,8 @@ void refuse_wrong_ids(const Tensor& error) {
 }
 
 std::vector<Tensor> PixelLoss(const Tensor& pred, const Tensor& image, const Tensor& scale, const Tensor& shift,
-                              const Tensor& ids_remove, int64_t patch, bool norm_pix) {
-  const mae::ImageArgs pixels = make_image(image, scale, shift, patch);
+                              const Tensor& ids_remove, int64_t patch, bool norm_pix, bool stored) {
+  const mae::ImageArgs pixels = make_image(image, scale, shift, patch, stored);
   MAE_REQUIRE(pred.shape()[0] == image.shape()[0], "prediction and images have different numbers of samples");
   Tensor error = paddle::full({1}, 0, DataType::INT32, pred.place());
   const mae::LossArgs args = make_loss(pixels, pred, ids_remove, norm_pix, error, 1.0f);
@@ -259,7 +260,7 @@ std::vector<Tensor> PixelLoss(const Tensor& pred, const Tensor& image, const Ten
 }
 
 std::vector<Shape> PixelLossShapes(const Shape&, const Shape&, const Shape&, const Shape&, const Shape&,
-                                   const int64_t&, const bool&) {
+                                   const int64_t&, const bool&, const bool&) {
   return {{}};
 }
 
@@ -269,8 +270,9 @@ std::vector<DataType> PixelLossTypes(const DataType&, const DataType&, const Dat
 }
 
 std::vector<Tensor> PixelLossGrad(const Tensor& pred, const Tensor& image, const Tensor& scale, const Tensor& shift,
-                                  const Tensor& ids_remove, const Tensor& grad_loss, int64_t patch, bool norm_pix) {
-  const mae::ImageArgs pixels = make_image(image, scale, shift, patch);
+                                  const Tensor& ids_remove, const Tensor& grad_loss, int64_t patch, bool norm_pix,
+                                  bool stored) {
+  const mae::ImageArgs pixels = make_image(image, scale, shift, patch, stored);
   Tensor error = paddle::full({1}, 0, DataType::INT32, pred.place());
   const mae::LossArgs args = make_loss(pixels, pred, ids_remove, norm_pix, error, 2.0f);
   Tensor grad_pred = paddle::empty(pred.shape(), pred.dtype(), pred.place());
@@ -282,7 +284,7 @@ std::vector<Tensor> PixelLossGrad(const Tensor& pred, const Tensor& image, const
 }
 
 std::vector<Shape> PixelLossGradShapes(const Shape& pred, const Shape&, const Shape&, const Shape&, const Shape&,
-                                       const Shape&, const int64_t&, const bool&) {
+                                       const Shape&, const int64_t&, const bool&, const bool&) {
   return {pred};
 }
 
@@ -313,7 +315,7 @@ PD_BUILD_GRAD_OP(mae_mask_tokens)
 PD_BUILD_OP(mae_mask_image)
     .Inputs({"image", "scale", "shift", "draw"})
     .Outputs({"visible", "ids_keep", "ids_remove", "ids_restore", "mask"})
-    .Attrs({"patch: int64_t", "keep: int64_t", "seed: int64_t", "epoch: int64_t"})
+    .Attrs({"patch: int64_t", "keep: int64_t", "seed: int64_t", "epoch: int64_t", "stored: bool"})
     .SetKernelFn(PD_KERNEL(MaskImage))
     .SetInferShapeFn(PD_INFER_SHAPE(MaskImageShapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(MaskImageTypes));
@@ -321,7 +323,7 @@ PD_BUILD_OP(mae_mask_image)
 PD_BUILD_OP(mae_pixel_loss)
     .Inputs({"pred", "image", "scale", "shift", "ids_remove"})
     .Outputs({"loss"})
-    .Attrs({"patch: int64_t", "norm_pix: bool"})
+    .Attrs({"patch: int64_t", "norm_pix: bool", "stored: bool"})
     .SetKernelFn(PD_KERNEL(PixelLoss))
     .SetInferShapeFn(PD_INFER_SHAPE(PixelLossShapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(PixelLossTypes));
@@ -329,6 +331,6 @@ PD_BUILD_OP(mae_pixel_loss)
 PD_BUILD_GRAD_OP(mae_pixel_loss)
     .Inputs({"pred", "image", "scale", "shift", "ids_remove", paddle::Grad("loss")})
     .Outputs({paddle::Grad("pred")})
-    .Attrs({"patch: int64_t", "norm_pix: bool"})
+    .Attrs({"patch: int64_t", "norm_pix: bool", "stored: bool"})
     .SetKernelFn(PD_KERNEL(PixelLossGrad))
     .SetInferShapeFn(PD_INFER_SHAPE(PixelLossGradShapes));

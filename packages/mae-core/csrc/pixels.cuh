@@ -14,7 +14,7 @@ namespace mae {
 
 constexpr int32_t kMaxTableRow = 4096;
 
-// kPacked: uint8 images whose patch rows are contiguous. Their pixels are read in packs, and a table in shared
+// kPacked: images as stored whose patch rows are contiguous. Their pixels are read in packs, and a table in shared
 // memory holds scale and shift for each element of a patch row.
 template <class T, bool kPacked>
 struct PatchView {
@@ -52,11 +52,10 @@ __device__ __forceinline__ void fill_table(const PatchView<T, kPacked>& view, fl
   }
 }
 
-__device__ __forceinline__ float normalized(uint8_t pixel, const float* scale, const float* shift, int32_t c) {
-  return fmaf(to_float(pixel), __ldg(scale + c), __ldg(shift + c));
-}
+// Pixels as stored are normalised, those of other types are taken as they are.
 template <class T>
-__device__ __forceinline__ float normalized(T pixel, const float*, const float*, int32_t) {
+__device__ __forceinline__ float normalized(T pixel, const float* scale, const float* shift, int32_t c) {
+  if constexpr (kIsStored<T>) return fmaf(to_float(pixel), __ldg(scale + c), __ldg(shift + c));
   return to_float(pixel);
 }
 
@@ -98,7 +97,7 @@ inline bool is_usable(const ImageArgs& image) {
   if (image.height % image.patch != 0 || image.width % image.patch != 0) return false;
   const int64_t pixels = static_cast<int64_t>(image.height) * image.width;
   if (pixels * image.channels > 2147483647 || !is_dividable(row_elements(image), patch_elements(image))) return false;
-  return image.dtype != kUInt8 || (image.scale != nullptr && image.shift != nullptr);
+  return has_sound_type(image);
 }
 
 template <class T, bool kPacked>

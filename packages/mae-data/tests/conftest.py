@@ -1,5 +1,6 @@
-"""Small image folders for the tests."""
+"""Small image folders and pictures for the tests."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +30,34 @@ def image_root(tmp_path):
         lines.append(f"{i:02d}.png {i % 3}\n")
     (root / "train_list.txt").write_text("".join(lines))
     return root
+
+
+def _make_photo(width, height, seed=0, mode="RGB"):
+    """Make a picture with coarse shapes, fine texture and noise."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for cells, contrast in ((6, 90), (40, 40), (0, 6)):
+        shape = (cells, cells, 3) if cells else (height, width, 3)
+        layer = np.clip(rng.normal(128, contrast, shape), 0, 255).astype(np.uint8)
+        layers.append(
+            np.asarray(Image.fromarray(layer).resize((width, height), Image.Resampling.BICUBIC), np.float64) - 128
+        )
+    pixels = np.clip(128 + sum(layers), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def _as_jpeg(image, **options):
+    """Encode a picture; options are Pillow's."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", **{"quality": 90, **options})
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_photo():
+    return _make_photo
+
+
+@pytest.fixture(scope="session")
+def as_jpeg():
+    return _as_jpeg

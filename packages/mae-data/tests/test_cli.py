@@ -4,14 +4,17 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from statistics import median
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from mae_data.bench import Rate, advise
 from mae_data.demo_digits import make_demo_dataset
 from mae_data.errors import InputError
 
@@ -61,7 +64,7 @@ def test_commands_work_without_paddle(image_root):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 2]])
+@pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 0]])
 def test_wrong_arguments_are_one_line(arguments):
     done = run(*arguments)
     assert done.returncode == 2
@@ -153,6 +156,50 @@ def test_stats_are_those_of_all_pixels(tmp_path, save_image, channels, workers):
     assert "min 1, median 2, max 3" in text
 
 
+def test_stats_of_five_bands_become_a_config(tmp_path):
+    tiles = np.random.default_rng(0).integers(0, 9000, (3, 6, 7, 5)).astype(np.uint16)
+    for i, tile in enumerate(tiles):
+        np.save(tmp_path / f"{i}.npy", tile)
+    assert "3 images for training" in run("index", tmp_path).stdout
+    text = run("stats", tmp_path, "--value-range", 10000, "--yaml", tmp_path / "s.yaml", "--workers", 1).stdout
+    assert "value range       10000" in text
+    assert f"highest           {' '.join(map(str, tiles.max((0, 1, 2))))}" in text
+    data = yaml.safe_load((tmp_path / "s.yaml").read_text())["DATA"]
+    assert (data["IMAGE_CHANNELS"], data["VALUE_RANGE"]) == (5, 10000)
+    exact = tiles.astype(np.float64).reshape(-1, 5) / 10000
+    np.testing.assert_allclose(data["IMAGENET_MEAN"], exact.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(data["IMAGENET_STD"], exact.std(0), rtol=1e-12)
+    assert "value range       65535" in run("stats", tmp_path).stdout  # that of the type, where nothing is said
+    assert "leave the value range 8000" in fails(3, "stats", tmp_path, "--value-range", 8000)
+    assert "not a .yaml file" in fails(2, "stats", tmp_path, "--yaml", "s.json")
+    np.save(tmp_path / "2.npy", np.zeros((6, 7, 4), np.uint16))
+    assert "train_list.txt:3 (2.npy): the image has 4 channels, 5 are asked for" in fails(3, "stats", tmp_path)
+    assert run("verify", tmp_path).returncode == 0
+    done = run("verify", tmp_path, "--channels", 5, "--value-range", 10000)
+    assert done.returncode == 3
+    assert "(2.npy): the image has 4 channels, 5 are asked for\n3 images checked, 1 bad" in done.stdout
+
+
+def test_stats_of_floats_need_a_range(tmp_path):
+    tiles = np.random.default_rng(0).normal(size=(2, 5, 5, 2)).astype(np.float32)
+    for i, tile in enumerate(tiles):
+        np.save(tmp_path / f"{i}.npy", tile)
+    run("index", tmp_path)
+    line = fails(2, "stats", tmp_path)
+    assert f"floats from {tiles.min():g} to {tiles.max():g}; state the range" in line
+    stats = json.loads(run("stats", tmp_path, "--json", "--value-range", -4, 4).stdout)
+    assert stats["value_range"] == [-4, 4]
+    exact = (tiles.astype(np.float64).reshape(-1, 2) + 4) / 8
+    np.testing.assert_allclose(stats["mean"], exact.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(stats["std"], exact.std(0), rtol=1e-12)
+    for i in range(2):
+        np.save(tmp_path / f"{i}.npy", np.full((5, 5, 2), 0.5, np.float32))
+    assert "channel 0, 1 (from 0) is the same" in fails(
+        3, "stats", tmp_path, "--value-range", 0, 1, "--yaml", tmp_path / "s.yaml"
+    )
+    assert "give the white of integers" in fails(2, "stats", tmp_path, "--value-range", 4, 1)
+
+
 def test_stats_name_a_bad_image(image_root):
     (image_root / "05.png").write_bytes(b"")
     line = fails(3, "stats", image_root)
@@ -228,3 +275,37 @@ def test_demo_dataset_is_replaced_only_on_request(tmp_path):
     assert len(list(root.glob("*/*/*.jpg"))) == 1797
     assert (root / "mine.txt").exists()
     assert "--size 0" in fails(2, "demo-dataset", tmp_path / "e", "--size", 0)
+
+
+def test_bench_says_where_the_time_goes_and_what_to_set(tmp_path, make_photo, as_jpeg):
+    for i in range(8):
+        (tmp_path / f"{i}.jpg").write_bytes(as_jpeg(make_photo(90, 60, i)))
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.jpg\n" for i in range(8)))
+    small = ["--image-size", "16", "--batch-size", "4", "--seconds", "0.2"]
+    done = run("bench", tmp_path, *small)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = done.stdout
+    assert "8 images, median 90x60 pixels" in out
+    shares = dict(re.findall(r"^(\w+) +[\d.]+ +\d+ +(\d+)%$", out, re.MULTILINE))
+    assert list(shares) == ["read", "decode", "resize", "collate", "transfer"]
+    assert sum(map(int, shares.values())) == pytest.approx(100, abs=3)
+    assert re.search(r"workers  images/s\n +0 +\d+\n +1 +\d+\n", out)
+    assert re.search(r"set NUM_WORKERS to \d+ per rank: \d+ images/s", out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--seconds", "0"], "--seconds 0.0 is not positive"), (["--batch-size", "9"], "8 images are fewer than a batch")],
+)
+def test_bench_names_what_cannot_work(tmp_path, save_image, arguments, message):
+    for i in range(8):
+        save_image(tmp_path / f"{i}.png", i)
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.png\n" for i in range(8)))
+    done = run("bench", tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_more_workers_are_advised_only_where_they_gain():
+    assert advise([Rate(0, 100), Rate(1, 105), Rate(2, 190), Rate(4, 200)]).workers == 2
+    assert advise([Rate(0, 100), Rate(1, 90), Rate(2, 100)]).workers == 0

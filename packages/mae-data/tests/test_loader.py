@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import pytest
 
+from mae_data import worker_pool
 from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
 from mae_data.loader import make_loader
@@ -19,6 +20,7 @@ from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
 from mae_data.transforms import make_pretrain_transform
 
 both_ways = pytest.mark.parametrize("num_workers", [0, 2])
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc (Linux)")
 PROGRAM = Path(__file__).with_name("loader_program.py")
 
 
@@ -61,6 +63,22 @@ def test_batches_are_those_of_the_sampler_in_order(image_root, num_workers):
         assert indices.tolist() == [index for _, index in keys]
         assert (images.dtype, labels.dtype, indices.dtype) == (paddle.uint8, paddle.int64, paddle.int64)
     assert no_workers_left()
+
+
+@both_ways
+@pytest.mark.parametrize(("dtype", "value_range"), [("uint16", 65535), ("float32", [0.0, 1e5])])
+def test_other_types_arrive_bit_by_bit(tmp_path, num_workers, dtype, value_range):
+    tiles = np.random.default_rng(0).integers(0, 65536, (5, 9, 9, 5)).astype(dtype)
+    for i, tile in enumerate(tiles):
+        np.save(tmp_path / f"{i}.npy", tile)
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.npy 0\n" for i in range(5)))
+    dataset = make_dataset(tmp_path, channels=5, value_range=value_range)
+    sampler = EvalBatchSampler(5, 2)
+    for keys, (images, _, _) in zip(sampler, make_loader(dataset, sampler, num_workers=num_workers), strict=True):
+        expected = np.stack([dataset[key][0] for key in keys])
+        assert expected.dtype == dtype
+        got = images.numpy()
+        np.testing.assert_array_equal(got.view(np.uint16) if dtype == "uint16" else got, expected)
 
 
 @both_ways
@@ -130,13 +148,63 @@ def test_a_worker_that_exits_is_named():
         list(loader)
 
 
-def test_a_hung_worker_is_reported_after_the_timeout():
-    loader = make_loader(Odd(lambda: time.sleep(60)), EvalBatchSampler(40, 4), num_workers=2, timeout=1)
+def test_a_hung_worker_is_reported_after_the_timeout(image_root, monkeypatch):
+    dataset = make_dataset(image_root)
+    monkeypatch.setattr(dataset, "transform", lambda image, rng: time.sleep(60))
+    loader = make_loader(dataset, EvalBatchSampler(20, 4), num_workers=2, timeout=1, advice="raise TIME")
     start = time.monotonic()
-    with pytest.raises(DataError, match="2 workers gave no batch for 1 seconds"):
+    place = r"it is at .*train_list\.txt:1 \(00\.png\)"
+    with pytest.raises(DataError, match=rf"worker 0 \(pid \d+\) gave no batch for 1 seconds; {place}; raise TIME"):
         list(loader)
     assert time.monotonic() - start < 10
     assert no_workers_left()
+
+
+def stop_workers(count):
+    for worker in multiprocessing.active_children()[:count]:
+        os.kill(worker.pid, signal.SIGSTOP)
+
+
+@needs_proc
+@pytest.mark.parametrize("count", [1, 2])
+def test_stopped_workers_are_reported_after_the_timeout(count):
+    batches = iter(make_loader(Odd(lambda: None), EvalBatchSampler(400, 4), num_workers=2, timeout=1))
+    next(batches)
+    stop_workers(count)
+    with pytest.raises(DataError, match=r"worker \d .* gave no batch for [12] seconds \(it is stopped\); it is at"):
+        list(batches)
+    assert no_workers_left()
+
+
+def test_signal_handlers_run_while_all_workers_are_stopped():
+    """What a handler raises reaches the loop at once: a run can save and end."""
+
+    def on_alarm(number, frame):
+        raise TimeoutError("the run is asked to stop")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        batches = iter(make_loader(Odd(lambda: None), EvalBatchSampler(400, 4), num_workers=2, timeout=0))
+        next(batches)
+        stop_workers(2)
+        start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(TimeoutError, match="asked to stop"):
+            list(batches)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < 5
+    assert no_workers_left()
+
+
+def test_a_long_wait_is_warned_of_and_may_last(monkeypatch, caplog):
+    monkeypatch.setattr(worker_pool, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(worker_pool, "WARN_SECONDS", 0.3)
+    loader = make_loader(Odd(lambda: time.sleep(1.2)), EvalBatchSampler(40, 4), num_workers=1, timeout=0)
+    assert len(list(loader)) == 10
+    assert 2 <= len(caplog.records) <= 4
+    assert "loader worker 0" in caplog.text
+    assert "it is at (0, 13)" in caplog.text
 
 
 def test_time_between_batches_is_not_waiting():
@@ -166,25 +234,67 @@ def test_workers_leave_garbage_of_an_earlier_loader_alone(finished, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def paddle_iterators():
-    return {id(thing) for thing in gc.get_objects() if type(thing).__name__ == "_DataLoaderIterMultiProcess"}
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
 
 
-def test_an_iteration_is_freed_without_the_garbage_collector():
-    gc.collect()
-    earlier = paddle_iterators()
+@needs_proc
+def test_an_iteration_gives_all_back_without_the_garbage_collector():
+    files = open_files()
     gc.disable()
     try:
         batches = iter(make_loader(Odd(lambda: None), EvalBatchSampler(400, 4), num_workers=2))
         next(batches)
-        assert paddle_iterators() - earlier
+        assert open_files() > files
         del batches
-        deadline = time.monotonic() + 7  # Paddle's reading thread lets go within 5 s
-        while paddle_iterators() - earlier and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not paddle_iterators() - earlier
+        assert open_files() == files
+        assert no_workers_left()
     finally:
         gc.enable()
+
+
+class Growing:
+    """A data set whose images are larger in later batches."""
+
+    def __getitem__(self, key):
+        side = 8 * 4 ** (key[1] // 4)
+        return np.full((side, side, 3), key[1], np.uint8), np.int64(0), np.int64(key[1])
+
+
+def test_batches_may_grow_and_stay_what_they_are():
+    """A batch is not changed by those that are read into the same memory later."""
+    batches = list(make_loader(Growing(), EvalBatchSampler(20, 4), num_workers=1, prefetch=1))
+    for number, (images, _, indices) in enumerate(batches):
+        assert images.shape == [4, 8 * 4**number, 8 * 4**number, 3]
+        for image, index in zip(images.numpy(), indices.tolist(), strict=True):
+            assert (image == index).all()
+
+
+def test_images_of_different_sizes_are_no_batch():
+    with pytest.raises(RuntimeError, match=r"images of a batch differ: \(8, 8, 3\) uint8, \(32, 32, 3\) uint8"):
+        list(make_loader(Growing(), EvalBatchSampler(20, 8), num_workers=1))
+
+
+def used_memory():
+    """Resident and shared memory of this process and its workers, in MB."""
+    pids = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) * 4096 / 2**20
+
+
+class Large:
+    """A data set of images of a megabyte each."""
+
+    def __getitem__(self, key):
+        return np.full((1024, 1024, 1), key[1], np.uint8), np.int64(0), np.int64(key[1])
+
+
+@needs_proc
+def test_memory_is_steady():
+    seen = []
+    for number, _ in enumerate(make_loader(Large(), TrainBatchSampler(64, 8, seed=0, num_steps=60), num_workers=2)):
+        if number % 10 == 9:
+            seen.append(used_memory())
+    assert max(seen[2:]) - seen[1] < 16, seen  # all 60 batches have 480 MB
 
 
 def test_leaving_early_ends_the_workers():
@@ -252,9 +362,6 @@ def gone_within(pids, seconds):
             return False
         time.sleep(0.05)
     return True
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc (Linux)")
 
 
 @needs_proc

@@ -50,6 +50,26 @@ def test_images_are_normalised_then_mixed(name):
     np.testing.assert_allclose(mixed.numpy(), first.transpose(0, 3, 1, 2), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("name", MIXTURES)
+def test_floats_as_stored_are_mixed_channels_last(name):
+    images = np.random.default_rng(2).normal(size=(12, *SIZE, 5)).astype(np.float32)
+    expected = mix_images(paddle.to_tensor(images.transpose(0, 3, 1, 2)), MIXTURES[name]).numpy()
+    mixed = mix_images(paddle.to_tensor(images), MIXTURES[name], channels_last=True).numpy()
+    np.testing.assert_array_equal(mixed, expected.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(("value_range", "low", "high"), [(65535, 0, 65535), (10000, 0, 10000), ([-3.0, 5.0], -3, 5)])
+def test_other_ranges_are_normalised(value_range, low, high):
+    unit = np.random.default_rng(1).random((2, 6, 4, 5))
+    mean, std = np.linspace(0.2, 0.6, 5), np.linspace(0.1, 0.3, 5)
+    stored = unit * (high - low) + low
+    stored = stored.astype(np.float32) if low else np.rint(stored).astype(np.uint16)
+    given = stored if low else stored.view(np.int16)  # as the loader gives them
+    exact = ((stored.astype(np.float64) - low) / (high - low) - mean) / std
+    got = normalize_images(paddle.to_tensor(given), mean, std, value_range).numpy()
+    np.testing.assert_allclose(got, exact.transpose(0, 3, 1, 2), rtol=0, atol=3e-6)
+
+
 def test_cutmix_moves_values_untouched():
     images = np.random.default_rng(1).normal(size=(4, 1, *SIZE)).astype(np.float32)
     mixed = mix_images(paddle.to_tensor(images), MIXTURES["cutmix"]).numpy()

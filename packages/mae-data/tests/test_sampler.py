@@ -119,3 +119,28 @@ def test_any_part_of_an_order_is_that_of_the_whole(size):
     for start in (size // 2, 0, size - 1):
         stop = min(size, start + 700)
         np.testing.assert_array_equal(parts.take(start, stop), whole[start:stop])
+
+
+@pytest.mark.parametrize("repeats", [2, 4])
+def test_repeats_ask_for_each_image_several_times_in_a_row(repeats):
+    """Over that many epochs each image is taken once, with the crops of all these epochs."""
+    keys = [key for batch in batches(48, 8, repeats=repeats, num_steps=6 * repeats) for key in batch]
+    assert sorted(keys) == [(epoch, i) for epoch in range(repeats) for i in range(48)]
+    for start in range(0, len(keys), repeats):
+        assert keys[start : start + repeats] == [(r, keys[start][1]) for r in range(repeats)]
+    later = batches(48, 8, repeats=repeats, start_step=6 * repeats, num_steps=12 * repeats)
+    assert sorted(later[0][:repeats]) == [(repeats + r, later[0][0][1]) for r in range(repeats)]
+
+
+def test_repeats_resume_and_are_cut_up_as_batches_without_are():
+    assert batches(100, 8, repeats=2, start_step=7) == batches(100, 8, repeats=2)[7:]
+    whole = batches(100, 8, repeats=2)
+    by_rank = [batches(100, 4, repeats=2, world_size=2, rank=rank) for rank in range(2)]
+    assert [first + second for first, second in zip(*by_rank, strict=True)] == whole
+    assert batches(100, 8, repeats=1) == batches(100, 8)
+
+
+@pytest.mark.parametrize("repeats", [0, 3])
+def test_repeats_divide_the_batch(repeats):
+    with pytest.raises(ValueError, match=f"repeats={repeats} does not divide batch_size=8"):
+        TrainBatchSampler(50, 8, seed=3, repeats=repeats, num_steps=18)

@@ -11,6 +11,7 @@ from stage_wiring import (
     wire,
 )
 
+from mae_core.errors import ConfigError
 from mae_finetune import adamwdl
 from mae_finetune.build import build_model
 from mae_finetune.config import OPTIMIZERS, RECIPE
@@ -60,6 +61,7 @@ WIRES = {
     "TRAIN.MIXUP_SWITCH_PROB": wire(0.2, lambda w: mixer(w).mixup.switch_prob),
     "TRAIN.MIXUP_MODE": wire("elem", lambda w: mixer(w).mixup.mode),
 }
+del WIRES["DATA.VALUE_RANGE"]  # RandAugment knows 8 bits only
 ONE_CHOICE = {
     *("MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT"),
     *("TRAIN.RANDOM_ERASE_MODE", "TRAIN.RANDOM_ERASE_SPLIT", "TRAIN.CUTMIX_MINMAX"),
@@ -67,7 +69,7 @@ ONE_CHOICE = {
 # Tested below, by what it does to images (test_finetune_loss.py), by the scores of a set (test_finetune_run.py), and by
 # what a class is called (test_predict.py).
 ELSEWHERE = {
-    *("TRAIN.OPTIMIZER.NAME", "TRAIN.RAND_AUGMENT", "DATA.CLASS_NAMES"),
+    *("TRAIN.OPTIMIZER.NAME", "TRAIN.RAND_AUGMENT", "DATA.VALUE_RANGE", "DATA.CLASS_NAMES"),
     *("ROBUST.CLASS_MAP", "ROBUST.CORRUPTIONS", "ROBUST.ALEXNET_ERRORS"),
 }
 
@@ -113,6 +115,19 @@ def test_the_optimizers_name_chooses_it_with_the_same_settings(monkeypatch, tmp_
 
 def test_the_config_names_the_optimizers_that_can_be_built():
     assert set(OPTIMIZERS) == set(BUILDERS)
+
+
+def test_the_value_range_arrives_where_nothing_is_made_for_8_bits(tmp_path):
+    rand_augment = {key: wire for key, wire in WIRES.items() if "RAND_AUGMENT" not in key}
+    values = {"TRAIN.RAND_AUGMENT": wire(False), "DATA.VALUE_RANGE": wire(65535)}
+    wired = put_together(RECIPE, rand_augment | values, tmp_path)
+    assert wired.loader.dataset.limits.high == wired.eval_loader.dataset.limits.high == wired.model.value_span == 65535
+    assert mixer(wired).value_range == 65535
+    with pytest.raises(ConfigError, match=r"TRAIN\.RAND_AUGMENT=True works on 8-bit images .* set it to False"):
+        RECIPE.load(pairs=["DATA.VALUE_RANGE", "65535"])
+    with pytest.raises(ConfigError, match=r"DATA\.IMAGE_CHANNELS=5; set it to False"):
+        RECIPE.load(pairs=["DATA.IMAGE_CHANNELS", "5"])
+    assert RECIPE.load(pairs=["DATA.VALUE_RANGE", "65535", "EVAL", "True"]).EVAL  # nothing is augmented
 
 
 NO_DROP, NO_MIXUP, NO_CUTMIX = {"MODEL.DROPPATH": 0.0}, {"TRAIN.MIXUP_ALPHA": 0.0}, {"TRAIN.CUTMIX_ALPHA": 0.0}

@@ -1,11 +1,13 @@
 """Whole runs on real JPEG files, from the outside."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +88,43 @@ def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, finished,
     refused = cli(*args)
     assert refused.returncode == 2
     assert "-resume auto" in refused.stderr
+    resumed = cli(*args, "-resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed from" in resumed.stdout
+    assert_same(finished[0], tmp_path / "run")
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc (Linux)")
+@pytest.mark.parametrize("asked", [True, False], ids=["SIGTERM", "timeout"])
+def test_stopped_workers_neither_hold_a_run_nor_lose_it(data, finished, cli, tmp_path, asked):
+    """As with a mount that is dead: the run ends on a signal, or by itself in time, and what was trained is kept."""
+    args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", 2,
+            "REPORT_FREQ", 1]  # fmt: skip
+    timeout = ["DATA.TIMEOUT", 0 if asked else 2]
+    process = subprocess.Popen(
+        PRETRAIN.command(*args, *timeout), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if " step " in line:
+            break
+    for worker in children(process.pid):
+        os.kill(worker, signal.SIGSTOP)
+    started = time.perf_counter()
+    if asked:
+        process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert time.perf_counter() - started < 12
+    if process.returncode == 0:  # all batches had been read ahead
+        assert_same(finished[0], tmp_path / "run")
+        return
+    assert process.returncode == (143 if asked else 3)
+    if not asked:
+        assert re.search(r"loader worker \d \(pid \d+\) gave no batch for \d seconds \(it is stopped\)", stderr)
+        assert stderr.rstrip().endswith("or raise DATA.TIMEOUT")
     resumed = cli(*args, "-resume", "auto")
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stdout
@@ -242,3 +281,17 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
     result = cli(*args, "-output", tmp_path / "b", "DATA.ON_ERROR", "skip")
     assert result.returncode == 0, result.stderr
     assert "train/4.jpg" in result.stdout + result.stderr
+
+
+def test_repeated_images_train_and_do_not_depend_on_workers(data, finished, cli, tmp_path):
+    """DATA.REPEATS is another course than without it."""
+    args = ["-batch_size", 8, "-data_path", data, *TINY, "DATA.REPEATS", 4]
+    for workers in (0, 2):
+        result = cli(*args, "-output", tmp_path / str(workers), "DATA.NUM_WORKERS", workers)
+        assert result.returncode == 0, result.stderr
+    assert_same(tmp_path / "0", tmp_path / "2")
+    losses = [[r["loss"] for r in records(run)] for run in (tmp_path / "0", finished[0])]
+    assert len(losses[0]) == len(losses[1])
+    assert losses[0] != losses[1]
+    refused = cli(*args, "DATA.REPEATS", 3)
+    assert_refused(refused, 2, ["DATA.REPEATS=3 does not divide DATA.BATCH_SIZE=8; use a divisor of it"])

@@ -14,14 +14,14 @@ from mae_pretrain.config import MASKINGS, RECIPE
 
 
 def loss_call(wired):
-    """Return what the loss asks of the model, for samples 4 and 5 in epoch 3."""
+    """Return what the loss asks of the model, for images 4 and 5, twice each, in epoch 3."""
     asked = {}
 
     def model(images, ratio, noise, return_pred):
-        asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index))
+        asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index.tolist()))
         return None, None, None
 
-    wired.trainer.loss_fn(model, Batch(None, None, (4, 5)), 3)
+    wired.trainer.loss_fn(model, Batch(None, None, paddle.to_tensor([4, 4, 5, 5])), 3)
     return asked
 
 
@@ -30,6 +30,7 @@ WIRES = {
     "SEED": COMMON["SEED"].also(lambda w: loss_call(w)["key"][0]),
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
     "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
+    "DATA.REPEATS": wire(2, lambda w: w.loader.sampler.repeats, lambda w: 2 if w.loader.dataset.reuse else 1),
     "MODEL.DROPPATH": wire(0.2, lambda w: [b.drop_path.rate for b in w.model.blocks], arrives=[0.0, 0.1, 0.2]),
     "MODEL.MASK_RATIO": wire(0.4, lambda w: loss_call(w)["ratio"]),
     "MODEL.NORM_PIX_LOSS": wire(False, lambda w: w.model.norm_pix_loss),
@@ -64,7 +65,8 @@ def test_the_seed_decides_the_initial_weights():
 
 
 def test_masks_are_drawn_by_epoch_and_sample(wired):
-    assert loss_call(wired)["key"] == (9, 3, (4, 5))
+    """The second crop of an image has the mask of an image behind the forty of the list."""
+    assert loss_call(wired)["key"] == (9, 3, [4, 44, 5, 45])
 
 
 def test_masking_chooses_the_strategy_for_the_models_grid(wired):
@@ -108,4 +110,4 @@ def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
     monkeypatch.setattr(evaluate, "eval_dataset", lambda c, name=None: name)
     assert evaluate.open_sets(config()) == (None, "a.txt")
     patches = evaluate._mean_patches([(np.full((8, 12, 1), 51),)], wired.model)
-    np.testing.assert_allclose(patches.numpy(), 51 / 255, rtol=1e-6)
+    np.testing.assert_allclose(patches.numpy(), 51 / 250, rtol=1e-6)

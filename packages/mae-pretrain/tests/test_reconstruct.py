@@ -7,6 +7,7 @@ import pytest
 import mae_core  # noqa: F401
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
+from mae_data.shown_bands import choose_bands
 from mae_pretrain.reconstruction import Reconstruction, inpaint, masked_error, reconstruct, to_images
 from mae_pretrain.visualize import COLUMNS, draw_grid, reconstruction_columns
 
@@ -40,8 +41,9 @@ def images(chans, n=3):
 def test_normalisation_is_undone_exactly(norm_pix, chans):
     model, pixels = make(in_chans=chans, norm_pix_loss=norm_pix), images(chans)
     recon = reconstruct(model, paddle.to_tensor(pixels), 0.5, paddle.rand([3, 12]))
-    np.testing.assert_array_equal(to_images(recon.original, 4, (4, 3)), pixels)
-    np.testing.assert_array_equal(to_images(recon.predicted, 4, (4, 3)), pixels)
+    shown = choose_bands(model.pixel_mean, model.pixel_std)
+    np.testing.assert_array_equal(to_images(recon.original, 4, (4, 3), shown), pixels)
+    np.testing.assert_array_equal(to_images(recon.predicted, 4, (4, 3), shown), pixels)
     assert masked_error(recon, recon.predicted).max() < 1e-8
 
 
@@ -79,6 +81,33 @@ def test_columns_show_what_their_titles_say():
     np.testing.assert_array_equal(pasted[kept], pixels[kept])
     hidden = ~kept & (masked == 128).all(-1)
     np.testing.assert_array_equal(pasted[hidden], predicted[hidden])
+
+
+SCENES = {"uint16": (65535, lambda x: x.astype(np.uint16) * 257), "float32": ([-1.0, 1.0], lambda x: x / 127.5 - 1)}
+
+
+@pytest.mark.parametrize("dtype", SCENES)
+def test_other_ranges_and_bands_are_shown_around_their_mean(dtype):
+    value_range, convert = SCENES[dtype]
+    scene = images(5)
+    mean, std = (0.3, 0.4, 0.5, 0.6, 0.7), (0.05, 0.1, 0.15, 0.2, 0.25)
+    model = make(in_chans=5, value_range=value_range, pixel_mean=mean, pixel_std=std, norm_pix_loss=False)
+    shown = choose_bands(mean, std, value_range, (4, 2, 0))
+    stored = convert(scene).astype(dtype)
+    original, masked, predicted, _ = reconstruction_columns(model, stored, 0.75, 4, shown)
+    unit = scene[..., [4, 2, 0]].astype(np.float64) / 255
+    low, high = (np.array([mean[b] + sign * 2.5 * std[b] for b in (4, 2, 0)]) for sign in (-1, 1))
+    expected = 255 * ((unit - low) / (high - low)).clip(0, 1)
+    np.testing.assert_allclose(original, expected, atol=0.51)
+    np.testing.assert_allclose(predicted, expected, atol=0.52)  # it predicts its targets
+    assert ((masked == 128) | (masked == original)).all()
+    assert shown.caption().startswith("bands 4 2 0 (from 0) as red, green, blue, black to white: mean -2.5")
+
+
+@pytest.mark.parametrize("bands", [(0, 1, 5), (-1, 0, 1), (0, 1)])
+def test_bands_that_are_not_there_are_refused(bands):
+    with pytest.raises(ValueError, match="give one or three numbers from 0 to 4"):
+        choose_bands([0.5] * 5, [0.2] * 5, 65535, bands)
 
 
 def test_grid_has_a_place_for_every_image_and_a_caption():

@@ -97,8 +97,9 @@ def serve(folder, file_format, tmp_path, *batches):
 
 
 def numpy_inputs(model, images):
-    """Normalise as the paper does: pixels / 255, less the mean, over the deviation."""
-    return ((images / 255.0 - model.pixel_mean) / model.pixel_std).transpose(0, 3, 1, 2)
+    """Normalise as the paper does: pixels from 0 to 1, less the mean, over the deviation."""
+    low, high = model.value_low, model.value_low + model.value_span
+    return (((images - low) / (high - low) - model.pixel_mean) / model.pixel_std).transpose(0, 3, 1, 2)
 
 
 def numpy_tokens(model, images):
@@ -136,6 +137,30 @@ def test_classifier_on_any_batch_size(file_format, pool, chans, tmp_path):
     for batch, (logits,) in zip(batches, outputs, strict=True):
         expected = numpy_logits(parts[0], batch)
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+SCENES = {
+    "int32": (10000, lambda rng, shape: rng.integers(0, 10001, shape)),
+    "float32": ((-2.0, 6.0), lambda rng, shape: rng.uniform(-2, 6, shape)),
+}
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("dtype", SCENES)
+def test_values_of_other_ranges_go_in_as_stored(file_format, dtype, tmp_path):
+    value_range, draw = SCENES[dtype]
+    parts = classifier(in_chans=5, value_range=value_range)
+    folder = tmp_path / "served"
+    write(folder, parts, file_format)
+    (described,) = json.loads((folder / "export.json").read_text())["inputs"]
+    assert described["dtype"] == dtype
+    assert described["values"].startswith(
+        "pixels 0 to 10000 (of uint16" if dtype == "int32" else "pixels -2 to 6, 5 ch"
+    )
+    batch = draw(np.random.default_rng(0), (3, 8, 12, 5)).astype(dtype)
+    ((logits,),) = serve(folder, file_format, tmp_path, {"images": batch})
+    expected = numpy_logits(parts[0], batch.astype(np.float64))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_shards_are_named_by_the_fingerprint_of_the_weights(tmp_path):

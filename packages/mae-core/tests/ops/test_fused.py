@@ -94,6 +94,68 @@ def test_kept_pixels_are_normalised(p, chans, height, width):
         np.testing.assert_array_equal(visible.numpy(), expected)
 
 
+def stored_images(kind, shape, seed=0):
+    """Draw images as a model gets them, their values in float64, and how they are normalised."""
+    rng = np.random.default_rng(seed)
+    span = 65535.0 if kind in ("uint16", "int32") else 20.0
+    low = -5.0 if kind == "float32" else 0.0
+    values = rng.integers(0, 65536, shape) if span > 20 else rng.uniform(low, low + span, shape).astype("float32")
+    mean, std = rng.uniform(0.3, 0.6, shape[-1]), rng.uniform(0.1, 0.3, shape[-1])
+    scale, shift = 1 / (span * std), -(mean + low / span) / std
+    given = values.astype("uint16").view("int16") if kind == "uint16" else values.astype(kind)
+    tensors = (paddle.to_tensor(x.astype("float32")) for x in (scale, shift))
+    normalised = values.astype("float64") * scale + shift
+    return paddle.to_tensor(given), normalised, lambda p: Pixels(p, *tensors, low, span, kind == "float32")
+
+
+@pytest.mark.parametrize("ops", ["auto", "reference"])
+@pytest.mark.parametrize("kind", ["uint16", "float32", "int32"])
+@pytest.mark.parametrize(("p", "chans", "height", "width"), [(16, 5, 64, 48), (4, 1, 8, 20), (3, 13, 9, 6)])
+def test_pixels_of_other_types_are_normalised(monkeypatch, ops, kind, p, chans, height, width):
+    monkeypatch.setenv("MAE_CORE_OPS", ops)
+    images, normalised, pixels = stored_images(kind, (3, height, width, chans))
+    pixels = pixels(p)
+    noise = np.random.default_rng(1).random((3, height // p * (width // p)), dtype="float32")
+    visible, m = random_masking(images, 0.6, noise=paddle.to_tensor(noise), pixels=pixels)
+    expected = np.take_along_axis(numpy_patches(normalised, p), m.ids_keep.numpy()[:, :, None], axis=1)
+    assert visible.dtype == paddle.float32
+    np.testing.assert_allclose(visible.numpy(), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("ops", ["auto", "reference"])
+@pytest.mark.parametrize("norm_pix", [True, False])
+@pytest.mark.parametrize("kind", ["uint16", "float32", "int32"])
+def test_loss_of_other_types_matches_numpy_float64(monkeypatch, ops, norm_pix, kind):
+    monkeypatch.setenv("MAE_CORE_OPS", ops)
+    p, chans = 4, 5
+    images, normalised, pixels = stored_images(kind, (2, 16, 12, chans))
+    rng = np.random.default_rng(2)
+    ids = np.stack([rng.permutation(12)[:7] for _ in range(2)])
+    pred = rng.standard_normal((2, 7, p * p * chans)).astype("float32")
+    target = numpy_patches(normalised, p)
+    if norm_pix:
+        target = (target - target.mean(-1, keepdims=True)) / np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
+    error = pred - np.take_along_axis(target, ids[:, :, None], axis=1)
+    tensor = paddle.to_tensor(pred, stop_gradient=False)
+    loss = masked_pixel_loss(tensor, images, paddle.to_tensor(ids), pixels(p), norm_pix)
+    loss.backward()
+    assert float(loss) == pytest.approx((error**2).mean(), rel=2e-6)
+    np.testing.assert_allclose(tensor.grad.numpy(), 2 * error / error.size, rtol=2e-5, atol=1e-8)
+
+
+@needs_build
+def test_uint16_gives_the_bits_of_uint8_where_both_can():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    pixels, noise = make_pixels(4, 3), paddle.rand([2, 16])
+    both = paddle.to_tensor(images), paddle.to_tensor(images.astype(np.uint16).view(np.int16))
+    (first, m), (second, _) = (random_masking(x, 0.5, noise=noise, pixels=pixels) for x in both)
+    np.testing.assert_array_equal(first.numpy(), second.numpy())
+    pred = paddle.rand([2, 8, 48])
+    losses = [float(masked_pixel_loss(pred, x, m.ids_remove, pixels)) for x in both]
+    assert losses[0] == losses[1]
+
+
 @needs_build
 def test_gradient_of_tokens_returns_where_they_came_from():
     x = paddle.rand([3, 50, 8])

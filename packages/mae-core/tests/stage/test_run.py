@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.stage.run import begin, describe, fit, open_run
-from mae_core.training.checkpoint import load_file
+from mae_core.training.checkpoint import update_state
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw
@@ -94,6 +95,19 @@ def test_another_run_is_not_resumed_into_a_folder_that_holds_one(run, tmp_path):
     begin(make(None), output=str(tmp_path / "third"), resume=run)
 
 
+def test_a_checkpoint_from_before_value_ranges_is_one_of_255(run):
+    folder = open_run(run)
+    for value, refused in ((255, False), (65535, True)):
+        trainer = make(folder)
+        trainer.config["DATA"]["VALUE_RANGE"] = value
+        if refused:
+            with pytest.raises(CheckpointError, match=r"DATA\.VALUE_RANGE was 255, is 65535"):
+                begin(trainer, output=run, resume="auto")
+        else:
+            begin(trainer, output=run, resume="auto")
+            assert trainer.step == 4
+
+
 def test_drift_is_refused_by_key_unless_free_or_allowed(run):
     with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. Restore it"):
         begin(make(None, lr=0.2), output=run, resume="auto", free=["SAVE"])
@@ -149,3 +163,32 @@ def test_weights_of_another_run_start_the_model_and_its_average(run, tmp_path, c
     np.testing.assert_array_equal(trainer.model.weight.numpy(), trained["weight"])
     np.testing.assert_array_equal(trainer.ema.arrays()["weight"], trained["weight"])
     assert trainer.step == 0
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_was_left(run, capsys):
+    folder = open_run(run)
+    trainer = make(folder)
+    begin(trainer, output=run, resume="auto")
+    fit(trainer, iter(()), run)
+    out = capsys.readouterr().out
+    assert f"nothing to train: step 4 is reached and the plan has 4; checkpoints and log in {run}" in out
+    assert "images/s" not in out
+
+
+def test_other_threads_or_another_paddle_are_said_once(run, monkeypatch, capsys):
+    begin(make(None), output=run, resume="auto")
+    assert "otherwise" not in capsys.readouterr().out
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setattr(paddle, "__version__", "9.9")
+    begin(make(None), output=run, resume="auto")
+    out = capsys.readouterr().out
+    assert out.count("computed otherwise than before") == 1
+    assert "threads '7', was" in out
+    assert "paddle '9.9', was" in out
+
+
+def test_a_config_of_another_program_is_refused(run, tmp_path):
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    update_state(checkpoint, {"config": {"DATA": {"BATCH_SIZE": "x"}}})
+    with pytest.raises(CheckpointError, match=r"no usable DATA\.BATCH_SIZE"):
+        begin(make(None), output=run, resume="auto")

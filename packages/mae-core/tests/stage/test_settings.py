@@ -6,9 +6,9 @@ from yacs.config import CfgNode as CN
 from mae_core.stage.arguments import encoder_of, eval_sampling_of, images_of, train_sampling_of
 
 CONFIG = {
-    "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "DATA_PATH": "/d",
-             "ON_ERROR": "skip", "ALLOW_OUTSIDE": True,
-             "IMAGENET_MEAN": [0.485, 0.456, 0.406], "IMAGENET_STD": [0.229, 0.224, 0.225]},
+    "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "VALUE_RANGE": 255, "DATA_PATH": "/d",
+             "ON_ERROR": "skip", "ALLOW_OUTSIDE": True, "DECODER": "exact", "IMAGENET_MEAN": [0.485, 0.456, 0.406],
+             "IMAGENET_STD": [0.229, 0.224, 0.225]},
     "MODEL": {"PATCH_SIZE": 16, "MLP_RATIO": 4.0, "QKV_BIAS": True, "NUM_CLASSES": 3,
               "ENCODER": {"EMBED_DIM": 8, "DEPTH": 1, "NUM_HEADS": 2}},
     "TRAIN": {"ACCUM_ITER": 2},
@@ -20,6 +20,12 @@ def test_greyscale_images_that_are_not_square_reach_the_encoder():
     arguments = encoder_of(CN(CONFIG))
     assert (arguments["img_size"], arguments["in_chans"]) == ((32, 48), 1)
     assert (arguments["pixel_mean"], arguments["pixel_std"]) == ((0.5,), (0.5,))  # ImageNet's three say nothing here
+
+
+def test_the_value_range_reaches_model_and_data():
+    config = CN(CONFIG)
+    config.DATA.VALUE_RANGE = [-1.0, 1.0]
+    assert encoder_of(config)["value_range"] == images_of(config)["value_range"] == [-1.0, 1.0]
 
 
 def test_labels_are_checked_against_the_classes_only_where_they_are_needed():

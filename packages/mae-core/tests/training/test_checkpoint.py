@@ -6,15 +6,19 @@ import os
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
 
 import mae_core  # noqa: F401
 from mae_core import files
 from mae_core.errors import CheckpointError, UserError
 from mae_core.training import checkpoint as ck
 from mae_core.training.optim import build_adamw
-from mae_core.training.retention import prune
+from mae_core.training.retention import link_best, prune
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_state import SCHEMA
+from mae_core.weights.convert import convert
+from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.load import load_model
 
 
@@ -28,6 +32,7 @@ class Model(paddle.nn.Layer):
 
 
 def trained(steps=3, width=4):
+    paddle.seed(0)
     model = Model(width)
     optimizer = build_adamw(model)
     optimizer.set_lr(0.1)
@@ -100,12 +105,12 @@ def test_all_damaged_is_an_error_with_each_reason(tmp_path):
 def test_newer_schema_is_refused_by_number(tmp_path):
     path = save(tmp_path, 1)
     state = json.loads((path / "state.json").read_text())
-    (path / "state.json").write_text(json.dumps({**state, "schema": ck.SCHEMA + 1}))
+    (path / "state.json").write_text(json.dumps({**state, "schema": SCHEMA + 1}))
     with pytest.raises(CheckpointError, match="upgrade mae-core"):
         read_state(path)
 
 
-@pytest.mark.parametrize("stage", ["save_file", "sha256", "fsync_path"])
+@pytest.mark.parametrize("stage", ["write_safetensors", "encode_state", "fsync_path"])
 def test_failing_save_leaves_the_earlier_checkpoint_and_no_litter(tmp_path, monkeypatch, stage):
     older = save(tmp_path, 1)
 
@@ -122,9 +127,9 @@ def test_failing_save_leaves_the_earlier_checkpoint_and_no_litter(tmp_path, monk
 
 def test_a_score_is_added_to_a_checkpoint_or_leaves_it_as_it_was(tmp_path, monkeypatch):
     path = save(tmp_path, 1, validation=None, note="x")
-    ck.update_state(path, {"validation": {"scored": 1}})
+    ck.update_state(path, {"validation": {"best": None, "scored": 1}})
     state = read_state(path)
-    assert (state["validation"], state["note"], state["step"]) == ({"scored": 1}, "x", 1)
+    assert (state["validation"], state["note"], state["step"]) == ({"best": None, "scored": 1}, "x", 1)
     before = (path / "state.json").read_bytes()
 
     def full(*args):
@@ -159,6 +164,61 @@ def test_prune_deletes_what_lies_beyond_the_step_that_was_saved(tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step_00000005", "step_00000001"]
 
 
+@pytest.mark.parametrize("name", ["step_60_keepme", "step_60", "step_00000060.bak", "step_٠٠٠٠٠٠٦٠", "step_", "best"])
+def test_what_is_not_ours_is_neither_adopted_nor_deleted(tmp_path, name):
+    theirs = save(tmp_path / "other", 60).rename(tmp_path / name)
+    (tmp_path / "step_00000070").write_text("a file of theirs")
+    (tmp_path / "step_00000080").symlink_to(theirs)
+    (tmp_path / ".step_notes.tmp").mkdir()
+    for number in (1, 2, 3):
+        save(tmp_path, number)
+    ck.sweep(tmp_path)
+    prune(tmp_path, 3, 2)
+    assert newest_checkpoint(tmp_path, print)[0].name == "step_00000003"
+    left = {path.name for path in tmp_path.iterdir()} - {"other"}
+    assert left == {name, *(f"step_000000{n}" for n in ("02", "03", "70", "80")), ".step_notes.tmp"}
+    assert len(list(theirs.iterdir())) == 3
+
+
+def test_a_best_of_the_users_own_is_left_and_said(tmp_path, caplog):
+    save(tmp_path / "checkpoints", 1)
+    (tmp_path / "best").mkdir()
+    link_best(tmp_path, 1)
+    assert not (tmp_path / "best").is_symlink()
+    assert "is not a link" in caplog.text
+    (tmp_path / "best").rmdir()
+    link_best(tmp_path, 1)
+    assert (tmp_path / "best").resolve().name == "step_00000001"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_modes_follow_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        path = save(RunFolder(tmp_path / "run").checkpoints, 1)
+        convert(path, tmp_path / "converted.safetensors")
+        ck.update_state(path, {"validation": None})
+    finally:
+        os.umask(before)
+    for made in (tmp_path / "run", *(tmp_path / "run").rglob("*"), tmp_path / "converted.safetensors"):
+        wanted = (0o777 if made.is_dir() else 0o666) & ~umask
+        assert made.stat().st_mode & 0o777 == wanted, made
+
+
+def test_identical_runs_give_identical_files(tmp_path):
+    a, b = save(tmp_path / "a", 1), save(tmp_path / "b", 1)
+    for file in ("model.safetensors", "optimizer.safetensors", "state.json"):
+        assert (a / file).read_bytes() == (b / file).read_bytes()
+
+
+def test_moments_of_another_model_are_refused_by_name(tmp_path):
+    path = save(tmp_path, 1)
+    write_safetensors(path / "optimizer.safetensors", {"third.weight/moment1_0": np.zeros(3, "float32")})
+    model, optimizer = trained(0)
+    with pytest.raises(CheckpointError, match=r"third\.weight/moment1_0 \[3\]"):
+        ck.restore(path, model, optimizer)
+
+
 def test_weights_load_from_whatever_the_user_names(tmp_path):
     run = RunFolder(tmp_path / "run")
     path = save(run.checkpoints, 1)
@@ -167,9 +227,7 @@ def test_weights_load_from_whatever_the_user_names(tmp_path):
         model = Model()
         load_model(name, model)
         assert model.state_dict().keys() == expected.state_dict().keys()
-        np.testing.assert_array_equal(
-            model.first.weight.numpy(), ck.load_file(path / "model.safetensors")["first.weight"]
-        )
+        np.testing.assert_array_equal(model.first.weight.numpy(), load_file(path / "model.safetensors")["first.weight"])
 
 
 def test_weights_of_another_model_are_refused_by_parameter(tmp_path):

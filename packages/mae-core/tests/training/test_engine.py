@@ -2,27 +2,33 @@
 
 import json
 import os
+import shutil
 import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
 
 import mae_core
 from mae_core import log
-from mae_core.errors import NonFiniteError, Stopped
-from mae_core.training import engine
-from mae_core.training.checkpoint import load_file
+from mae_core.errors import CheckpointError, NonFiniteError, Stopped
+from mae_core.training import engine, retention
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
+from mae_core.training.meters import SlowData
 from mae_core.training.optim import build_adamw
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.stop_request import Stop
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
 
 PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
@@ -110,6 +116,21 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stop_at)
     second.fit(stream(stop_at))
     assert_equal(whole, second)
     assert records(whole.folder) == records(second.folder)
+
+
+def test_a_run_of_the_first_release_goes_on(tmp_path):
+    """`schema_1` holds step 6 of the very run that `scored` makes, stopped there by version 0.1.0."""
+    whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7}, ema=0.9)
+    whole.fit(stream())
+    shutil.copytree(Path(__file__).parent / "schema_1", tmp_path / "old" / "checkpoints")
+    old = scored(RunFolder(tmp_path / "old"), {8: 0.9, 12: 0.7}, ema=0.9)
+    checkpoint, state = newest_checkpoint(old.folder.checkpoints, print, RESUMED)
+    assert state["validation"] == {"best": {"step": 4, "score": 0.5}, "scored": 4}
+    old.resume(checkpoint, state)
+    assert (old.step, old.validation.best) == (6, None)  # the best one's folder is not there
+    old.fit(stream(6))
+    for name, value in weights(whole).items():  # the processor that wrote it may round otherwise
+        np.testing.assert_allclose(weights(old)[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_resume_from_an_older_checkpoint_rewrites_the_log(tmp_path):
@@ -284,17 +305,16 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
 
 def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
     trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95}, save_freq=8)
-    from mae_core.errors import CheckpointError
     from mae_core.training import checkpoint
 
-    save_file = checkpoint.save_file
+    write = checkpoint.write_safetensors
 
-    def full_later(arrays, path, **kwargs):
+    def full_later(path, arrays, header):
         if "00000012" in str(path):
             raise OSError(28, "No space left on device")
-        save_file(arrays, path, **kwargs)
+        return write(path, arrays, header)
 
-    monkeypatch.setattr(checkpoint, "save_file", full_later)
+    monkeypatch.setattr(checkpoint, "write_safetensors", full_later)
     with pytest.raises(CheckpointError, match="No space left"):
         trainer.fit(stream())
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000008", "step_00000004"]
@@ -445,3 +465,136 @@ def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):
     for name, value in weights(averaged).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
     assert not np.allclose(weights(trainer)["0.weight"], expected["0.weight"], rtol=1e-4)
+
+
+def broken_stream(at):
+    """Batches up to a step, at which none can be had."""
+    yield from (batch(step) for step in range(at))
+    raise OSError("the disk is gone")
+
+
+def test_what_was_trained_is_saved_when_no_more_data_come(tmp_path):
+    whole = make(RunFolder(tmp_path / "whole"))
+    whole.fit(stream())
+    first = make(RunFolder(tmp_path / "run"))
+    with pytest.raises(OSError, match="the disk is gone"):
+        first.fit(broken_stream(at=7))
+    first.folder.close()
+    second = make(RunFolder(tmp_path / "run"))
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    assert second.step == 7
+    second.fit(stream(7))
+    assert_equal(whole, second)
+
+
+def test_a_run_without_one_step_leaves_no_checkpoint(tmp_path):
+    trainer = make(RunFolder(tmp_path))
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer.fit(broken_stream(at=0))
+    assert list_checkpoints(trainer.folder.checkpoints) == []
+
+
+def test_a_signal_while_no_data_come_saves_and_stops(tmp_path):
+    """The loader asks `stopping`, and gives up."""
+    trainer = make(RunFolder(tmp_path))
+
+    def hanging():
+        yield from (batch(step) for step in range(5))
+        assert not trainer.stopping()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert trainer.stopping()
+        raise OSError("given up")
+
+    with pytest.raises(Stopped, match="after step 5, while no data came; resume") as stopped:
+        trainer.fit(hanging())
+    assert stopped.value.exit_code == 143
+    assert list_checkpoints(tmp_path / "checkpoints")[0].name == "step_00000005"
+
+
+def test_a_wait_for_data_is_warned_of_once_and_not_for_the_first_interval():
+    slow = SlowData("use more workers")
+    shares = [0.9, 0.2, 0.31, 0.8]
+    warnings = ["", "", "training waits for data 31% of the time: use more workers", ""]
+    assert [slow.after_interval(share) for share in shares] == warnings
+    assert [SlowData("").after_interval(share) for share in shares] == [""] * 4
+
+
+def test_the_log_says_that_training_waits_for_data(capsys):
+    log.setup(main=True)
+    trainer = make()
+    trainer = replace(trainer, data_advice="use more workers", plan=replace(PLAN, report_freq=2))
+
+    def slow():
+        for step in range(12):
+            time.sleep(0.02)
+            yield batch(step)
+
+    trainer.fit(slow())
+    written = capsys.readouterr()
+    assert (written.out + written.err).count("of the time: use more workers") == 1
+
+
+def slowed(monkeypatch, until):
+    """Let the writing of each checkpoint wait for something."""
+    write = retention.write_snapshot
+    monkeypatch.setattr(retention, "write_snapshot", lambda *args: until() and write(*args))
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_ends_after_it(tmp_path, monkeypatch):
+    gate, seen = threading.Event(), {}
+    slowed(monkeypatch, lambda: gate.wait(30))
+    trainer = make(RunFolder(tmp_path))
+
+    def batches():
+        for step in range(12):
+            seen[step] = len(list_checkpoints(tmp_path / "checkpoints"))
+            if step == 7:
+                gate.set()
+            yield batch(step)
+
+    trainer.fit(batches())
+    assert [seen[step] for step in (4, 5, 6, 7)] == [0, 0, 0, 0]  # step 4 is saved, trained on, and not there yet
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == [
+        f"step_000000{n}" for n in ("12", "08", "04")
+    ]
+    whole = make()
+    whole.fit(stream())
+    assert_equal(whole, trainer)
+
+
+def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
+    slowed(monkeypatch, lambda: time.sleep(0.2) or True)
+
+    def until():
+        for step in range(12):
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch(step)
+
+    with pytest.raises(Stopped):
+        make(RunFolder(tmp_path)).fit(until())
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000005", "step_00000004"]
+    assert read_state(tmp_path / "checkpoints" / "step_00000005", RESUMED)["step"] == 5
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(tmp_path, monkeypatch):
+    from mae_core.training import checkpoint
+
+    trainer, write = make(RunFolder(tmp_path)), checkpoint.write_safetensors
+
+    def full_later(path, arrays, header):
+        if "00000008" in str(path):
+            raise OSError(28, "No space left on device")
+        return write(path, arrays, header)
+
+    def batches():
+        for step in range(12):
+            while trainer.checkpoints._writer.busy:
+                time.sleep(0.001)
+            yield batch(step)
+
+    monkeypatch.setattr(checkpoint, "write_safetensors", full_later)
+    with pytest.raises(CheckpointError, match=r"step_00000008 could not be written.*No space.*earlier ones are intact"):
+        trainer.fit(batches())
+    assert trainer.step == 9
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000004"]

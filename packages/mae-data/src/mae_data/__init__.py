@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
     from mae_data.mixup import Mixup, draw_mixture, mixing_rng
     from mae_data.model_input import find_images, preprocess
+    from mae_data.planes import Planes
     from mae_data.random_streams import sample_rng
     from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
+    from mae_data.stored_image import read_image
     from mae_data.transforms import (
         make_eval_transform,
         make_finetune_transform,
         make_pretrain_transform,
         make_probe_transform,
     )
+    from mae_data.value_range import as_value_range
 
 __version__ = "0.1.0"
 
@@ -33,7 +36,9 @@ _MODULE_OF = {
     "InputError": "errors",
     "ListDataset": "dataset",
     "Mixup": "mixup",
+    "Planes": "planes",
     "TrainBatchSampler": "sampler",
+    "as_value_range": "value_range",
     "draw_mixture": "mixup",
     "find_images": "model_input",
     "make_eval_transform": "transforms",
@@ -46,6 +51,7 @@ _MODULE_OF = {
     "normalize_images": "mixed_batch",
     "open_image": "image_file",
     "preprocess": "model_input",
+    "read_image": "stored_image",
     "read_list": "image_list",
     "sample_rng": "random_streams",
     "soft_targets": "mixed_batch",
@@ -58,7 +64,9 @@ __all__ = [
     "InputError",
     "ListDataset",
     "Mixup",
+    "Planes",
     "TrainBatchSampler",
+    "as_value_range",
     "draw_mixture",
     "find_images",
     "make_eval_transform",
@@ -71,6 +79,7 @@ __all__ = [
     "normalize_images",
     "open_image",
     "preprocess",
+    "read_image",
     "read_list",
     "sample_rng",
     "soft_targets",

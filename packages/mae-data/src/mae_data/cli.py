@@ -13,6 +13,7 @@ from mae_data.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from mae_data.sources.source import Source
+    from mae_data.value_range import ValueRange
 
 SHOWN = 20
 
@@ -78,11 +79,13 @@ def _build_parser() -> argparse.ArgumentParser:
 
     verify = _add(commands, "verify", _verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: all)")
+    _add_pixels(verify, "; then images that contradict are bad, too")
     verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
 
     stats = _add(commands, "stats", _stats, "describe a data set: classes, sizes, mean and std")
     _add_lists(stats, "store", "list to describe (default: train_list.txt)")
-    stats.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
+    _add_pixels(stats, " (default: what the first image holds)")
+    stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
     subset = _add(commands, "subset", _subset, "write a list of few images of each class, drawn from a list")
@@ -91,6 +94,15 @@ def _build_parser() -> argparse.ArgumentParser:
     subset.add_argument("--seed", type=_seed, default=0, help="seed of the draw (default 0)")
     subset.add_argument("--output", metavar="FILE", type=Path, help="default: beside LIST, named after N and the seed")
     subset.add_argument("--force", action="store_true", help="replace a file that exists")
+
+    bench = _add(commands, "bench", _bench, "time the stages of loading, compare numbers of workers, say what to set")
+    _add_lists(bench, "store", "list to load (default: train_list.txt)", workers=False)
+    bench.add_argument("--image-size", type=int, default=224, help="side of the crops in pixels (default 224)")
+    bench.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
+    bench.add_argument("--decoder", choices=("exact", "fast"), default="exact", help="for JPEG files (default exact)")
+    bench.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
+    bench.add_argument("--images", type=int, default=256, help="images whose stages are timed (default 256)")
+    bench.add_argument("--seconds", type=float, default=3, help="time per number of workers (default 3)")
 
     demo = _add(commands, "demo-dataset", _demo_dataset, "write scikit-learn's handwritten digits as images")
     demo.add_argument("target", metavar="DST", type=Path, help="folder to write")
@@ -109,11 +121,34 @@ def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPars
     return parser
 
 
-def _add_lists(parser: argparse.ArgumentParser, action: str, text: str) -> None:
+def _add_lists(parser: argparse.ArgumentParser, action: str, text: str, workers: bool = True) -> None:
     parser.add_argument("root", metavar="ROOT", help="folder that the lists' paths start from, or another data set")
     parser.add_argument("--list", metavar="FILE", action=action, help=text)
-    parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
+    if workers:
+        parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
     parser.add_argument("--allow-outside", action="store_true", help="accept absolute paths and .. in the lists")
+
+
+def _add_pixels(parser: argparse.ArgumentParser, remark: str) -> None:
+    parser.add_argument("--channels", type=_count, metavar="N", help=f"3 RGB, 1 grey, or those stored{remark}")
+    parser.add_argument(
+        "--value-range",
+        nargs="+",
+        type=_number,
+        metavar="VALUE",
+        help=f"white of integers (255, 65535), or LOW HIGH of floats{remark}",
+    )
+
+
+def _value_range(args: argparse.Namespace) -> "ValueRange | None":
+    from mae_data.value_range import as_value_range
+
+    if args.value_range is None:
+        return None
+    try:
+        return as_value_range(args.value_range[0] if len(args.value_range) == 1 else args.value_range)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _seed(text: str) -> int:
@@ -128,6 +163,10 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1")
     return count
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def _index(args: argparse.Namespace) -> int:
@@ -191,7 +230,7 @@ def _verify(args: argparse.Namespace) -> int:
     from mae_data.list_writer import write_atomically
     from mae_data.verify import verify_lists
 
-    report = verify_lists(_open(args, args.list), _workers(args))
+    report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
@@ -209,12 +248,42 @@ def _stats(args: argparse.Namespace) -> int:
     from mae_data.stats import describe_list
 
     images = _open(args, [args.list] if args.list else None)[0]
-    stats = describe_list(images, channels=args.channels, workers=_workers(args))
+    stats = describe_list(images, channels=args.channels, value_range=_value_range(args), workers=_workers(args))
+    if args.yaml:
+        from mae_data.stats_file import write_stats
+
+        write_stats(args.yaml, stats)
     if args.json:
         print(json.dumps(stats, indent=2))
         return 0
     for name, value in stats.items():
         print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    if args.yaml:
+        print(f"wrote {args.yaml}")
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from mae_data.bench import measure_stages, measure_workers, report
+    from mae_data.dataset import ListDataset
+    from mae_data.transforms import make_pretrain_transform
+
+    for name in ("image_size", "batch_size", "images", "seconds"):
+        if getattr(args, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
+    list_file = args.list or "train_list.txt"
+    options = {
+        "channels": args.channels,
+        "decoder": args.decoder,
+        "allow_outside": args.allow_outside,
+        "opt_in": "--allow-outside",
+    }
+    transform = make_pretrain_transform(image_size=args.image_size)
+    dataset = ListDataset(args.root, list_file, transform, labels="optional", **options)
+    rates = measure_workers(dataset, args.batch_size, args.seconds)  # forks, so before Paddle is at work here
+    chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
+    for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
+        print(line)
     return 0
 
 
@@ -267,5 +336,5 @@ def _as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:g}" for name, number in value.items())
     if isinstance(value, list):
-        return " ".join(f"{number:.6f}" for number in value)
+        return " ".join(str(n) if isinstance(n, int) else f"{n:.6f}" for n in value)
     return "-" if value is None else str(value)

@@ -1,12 +1,16 @@
 """Crop boxes of random resized crops, drawn apart from cutting them out."""
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-Size = tuple[int, int]  # (height, width)
-Box = tuple[int, int, int, int]  # (top, left, height, width)
+from mae_data.jpeg import JpegImage
+from mae_data.pixels import Box, Size, resized
+from mae_data.planes import Planes
+
 Range = tuple[float, float]
 
 CROP_TRIES = 10
@@ -89,8 +93,10 @@ def covering_size(size: Size, target: Size) -> Size:
     return target[0], width * target[0] // height
 
 
-def resized_crop(image: Image.Image, box: Box, size: Size) -> Image.Image:
-    """Crop `box` and resize it to `size` (bicubic). Cropping first keeps pixels outside the box out."""
-    top, left, height, width = box
-    crop = image.crop((left, top, left + width, top + height))
-    return crop.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+def resized_crop(
+    image: "Image.Image | JpegImage | Planes", box: Box, size: Size, window: Box | None = None, flip: bool = False
+) -> npt.NDArray[Any]:
+    """Crop `box` and resize it to `size` (bicubic); see `mae_data.pixels.resized`."""
+    if isinstance(image, JpegImage | Planes):
+        return image.resized(box, size, window, flip)
+    return resized(image, box, size, window, flip)

@@ -3,20 +3,23 @@
 import io
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mae_data.errors import DataError, ImageError, StoreError
-from mae_data.image_file import open_image
+from mae_data.jpeg import DECODERS, JpegImage, open_lazily
+from mae_data.pixels import native
 from mae_data.random_streams import sample_rng
 from mae_data.sources.open_source import open_source
-from mae_data.transforms import Transform
+from mae_data.stored_image import read_image
+from mae_data.transforms import Picture, Transform
+from mae_data.value_range import EIGHT_BITS, as_value_range
 
 Key = int | tuple[int, int]
-Sample = tuple[npt.NDArray[np.uint8], np.int64, np.int64]
+Sample = tuple[npt.NDArray[Any], np.int64, np.int64]
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +27,18 @@ log = logging.getLogger(__name__)
 class ListDataset:
     """The images of a list, or of another source, decoded and transformed; see `sources.open_source`.
 
-    `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image uint8 [H, W, C],
+    `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image [H, W, C] of the stored type,
     label int64, index int64). The label is -1 where the list has none.
 
     Args:
         root: Folder that the list's paths are relative to.
         list_file: The list below `root`, or the part that its name says of a source without lists.
-        transform: Called with (PIL image, generator), returns uint8 [H, W, C].
+        transform: Called with (image, generator), returns its pixels [H, W, C].
         seed: Seed of the augmentation.
-        channels: 3 for RGB, 1 for greyscale.
+        channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
+        value_range: White of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
+        decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
+        reuse: Keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
         num_classes: When given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
@@ -54,6 +60,9 @@ class ListDataset:
         *,
         seed: int = 0,
         channels: int = 3,
+        value_range: float | Sequence[float] = 255,
+        decoder: str = "exact",
+        reuse: bool = False,
         labels: str = "required",
         num_classes: int | None = None,
         on_error: str = "raise",
@@ -64,14 +73,21 @@ class ListDataset:
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder={decoder!r}; use 'exact' or 'fast'")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
+        self.limits = as_value_range(value_range)
         self.images = open_source(
             root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
         )
         self.transform = transform
         self.seed = seed
         self.channels = channels
+        self.decoder = decoder
+        self.reuse = reuse
+        self._last: tuple[int, Picture] | None = None
+        native()  # opened before workers start: what it has to say is said once
         self.on_error = on_error
         self.advice = advice
         self.max_skipped = max_skipped
@@ -80,9 +96,13 @@ class ListDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def fetch(self, keys: Iterable[Key]) -> None:
-        """Prepare for reading these samples, of one batch; see `Source.fetch`."""
-        self.images.fetch([key[1] if isinstance(key, tuple) else key for key in keys])
+    def fetch(self, keys: Iterable[Sequence[int]]) -> None:
+        """Prepare for reading the samples of these (epoch, index), of one batch; see `Source.fetch`."""
+        self.images.fetch(list(dict.fromkeys(index for _, index in keys)))
+
+    def describe(self, key: Key) -> str:
+        """Name the place and path of a key, for messages."""
+        return self.images.describe(key[1] if isinstance(key, tuple) else key)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -105,15 +125,30 @@ class ListDataset:
             return array, self.images.labels[source], np.int64(source)
         raise DataError(f"{self.images.name}: not one image of it can be read")
 
-    def _read(self, index: int) -> Image.Image:
+    def _read(self, index: int) -> Picture:
+        if self._last and self._last[0] == index:
+            return self._last[1]
+        image = self._open(index)
+        if self.reuse:
+            if isinstance(image, JpegImage):
+                image.keep_decoded()
+            self._last = (index, image)
+        return image
+
+    def _open(self, index: int) -> Picture:
         try:
-            return open_image(io.BytesIO(self.images.read(index)), self.channels)
+            data = self.images.read(index)
+            if self.limits == EIGHT_BITS and self.channels in (1, 3):
+                return open_lazily(data, self.channels, self.decoder)
+            return read_image(io.BytesIO(data), self.channels, self.limits)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 
-    def _apply(self, image: Image.Image, rng: np.random.Generator, index: int) -> npt.NDArray[np.uint8]:
+    def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
         try:
             return self.transform(image, rng)
+        except ImageError as error:  # a JPEG file is decoded here
+            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
         except DataError as error:
             raise DataError(f"{self.images.describe(index)}: {error}") from error
 

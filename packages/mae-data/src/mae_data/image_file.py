@@ -1,30 +1,32 @@
 """Opening image files: every kind of file has one defined result, RGB or greyscale with 8 bits."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from mae_data.errors import ImageError
+from mae_data.errors import DataError, ImageError
 
+File = str | bytes | os.PathLike[str] | BinaryIO
 # Pillow's own warning level; Pillow itself only refuses at twice this.
 MAX_PIXELS = 89_478_485
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 
 
-def open_image(file: str | os.PathLike[str] | BinaryIO, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open and decode an image.
 
     | file                       | result                                                             |
     |----------------------------|--------------------------------------------------------------------|
     | 8-bit RGB or greyscale     | as it is; greyscale repeats over RGB, RGB to L by ITU-R 601 luma    |
     | CMYK (with Adobe marker)   | Pillow's plain conversion to RGB, no colour profile                |
-    | 16-bit                     | the high byte (value // 256), never clipped                        |
+    | 16-bit                     | the high byte (value // 256), never clipped; `read_image` keeps all |
     | 32-bit integer, float      | refused: their range is not known                                  |
     | alpha                      | dropped; the colours below it show, nothing is composited          |
     | palette, 1-bit             | the palette's colours; 0 and 255                                   |
@@ -47,19 +49,34 @@ def open_image(file: str | os.PathLike[str] | BinaryIO, channels: int = 3, max_p
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
+    with named_errors(file), opened(file) as source:
+        return decode_picture(source, channels, max_pixels)
+
+
+def decode_picture(file: BinaryIO, channels: int, max_pixels: int) -> Image.Image:
+    """Decode an open file as `open_image` does."""
+    with Image.open(file, formats=FORMATS) as image:
+        check_size(image.width, image.height, max_pixels)
+        image.load()
+        return _to_8_bit(image, "RGB" if channels == 3 else "L")
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image that is too large to be decoded."""
+    if width * height > max_pixels:
+        raise DataError(
+            f"{width}x{height} pixels are above the limit of {max_pixels}; scale the image down, or raise max_pixels"
+        )
+
+
+@contextmanager
+def named_errors(file: File) -> Iterator[None]:
+    """Turn whatever reading an image raises into an ImageError that starts with its name."""
     try:
-        with _opened(file) as opened, Image.open(opened, formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageError(
-                    _printable(file),
-                    f"{image.width}x{image.height} pixels are above the limit of {max_pixels}; "
-                    "scale the image down, or raise max_pixels",
-                )
-            image.load()
-            return _to_8_bit(image, "RGB" if channels == 3 else "L")
-    except ImageError:
-        raise
-    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
+        yield
+    except DataError as error:
+        raise ImageError(_printable(file), str(error)) from error
+    except Exception as error:  # on damaged files decoders raise nearly anything
         raise ImageError(_printable(file), _reason(error)) from error
 
 
@@ -98,9 +115,12 @@ def _reason(error: Exception) -> str:
     return f"cannot decode the image ({first_line})"
 
 
-def _opened(file: str | os.PathLike[str] | BinaryIO) -> AbstractContextManager[BinaryIO]:
-    return open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file)
+def opened(file: File) -> AbstractContextManager[BinaryIO]:
+    """Open a file for reading; leave one that is open to whoever opened it."""
+    return open(file, "rb") if isinstance(file, str | bytes | os.PathLike) else nullcontext(file)
 
 
-def _printable(file: str | os.PathLike[str] | BinaryIO) -> str:
-    return str(Path(file)) if isinstance(file, str | os.PathLike) else str(getattr(file, "name", "image"))
+def _printable(file: File) -> str:
+    if isinstance(file, str | bytes | os.PathLike):
+        return str(Path(os.fsdecode(file)))
+    return str(getattr(file, "name", "image"))

@@ -9,31 +9,46 @@ import paddle
 import paddle.nn.functional as F
 
 from mae_data.mixup import Mixture
+from mae_data.value_range import as_value_range
 
 
-def normalize_images(images: "paddle.Tensor", mean: Sequence[float], std: Sequence[float]) -> "paddle.Tensor":
-    """Normalise uint8 images [N, H, W, C] to float32 [N, C, H, W], as the model does by itself.
+def normalize_images(
+    images: "paddle.Tensor",
+    mean: Sequence[float],
+    std: Sequence[float],
+    value_range: float | Sequence[float] = 255,
+) -> "paddle.Tensor":
+    """Normalise images as the loader gives them to float32 [N, C, H, W], as the model does by itself.
 
     Args:
-        images: uint8 [N, H, W, C].
+        images: [N, H, W, C], uint8, int16 (the bits of uint16) or float32.
         mean, std: Statistics per channel, in [0, 1].
+        value_range: Of the pixels: the white of integers, or [low, high] of floats.
     """
-    scale = 1 / (255 * np.asarray(std, np.float64))
-    shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+    limits = as_value_range(value_range)
+    unit, low = np.asarray(std, np.float64), limits.low / limits.span
+    scale = 1 / (limits.span * unit)
+    shift = -(np.asarray(mean, np.float64) + low) / unit
     scale, shift = (paddle.to_tensor(values.astype(np.float32).reshape(1, -1, 1, 1)) for values in (scale, shift))
+    if images.dtype == paddle.int16:
+        images = images.astype("float32")
+        images = images + 65536.0 * (images < 0).astype("float32")
     return images.transpose([0, 3, 1, 2]).astype("float32") * scale + shift
 
 
-def mix_images(images: "paddle.Tensor", mixture: Mixture) -> "paddle.Tensor":
+def mix_images(images: "paddle.Tensor", mixture: Mixture, *, channels_last: bool = False) -> "paddle.Tensor":
     """Mix each image of a batch with its partner, image N - 1 - i.
 
     Args:
-        images: float [N, C, H, W], normalised: mixing commutes with normalising, but not with rounding.
+        images: float [N, C, H, W]. Mixing commutes with normalising, but not with rounding to integers.
         mixture: What to mix; see `mae_data.mixup.draw_mixture`.
+        channels_last: images are [N, H, W, C].
     """
     own = paddle.to_tensor(mixture.weight.reshape(-1, 1, 1, 1))  # [K, 1, 1, 1]
     if mixture.boxes.any():
-        own = own * _outside(mixture.boxes, images.shape[2], images.shape[3])  # [K, 1, H, W]
+        height, width = images.shape[1:3] if channels_last else images.shape[2:4]
+        outside = _outside(mixture.boxes, height, width)  # [K, 1, H, W]
+        own = own * (outside.transpose([0, 2, 3, 1]) if channels_last else outside)
     return images * own + images.flip(0) * (1 - own)
 
 

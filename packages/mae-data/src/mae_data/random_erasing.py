@@ -1,4 +1,4 @@
-"""Random erasing (arXiv 1708.04896) as timm does it in mode "pixel", on uint8 images.
+"""Random erasing (arXiv 1708.04896) as timm does it in mode "pixel", on images as stored.
 
 timm erases after normalisation, with noise of N(0, 1) per value. Here the image is still uint8 - the
 model normalises, and batches travel in a quarter of the bytes - so a value n of the noise becomes the
@@ -6,17 +6,20 @@ pixel 255 (n std + mean), rounded and clipped to [0, 255]. The model's normalisa
 n, up to the rounding (a step of 1 / (255 std), 0.017 for ImageNet) and except for clipped values: a share
 of 3.3 % with ImageNet's statistics, whose tails end at the colours black and white, which normal images
 have too; the noise that the model sees has the deviation 0.97 then. With mean and std 0.5, as greyscale
-images may be normalised, 32 % are clipped and the deviation is 0.72.
+images may be normalised, 32 % are clipped and the deviation is 0.72. Pixels of another value range are erased alike:
+low + span (n std + mean), clipped to the range, and rounded where they are integers.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mae_data.crops import Box, Size
 from mae_data.draws import standard_normal
+from mae_data.value_range import EIGHT_BITS, ValueRange
 
 ERASE_TRIES = 10
 AREA = (0.02, 1 / 3)  # share of the image
@@ -43,20 +46,22 @@ class RandomErasing:
 
     def __call__(
         self,
-        image: npt.NDArray[np.uint8],
+        image: npt.NDArray[Any],
         mean: tuple[float, ...],
         std: tuple[float, ...],
         rng: np.random.Generator,
+        limits: ValueRange = EIGHT_BITS,
     ) -> None:
         """Erase in place.
 
         Args:
-            image: uint8 [H, W, C].
+            image: [H, W, C] of the range's type.
             mean, std: Statistics per channel, in [0, 1], that the model normalises with.
             rng: Source of randomness.
+            limits: The value range of the pixels.
         """
         for top, left, height, width in self.draw_boxes(image.shape[:2], rng):
-            noise = draw_noise((height, width), mean, std, rng)
+            noise = draw_noise((height, width), mean, std, rng, limits)
             image[top : top + height, left : left + width] = noise
 
     def draw_boxes(self, size: Size, rng: np.random.Generator) -> list[Box]:
@@ -83,9 +88,13 @@ def _draw_box(size: Size, count: int, rng: np.random.Generator) -> Box | None:
 
 
 def draw_noise(
-    size: Size, mean: tuple[float, ...], std: tuple[float, ...], rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Draw pixels [H, W, C] that the model's normalisation turns into N(0, 1), clipped to [0, 255]."""
+    size: Size,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    rng: np.random.Generator,
+    limits: ValueRange = EIGHT_BITS,
+) -> npt.NDArray[Any]:
+    """Draw pixels [H, W, C] that the model's normalisation turns into N(0, 1), clipped to the range."""
     u, v = rng.random((2, *size, len(mean)))
-    pixels = 255 * (standard_normal(u, v) * std + mean)
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+    pixels = limits.low + limits.span * (standard_normal(u, v) * std + mean)
+    return (pixels if limits.is_float else np.rint(pixels)).clip(limits.low, limits.high).astype(limits.dtype)

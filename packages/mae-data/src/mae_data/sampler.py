@@ -20,6 +20,10 @@ class TrainBatchSampler:
     the rank's contiguous slice of its part of the global batch. Runs that cut the same global batch up
     in another way see the same global batches.
 
+    With `repeats`, each image is asked for that many times in a row, as MAE-ST and Hiera train: it is decoded once and
+    cropped anew each time. An epoch still has as many samples, of a part of the images; `repeats` epochs make one pass
+    over all. The keys of an image carry the numbers of these epochs, so each of its crops is that of one epoch.
+
     Args:
         num_samples: Size of the dataset.
         batch_size: Samples per rank and batch.
@@ -27,6 +31,7 @@ class TrainBatchSampler:
         seed: Seed of the order, 0 to 2**64 - 1.
         rank: This process, 0 to world_size - 1.
         world_size: Number of processes.
+        repeats: Samples of one image in a row; divides batch_size.
         start_step: First step to yield, counted over the whole run: a resumed run gives its step here.
         num_steps: Steps of the whole run; the last one yielded is num_steps - 1.
 
@@ -43,6 +48,7 @@ class TrainBatchSampler:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        repeats: int = 1,
         start_step: int = 0,
         num_steps: int,
     ) -> None:
@@ -51,6 +57,8 @@ class TrainBatchSampler:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         if accum_iter < 1:
             raise ValueError(f"accum_iter={accum_iter}; use at least 1")
+        if repeats < 1 or batch_size % repeats:
+            raise ValueError(f"repeats={repeats} does not divide batch_size={batch_size}; use a divisor of it")
         if start_step < 0 or num_steps < 0:
             raise ValueError(f"start_step={start_step}, num_steps={num_steps}; neither may be negative")
         self.global_batch = batch_size * world_size * accum_iter
@@ -61,6 +69,7 @@ class TrainBatchSampler:
         self.accum_iter = accum_iter
         self.rank = rank
         self.world_size = world_size
+        self.repeats = repeats
         self.start_step = start_step
         self.num_steps = num_steps
 
@@ -68,16 +77,17 @@ class TrainBatchSampler:
         return max(0, self.num_steps - self.start_step) * self.accum_iter
 
     def __iter__(self) -> Iterator[KeyBatch]:
-        order_epoch = -1
+        repeats, known = self.repeats, -1
+        steps_per_pass = self.steps_per_epoch * repeats
         for step in range(self.start_step, self.num_steps):
-            epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-            if epoch != order_epoch:
-                order = EpochOrder(self.num_samples, self.seed, epoch)
-                order_epoch = epoch
+            number, step_in_pass = divmod(step, steps_per_pass)
+            if number != known:
+                order = EpochOrder(self.num_samples, self.seed, number)
+                known = number
             for part in range(self.accum_iter):
-                start = step_in_epoch * self.global_batch
-                start += (part * self.world_size + self.rank) * self.batch_size
-                yield [(epoch, index) for index in order.take(start, start + self.batch_size).tolist()]
+                start = step_in_pass * self.global_batch + (part * self.world_size + self.rank) * self.batch_size
+                images = order.take(start // repeats, (start + self.batch_size) // repeats).tolist()
+                yield [(number * repeats + r, index) for index in images for r in range(repeats)]
 
 
 class EvalBatchSampler:

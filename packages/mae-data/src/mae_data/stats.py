@@ -1,54 +1,59 @@
 """Numbers that describe a data set: classes, sizes, and the mean and deviation of its pixels."""
 
-import math
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from mae_data.errors import DataError, ImageError
-from mae_data.image_file import open_image
+from mae_data.errors import DataError, ImageError, InputError
 from mae_data.parallel import map_images
+from mae_data.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.sources.source import NO_LABEL, Source
+from mae_data.stored_image import inspect_image
+from mae_data.value_range import ANY_FLOATS, ValueRange, as_value_range
 
-VALUES = np.arange(256, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class PixelSums:
-    """Exact sums over the pixels of one image, per channel."""
-
-    width: int
-    height: int
-    sums: list[int]
-    squares: list[int]
+_RANGES = {"uint8": 255, "uint16": 65535}  # what is assumed of integers
 
 
-def describe_list(images: Source, *, channels: int = 3, workers: int = 1) -> dict[str, Any]:
-    """Describe the images of a list, or of another source.
+def describe_list(
+    images: Source,
+    *,
+    channels: int | None = None,
+    value_range: float | Sequence[float] | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Describe the images of a list.
 
     Args:
-        images: The source.
-        channels: 3 for RGB, 1 for greyscale.
+        images: The list.
+        channels: As many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
+            the first image, 3 for 8-bit pictures.
+        value_range: See `ListDataset`. None: 255 or 65535, by the type of the first image.
         workers: Number of processes.
 
     Returns:
-        Plain values: counts, ranges as {min, median, max}, and `mean` and `std` per channel over all
-        pixels at original size, scaled to [0, 1] (population deviation).
+        Plain values: counts, ranges as {min, median, max}, and per channel over all pixels at original size
+        `lowest` and `highest`, as stored, and `mean` and `std` (population deviation), the ends of the value range
+        as 0 and 1.
 
     Raises:
-        DataError: An image cannot be read; the message names its line.
+        DataError: An image cannot be read, or is not like the others; the message names its line.
+        InputError: Floats of which no range is stated.
+        ValueError: A range that is none.
     """
-    measured = []
-    for index, result in enumerate(map_images(_MEASURE[channels], images, workers)):
-        if isinstance(result, DataError):
-            reason = result.reason if isinstance(result, ImageError) else str(result)
-            raise DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
-        measured.append(result)
+    channels, limits = _channels_and_limits(images, channels, value_range)
+    measured = _measure(images, channels, limits, workers)
+    lowest, highest = (np.array([getattr(m, end) for m in measured]) for end in ("low", "high"))
+    if limits == ANY_FLOATS:
+        raise InputError(
+            f"the pixels are floats from {lowest.min():g} to {highest.max():g};"
+            " state the range that all images keep to with --value-range LOW HIGH"
+        )
     labels = images.labels[images.labels != NO_LABEL]
     per_class = np.bincount(labels)
-    mean, std = mean_and_std(measured)
+    mean, std = mean_and_std(measured, limits)
     return {
         "list": images.name,
         "images": len(images),
@@ -58,41 +63,47 @@ def describe_list(images: Source, *, channels: int = 3, workers: int = 1) -> dic
         "images_per_class": _range(per_class[per_class > 0].tolist()) if len(labels) else None,
         "width": _range([image.width for image in measured]),
         "height": _range([image.height for image in measured]),
+        "channels": channels,
+        "value_range": [limits.low, limits.high] if limits.is_float else int(limits.high),
+        "lowest": lowest.min(axis=0).tolist(),
+        "highest": highest.max(axis=0).tolist(),
         "mean": mean,
         "std": std,
     }
 
 
-def mean_and_std(measured: Sequence[PixelSums]) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation per channel in [0, 1]; exact until the last division."""
-    count = sum(image.width * image.height for image in measured)
-    means, deviations = [], []
-    for channel in range(len(measured[0].sums)):
-        total = sum(image.sums[channel] for image in measured)
-        squares = sum(image.squares[channel] for image in measured)
-        means.append(total / (255 * count))
-        deviations.append(math.sqrt((count * squares - total**2) / count**2) / 255)
-    return means, deviations
+def _channels_and_limits(
+    images: Source, channels: int | None, value_range: float | Sequence[float] | None
+) -> tuple[int, ValueRange]:
+    """Return what was asked for, or else what the first image holds."""
+    first = None
+    if channels is None or value_range is None:
+        try:
+            first = inspect_image(io.BytesIO(images.read(0)))
+        except ImageError as error:
+            raise _named(images, 0, error) from error
+    if value_range is None:
+        assert first is not None
+        known = _RANGES.get(first.dtype.name)
+        limits = ANY_FLOATS if known is None else as_value_range(known)
+    else:
+        limits = as_value_range(value_range)
+    return (channels or (first.channels if first else 0)), limits
 
 
-def measure_image(file: BinaryIO, channels: int) -> PixelSums:
-    """Sum an image's pixel values and their squares."""
-    image = open_image(file, channels)
-    histograms = np.array(image.histogram(), dtype=np.int64).reshape(channels, 256)
-    sums = (histograms @ VALUES).tolist()
-    squares = (histograms @ VALUES**2).tolist()
-    return PixelSums(image.width, image.height, sums, squares)
+def _measure(images: Source, channels: int, limits: ValueRange, workers: int) -> list[PixelSums]:
+    measured = []
+    measure = partial(measure_image, channels=channels, limits=limits)
+    for index, result in enumerate(map_images(measure, images, workers)):
+        if isinstance(result, DataError):
+            raise _named(images, index, result) from result
+        measured.append(result)
+    return measured
 
 
-def _measure_rgb(file: BinaryIO) -> PixelSums:
-    return measure_image(file, 3)
-
-
-def _measure_grey(file: BinaryIO) -> PixelSums:
-    return measure_image(file, 1)
-
-
-_MEASURE = {1: _measure_grey, 3: _measure_rgb}
+def _named(images: Source, index: int, error: DataError) -> DataError:
+    reason = error.reason if isinstance(error, ImageError) else str(error)
+    return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
 
 
 def _range(values: list[int]) -> dict[str, float]:

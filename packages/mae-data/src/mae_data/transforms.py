@@ -1,12 +1,13 @@
 """Image transforms: random parameters are drawn by pure functions, apart from applying them.
 
-A transform is called with a PIL image and a NumPy generator and returns uint8 [H, W, C]. Resizing
-crops first and then resamples with Pillow, so pixels equal those of torchvision on PIL images.
+A transform is called with an image - of PIL, a JPEG file yet to be decoded, or `Planes` - and a NumPy generator, and
+returns its pixels [H, W, C]: uint8, of `Planes` the stored type. Resizing crops first and then resamples as Pillow
+does, so pixels equal those of torchvision on PIL images.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,19 @@ from PIL import Image
 from mae_data.crops import Box, Range, Size, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.errors import DataError
 from mae_data.image_file import MAX_PIXELS
+from mae_data.jpeg import JpegImage
+from mae_data.planes import Planes, limits_of
 from mae_data.rand_augment import RandAugment
 from mae_data.random_erasing import RandomErasing
+
+Picture = Image.Image | JpegImage | Planes
 
 
 class Transform(Protocol):
     """What a dataset needs of a transform."""
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """Turn an image into uint8 [H, W, C]."""
+    def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
+        """Turn an image into pixels [H, W, C]."""
         ...
 
 
@@ -70,8 +75,10 @@ def make_finetune_transform(
         reprob: Probability of random erasing.
         recount: Largest number of erased boxes.
     """
-    if len(mean) != len(std) or len(mean) not in (1, 3):
-        raise ValueError(f"mean={mean}, std={std}; give one number a channel to both, for 1 or 3 channels")
+    if len(mean) != len(std) or not mean:
+        raise ValueError(f"mean={mean}, std={std}; give one number a channel to both")
+    if rand_augment and len(mean) not in (1, 3):
+        raise ValueError(f"mean={mean}: rand_augment is made for 8-bit images of 1 or 3 channels; give None for none")
     crop = CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
     augment = RandAugment.parse(rand_augment) if rand_augment else None
     return FinetuneTransform(crop, augment, RandomErasing(reprob, recount), tuple(mean), tuple(std))
@@ -131,15 +138,10 @@ class CropTransform:
         if not 0 <= self.hflip <= 1:
             raise ValueError(f"hflip={self.hflip}; give a probability between 0 and 1")
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        return to_array(self.crop(image, rng))
-
-    def crop(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Crop, resize and flip, and stay a PIL image."""
+    def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
         box = self.draw_crop((image.height, image.width), self.scale, self.ratio, rng)
         flip = rng.random() < self.hflip
-        image = resized_crop(image, box, self.size)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+        return resized_crop(image, box, self.size, flip=flip)
 
 
 @dataclass(frozen=True)
@@ -152,15 +154,16 @@ class FinetuneTransform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
         channels = len(image.getbands())
         if channels != len(self.mean):
             raise ValueError(f"the image has {channels} channels, mean and std have {len(self.mean)}; give one each")
-        image = self.crop.crop(image, rng)
+        array = self.crop(image, rng)
         if self.rand_augment is not None:
-            image = self.rand_augment(image, self.mean, rng)
-        array = to_array(image)
-        self.random_erasing(array, self.mean, self.std, rng)
+            if isinstance(image, Planes):
+                raise ValueError("RandAugment is made for 8-bit images of 1 or 3 channels; leave it out")
+            array = to_array(self.rand_augment(to_image(array), self.mean, rng))
+        self.random_erasing(array, self.mean, self.std, rng, limits_of(image))
         return array
 
 
@@ -171,7 +174,7 @@ class EvalTransform:
     size: Size
     crop_pct: float
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> npt.NDArray[np.uint8]:
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> npt.NDArray[Any]:
         target = (int(self.size[0] / self.crop_pct), int(self.size[1] / self.crop_pct))
         height, width = covering_size((image.height, image.width), target)
         if height * width > MAX_PIXELS:
@@ -179,16 +182,19 @@ class EvalTransform:
                 f"{image.width}x{image.height} pixels are too elongated: resized for evaluation they "
                 f"would be {width}x{height}; crop the image, or take it off the list"
             )
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        top = round((height - self.size[0]) / 2)
-        left = round((width - self.size[1]) / 2)
-        return to_array(image.crop((left, top, left + self.size[1], top + self.size[0])))
+        window = (round((height - self.size[0]) / 2), round((width - self.size[1]) / 2), *self.size)
+        return resized_crop(image, (0, 0, image.height, image.width), (height, width), window)
 
 
 def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Copy an image of mode RGB or L to a contiguous uint8 array [H, W, C]."""
     array = np.array(image, dtype=np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def to_image(array: npt.NDArray[np.uint8]) -> Image.Image:
+    """Make an image of mode RGB or L of uint8 [H, W, C]."""
+    return Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0])
 
 
 def _as_size(image_size: int | Size) -> Size:

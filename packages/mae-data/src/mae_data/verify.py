@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mae_data.errors import DataError, ImageError
-from mae_data.image_file import open_image
 from mae_data.parallel import map_images
 from mae_data.sources.source import Source
+from mae_data.stored_image import inspect_image, read_image
+from mae_data.value_range import EIGHT_BITS, ValueRange
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,23 @@ class Report:
         return {"root": str(root), "ok": not self.bad, **asdict(self)}
 
 
-def verify_lists(lists: Sequence[Source], workers: int) -> Report:
-    """Decode every image of every list, or other source, fully.
+def verify_lists(
+    lists: Sequence[Source], workers: int, channels: int | None = None, limits: ValueRange | None = None
+) -> Report:
+    """Decode every image of every list fully.
 
     Args:
         lists: The lists.
         workers: Number of processes.
+        channels, limits: What all images must have; without both, they only have to be readable.
     """
+    check = (
+        partial(_check, channels=channels or 3, limits=limits or EIGHT_BITS) if channels or limits else inspect_image
+    )
     report = Report(images={images.name: len(images) for images in lists})
     for images in lists:
-        for index, fault in enumerate(map_images(_decode, images, workers)):
-            if fault is not None:
+        for index, fault in enumerate(map_images(check, images, workers)):
+            if isinstance(fault, DataError):
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
                 line = images.number(index)
                 report.bad.append(BadImage(images.name, line, images.path(index), reason))
@@ -62,9 +70,8 @@ def verify_lists(lists: Sequence[Source], workers: int) -> Report:
     return report
 
 
-def _decode(file: BinaryIO) -> DataError | None:
-    open_image(file)
-    return None
+def _check(file: BinaryIO, channels: int, limits: ValueRange) -> None:
+    read_image(file, channels, limits)
 
 
 def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:

@@ -1,18 +1,22 @@
-"""Loader worker processes: how they start, how their death is noticed, how they end. Needs no Paddle."""
+"""A loader worker process: how it starts, what it does, what its end means. Needs no Paddle."""
 
 import ctypes
 import gc
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import connection
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
 
-POLL_SECONDS = 1.0
+from mae_data.batch_memory import BatchMemory
+from mae_data.errors import DataError
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Signals that ask the run to stop or to save: they are the main process's business, even where a
 # batch system sends them to every process of a job.
@@ -21,8 +25,17 @@ MAIN_PROCESS_SIGNALS = [
 ]
 EXIT_HINTS = {
     "SIGKILL": "the system may be out of memory; use fewer workers",
-    "SIGBUS": "/dev/shm may be full; enlarge it (in Docker with --shm-size) or use fewer workers",
+    "SIGBUS": "the memory for its batches ran out; use fewer workers or smaller batches",
 }
+STATES = {"T": "it is stopped", "t": "it is stopped", "D": "it waits for a disk or network"}
+
+
+class Dataset(Protocol):
+    """What the loader needs of a dataset."""
+
+    def __getitem__(self, key: Any) -> tuple[Any, Any, Any]:
+        """Return (image [H, W, C], label, index)."""
+        ...
 
 
 @contextmanager
@@ -31,15 +44,71 @@ def shielded_start() -> Iterator[None]:
 
     Signals that ask the run to stop stay blocked in them for good: the mask is inherited, so that there
     is no moment in which one could strike. What exists now is frozen and never collected in them:
-    garbage of an earlier loader would join threads and end processes that are not there.
+    garbage of an earlier loader would end processes that are not there.
     """
     gc.freeze()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_PROCESS_SIGNALS)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Python 3.12 warns of every fork beside threads; workers use nothing that Paddle's threads hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         gc.unfreeze()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def run_worker(dataset: Dataset, tasks: Connection, memory: Sequence[BatchMemory], parent_pid: int) -> None:
+    """Fill batches until the main process closes its end of `tasks`.
+
+    A task is (number, place in `memory`, (N, K)); the answer (number, shape and type of an image, error).
+    """
+    detach_worker(parent_pid)
+    while True:
+        try:
+            number, place, shape = tasks.recv()
+        except (EOFError, OSError):
+            return
+        answer: Any = None
+        error: Exception | None = None
+        try:
+            answer = fill_batch(dataset, memory[place], shape)
+        except DataError as failure:
+            error = DataError(str(failure))
+        except Exception:
+            error = RuntimeError(f"a loader worker failed:\n{traceback.format_exc()}")
+        try:
+            tasks.send((number, answer, error))
+        except OSError:  # nobody listens any more
+            return
+
+
+def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) -> tuple[tuple[int, ...], str]:
+    """Read the samples of a batch's keys into its memory; return shape and type of an image."""
+    count, width = shape
+    progress = memory.progress()
+    labels, indices = memory.labels_and_indices(count)
+    images = None
+    keys = memory.keys(count, width).tolist()
+    prepare(dataset, keys)
+    for i, key in enumerate(keys):
+        image, labels[i], indices[i] = dataset[tuple(key)]
+        if images is None:
+            images = memory.images(count, width, image.shape, image.dtype)
+        if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
+            raise ValueError(
+                f"images of a batch differ: {images.shape[1:]} {images.dtype}, {image.shape} {image.dtype}"
+            )
+        images[i] = image
+        progress[0] = i + 1
+    assert images is not None
+    return images.shape[1:], images.dtype.str
+
+
+def prepare(dataset: Dataset, keys: Sequence[Sequence[int]]) -> None:
+    """Let a dataset whose images are far away fetch those of a batch at the same time."""
+    if fetch := getattr(dataset, "fetch", None):
+        fetch(keys)
 
 
 def detach_worker(parent_pid: int) -> None:
@@ -55,72 +124,26 @@ def detach_worker(parent_pid: int) -> None:
         os._exit(1)
 
 
-class WorkerWatch(threading.Thread):
-    """A thread that notices dead workers, and a main process that waits too long for a batch.
-
-    Args:
-        workers: The processes to watch.
-        timeout: Longest wait for a batch in seconds; 0 waits for ever.
-        interrupt: Called once when something is wrong, to wake the waiting main process.
-
-    Attributes:
-        waiting_since: Set by the main process to `time.monotonic()` while it waits, else None.
-    """
-
-    def __init__(self, workers: Sequence[BaseProcess], timeout: float, interrupt: Callable[[], None]) -> None:
-        super().__init__(name="mae-data worker watch", daemon=True)
-        self.waiting_since: float | None = None
-        self._workers = workers
-        self._timeout = timeout
-        self._interrupt = interrupt
-        self._closing = threading.Event()
-
-    def run(self) -> None:
-        """Watch until something is wrong, all workers have ended, or `close` is called."""
-        while not self._closing.is_set():
-            running = [worker.sentinel for worker in self._workers if worker.exitcode is None]
-            if self.fault() and not self._closing.is_set():
-                self._interrupt()
-                return
-            if not running:
-                return
-            connection.wait(running, POLL_SECONDS)
-
-    def close(self) -> None:
-        """Stop watching: from now on workers may end."""
-        self._closing.set()
-
-    def fault(self) -> str:
-        """Say what is wrong, or return an empty string."""
-        for number, worker in enumerate(self._workers):
-            if worker.exitcode:
-                return f"loader worker {number} (pid {worker.pid}) {_describe_exit(worker.exitcode)}"
-        since = self.waiting_since
-        if self._timeout and since is not None and time.monotonic() - since > self._timeout:
-            return (
-                f"the loader's {len(self._workers)} workers gave no batch for {self._timeout:g} seconds; "
-                "check the storage that holds the images, or raise the timeout"
-            )
-        return ""
-
-    def dead_worker(self) -> bool:
-        """Tell whether a worker has died, or is dying right now."""
-        running = [worker.sentinel for worker in self._workers if worker.exitcode is None]
-        if len(running) == len(self._workers):
-            connection.wait(running, POLL_SECONDS)
-        return any(worker.exitcode for worker in self._workers)
-
-
 def end_workers(workers: Sequence[BaseProcess]) -> None:
-    """End workers at once; they hold nothing that has to be saved."""
+    """End workers at once, stopped ones too; they hold nothing that has to be saved."""
     for worker in workers:
         worker.kill()
     for worker in workers:
         worker.join()
 
 
-def _describe_exit(code: int) -> str:
-    if code > 0:
+def describe_exit(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
     return f"was killed by {name}" + (f" ({EXIT_HINTS[name]})" if name in EXIT_HINTS else "")
+
+
+def describe_state(pid: int) -> str:
+    """Say what keeps a process from working, as far as the system tells; else an empty string."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+    return STATES.get(state, "")

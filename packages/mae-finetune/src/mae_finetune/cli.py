@@ -8,6 +8,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
+from mae_core.stage.memory import explain
 from mae_finetune import __version__
 
 EPILOG = "also: mae-finetune predict --help, mae-finetune export --help"
@@ -24,7 +25,7 @@ PREDICT_FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:

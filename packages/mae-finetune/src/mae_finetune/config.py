@@ -5,6 +5,7 @@ Keys and meanings are those of PaddleViT's MAE configs, so its fine-tuning YAML 
 
 from mae_core.config import Config as CN
 from mae_core.stage.checks import (
+    has_8_bit_pictures,
     require,
     require_adam,
     require_classifier,
@@ -30,13 +31,16 @@ _C.DATA.CLASS_NAMES = None  # file of a name a line, below DATA_PATH or from her
 _C.DATA.BATCH_SIZE = 32  # images a rank and forward pass
 _C.DATA.BATCH_SIZE_EVAL = None  # None: BATCH_SIZE
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
-_C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey
-_C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # in [0, 1]; one number a channel
+_C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey, or as many as each image has
+_C.DATA.VALUE_RANGE = 255  # white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats
+_C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # one number a channel, 0 and 1 the ends of VALUE_RANGE
 _C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]
 _C.DATA.CROP_PCT = None  # evaluation: part of the shorter side that is shown; None: 0.875, above 224 pixels 1.0
 _C.DATA.CROP_SCALE = [0.08, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
 _C.DATA.NUM_WORKERS = 2  # loader processes a rank
+_C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
+_C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
 _C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
 
 _C.MODEL = CN()
@@ -129,6 +133,11 @@ def validate(c: CN) -> None:
     require_one_of(c, _CHOICES)
     require_positive(c, ["TRAIN.RANDOM_ERASE_COUNT"])
     require_within(c, _RANGES)
+    require(
+        has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT or c.EVAL,
+        "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"
+        f" DATA.VALUE_RANGE={c.DATA.VALUE_RANGE} and DATA.IMAGE_CHANNELS={c.DATA.IMAGE_CHANNELS}; set it to False",
+    )
     require_none_or(c, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
     require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
     depth = c.MODEL.ENCODER.DEPTH

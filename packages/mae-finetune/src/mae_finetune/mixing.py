@@ -19,6 +19,7 @@ class BatchMixer:
         mixup: what to draw.
         smoothing: label smoothing, applied before mixing.
         mean, std: statistics that the model normalises with.
+        value_range: of the images; see `ListDataset`.
     """
 
     mixup: Mixup
@@ -27,22 +28,26 @@ class BatchMixer:
     mean: Sequence[float]
     std: Sequence[float]
     seed: int
+    value_range: float | Sequence[float] = 255
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Mix a batch; the draw is a function of (seed, epoch, number of the first sample) alone.
 
         Args:
-            images: uint8 [N, H, W, C].
+            images: [N, H, W, C], as the loader gives them.
             labels, indices: int64 [N].
 
         Returns:
-            images for the model (float32 [N, C, H, W] normalised, or the uint8 ones where nothing is
-            mixed) and targets float32 [N, num_classes].
+            images for the model (float32 [N, C, H, W] normalised; those of floats, and all where nothing is
+            mixed, as stored) and targets float32 [N, num_classes].
         """
         if not self.mixup.enabled:
             return images, soft_targets(labels, self.num_classes, smoothing=self.smoothing)
         # No two batches of an epoch, on whatever rank, begin with the same sample.
         rng = np.random.Generator(philox(self.seed, MIXING_STREAM, epoch, int(indices[0])))
         mixture = draw_mixture(self.mixup, len(labels), (images.shape[1], images.shape[2]), rng)
-        mixed = mix_images(normalize_images(images, self.mean, self.std), mixture)
+        if isinstance(self.value_range, list | tuple):  # the model normalises floats
+            mixed = mix_images(images, mixture, channels_last=True)
+        else:
+            mixed = mix_images(normalize_images(images, self.mean, self.std, self.value_range), mixture)
         return mixed, soft_targets(labels, self.num_classes, smoothing=self.smoothing, mixture=mixture)

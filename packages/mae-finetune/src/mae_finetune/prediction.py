@@ -20,6 +20,7 @@ from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
 from mae_core.stage.arguments import precision_of
 from mae_core.training.precision import Precision
+from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, OneImage, each_image, preprocess
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
@@ -101,10 +102,10 @@ class Classifier:
 
     @paddle.no_grad()
     def _probabilities(self, batch: Sequence[OneImage], said: Sequence[str]) -> NDArray[np.float32]:
-        size, channels = self.model.img_size, self.model.in_chans
-        pixels = preprocess(batch, size, self.crop_pct, channels=channels)
+        m = self.model
+        pixels = preprocess(batch, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
         with self.precision.autocast():
-            logits = self.model(paddle.to_tensor(pixels)).astype("float32")
+            logits = m(paddle.to_tensor(as_paddle_takes(pixels))).astype("float32")
         array: NDArray[np.float32] = F.softmax(logits, axis=-1).numpy()
         finite = np.isfinite(array).all(axis=1)
         if not finite.all():

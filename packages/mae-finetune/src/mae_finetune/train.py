@@ -7,7 +7,9 @@ from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
 from mae_core.stage.arguments import (
+    data_advice_of,
     global_batch_of,
+    loading_of,
     plan_of,
     precision_of,
     schedule_of,
@@ -42,23 +44,17 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     """Open the training images and build what trains on them."""
     dataset = train_dataset(config)
+    trainer = build_trainer(config, dataset, folder)
 
     def batches(first: int, steps: int) -> BatchLoader:
         sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
-        return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
 
     # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
     free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
-    trainer = build_trainer(config, dataset, folder)
     trainer.model.name_classes(training_names(config, dataset.images))
-    return Run(
-        trainer,
-        len(dataset),
-        batches,
-        free=["ROBUST", "DATA.CLASS_NAMES"],
-        free_cut=free_cut,
-        notes=dataset.images.notes,
-    )
+    free = ["ROBUST", "DATA.CLASS_NAMES"]
+    return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
@@ -89,6 +85,7 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
+        data_advice=data_advice_of(config),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, plan.steps_per_epoch),
     )
@@ -109,10 +106,10 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 def _mixer(config: Config) -> BatchMixer:
     t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
-    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED)
+    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
 
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Mix a batch of uint8 images and score the model on it."""
+    """Mix a batch of images and score the model on it."""
     images, targets = mixer(*batch, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

@@ -36,7 +36,8 @@ def train_dataset(config: Config) -> ListDataset:
     d = config.DATA
     with values_from_config():
         transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
-    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, "optional", training=True))
+    images = images_of(config, "optional", training=True)
+    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=d.REPEATS > 1, **images)
 
 
 def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:

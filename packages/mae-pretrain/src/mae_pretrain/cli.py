@@ -8,7 +8,8 @@ from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
-from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, stage_parser
+from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
+from mae_core.stage.memory import explain
 from mae_pretrain import __version__
 
 EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"
@@ -16,7 +17,7 @@ EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -41,6 +42,7 @@ def _visualize(argv: list[str]) -> None:
     add_flags(parser, (CFG_FLAG, PRETRAINED_FLAG, Flag("output", None, "PNG to write (default reconstruction.png)")))
     parser.add_argument("--seed", type=int, default=0, help="draws the masks")
     parser.add_argument("--mask-ratio", type=float, help="instead of the config's")
+    add_bands(parser)
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="config override")
     parser.add_argument("images", nargs="+", help="image files")
     args = parser.parse_intermixed_args(argv)
@@ -54,7 +56,7 @@ def _visualize(argv: list[str]) -> None:
     flags = {key: value for key, value in flags.items() if value is not None}
     pairs = [word for pair in args.set for word in pair]
     config = RECIPE.load_beside(args.pretrained, args.cfg, flags, pairs)
-    print(visualize(config, args.images, args.output or "reconstruction.png", args.seed))
+    print(visualize(config, args.images, args.output or "reconstruction.png", args.seed, args.bands))
 
 
 def _curve(argv: list[str]) -> None:

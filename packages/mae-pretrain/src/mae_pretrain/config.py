@@ -21,13 +21,17 @@ _C.DATA.VAL_LIST = "val_list.txt"
 _C.DATA.ALLOW_OUTSIDE = False  # whether lists may name absolute paths and `..`; links below DATA_PATH always work
 _C.DATA.BATCH_SIZE = 256  # images a rank and forward pass
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
-_C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey
-_C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # in [0, 1]; one number a channel
+_C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey, or as many as each image has
+_C.DATA.VALUE_RANGE = 255  # white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats
+_C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # one number a channel, 0 and 1 the ends of VALUE_RANGE
 _C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]
 _C.DATA.CROP_PCT = 0.875  # evaluation: part of the shorter side that the centre crop shows
 _C.DATA.CROP_SCALE = [0.2, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
+_C.DATA.REPEATS = 1  # crops and masks of each decoded image, as MAE-ST and Hiera: another recipe, faster to load
 _C.DATA.NUM_WORKERS = 2  # loader processes a rank
+_C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
+_C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
 _C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
 
 _C.MODEL = CN()
@@ -74,6 +78,11 @@ def validate(c: CN) -> None:
     require_adam(c)
     require_positive(c, ["MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.DEPTH", "MODEL.DECODER.NUM_HEADS"])
     require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",), "MODEL.MASKING": MASKINGS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS})
+    require_positive(c, ["DATA.REPEATS"])
+    require(
+        c.DATA.BATCH_SIZE % c.DATA.REPEATS == 0,
+        f"DATA.REPEATS={c.DATA.REPEATS} does not divide DATA.BATCH_SIZE={c.DATA.BATCH_SIZE}; use a divisor of it",
+    )
     require(
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",

@@ -6,9 +6,10 @@ from paddle import Tensor
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.stage.arguments import eval_sampling_of
+from mae_core.ops.patches import patchify
+from mae_core.stage.arguments import eval_sampling_of, loading_of
+from mae_core.stage.classifier import require_weights
 from mae_core.weights.load import load_model
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
@@ -30,11 +31,10 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    if not config.MODEL.PRETRAINED:
-        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
-    scored, averaged = open_sets(config)  # before the weights: a faulty list is found at once
-    log.say(scored.images.notes)
     model = build_model(config)
+    require_weights(config.MODEL.PRETRAINED)
+    scored, averaged = open_sets(config)  # before the weights are read: a faulty list is found at once
+    log.say(scored.images.notes)
     log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
     model.eval()
     scores = score(config, model, scored, _mean_patches(averaged, model))
@@ -62,7 +62,7 @@ def score(config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mea
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    for images, _, indices in make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS):
+    for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
@@ -76,6 +76,6 @@ def _mean_patches(dataset: ListDataset, model: MaskedAutoencoderViT) -> Tensor:
     """Average training images, evenly spread over the list, as patches [1, L, p*p*C]."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, MEAN_IMAGE_SAMPLES).astype(int))
     total = sum(dataset[int(i)][0].astype(np.float64) for i in chosen)
-    mean = np.asarray(total) / (255.0 * len(chosen))  # [H, W, C]
+    mean = np.asarray(total) / (model.value_span * len(chosen)) - model.value_low / model.value_span  # [H, W, C]
     images = paddle.to_tensor(mean.transpose(2, 0, 1)[None].astype(np.float32))  # [1, C, H, W]
-    return model.patchify(images)
+    return patchify(images, model.patch_size)

@@ -13,8 +13,9 @@ import mae_core
 from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
+from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, preprocess
-from mae_pretrain.reconstruction import Reconstruction, to_images
+from mae_pretrain.reconstruction import Reconstruction
 from mae_pretrain.reconstruction import reconstruct as predict_patches
 from mae_pretrain.visualize import NORM_PIX_CAPTION, VISIBLE_CAPTION, columns_of, draw_grid
 
@@ -88,20 +89,16 @@ def reconstruct(
     loaded = model if isinstance(model, paddle.nn.Layer) else mae_core.load(str(model))
     if not isinstance(loaded, MaskedAutoencoderViT):
         raise UserError(f"{model if loaded is not model else type(model).__name__} has no decoder: nothing predicts")
-    pixels = preprocess(images, loaded.img_size, crop_pct, channels=loaded.in_chans)
+    pixels = preprocess(images, loaded.img_size, crop_pct, channels=loaded.in_chans, value_range=loaded.value_range)
     key, was_training = MaskKey(seed, 0, paddle.arange(len(pixels))), loaded.training
     loaded.eval()
-    recon = predict_patches(loaded, paddle.to_tensor(pixels), mask_ratio, key)
+    recon = predict_patches(loaded, paddle.to_tensor(as_paddle_takes(pixels)), mask_ratio, key)
     if was_training:
         loaded.train()
     caption = f"mask ratio {mask_ratio:g}; {VISIBLE_CAPTION}"
     caption += f"\n{NORM_PIX_CAPTION}" if loaded.norm_pix_loss else ""
-    original, masked, predicted, pasted = _drawn(loaded, recon)
+    original, masked, predicted, pasted = columns_of(loaded, recon)
     return Pictures(original, masked, predicted, pasted, recon.mask.numpy(), _loss(recon), caption)
-
-
-def _drawn(model: MaskedAutoencoderViT, recon: Reconstruction) -> list[Pixels]:
-    return [to_images(column, model.patch_size, model.grid) for column in columns_of(recon)]
 
 
 def _loss(recon: Reconstruction) -> float:

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from paddle import Tensor
 
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.ops.patches import denormalize_patches, unpatchify
+from mae_core.ops.patches import denormalize_patches, unit_patches, unpatchify
 from mae_core.ops.random_masking import Noise
+from mae_data.shown_bands import ShownBands
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Patches [N, L, p*p*C] in pixel values 0 to 1 (predictions may leave that range), and the mask [N, L]."""
+    """Patches [N, L, p*p*C], 0 and 1 the ends of the value range (predictions may leave it), and the mask [N, L]."""
 
     original: Tensor
     predicted: Tensor
@@ -24,7 +25,7 @@ class Reconstruction:
 
 @paddle.no_grad()
 def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Noise) -> Reconstruction:
-    """Reconstruct uint8 images [N, H, W, C] under the mask that noise [N, L] or a key draws.
+    """Reconstruct images [N, H, W, C] as stored under the mask that noise [N, L] or a key draws.
 
     A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of
     the true patch are put back, so such pictures look better than what the model alone knows.
@@ -38,7 +39,7 @@ def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, 
         std = (normalized.var(axis=-1, keepdim=True) + 1.0e-6).sqrt()
         pred = pred * std + mean
     predicted = denormalize_patches(pred, model.pixels)
-    return Reconstruction(patches.astype("float32") / 255.0, predicted, mask, loss)
+    return Reconstruction(unit_patches(patches, model.pixels), predicted, mask, loss)
 
 
 def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:
@@ -62,7 +63,6 @@ def inpaint(recon: Reconstruction, model: MaskedAutoencoderViT) -> Tensor:
     return filled.tile([1, 1, pixels])  # [N, L, p*p*C]
 
 
-def to_images(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """Turn patches of pixel values into uint8 images [N, H, W, C], clipped."""
-    pixels = unpatchify(patches, patch_size, grid).transpose([0, 2, 3, 1]).clip(0.0, 1.0)
-    return (pixels * 255.0).round().numpy().astype(np.uint8)
+def to_images(patches: Tensor, patch_size: int, grid: tuple[int, int], shown: ShownBands) -> NDArray[np.uint8]:
+    """Turn patches of pixel values into uint8 pictures [N, H, W, 1 or 3], clipped."""
+    return shown(unpatchify(patches, patch_size, grid).transpose([0, 2, 3, 1]).numpy())

@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 from functools import partial
 
+import paddle
 from paddle import Tensor, nn
 
 from mae_core.config import Config, to_dict
-from mae_core.stage.arguments import global_batch_of, plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.arguments import (
+    data_advice_of,
+    global_batch_of,
+    loading_of,
+    plan_of,
+    precision_of,
+    schedule_of,
+    train_sampling_of,
+)
 from mae_core.stage.run import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
@@ -26,12 +35,14 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     """Open the training images and build what trains on them."""
     dataset = train_dataset(config)
+    trainer = build_trainer(config, dataset, folder)
 
     def batches(first: int, steps: int) -> BatchLoader:
-        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
-        return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+        cut = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
+        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **cut)
+        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
 
-    return Run(build_trainer(config, dataset, folder), len(dataset), batches, notes=dataset.images.notes)
+    return Run(trainer, len(dataset), batches, notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
@@ -46,7 +57,7 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
     return Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=partial(pretrain_loss, config),
+        loss_fn=partial(pretrain_loss, config, len(dataset)),
         lr_at=schedule_of(config, plan),
         plan=plan,
         precision=precision_of(config),
@@ -54,11 +65,23 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
+        data_advice=data_advice_of(config),
     )
 
 
-def pretrain_loss(config: Config, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Score one batch of uint8 images; each sample's mask depends on (SEED, epoch, sample index) only."""
-    noise = mask_noise(config, batch.indices, epoch)
+def pretrain_loss(
+    config: Config, num_images: int, model: nn.Layer, batch: Batch, epoch: int
+) -> tuple[Tensor, dict[str, float]]:
+    """Score one batch of images; each sample's mask depends on (SEED, epoch, sample index) only.
+
+    With DATA.REPEATS, the samples of one image count as samples of further images: each has its own mask.
+
+    Args:
+        num_images: in the training list.
+    """
+    indices = batch.indices
+    if config.DATA.REPEATS > 1:
+        indices = indices + num_images * (paddle.arange(len(indices), dtype="int64") % config.DATA.REPEATS)
+    noise = mask_noise(config, indices, epoch)
     loss, _, _ = model(batch.images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
     return loss, {}

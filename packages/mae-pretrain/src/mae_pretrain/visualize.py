@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import Tensor
 from PIL import Image, ImageDraw, ImageFont
 
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
+from mae_core.stage.arguments import statistics_of
+from mae_core.stage.recipe import values_from_config
 from mae_core.weights.load import load_model
-from mae_data.image_file import open_image
+from mae_data.loader import as_paddle_takes
+from mae_data.shown_bands import ShownBands, choose_bands
+from mae_data.stored_image import read_image
 from mae_data.transforms import make_eval_transform
+from mae_data.value_range import as_value_range
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
@@ -22,19 +27,23 @@ from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 VISIBLE_CAPTION = "visible patches are never trained to be predicted"
 NORM_PIX_CAPTION = "trained with norm_pix_loss: each predicted patch is given the true patch's mean and deviation"
-_GREY = 0.5  # what a removed patch looks like
+_GREY = 0.5  # what a removed patch looks like, between black and white
 
 
-def visualize(config: Config, files: Sequence[str], output: str | Path, seed: int = 0) -> Path:
+def visualize(
+    config: Config, files: Sequence[str], output: str | Path, seed: int = 0, bands: Sequence[int] | None = None
+) -> Path:
     """Draw the grid for image files with the weights MODEL.PRETRAINED.
 
     Args:
         files: image paths; each is resized and cropped as in evaluation.
         output: PNG to write.
         seed: draws the masks; image i takes the mask of sample i.
+        bands: channels to show as red, green and blue; see `choose_bands`.
 
     Raises:
         UserError: an output that cannot be written.
+        ConfigError: there are no such bands.
         CheckpointError: weights that are missing, damaged or of another model.
     """
     path = Path(output)
@@ -43,35 +52,60 @@ def visualize(config: Config, files: Sequence[str], output: str | Path, seed: in
     load_model(config.MODEL.PRETRAINED, model)
     model.eval()
     noise = mask_noise(config, paddle.arange(len(files)), epoch=0, seed=seed)
-    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, noise)
+    with values_from_config():
+        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
+    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, noise, shown)
     ratio = f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
     caption = f"{config.MODEL.NAME}, {ratio}; {VISIBLE_CAPTION}"
     if model.norm_pix_loss:
         caption += f"\n{NORM_PIX_CAPTION}"
+    if shown.caption():
+        caption += f"\n{shown.caption()}"
     write_png(path, draw_grid(columns, caption).save)
     return path
 
 
-def _read(config: Config, files: Sequence[str]) -> NDArray[np.uint8]:
+def _read(config: Config, files: Sequence[str]) -> NDArray[Any]:
     transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
     unused = np.random.default_rng(0)  # evaluation draws nothing
-    return np.stack([transform(open_image(file, config.DATA.IMAGE_CHANNELS), unused) for file in files])
+    channels, limits = config.DATA.IMAGE_CHANNELS, as_value_range(config.DATA.VALUE_RANGE)
+    return np.stack([transform(read_image(file, channels, limits), unused) for file in files])
 
 
 def reconstruction_columns(
-    model: MaskedAutoencoderViT, images: NDArray[np.uint8], mask_ratio: float, noise: Noise
+    model: MaskedAutoencoderViT,
+    images: NDArray[Any],
+    mask_ratio: float,
+    noise: Noise,
+    shown: ShownBands | None = None,
 ) -> list[NDArray[np.uint8]]:
-    """Return the four COLUMNS, each uint8 [N, H, W, C], for uint8 images [N, H, W, C] and what decides their masks."""
-    recon = reconstruct(model, paddle.to_tensor(images), mask_ratio, noise)
-    return [to_images(x, model.patch_size, model.grid) for x in columns_of(recon)]
+    """Return the four COLUMNS, each uint8 [N, H, W, 1 or 3].
+
+    Args:
+        images: [N, H, W, C] as stored.
+        noise: what decides their masks.
+    """
+    recon = reconstruct(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
+    return columns_of(model, recon, shown)
 
 
-def columns_of(recon: Reconstruction) -> list[Tensor]:
-    """Return the four COLUMNS as patches of pixel values [N, L, p*p*C]."""
+def columns_of(
+    model: MaskedAutoencoderViT, recon: Reconstruction, shown: ShownBands | None = None
+) -> list[NDArray[np.uint8]]:
+    """Return the four COLUMNS of a reconstruction, each uint8 [N, H, W, 1 or 3]."""
+    shown = shown or choose_bands(model.pixel_mean, model.pixel_std)
     removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
-    masked = recon.original * (1.0 - removed) + _GREY * removed
+    masked = recon.original * (1.0 - removed) + paddle.to_tensor(_grey(model, shown)) * removed
     pasted = recon.original * (1.0 - removed) + recon.predicted * removed
-    return [recon.original, masked, recon.predicted, pasted]
+    shares = (recon.original, masked, recon.predicted, pasted)
+    return [to_images(x, model.patch_size, model.grid, shown) for x in shares]
+
+
+def _grey(model: MaskedAutoencoderViT, shown: ShownBands) -> NDArray[np.float32]:
+    """Return a patch [p*p*C] that is shown grey."""
+    values = np.full(model.in_chans, _GREY, np.float32)
+    values[list(shown.bands)] = shown.low + _GREY * (shown.high - shown.low)
+    return np.tile(values, model.patch_size**2)
 
 
 def draw_grid(columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128) -> Image.Image:

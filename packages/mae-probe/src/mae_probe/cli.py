@@ -14,7 +14,8 @@ from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
-from mae_core.stage.flags import STAGE_FLAGS, add_json, stage_parser
+from mae_core.stage.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
+from mae_core.stage.memory import explain
 from mae_probe import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -162,6 +163,7 @@ def _logistic(argv: list[str]) -> None:
 def _attention(argv: list[str]) -> None:
     parser = _parser("attention", "Draw what the class token attends to: each head, their mean, rollout.", MODEL_FLAGS)
     add_flags(parser, (Flag("output", None, "folder for the PNG files (default attention)"),))
+    add_bands(parser)
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="config override")
     parser.add_argument("images", nargs="+", help="image files")
     args = parser.parse_intermixed_args(argv)
@@ -170,5 +172,5 @@ def _attention(argv: list[str]) -> None:
     import_paddle()
     from mae_probe.overlay import draw_attention
 
-    for path in draw_attention(config, args.images, args.output or "attention"):
+    for path in draw_attention(config, args.images, args.output or "attention", args.bands):
         print(path)

@@ -1,12 +1,14 @@
 """`mae-probe -eval`: score a probe on the validation list, exactly, over any number of ranks."""
 
 import time
+from collections.abc import Callable
 
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.evaluation.classifier import prepare_report, report_scores, score
 from mae_core.evaluation.scores import Scores
-from mae_core.stage.arguments import eval_sampling_of, precision_of
+from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.classifier import require_weights
 from mae_data.dataset import ListDataset
 from mae_data.loader import BatchLoader, make_loader
 from mae_data.sampler import EvalBatchSampler
@@ -21,9 +23,10 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    dataset = eval_dataset(config, config.DATA.VAL_LIST)  # before the weights: a faulty list is found at once
-    log.say(dataset.images.notes)
     model = build_model(config)
+    require_weights(config.MODEL.PRETRAINED)
+    dataset = eval_dataset(config, config.DATA.VAL_LIST)  # before the weights are read: a faulty list is found at once
+    log.say(dataset.images.notes)
     load_probe(config, model)
     model.eval()
     prepare_report(config.SAVE)
@@ -34,7 +37,7 @@ def evaluate(config: Config) -> dict[str, float]:
     return report_scores(scores, time.perf_counter() - started, config.SAVE, dataset.images.class_folders())
 
 
-def eval_batches(config: Config, dataset: ListDataset) -> BatchLoader:
+def eval_batches(config: Config, dataset: ListDataset, should_stop: Callable[[], bool] = lambda: False) -> BatchLoader:
     """Load this rank's share of a list, in order, each image once."""
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+    return make_loader(dataset, sampler, **loading_of(config), stop=should_stop)

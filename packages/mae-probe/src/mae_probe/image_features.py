@@ -12,6 +12,7 @@ import mae_core
 from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_data.errors import InputError
+from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, each_image, preprocess
 
 POOLS = ("class", "mean")
@@ -55,8 +56,8 @@ def features(
     loaded.eval()
     parts = []
     while batch := list(islice(each, batch_size)):
-        pixels = preprocess(batch, loaded.img_size, crop_pct, channels=loaded.in_chans)
-        parts.append(_pooled(loaded, paddle.to_tensor(pixels), pool).astype("float32").numpy())
+        pixels = preprocess(batch, loaded.img_size, crop_pct, channels=loaded.in_chans, value_range=loaded.value_range)
+        parts.append(_pooled(loaded, paddle.to_tensor(as_paddle_takes(pixels)), pool).astype("float32").numpy())
     if was_training:
         loaded.train()
     if not parts:

@@ -12,7 +12,12 @@ from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.files import png_bytes, refuse_unwritable, write_output
-from mae_data.image_file import open_image
+from mae_core.stage.arguments import statistics_of
+from mae_core.stage.recipe import values_from_config
+from mae_data.loader import as_paddle_takes
+from mae_data.shown_bands import choose_bands
+from mae_data.stored_image import read_image
+from mae_data.value_range import as_value_range
 from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.build import build_model, eval_transform, load_encoder
 
@@ -21,30 +26,37 @@ _CELL = 160  # pixels that a small image is enlarged to
 _GAP, _TITLE = 6, 20
 
 
-def draw_attention(config: Config, files: Sequence[str], folder: str | Path) -> list[Path]:
+def draw_attention(
+    config: Config, files: Sequence[str], folder: str | Path, bands: Sequence[int] | None = None
+) -> list[Path]:
     """Draw `folder/NAME_attention.png` for each image: the image, mean over heads, rollout, each head.
 
     Mean and heads are of the last block. Each map is scaled by its own largest weight.
 
     Args:
         files: image paths; each is resized and cropped as in evaluation.
+        bands: channels to show as red, green and blue; see `choose_bands`.
 
     Raises:
-        UserError: no weights, files of the same name, or a folder that cannot be written.
+        UserError: no such bands, no weights, files of the same name, or a folder that cannot be written.
     """
     log.setup(True)
     paths = _outputs(files, Path(folder))
     model = build_model(config)
     load_encoder(config, model, "attention")
     model.eval()
+    with values_from_config():
+        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
+    limits = as_value_range(config.DATA.VALUE_RANGE)
     transform, unused = eval_transform(config), np.random.default_rng(0)  # evaluation draws nothing
     for file, path in zip(files, paths, strict=True):
-        image = transform(open_image(file, config.DATA.IMAGE_CHANNELS), unused)
-        blocks = attention_weights(model, paddle.to_tensor(image[None]))
+        image = transform(read_image(file, config.DATA.IMAGE_CHANNELS, limits), unused)
+        blocks = attention_weights(model, paddle.to_tensor(as_paddle_takes(image)[None]))
         heads = class_maps(blocks[-1], model.grid)[0]
         maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
         maps |= {f"head {i}": head for i, head in enumerate(heads)}
-        png = png_bytes(draw_row(image, maps).save)
+        picture = shown((image.astype(np.float32) - limits.low) / limits.span)
+        png = png_bytes(draw_row(picture, maps).save)
         with refuse_unwritable(path, "choose another folder with -output"):
             write_output(path, png)
     return paths

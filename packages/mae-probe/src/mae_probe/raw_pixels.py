@@ -10,12 +10,12 @@ def pixel_features(images: Tensor) -> Tensor:
     """Scale images down by averaging to at most SIDE pixels a side and flatten them.
 
     Args:
-        images: uint8 [N, H, W, C].
+        images: [N, H, W, C] as stored.
 
     Returns:
-        float32 [N, C*h*w], 0 to 1.
+        float32 [N, C*h*w].
     """
-    planes = images.astype("float32").transpose([0, 3, 1, 2]) / 255.0  # [N, C, H, W]
+    planes = images.astype("float32").transpose([0, 3, 1, 2])  # [N, C, H, W]
     height, width = planes.shape[2:]
     share = min(1.0, SIDE / max(height, width))
     size = [max(1, round(height * share)), max(1, round(width * share))]

@@ -10,7 +10,15 @@ from mae_core.config import Config, to_dict
 from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score
 from mae_core.evaluation.scores import Scores
-from mae_core.stage.arguments import global_batch_of, plan_of, precision_of, schedule_of, train_sampling_of
+from mae_core.stage.arguments import (
+    data_advice_of,
+    global_batch_of,
+    loading_of,
+    plan_of,
+    precision_of,
+    schedule_of,
+    train_sampling_of,
+)
 from mae_core.stage.run import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
@@ -68,7 +76,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
         if cached:
             return CachedBatches(encode(config, model.head_inputs, dataset, trainer.precision), sampler)
-        return make_loader(dataset, sampler, num_workers=config.DATA.NUM_WORKERS)
+        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
 
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
     return Run(trainer, len(dataset), batches, free_cut=False, notes=dataset.images.notes)
@@ -98,6 +106,7 @@ def build_trainer(
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
+        data_advice=data_advice_of(config),
         validation=_validation(config, precision, plan.steps_per_epoch),
     )
 
@@ -111,7 +120,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model.head_inputs, dataset, precision).batch()])
-        batches = known[0] if known else eval_batches(config, dataset)
+        batches = known[0] if known else eval_batches(config, dataset, should_stop)
         scores = score(
             model,
             batches,

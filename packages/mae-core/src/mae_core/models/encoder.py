@@ -13,7 +13,7 @@ from paddle.distributed.fleet.utils import recompute
 from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.models.transformer import LN_EPS, Block
 from mae_core.ops.linear import Linear
-from mae_core.ops.patches import Pixels, normalize_patches, pair, patchify
+from mae_core.ops.patches import Pixels, normalize_patches, pair
 from mae_core.ops.reference import batch_size, take_rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -46,8 +46,9 @@ class ViTEncoder(nn.Layer):
 
     Args:
         img_size: height and width in pixels, or one number; divisible by patch_size.
-        pixel_mean, pixel_std: per channel, in [0, 1], applied to uint8 images;
-            ImageNet's for 3 channels, else 0.5.
+        pixel_mean, pixel_std: per channel, in [0, 1], applied to images as stored; ImageNet's for 3 channels, else 0.5.
+        value_range: the stored value that counts as 1 to those two: 255 for 8 bits, up to 65535 for 16; or (low, high)
+            for float32, which counts as 0 and 1. Then float images, too, are as stored, [N, H, W, C].
         trainable_pos: learn the position embedding (fine-tuning) or keep it fixed (pre-training).
 
     Raises:
@@ -68,6 +69,7 @@ class ViTEncoder(nn.Layer):
         drop_path_rate: float = 0.0,
         pixel_mean: Sequence[float] | None = None,
         pixel_std: Sequence[float] | None = None,
+        value_range: float | Sequence[float] = 255,
         trainable_pos: bool,
     ) -> None:
         super().__init__()
@@ -82,6 +84,7 @@ class ViTEncoder(nn.Layer):
         self.grid = self.img_size[0] // patch_size, self.img_size[1] // patch_size
         self.num_patches = self.grid[0] * self.grid[1]
         self.grad_checkpointing = False
+        self._set_value_range(value_range)
         self._set_pixel_statistics(pixel_mean, pixel_std)
 
         self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
@@ -93,6 +96,13 @@ class ViTEncoder(nn.Layer):
         )
         self.norm = nn.LayerNorm(embed_dim, epsilon=LN_EPS)
 
+    def _set_value_range(self, given: float | Sequence[float]) -> None:
+        self.stored_floats = isinstance(given, list | tuple)
+        low, high = tuple(given) if isinstance(given, list | tuple) else (0, given)
+        if not low < high:
+            raise ValueError(f"value_range={given} is neither a positive number nor (low, high)")
+        self.value_low, self.value_span = float(low), float(high) - float(low)
+
     def _set_pixel_statistics(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
         is_rgb = self.in_chans == 3
         self.pixel_mean = tuple(mean or (IMAGENET_MEAN if is_rgb else (0.5,) * self.in_chans))
@@ -101,8 +111,8 @@ class ViTEncoder(nn.Layer):
             raise ValueError(
                 f"pixel_mean={mean} and pixel_std={std} need one number for each of {self.in_chans} channels"
             )
-        scale = 1.0 / (255.0 * np.asarray(self.pixel_std))
-        shift = -np.asarray(self.pixel_mean) / np.asarray(self.pixel_std)
+        scale = 1.0 / (self.value_span * np.asarray(self.pixel_std))
+        shift = -(np.asarray(self.pixel_mean) + self.value_low / self.value_span) / np.asarray(self.pixel_std)
         for name, values in (("pixel_scale", scale), ("pixel_shift", shift)):
             self.register_buffer(name, paddle.to_tensor(values.astype(np.float32)), persistable=False)  # [C]
 
@@ -113,29 +123,37 @@ class ViTEncoder(nn.Layer):
         return pos
 
     @property
+    def value_range(self) -> int | float | tuple[float, float]:
+        """The stored values that count as black and white, as the constructor takes them."""
+        high = self.value_low + self.value_span
+        return (self.value_low, high) if self.stored_floats else int(high) if high == int(high) else high
+
+    @property
     def pixels(self) -> Pixels:
         """How this model cuts and normalises images."""
-        return Pixels(self.patch_size, self.pixel_scale, self.pixel_shift)
+        return Pixels(
+            self.patch_size, self.pixel_scale, self.pixel_shift, self.value_low, self.value_span, self.stored_floats
+        )
 
     def check_images(self, images: Tensor) -> None:
-        """Refuse images that are not uint8 [N, H, W, C] or float [N, C, H, W] of the model's size."""
+        """Refuse images that are not [N, H, W, C] as stored or normalised [N, C, H, W], of the model's size."""
         if isinstance(images, np.ndarray | list | tuple):
             raise TypeError(f"images are a {type(images).__name__}, a tensor is needed: paddle.to_tensor(images)")
-        order = (1, 2, 3) if images.dtype == paddle.uint8 else (2, 3, 1)
+        order = (1, 2, 3) if self.pixels.are_stored(images) else (2, 3, 1)
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:
             raise ValueError(
                 f"images have shape {list(images.shape)} ({images.dtype}); height, width, channels {expected}"
-                " are needed, as uint8 [N, H, W, C] or float [N, C, H, W]"
+                " are needed, as stored [N, H, W, C]" + ("" if self.stored_floats else " or normalised [N, C, H, W]")
             )
 
     def patchify(self, images: Tensor) -> Tensor:
-        """Cut images (uint8 [N, H, W, C] or float [N, C, H, W]) into patches [N, L, p*p*C]."""
+        """Cut images ([N, H, W, C] as stored or normalised [N, C, H, W]) into patches [N, L, p*p*C]."""
         self.check_images(images)
-        return patchify(images, self.patch_size)
+        return self.pixels.patchify(images)
 
     def normalize(self, patches: Tensor) -> Tensor:
-        """Turn uint8 pixels into normalised float32; float pixels are taken as normalised already."""
+        """Turn pixels as stored into normalised float32; others are normalised already."""
         return normalize_patches(patches, self.pixels)
 
     def encode(self, patches: Tensor, ids: Tensor | None = None) -> Tensor:

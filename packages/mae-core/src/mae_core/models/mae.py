@@ -69,7 +69,8 @@ class MaskedAutoencoderViT(ViTEncoder):
         """Mask, reconstruct and score images.
 
         Args:
-            images: uint8 [N, H, W, C] (normalised here) or float [N, C, H, W] (taken as normalised).
+            images: [N, H, W, C] as stored (uint8; int16 with the bits of uint16; floats where `value_range` is of
+                floats), normalised here, or float [N, C, H, W], taken as normalised.
             mask_ratio: share of patches to remove, in (0, 1).
             noise: float32 [N, L] or a `MaskKey`, decides the mask (see `ops.random_masking`); drawn when None.
             mask: bool or 0/1 [N, L], 1 = remove; the caller's own mask instead of a drawn one.
@@ -110,7 +111,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         return self.run_blocks(self.decoder_blocks, paddle.concat([x, tail.astype(x.dtype)], axis=1), first)
 
     def targets(self, patches: Tensor) -> Tensor:
-        """Turn patches [..., p*p*C] (uint8 or normalised) into what the decoder is to predict."""
+        """Turn patches [..., p*p*C] (as stored or normalised) into what the decoder is to predict."""
         with paddle.no_grad():
             return patch_targets(self.normalize(patches).astype("float32"), self.norm_pix_loss)
 

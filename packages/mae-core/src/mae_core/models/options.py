@@ -18,6 +18,7 @@ class EncoderOptions(TypedDict, total=False):
     drop_path_rate: float
     pixel_mean: Sequence[float] | None
     pixel_std: Sequence[float] | None
+    value_range: float | Sequence[float]
 
 
 class AutoencoderOptions(EncoderOptions, total=False):

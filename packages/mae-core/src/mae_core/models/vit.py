@@ -62,10 +62,10 @@ class VisionTransformer(ViTEncoder):
         self.class_names = None if names is None else list(names)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Encode images (uint8 [N, H, W, C] or float [N, C, H, W]) to pooled features [N, D]."""
+        """Encode images ([N, H, W, C] as stored or normalised [N, C, H, W]) to pooled features [N, D]."""
         x = self.norm(self.encode(self.normalize(self.patchify(images))))  # [N, 1 + L, D]
         return self.fc_norm(x[:, 1:].mean(axis=1)) if self.global_pool else x[:, 0]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify images (uint8 [N, H, W, C] or float [N, C, H, W]) -> logits [N, num_classes]."""
+        """Classify images ([N, H, W, C] as stored or normalised [N, C, H, W]) -> logits [N, num_classes]."""
         return self.head(self.forward_features(images))

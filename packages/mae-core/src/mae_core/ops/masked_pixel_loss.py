@@ -15,7 +15,7 @@ def masked_pixel_loss(
 
     Args:
         pred: float [N, R, p*p*C], predictions of the removed patches.
-        images: uint8 [N, H, W, C], normalised on the way, or float [N, C, H, W], taken as normalised.
+        images: as stored [N, H, W, C], normalised on the way, or normalised [N, C, H, W]; see `Pixels`.
         ids_remove: int64 [N, R], which patches those are.
         pixels: patch size, scale and shift.
         norm_pix: compare with each patch normalised by its own mean and unbiased variance (epsilon 1e-6).
@@ -29,7 +29,7 @@ def masked_pixel_loss(
     expected = [*ids_remove.shape, pixels.patch_size**2 * pixels.scale.shape[0]]
     if list(pred.shape)[1:] != expected[1:] or images.ndim != 4:
         raise ValueError(f"pred has shape {list(pred.shape)}; [N, R, p*p*C] = {expected} is needed")
-    if not fused.in_use() or images.dtype not in (paddle.uint8, paddle.float32):
+    if not fused.in_use() or images.dtype not in (paddle.uint8, paddle.int16, paddle.float32):
         return reference.masked_pixel_loss(pred, images, ids_remove, pixels, norm_pix)
     if not fused.on_gpu(pred):
         pred = pred.astype("float32")
@@ -40,4 +40,5 @@ def masked_pixel_loss(
         "shift": pixels.shift,
         "ids_remove": fused.dense(ids_remove),
     }
-    return fused.call("mae_pixel_loss", inputs, {"patch": pixels.patch_size, "norm_pix": norm_pix})[0]
+    attrs = {"patch": pixels.patch_size, "norm_pix": norm_pix, "stored": pixels.are_stored(images)}
+    return fused.call("mae_pixel_loss", inputs, attrs)[0]

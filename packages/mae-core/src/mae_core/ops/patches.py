@@ -11,19 +11,21 @@ def pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def patchify(images: Tensor, patch_size: int) -> Tensor:
+def patchify(images: Tensor, patch_size: int, *, stored_floats: bool = False) -> Tensor:
     """Cut images into patches.
 
     Args:
-        images: uint8 [N, H, W, C] or float [N, C, H, W]; H and W divisible by p = patch_size.
+        images: as stored [N, H, W, C] or normalised float [N, C, H, W]; H and W divisible by p = patch_size.
+            Integers are as stored; int16 holds the bits of uint16, which Paddle lacks, and becomes int32.
+        stored_floats: floats are as stored, too.
 
     Returns:
         [N, L, p*p*C] of the same dtype, L = H/p * W/p.
     """
     p = patch_size
-    if images.dtype == paddle.uint8:
+    if stored_floats or not is_float(images):
         _, height, width, chans = images.shape
-        grid = images.reshape([-1, height // p, p, width // p, p, chans])  # [N, h, p, w, p, C]
+        grid = _widen(images).reshape([-1, height // p, p, width // p, p, chans])  # [N, h, p, w, p, C]
         grid = _transpose(grid, [0, 1, 3, 2, 4, 5])  # [N, h, w, p, p, C]
     else:
         _, chans, height, width = images.shape
@@ -32,7 +34,18 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     return grid.reshape([-1, (height // p) * (width // p), p * p * chans])  # [N, L, p*p*C]
 
 
+def _widen(x: Tensor) -> Tensor:
+    """Turn int16 that holds the bits of uint16 into int32 of its values."""
+    if x.dtype != paddle.int16:
+        return x
+    x = x.astype("int32")
+    return x + 65536 * (x < 0).astype("int32")
+
+
 def _transpose(x: Tensor, axes: list[int]) -> Tensor:
+    if x.dtype == paddle.int32 and not paddle.in_dynamic_mode():
+        # Paddle 3's inference engine has no kernel for what it makes of this; floats hold values of 24 bits exactly.
+        return x.astype("float32").transpose(axes).astype("int32")
     try:
         return x.transpose(axes)
     except TypeError:  # Paddle 2.6 does not let uint8 be transposed in a static graph
@@ -46,23 +59,52 @@ def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tenso
     return x.transpose([0, 5, 1, 3, 2, 4]).reshape([-1, x.shape[-1], h * p, w * p])  # [N, C, H, W]
 
 
+_FLOATS = (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64)
+
+
 class Pixels(NamedTuple):
-    """How pixels become patches: a uint8 pixel x of channel c counts as x * scale[c] + shift[c]."""
+    """How images become patches: a pixel x of channel c counts as x * scale[c] + shift[c].
+
+    Integers are as stored, channels last: uint8, int16 (the bits of uint16) or int32. Floats are normalised already,
+    channels first, unless `stored_floats` says that they are like the integers.
+    """
 
     patch_size: int
     scale: Tensor  # float32 [C]
     shift: Tensor  # float32 [C]
+    low: float = 0.0  # the stored value that counts as 0 to mean and deviation
+    span: float = 255.0  # from there to what counts as 1
+    stored_floats: bool = False
+
+    def are_stored(self, x: Tensor) -> bool:
+        """Tell whether images, or patches of them, are as stored."""
+        return self.stored_floats or not is_float(x)
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """Cut images into patches [N, L, p*p*C]; see `patchify`."""
+        return patchify(images, self.patch_size, stored_floats=self.stored_floats)
+
+
+def is_float(x: Tensor) -> bool:
+    """Tell whether a tensor holds floats."""
+    return x.dtype in _FLOATS
 
 
 def normalize_patches(patches: Tensor, pixels: Pixels) -> Tensor:
-    """Turn uint8 patches [..., p*p*C] into normalised float32; float patches are taken as normalised already."""
-    if patches.dtype != paddle.uint8:
+    """Turn patches [..., p*p*C] as stored into normalised float32; others are normalised already."""
+    if not pixels.are_stored(patches):
         return patches
     repeat = pixels.patch_size**2
     return patches.astype("float32") * pixels.scale.tile([repeat]) + pixels.shift.tile([repeat])
 
 
 def denormalize_patches(patches: Tensor, pixels: Pixels) -> Tensor:
-    """Turn normalised patches [..., p*p*C] into pixel values, 0 to 1 where they were uint8."""
+    """Turn normalised patches [..., p*p*C] into pixel values, 0 to 1 over the range of those stored."""
     repeat = pixels.patch_size**2
-    return (patches - pixels.shift.tile([repeat])) / (pixels.scale.tile([repeat]) * 255.0)
+    stored = (patches - pixels.shift.tile([repeat])) / (pixels.scale.tile([repeat]) * pixels.span)
+    return stored - pixels.low / pixels.span if pixels.low else stored
+
+
+def unit_patches(patches: Tensor, pixels: Pixels) -> Tensor:
+    """Turn patches as stored into float32 pixel values, 0 to 1 over their range."""
+    return (patches.astype("float32") - pixels.low) / pixels.span

@@ -7,7 +7,7 @@ import paddle
 from paddle import Tensor
 
 from mae_core.ops import fused, reference
-from mae_core.ops.patches import Pixels
+from mae_core.ops.patches import Pixels, is_float
 from mae_core.ops.philox import masking_noise
 from mae_core.ops.reference import Masking, batch_size
 
@@ -51,8 +51,8 @@ def random_masking(
     """Remove random patches and gather those that stay, in one pass where the fused operator is built.
 
     Args:
-        x: tokens [N, L, D] (float32, float16, bfloat16; differentiable), or, with `pixels`, images: uint8
-            [N, H, W, C], normalised on the way, or float [N, C, H, W], taken as normalised.
+        x: tokens [N, L, D] (float32, float16, bfloat16; differentiable), or, with `pixels`, images: as stored
+            [N, H, W, C], normalised on the way, or normalised [N, C, H, W]; see `Pixels`.
         mask_ratio: share of patches to remove, in [0, 1).
         noise: float32 [N, L], the patches of smallest noise stay, ties by patch number; or a `MaskKey`,
             for which the noise is drawn by Philox. None draws from Paddle's generator.
@@ -60,7 +60,7 @@ def random_masking(
         pixels: patch size, scale and shift: x are images.
 
     Returns:
-        visible: [N, K, D] tokens, or [N, K, p*p*C] pixels (float32 for uint8), in the order of their noise.
+        visible: [N, K, D] tokens, or [N, K, p*p*C] pixels (float32 of images as stored), in the order of their noise.
         masking: int64 ids and the float32 mask (0 keep, 1 remove).
 
     Raises:
@@ -97,12 +97,12 @@ def _length(x: Tensor, pixels: Pixels | None) -> int:
             raise ValueError(f"tokens have shape {list(x.shape)}; [N, L, D] with L >= 1 is needed")
         return int(x.shape[1])
     p, chans = pixels.patch_size, pixels.scale.shape[0]
-    order = (1, 2, 3) if x.dtype == paddle.uint8 else (2, 3, 1)
+    order = (1, 2, 3) if pixels.are_stored(x) else (2, 3, 1)
     sides = [x.shape[i] for i in order] if x.ndim == 4 else [0, 0, 0]
     if sides[2] != chans or min(sides) < 1 or sides[0] % p or sides[1] % p:
         raise ValueError(
-            f"images have shape {list(x.shape)} ({x.dtype}); uint8 [N, H, W, C] or float [N, C, H, W] with C = {chans}"
-            f" and H and W multiples of {p} are needed"
+            f"images have shape {list(x.shape)} ({x.dtype}); [N, H, W, C] as stored or normalised [N, C, H, W] with"
+            f" C = {chans} and H and W multiples of {p} are needed"
         )
     return int(sides[0] // p * (sides[1] // p))
 
@@ -159,7 +159,9 @@ def _is_fused(x: Tensor, removes: bool, pixels: Pixels | None) -> bool:
     if not fused.in_use() or not removes or x.shape[0] == 0 or x.dtype not in fused.DTYPES:
         return False
     # Gradients of pixels are rare (attributions); the plain operations have them.
-    return (x.dtype != paddle.uint8) if pixels is None else x.stop_gradient
+    if pixels is None:
+        return is_float(x)
+    return x.stop_gradient and (x.dtype == paddle.float32 or not pixels.stored_floats)
 
 
 def _fused(x: Tensor, noise: Noise, keep: int, pixels: Pixels | None) -> tuple[Tensor, Masking]:
@@ -168,8 +170,9 @@ def _fused(x: Tensor, noise: Noise, keep: int, pixels: Pixels | None) -> tuple[T
     if pixels is None:
         visible, *parts = fused.call("mae_mask_tokens", {"x": fused.dense(x), "draw": draw}, attrs)
     else:
+        attrs = {"patch": pixels.patch_size, **attrs, "stored": pixels.are_stored(x)}
         inputs = {"image": fused.dense(x), "scale": pixels.scale, "shift": pixels.shift, "draw": draw}
-        visible, *parts = fused.call("mae_mask_image", inputs, {"patch": pixels.patch_size, **attrs})
+        visible, *parts = fused.call("mae_mask_image", inputs, attrs)
     return visible, Masking(*parts)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import paddle
 from paddle import Tensor
 
-from mae_core.ops.patches import Pixels, normalize_patches, patchify
+from mae_core.ops.patches import Pixels, normalize_patches
 
 
 class Masking(NamedTuple):
@@ -55,7 +55,7 @@ def random_masking(x: Tensor, noise: Tensor, len_keep: int, pixels: Pixels | Non
     masking = masking_from_noise(noise, len_keep)
     if pixels is None:
         return take_rows(x, masking.ids_keep), masking
-    return normalize_patches(take_rows(patchify(x, pixels.patch_size), masking.ids_keep), pixels), masking
+    return normalize_patches(take_rows(pixels.patchify(x), masking.ids_keep), pixels), masking
 
 
 def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
@@ -75,6 +75,6 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
 def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool) -> Tensor:
     """Score predicted patches against images; see `mae_core.ops.masked_pixel_loss`."""
     with paddle.no_grad():
-        removed = take_rows(patchify(images, pixels.patch_size), ids_remove)
+        removed = take_rows(pixels.patchify(images), ids_remove)
         target = patch_targets(normalize_patches(removed, pixels).astype("float32"), norm_pix)
     return (pred.astype("float32") - target).square().mean()

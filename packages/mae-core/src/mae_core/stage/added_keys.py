@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 # A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
-ADDED = {"MODEL.MASKING": "random", "MODEL.HEAD": "linear", "MODEL.NUM_QUERIES": 32, "MODEL.RANDOM_INIT": False}
+ADDED = {
+    "DATA.DECODER": "exact",
+    "DATA.REPEATS": 1,
+    "DATA.VALUE_RANGE": 255,
+    "MODEL.HEAD": "linear",
+    "MODEL.MASKING": "random",
+    "MODEL.NUM_QUERIES": 32,
+    "MODEL.RANDOM_INIT": False,
+}
 
 
 def with_added_keys(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from mae_core import distributed, log
+from mae_core import distributed, log, runtime
 from mae_core.config import Config
 from mae_core.models import pixel_statistics
 from mae_core.training.plan import Plan
@@ -70,6 +70,7 @@ def encoder_of(config: Config) -> dict[str, Any]:
         "qkv_bias": m.QKV_BIAS,
         "pixel_mean": mean,
         "pixel_std": std,
+        "value_range": d.VALUE_RANGE,
     }
 
 
@@ -86,11 +87,34 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         "opt_in": "DATA.ALLOW_OUTSIDE True",
         "seed": config.SEED,
         "channels": config.DATA.IMAGE_CHANNELS,
+        "value_range": config.DATA.VALUE_RANGE,
+        "decoder": config.DATA.DECODER,
         "labels": labels,
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
         "on_error": config.DATA.ON_ERROR if training else "raise",
         "advice": "" if training else "evaluation never skips: mend the image, or take it off the list",
     }
+
+
+def loading_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a loader, but for dataset, sampler and what asks it to stop."""
+    return {
+        "num_workers": config.DATA.NUM_WORKERS,
+        "timeout": config.DATA.TIMEOUT,
+        "advice": "check the storage that holds the images, or raise DATA.TIMEOUT",
+    }
+
+
+def data_advice_of(config: Config) -> str:
+    """Say which settings speed the data path up, given those of the run and the cores there are."""
+    workers, cores = config.DATA.NUM_WORKERS, runtime.available_cores()
+    ways = []
+    if workers < cores:
+        ways.append(f"raise DATA.NUM_WORKERS (now {workers}, for {cores} cores)")
+    if config.DATA.DECODER == "exact":
+        ways.append("set DATA.DECODER fast for large photographs")
+    ways.append(f"`mae-data bench {config.DATA.DATA_PATH}` shows what takes the time")
+    return "; ".join(ways)
 
 
 def global_batch_of(config: Config) -> dict[str, int]:

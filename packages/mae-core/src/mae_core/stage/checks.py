@@ -8,8 +8,8 @@ from mae_core.errors import ConfigError
 
 _CHOICES = {
     "DATA.DATASET": ("imagenet2012",),
-    "DATA.IMAGE_CHANNELS": (1, 3),
     "DATA.ON_ERROR": ("raise", "skip"),
+    "DATA.DECODER": ("exact", "fast"),
     "AMP_DTYPE": ("bfloat16", "float16"),
 }
 _POSITIVE = (
@@ -21,6 +21,8 @@ _POSITIVE = (
 _RANGES: dict[str, tuple[float, float]] = {
     "SEED": (0, 2**32 - 1),
     "DATA.NUM_WORKERS": (0, 1024),
+    "DATA.IMAGE_CHANNELS": (1, 4096),
+    "DATA.TIMEOUT": (0, 10**9),
     "DATA.IMAGENET_MEAN": (0, 1),
     "DATA.CROP_SCALE": (0, 1),
     "DATA.HFLIP": (0, 1),
@@ -35,10 +37,13 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def require_common(c: Config) -> None:
     """Require what model, data path and loop rely on, of the keys that all stages have."""
+    for key in ("SAVE", "DATA.DATA_PATH"):
+        require(bool(get_key(c, key)), f"{key}='' names no folder")
     require_one_of(c, _CHOICES)
     require_positive(c, _POSITIVE)
     require_within(c, _RANGES)
     require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_value_range(c.DATA.VALUE_RANGE)
     require_pair(c, "DATA.CROP_SCALE")
     low, high = c.DATA.CROP_SCALE
     require(low <= high, f"DATA.CROP_SCALE={c.DATA.CROP_SCALE} is not a range: it begins above its end")
@@ -110,6 +115,24 @@ def require_none_or(config: Config, key: str, holds: Callable[[float], bool], al
     value = get_key(config, key)
     sound = isinstance(value, int | float) and not isinstance(value, bool) and holds(value)
     require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
+
+
+def require_value_range(given: int | Sequence[float]) -> None:
+    """Require DATA.VALUE_RANGE to be the white of integers of up to 16 bits, or [low, high] of floats."""
+    is_pair = isinstance(given, list | tuple)
+    numbers: list[Any] = list(given) if isinstance(given, list | tuple) else [0, given]
+    sound = len(numbers) == 2 and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    sound = sound and numbers[0] < numbers[1] and (is_pair or numbers[1] <= 65535)
+    require(
+        sound,
+        f"DATA.VALUE_RANGE={given} is neither the value of white in unsigned integers (255; 65535 at most)"
+        " nor [low, high] of floats",
+    )
+
+
+def has_8_bit_pictures(c: Config) -> bool:
+    """Tell whether images are such as Pillow's operations on colours are made for."""
+    return c.DATA.VALUE_RANGE == 255 and c.DATA.IMAGE_CHANNELS in (1, 3)
 
 
 def require_whole_patches(image_size: int | Sequence[int], patch_size: int) -> None:

@@ -24,6 +24,17 @@ STAGE_FLAGS = (
 )
 
 
+def add_bands(parser: Parser) -> None:
+    """Add the flag of commands that draw images which may have any channels."""
+    parser.add_argument(
+        "--bands",
+        nargs=3,
+        type=int,
+        metavar=("R", "G", "B"),
+        help="channels to show as red, green and blue, from 0 (default: the first three); three times the same: grey",
+    )
+
+
 def stage_parser(prog: str, description: str, version: str, epilog: str | None = None) -> Parser:
     """Build the parser of a stage's main command."""
     parser = Parser(prog=prog, description=description, epilog=epilog)

@@ -11,15 +11,16 @@ import yaml
 from mae_core import distributed, log, runtime
 from mae_core.config import Config, drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.files import write_atomic
+from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.stage.added_keys import with_added_keys
+from mae_core.training import environment
 from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
 CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
@@ -28,7 +29,7 @@ TRAIN_LIST = "DATA.TRAIN_LIST"
 FREE = (
     *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.BATCH_SIZE_EVAL"),
+    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
 
 
@@ -93,7 +94,7 @@ def open_run(output: str) -> RunFolder | None:
     if folder:
         sweep(folder.checkpoints)
     logger.info(f"runtime: {runtime.choice()}")
-    logger.info(f"masking and loss: {fused.describe()}")
+    logger.info(f"operators: {fused.describe()}")
     return folder
 
 
@@ -135,6 +136,8 @@ def begin(
         _refuse_drift(trainer, state, free, allow_drift, free_cut)
         trainer.resume(checkpoint, state)
         log.LOGGER.info(f"resumed from {checkpoint} at step {trainer.step}")
+        if changed := environment.changes(state.get("versions", {})):
+            log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; go on with -resume auto, or choose another -output")
     elif pretrained:
@@ -143,27 +146,29 @@ def begin(
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
     if trainer.folder:
-        write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
+        with refuse_unwritable(trainer.folder.config, "free some space, or choose another with -output"):
+            write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
 
 
 def _find(source: Path) -> tuple[Path, dict[str, Any]]:
     if (source / "state.json").exists():
-        return source, read_state(source)
-    return newest_checkpoint(source / "checkpoints", log.LOGGER.warning)
+        return source, read_state(source, RESUMED)
+    return newest_checkpoint(source / "checkpoints", log.LOGGER.warning, RESUMED)
 
 
 def _refuse_drift(
     trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    saved = flatten(state["config"])
+    before = with_added_keys(state["config"], trainer.config)
+    saved = flatten(before)
     saved_batch = state["world_size"]
     for key in CUT:
+        if type(saved.get(key)) is not int:
+            raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
     cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(
-        with_added_keys(state["config"], trainer.config), trainer.config, (*FREE, *free, *allow_drift, *cut)
-    )
+    drift = drifted_keys(before, trainer.config, (*FREE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and CUT[0] not in allow_drift:
         drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
@@ -200,6 +205,12 @@ def fit(trainer: Trainer, batches: Iterable[Batch], output: str) -> None:
     started, first = time.perf_counter(), trainer.step
     trainer.fit(batches)
     seconds, plan = time.perf_counter() - started, trainer.plan
+    if first >= plan.total_steps:
+        log.LOGGER.info(
+            f"nothing to train: step {first} is reached and the plan has {plan.total_steps};"
+            f" checkpoints and log in {output}"
+        )
+        return
     images = (plan.total_steps - first) * plan.global_batch
     log.LOGGER.info(
         f"done: {plan.total_steps} steps in {clock(seconds)} ({images / max(seconds, 1e-9):.0f} images/s);"

@@ -28,7 +28,7 @@ def load(path: str | Path, source: str = "auto", **facts: Any) -> MaskedAutoenco
         path: run folder, checkpoint folder, Hugging Face folder, or file of any published format, suffix optional.
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
         facts: what the weights do not tell: img_size, patch_size, in_chans, num_heads, decoder_num_heads,
-            norm_pix_loss, pixel_mean, pixel_std.
+            norm_pix_loss.
 
     Raises:
         CheckpointError: nothing there, damaged or refused, or not all of a model; what is not told is named.
@@ -63,13 +63,13 @@ def _load_all(model: MaskedAutoencoderViT | VisionTransformer, path: str | Path,
         raise CheckpointError(f"{report.file} has no {brief(report.missing)}: this is not all of a model")
 
 
-def _statistics(path: str | Path, in_chans: int) -> dict[str, tuple[float, ...]]:
+def _statistics(path: str | Path, in_chans: int) -> dict[str, Any]:
     """Read pixel statistics from the config of a run; older weight files do not tell them."""
     config = (saved_config(path)[1] or {}).get("DATA", {})
     if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
         return {}
     mean, std = pixel_statistics(in_chans, config["IMAGENET_MEAN"], config["IMAGENET_STD"])
-    return {"pixel_mean": mean, "pixel_std": std}
+    return {"pixel_mean": mean, "pixel_std": std, "value_range": config.get("VALUE_RANGE", 255)}
 
 
 def _without_norm(weights: Weights) -> dict[str, NDArray[Any]]:

@@ -7,6 +7,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from mae_core.training.host_copy import host_copy
+
 
 class Ema:
     """Averaged weights, `decay * average + (1 - decay) * weights` after each step, from the initial weights on.
@@ -37,7 +39,7 @@ class Ema:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copy the averages to NumPy, by structured name."""
-        return {name: np.ascontiguousarray(value.numpy()) for name, value in self._averages.items()}
+        return {name: host_copy(value) for name, value in self._averages.items()}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what `arrays` returned."""

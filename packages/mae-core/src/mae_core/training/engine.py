@@ -65,6 +65,7 @@ class Trainer:
         describe: (indices int64 [N] of a batch) -> its files, for error messages.
         ema: averaged weights, kept beside the model's; validation scores them.
         validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
+        data_advice: what to do when training waits for data; logged once where it does.
     """
 
     model: nn.Layer
@@ -79,10 +80,12 @@ class Trainer:
     describe: Callable[[Any], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
+    data_advice: str = ""
     step: int = 0
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.plan)
+        self.progress = Progress(self.plan, self.data_advice)
+        self._stop = StopRequest()
         self.checkpoints = Checkpoints(self.folder, self.plan.keep)
         self._bad_steps = 0
         self._parameters = [p for _, p in trainable(self.model)]
@@ -106,15 +109,22 @@ class Trainer:
 
         Raises:
             NonFiniteError: the loss, or many gradients in a row, are NaN or infinite.
+            CheckpointError: one could not be written; earlier ones are intact.
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
         self.model.train()
-        with StopRequest() as stop, self.progress.shown(self.folder, self.step, self.validation.scored):
+        self._stop = StopRequest()
+        shown = self.progress.shown(self.folder, self.step, self.validation.scored)
+        with self._stop as stop, shown, self.checkpoints.finished():
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(stop, None)
             while self.step < self.plan.total_steps:
                 self._finish_step(stop, self._train_step(stream, stop))
+
+    def stopping(self) -> bool:
+        """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
+        return bool(self._stop)
 
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> Stop | None:
         """Do one optimizer step; return why to stop, where any rank was asked to."""
@@ -142,7 +152,7 @@ class Trainer:
         totals = Totals()
         for i in range(n):
             started = time.perf_counter()
-            batch = next(stream)
+            batch = self._next_batch(stream)
             totals.waited += time.perf_counter() - started
             local = distributed.no_sync(self._wrapped) if i < n - 1 else None
             with local or nullcontext():
@@ -157,6 +167,18 @@ class Trainer:
             if not math.isfinite(value):
                 totals.bad_files = self.describe(batch.indices.numpy())
         return totals
+
+    def _next_batch(self, stream: Iterator[Batch]) -> Batch:
+        """Take a batch; where none can be had, save what was trained so far, and go on with the error or the stop."""
+        try:
+            return next(stream)
+        except Exception:
+            if self.step:
+                self._write()
+            if not self._stop.asked:
+                raise
+            message = f"stopped by a signal after step {self.step}, while no data came; resume with -resume"
+            raise Stopped(message, self._stop.asked.value) from None
 
     def _update(self) -> float:
         """Clip and apply the gradients, unless their norm is not finite; return the norm before clipping."""
@@ -183,12 +205,15 @@ class Trainer:
 
     def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
         """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
+        self.checkpoints.check()
         last, due = self.step == self.plan.total_steps, self._validation_due()
         if last or asked or due or self.step % self.plan.save_freq == 0:
             self.save()  # before scoring, which may fail or be killed: the training is not lost then
         if due and not asked:
             asked = self._validate(stop)
         if asked and (not last or self._validation_due()):
+            self.checkpoints.wait()
+            distributed.barrier()  # a rank that ends first may end the others
             raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", asked.value)
 
     def _validation_due(self) -> bool:
@@ -197,7 +222,12 @@ class Trainer:
     def _validate(self, stop: StopRequest) -> Stop | None:
         """Score the model; return why to stop when a signal to any rank cut it short."""
         started = time.perf_counter()
-        scores = self.validation.score(self.model, self.ema, self.step, lambda: bool(stop))
+        try:
+            scores = self.validation.score(self.model, self.ema, self.step, self.stopping)
+        except Exception:
+            if not stop:
+                raise
+            scores = None  # its loader gave up waiting
         if scores is None:
             return stop.asked or Stop.TERMINATED
         self.progress.scored(self.step, scores, time.perf_counter() - started)
@@ -205,7 +235,11 @@ class Trainer:
         return None
 
     def save(self) -> None:
-        """Write a checkpoint on the main rank, unless this step's is there."""
+        """Begin to write a checkpoint on the main rank, unless this step's is there; ranks wait for its copy only."""
+        self._write()
+        distributed.barrier()
+
+    def _write(self) -> None:
         state = {
             "scaler": self.precision.state_dict(),
             "meter": self.progress.meter.state_dict(),
@@ -214,11 +248,9 @@ class Trainer:
             "config": self.config,
             "data": self.data,
             "world_size": distributed.world_size(),
-            "versions": {"paddle": paddle.__version__},
         }
-        ema = self.ema.arrays() if self.ema and self.folder else None
-        self.checkpoints.save(self.step, self.model, self.optimizer, state, ema, self.validation.best_step)
-        distributed.barrier()
+        averages = self.ema.arrays if self.ema else None
+        self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, self.validation.best_step)
 
 
 def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:

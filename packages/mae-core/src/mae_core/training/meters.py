@@ -56,6 +56,33 @@ class IntervalMeter:
         }
 
 
+class SlowData:
+    """Says once that a run waits for data more than it should.
+
+    Args:
+        advice: what to do about it; without one nothing is said.
+    """
+
+    LIMIT = 0.2  # of the time
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
+        self._warm = False  # the first interval holds the start of the workers and cold files
+
+    def after_interval(self, share: float) -> str:
+        """Return the warning where it is due, else an empty string.
+
+        Args:
+            share: part of the interval's time that was spent waiting for data.
+        """
+        due = self._warm and share > self.LIMIT and self._advice
+        self._warm = True
+        if not due:
+            return ""
+        advice, self._advice = self._advice, ""
+        return f"training waits for data {share:.0%} of the time: {advice}"
+
+
 def peak_memory_mb() -> float:
     """Peak memory in MB: of the GPU when one is used, else of the process."""
     if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:

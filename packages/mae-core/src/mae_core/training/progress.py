@@ -6,18 +6,25 @@ from contextlib import contextmanager
 from typing import Any
 
 from mae_core import log
-from mae_core.training.meters import IntervalMeter, clock, peak_memory_mb
+from mae_core.run_log import RunLog, kind_of
+from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
 
 
 class Progress:
-    """The figures of the open interval, and where they go."""
+    """The figures of the open interval, and where they go.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: how often to report.
+        data_advice: what to do when training waits for data; logged once where it does.
+    """
+
+    def __init__(self, plan: Plan, data_advice: str = "") -> None:
         self.plan = plan
         self.meter = IntervalMeter()
-        self._records: log.JsonLines | None = None
+        self._slow_data = SlowData(data_advice)
+        self._records: RunLog | None = None
         self._bar = log.progress_bar(0, 0)
 
     @contextmanager
@@ -28,12 +35,14 @@ class Progress:
         """
         last = {"train": step, "validation": min(step, scored)}
         if folder:
-            self._records = log.JsonLines(folder.log, lambda record: record["step"] <= last[log.kind_of(record)])
+            self._records = RunLog(folder.log, lambda record: record["step"] <= last.get(kind_of(record), step))
         self._bar = log.progress_bar(self.plan.total_steps, step)
-        yield
-        self._bar.close()
-        if self._records:
-            self._records.close()
+        try:
+            yield
+        finally:
+            self._bar.close()
+            if self._records:
+                self._records.close()
 
     def step_done(self, step: int, lr: float, figures: dict[str, float], images: int, waited: float) -> None:
         """Count an optimizer step, and report where an interval ends.
@@ -64,6 +73,8 @@ class Progress:
             f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB"
             f" eta {clock((plan.total_steps - step) * speeds['s_per_step'])}"
         )
+        if warning := self._slow_data.after_interval(speeds["data_wait"]):
+            log.LOGGER.warning(warning)
         rounded = {name: round(value, 4) for name, value in speeds.items()}
         self._write("train", step, {"lr": lr, **means, **rounded, "memory_mb": round(memory, 1)})
 

@@ -40,6 +40,7 @@ class Architecture:
     pixel_mean: tuple[float, ...] | None = None
     pixel_std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    value_range: int | float | tuple[float, float] | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -97,7 +98,10 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
 def _told(facts: Mapping[str, Any], chans: int | None, num_classes: int | None) -> dict[str, Any]:
     """Return what a header tells, as far as it is of this model: a head may have been cut off or replaced."""
     sizes = {**dict.fromkeys(_STATISTICS, chans), _NAMES: num_classes}
-    return {key: tuple(facts[key]) for key, size in sizes.items() if key in facts and len(facts[key]) == size}
+    told = {key: tuple(facts[key]) for key, size in sizes.items() if key in facts and len(facts[key]) == size}
+    if "value_range" in facts:
+        told["value_range"] = facts["value_range"]
+    return told
 
 
 def _check_heads(name: str, heads: int | None, dim: int) -> None:
@@ -150,12 +154,20 @@ def facts_from_json(text: str | None) -> dict[str, Any]:
     try:
         facts = json.loads(text)
         known = checked_facts({key: facts[key] for key in FACTS if facts.get(key) is not None})
-        return known | {key: facts[key] for key, kind in _LISTS.items() if _is_list(facts.get(key), kind)}
+        known |= {key: facts[key] for key, kind in _LISTS.items() if _is_list(facts.get(key), kind)}
+        return known | _value_range(facts.get("value_range"))
     except (ValueError, AttributeError, RecursionError):
         raise CheckpointError("the header's architecture is not readable") from None
 
 
 _LISTS: dict[str, type] = {**dict.fromkeys(_STATISTICS, float), _NAMES: str}
+
+
+def _value_range(value: Any) -> dict[str, Any]:
+    """Return the range of stored pixel values where a header tells one that can be."""
+    if isinstance(value, list) and len(value) == 2 and all(type(end) is float for end in value) and value[0] < value[1]:
+        return {"value_range": (value[0], value[1])}
+    return {"value_range": value} if type(value) is int and value > 0 else {}
 
 
 def _is_list(value: Any, kind: type) -> bool:

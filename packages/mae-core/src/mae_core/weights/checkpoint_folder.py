@@ -3,23 +3,30 @@
 checkpoints/step_00000600/model.safetensors      every parameter, by structured name
                           optimizer.safetensors  "<parameter name>/<moment>"
                           ema.safetensors        averaged weights, where the run averages them
-                          state.json             position, config, scaler, SHA-256 of these files
+                          state.json             position, config, scaler, SHA-256 of these files and of itself
+
+Folders of other names are the user's: they are not listed, so never adopted, moved or deleted.
 """
 
-import json
-from collections.abc import Callable
+import re
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
+from mae_core import log
 from mae_core.errors import CheckpointError
 from mae_core.files import sha256
+from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state
+from mae_core.weights.formats.safetensors_file import read_safetensors
 from mae_core.weights.sources import find_file
 
-SCHEMA = 1
-MODEL, OPTIMIZER, EMA, STATE = "model.safetensors", "optimizer.safetensors", "ema.safetensors", "state.json"
+STATE = "state.json"
+# What a run needs to go on, beside its weights.
+RESUMED = ("scaler", "meter", "bad_steps", "config", "world_size")
+_STEP = re.compile(r"step_([0-9]{8,12})")
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -27,35 +34,67 @@ def step_folder(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08d}"
 
 
+def step_of(checkpoint: Path) -> int | None:
+    """Return the step that a checkpoint folder's name tells; None where no run gives that name."""
+    match = _STEP.fullmatch(checkpoint.name)
+    step = int(match[1]) if match else None
+    return step if step is not None and step_folder(checkpoint.parent, step) == checkpoint else None
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
-    """List complete checkpoint folders, newest first."""
-    return sorted(folder.glob("step_*"), reverse=True)
+    """List the checkpoint folders of a run, newest first."""
+    ours = [path for path in folder.glob("step_*") if step_of(path) is not None and path.is_dir()]
+    return sorted((path for path in ours if not path.is_symlink()), key=lambda path: step_of(path) or 0, reverse=True)
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
+def read_state(checkpoint: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
     """Read and verify one checkpoint; return its state.
+
+    Args:
+        checkpoint: its folder, or a link to it.
+        needed: entries that must be there; RESUMED to go on from it.
 
     Raises:
         CheckpointError: it is incomplete, damaged, or of a newer schema.
     """
     try:
-        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-        if state["schema"] > SCHEMA:
-            raise CheckpointError(f"{checkpoint} has schema {state['schema']}, newer than {SCHEMA}: upgrade mae-core")
-        for name, expected in state["sha256"].items():
-            if sha256(checkpoint / name) != expected:
-                raise CheckpointError(f"{checkpoint / name} is damaged (checksum differs)")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        state = decode_state(_require_file(checkpoint / STATE).read_bytes())
+        if missing := [key for key in needed if key not in state]:
+            raise ValueError(f"{STATE} lacks {missing[0]}")
+        named = step_of(checkpoint.resolve())
+        if named not in (None, state["step"]):
+            raise ValueError(f"{STATE} says step {state['step']}")
+        _verify_files(checkpoint, state["sha256"])
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{checkpoint} is incomplete or damaged ({error})") from None
     return state
 
 
-def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+def _verify_files(checkpoint: Path, sums: dict[str, str]) -> None:
+    for name in (MODEL, OPTIMIZER, EMA):
+        file = checkpoint / name
+        if name in sums and sha256(_require_file(file)) != sums[name]:
+            raise ValueError(f"{name}: checksum differs")
+        if name not in sums and file.exists():
+            raise ValueError(f"{name} has no checksum")
+
+
+def _require_file(path: Path) -> Path:
+    """Refuse what is no file: a pipe or a device could be read for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path.name} is not a file")
+    return path
+
+
+def newest_checkpoint(
+    folder: Path, warn: Callable[[str], None], needed: Sequence[str] = ()
+) -> tuple[Path, dict[str, Any]]:
     """Find the newest checkpoint that verifies.
 
     Args:
         folder: holds `step_*`.
         warn: receives a line for each damaged one passed over.
+        needed: see `read_state`.
 
     Raises:
         CheckpointError: there is none, or all are damaged (each reason is given).
@@ -63,7 +102,7 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> tuple[Path, 
     reasons = []
     for checkpoint in list_checkpoints(folder):
         try:
-            return checkpoint, read_state(checkpoint)
+            return checkpoint, read_state(checkpoint, needed)
         except CheckpointError as error:
             reasons.append(str(error))
             warn(f"{error}; trying the one before")
@@ -73,7 +112,7 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> tuple[Path, 
 def read_ema(checkpoint: Path) -> dict[str, np.ndarray] | None:
     """Read the averaged weights of a verified checkpoint; None where it holds none."""
     path = checkpoint / EMA
-    return load_file(path) if path.exists() else None
+    return read_safetensors(path)[0] if path.exists() else None
 
 
 def find_weights(path: Path) -> Path:
@@ -82,7 +121,7 @@ def find_weights(path: Path) -> Path:
     Of a checkpoint with averaged weights these are taken, as validation scored them.
     """
     if (path / "checkpoints").is_dir():
-        path = newest_checkpoint(path / "checkpoints", warn=lambda line: None)[0]
+        path = newest_checkpoint(path / "checkpoints", log.LOGGER.warning)[0]
     elif (path / STATE).exists():
         read_state(path)
     averaged = path / EMA

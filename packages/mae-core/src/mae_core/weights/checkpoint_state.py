@@ -1,0 +1,151 @@
+"""`state.json` of a checkpoint as bytes: sealed by a checksum of its own, every known entry typed and in range.
+
+It is read before anything is trusted: what it says decides which files are opened and where a run goes on.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mae_core.weights.formats.pickle_values import shown
+
+SCHEMA = 2  # 1 had no seal
+MODEL, OPTIMIZER, EMA = "model.safetensors", "optimizer.safetensors", "ema.safetensors"
+_SEAL = "state_sha256"
+_MOST_BYTES = 2**24  # ours have a few thousand
+_DEEPEST = 16
+_MOST_STEPS = 10**12
+_MOST_RANKS = 10**6
+
+
+def encode_state(record: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a record, sealed: its last entry is the SHA-256 of all others."""
+    rest = {**{key: value for key, value in record.items() if key != _SEAL}, "schema": SCHEMA}
+    return _dump({**rest, _SEAL: hashlib.sha256(_dump(rest)).hexdigest()})
+
+
+def decode_state(data: bytes) -> dict[str, Any]:
+    """Return the record that bytes hold, checked.
+
+    Raises:
+        ValueError: it is damaged, or says what no run writes.
+    """
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"{len(data):,} bytes; at most {_MOST_BYTES:,} are read")
+    try:
+        record = json.loads(data.decode("ascii"))
+        _check_values(record, _DEEPEST)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if type(record) is not dict or not {"schema", "step", "sha256"} <= record.keys():
+        raise ValueError("schema, step or sha256 is missing")
+    if not _whole(record["schema"], 1):
+        raise ValueError(f"schema is {_brief(record['schema'])}, 1 to {SCHEMA} are read")
+    if record["schema"] > SCHEMA:
+        raise ValueError(f"schema {record['schema']} is newer than {SCHEMA}: upgrade mae-core")
+    # Compared as bytes: then not even a capital letter in the checksum can be flipped unseen.
+    if record["schema"] == SCHEMA and encode_state(record) != data:
+        raise ValueError("its own checksum differs")
+    record.pop(_SEAL, None)
+    _check_entries(record)
+    return record
+
+
+def _dump(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, indent=1).encode()
+
+
+def _check_values(value: Any, depth: int) -> None:
+    """Refuse depths that later recursion would not survive, and text that cannot be printed."""
+    if depth < 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair: UnicodeEncodeError is a ValueError
+    for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value if type(value) is list else ():
+        _check_values(item, depth - 1)
+
+
+def _check_entries(record: dict[str, Any]) -> None:
+    """Refuse entries of another type or range; those that are not known here are of later versions, or the stage's."""
+    for key, (holds, wanted) in _ENTRIES.items():
+        if key in record and not holds(record[key]):
+            raise ValueError(f"{key} is {_brief(record[key])}, not {wanted}")
+    validation = record.get("validation") or {"best": None, "scored": 0}
+    best = validation["best"] or {"step": 0}
+    if max(validation["scored"], best["step"]) > record["step"]:
+        raise ValueError(f"validation is of a step after {record['step']}")
+
+
+def _brief(value: Any) -> str:
+    return shown(json.dumps(value))
+
+
+def _whole(value: Any, least: int = 0, most: int = _MOST_STEPS) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _files(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and {MODEL, OPTIMIZER} <= value.keys() <= {MODEL, OPTIMIZER, EMA}
+        and all(type(text) is str and len(text) == 64 for text in value.values())
+    )
+
+
+def _scaler(value: Any) -> bool:
+    """Tell whether it is Paddle's: flags and numbers, the scale perhaps as a list of one."""
+    if type(value) is not dict or (value and "scale" not in value):
+        return False
+    numbers = [item[0] if type(item) is list and len(item) == 1 else item for item in value.values()]
+    return all(type(item) is bool or _number(item) for item in numbers)
+
+
+def _meter(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and value.keys() == {"steps", "sums"}
+        and _whole(value["steps"])
+        and type(value["sums"]) is dict
+        and all(map(_number, value["sums"].values()))
+    )
+
+
+def _validation(value: Any) -> bool:
+    if value is None:
+        return True
+    if type(value) is not dict or value.keys() != {"best", "scored"} or not _whole(value["scored"]):
+        return False
+    best = value["best"]
+    return best is None or (
+        type(best) is dict and best.keys() == {"step", "score"} and _whole(best["step"]) and _number(best["score"])
+    )
+
+
+def _config(value: Any) -> bool:
+    """Tell whether keys are names, at every depth; what they hold is checked against the stage's defaults."""
+    return type(value) is dict and all(
+        key.isascii() and key.isidentifier() and (type(item) is not dict or _config(item))
+        for key, item in value.items()
+    )
+
+
+def _texts(value: Any) -> bool:
+    return type(value) is dict and all(type(item) is str for item in value.values())
+
+
+_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "step": (_whole, "a whole number of steps"),
+    "sha256": (_files, f"the SHA-256 of {MODEL}, {OPTIMIZER} and perhaps {EMA}"),
+    "scaler": (_scaler, "a loss scaler's state"),
+    "meter": (_meter, "steps and sums"),
+    "bad_steps": (_whole, "a whole number"),
+    "validation": (_validation, "best and scored"),
+    "config": (_config, "keys and values"),
+    "world_size": (lambda value: _whole(value, 1, _MOST_RANKS), f"a number of ranks from 1 to {_MOST_RANKS:,}"),
+    "versions": (_texts, "versions by name"),
+}
