@@ -64,7 +64,7 @@ def test_pretraining_is_the_commands(pretrained, photos, tmp_path):
     epochs = ["TRAIN.NUM_EPOCHS", 20, "-image_size", 32, "-batch_size", 13]
     done = PRETRAIN.start("-data_path", photos, "-output", tmp_path / "run", *epochs, *shape, *words)
     assert done.returncode == 0, done.stderr
-    assert_same(pretrained, tmp_path / "run")
+    assert_same(pretrained, tmp_path / "run", atol=1e-6)  # equal where Paddle was imported under the same settings
 
 
 def test_reconstructions_are_pictures_of_any_input(pretrained, files, tmp_path):

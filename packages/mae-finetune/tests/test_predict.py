@@ -15,6 +15,7 @@ from stage_runs import FINETUNE, weights, write_images
 import mae_finetune
 from mae_core import log
 from mae_core.errors import ConfigError, UserError
+from mae_core.files import sha256
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.load import load_model
 from mae_data import make_eval_transform, open_image
@@ -64,7 +65,7 @@ def nameless(run, tmp_path):
             facts = {key: value for key, value in facts.items() if key not in ("class_names", "pixel_mean")}
             save_file(load_file(file), file, metadata={**header, "architecture": json.dumps(facts)})
     state = json.loads((folder / "state.json").read_text())
-    state["sha256"] = {}
+    state |= {"schema": 1, "sha256": {name: sha256(folder / name) for name in state["sha256"]}}
     state["config"]["DATA"].pop("CLASS_NAMES")
     (folder / "state.json").write_text(json.dumps(state))
     return folder
