@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
-from mae_probe.features import Features
+from mae_probe.feature_set import Features
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07

@@ -128,6 +128,12 @@ class ViTEncoder(nn.Layer):
         return pos
 
     @property
+    def value_range(self) -> int | float | tuple[float, float]:
+        """The stored values that count as black and white, as the constructor takes them."""
+        high = self.value_low + self.value_span
+        return (self.value_low, high) if self.stored_floats else int(high) if high == int(high) else high
+
+    @property
     def pixels(self) -> Pixels:
         """How this model cuts and normalises images."""
         return Pixels(
@@ -136,6 +142,8 @@ class ViTEncoder(nn.Layer):
 
     def check_images(self, images: Tensor) -> None:
         """Refuse images that are not [N, H, W, C] as stored or normalised [N, C, H, W], of the model's size."""
+        if isinstance(images, np.ndarray | list | tuple):
+            raise TypeError(f"images are a {type(images).__name__}, a tensor is needed: paddle.to_tensor(images)")
         order = (1, 2, 3) if self.pixels.are_stored(images) else (2, 3, 1)
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:
