@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mae_core import signals
 from mae_core.errors import UserError
 
 
@@ -66,7 +67,8 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        main([a for a in arguments if a != "--debug"])
+        with signals.leaving():
+            main([a for a in arguments if a != "--debug"])
     except KeyboardInterrupt:
         return 130
     except Exception as error:

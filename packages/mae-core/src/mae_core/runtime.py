@@ -15,6 +15,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from mae_core.errors import PaddleMissingError
+from mae_core.signals import kept_over_import
 
 INSTALL_HINT = (
     "PaddlePaddle is not installed; MAE needs it and leaves the choice to you:\n"
@@ -91,7 +92,7 @@ def import_paddle() -> None:
     """
     require_paddle()
     warnings.filterwarnings("ignore", message="No ccache found")
-    with contextlib.redirect_stderr(io.StringIO()):
+    with kept_over_import(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
 
 

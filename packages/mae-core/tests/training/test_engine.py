@@ -26,7 +26,7 @@ from mae_core.training.optim import build_adamw
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.stop_request import Stop
+from mae_core.signals import Stop
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
@@ -178,7 +178,7 @@ def test_figures_of_the_loss_are_averaged_over_accumulated_batches_and_the_inter
 
 
 def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_all(monkeypatch):
-    other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 1.0]  # images, loss, figure, terminated, interrupted
+    other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 0.0, 1.0]  # images, loss, figure, requeue, terminated, interrupted
     monkeypatch.setattr(engine.distributed, "world_size", lambda: 2)
     monkeypatch.setattr(
         engine.distributed, "sum_over_ranks", lambda own: [a + b for a, b in zip(own, other, strict=True)]

@@ -17,6 +17,7 @@ from paddle import Tensor, nn
 
 from mae_core import distributed, log
 from mae_core.errors import NonFiniteError, Stopped
+from mae_core.signals import Stop
 from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, restore
 from mae_core.training.ema import Ema
@@ -26,7 +27,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.stop_request import Stop, StopRequest
+from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import read_ema
 
@@ -227,9 +228,9 @@ class Trainer:
         except Exception:
             if not stop:
                 raise
-            scores = None  # its loader gave up waiting
+            return stop.asked  # its loader gave up waiting
         if scores is None:
-            return stop.asked or Stop.TERMINATED
+            return _first_stop(distributed.sum_over_ranks(_as_numbers(stop.asked))) or Stop.TERMINATED
         self.progress.scored(self.step, scores, time.perf_counter() - started)
         self.checkpoints.note_score(self.step, self.validation.state_dict(), self.validation.best_step)
         return None
@@ -257,9 +258,15 @@ def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:
     """Average losses and figures over ranks and add images; a signal to one rank stops them all."""
     world, names = distributed.world_size(), sorted(own.metrics)
     means = [own.loss / world, *(own.metrics[name] / world for name in names)]
-    signals = [float(asked is kind) for kind in Stop]
-    summed = distributed.sum_over_ranks([own.images, *means, *signals])
+    summed = distributed.sum_over_ranks([own.images, *means, *_as_numbers(asked)])
     images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
-    stops = [kind for kind, count in zip(Stop, summed[2 + len(names) :], strict=True) if count]
     totals = Totals(loss, dict(zip(names, metrics, strict=True)), images, own.waited, own.bad_files)
-    return totals, next(iter(stops), None)
+    return totals, _first_stop(summed[2 + len(names) :])
+
+
+def _as_numbers(asked: Stop | None) -> list[float]:
+    return [float(asked is kind) for kind in Stop]
+
+
+def _first_stop(counts: list[float]) -> Stop | None:
+    return next((kind for kind, count in zip(Stop, counts, strict=True) if count), None)

@@ -1,0 +1,79 @@
+"""What signals ask for. Outside the training loop a command ends at once; in it, `training/stop_request.py` saves first."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from types import FrameType
+
+GRACE_SECONDS = 5.0  # for files to be closed and workers to be ended
+
+
+class Stop(Enum):
+    """Why a process is asked to end; the value is the code that it exits with. Of several ranks' wishes the first wins."""
+
+    REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again
+    TERMINATED = 143
+    INTERRUPTED = 130
+
+
+SIGNALS = {
+    signal.SIGUSR1: Stop.REQUEUE,  # what batch systems send some time before the job's limit
+    signal.SIGTERM: Stop.TERMINATED,
+    signal.SIGHUP: Stop.TERMINATED,  # the terminal was closed
+    signal.SIGINT: Stop.INTERRUPTED,
+}
+
+
+def heeded() -> list[signal.Signals]:
+    """Return the signals that the caller of this process did not have ignored, as `nohup` does."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """End the command on a signal, with the code of `Stop`; Ctrl-C stays a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {n: signal.signal(n, _leave) for n in heeded() if n is not signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+_left = False
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Unwind, so that half-written files are removed; where that takes long, or at a second signal, leave anyway."""
+    global _left
+    code = SIGNALS[signal.Signals(number)].value
+    if _left:
+        os._exit(code)
+    _left = True
+    timer = threading.Timer(GRACE_SECONDS, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+    os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
+    sys.exit(code)
+
+
+@contextmanager
+def kept_over_import() -> Iterator[None]:
+    """Keep the handler of SIGTERM over the import of Paddle, whose own prints a stack and may never return."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # one that comes meanwhile is heeded after
+    try:
+        yield
+    finally:
+        if (handler := signal.getsignal(signal.SIGTERM)) is not None:
+            signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
