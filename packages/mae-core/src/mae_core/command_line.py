@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from mae_core import signals
+from mae_core import rank_watch, signals
 from mae_core.errors import UserError
 
 
@@ -69,13 +69,20 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     try:
         with signals.leaving():
             main([a for a in arguments if a != "--debug"])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        rank_watch.fail(error, 130)
         return 130
+    except SystemExit as end:  # --help, or a signal
+        if end.code:
+            rank_watch.fail(end, int(end.code))
+        raise
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if debug or code is None:
             traceback.print_exc()
+        rank_watch.fail(error, code or 1)
         if code is not None:
             print(f"error: {error}", file=sys.stderr)
         return 1 if code is None else int(code)
+    rank_watch.done()
     return 0

@@ -1,5 +1,6 @@
-"""What signals ask for. Outside the training loop a command ends at once; in it, `training/stop_request.py` saves first."""
+"""What signals ask for. Outside the training loop a command ends at once; in it, `stop_request.py` saves first."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ GRACE_SECONDS = 5.0  # for files to be closed and workers to be ended
 
 
 class Stop(Enum):
-    """Why a process is asked to end; the value is the code that it exits with. Of several ranks' wishes the first wins."""
+    """Why a process is asked to end; the value is its exit code. Of several ranks' wishes the first wins."""
 
     REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again
     TERMINATED = 143
@@ -77,3 +78,27 @@ def kept_over_import() -> Iterator[None]:
         if (handler := signal.getsignal(signal.SIGTERM)) is not None:
             signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class _Sigaction(ctypes.Structure):
+    """`struct sigaction` of glibc on Linux."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_ulong * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+def delay_abort() -> None:
+    """Make an abort of compiled code wait for six seconds, in which other threads may say why it came to that.
+
+    Gloo aborts the process where the rank at the other end is lost. The handler is libc's `sleep`, which takes the
+    signal's number, 6, for its seconds; it needs nothing of Python, and no signal disturbs it.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        action = _Sigaction(handler=ctypes.cast(libc.sleep, ctypes.c_void_p))
+        libc.sigfillset(ctypes.byref(action, _Sigaction.mask.offset))
+        libc.sigaction(int(signal.SIGABRT), ctypes.byref(action), None)

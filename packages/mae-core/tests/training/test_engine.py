@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 import mae_core
 from mae_core import log
 from mae_core.errors import CheckpointError, NonFiniteError, Stopped
+from mae_core.signals import Stop
 from mae_core.training import engine, retention
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -26,7 +27,6 @@ from mae_core.training.optim import build_adamw
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
-from mae_core.signals import Stop
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
