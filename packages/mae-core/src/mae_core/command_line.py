@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mae_core import rank_watch, signals
-from mae_core.errors import UserError
+from mae_core.errors import Stopped, UserError
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
         return 130
     except SystemExit as end:  # --help, or a signal
         if end.code:
-            rank_watch.fail(end, int(end.code))
+            rank_watch.fail(Stopped("ended by a signal", int(end.code)), int(end.code))
         raise
     except Exception as error:
         code = getattr(error, "exit_code", None)

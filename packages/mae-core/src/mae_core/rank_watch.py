@@ -109,6 +109,8 @@ class Line:
         with suppress(OSError, ValueError), self.connection.makefile("r", encoding="utf-8") as lines:
             for line in lines:
                 heard(json.loads(line))
+        with suppress(OSError):
+            self.connection.close()
 
 
 class RankWatch:
@@ -199,14 +201,14 @@ class RankWatch:
             before = now
             self.own.heard = now
             for line in self._lines.values():
-                line.send({"sign": 1})
+                line.send({"name": self.own.name})
             if not self._ended.is_set() and (cause := hung(self._ranks, now)):
                 self._learn(cause)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS if self._causes[0].belief == EFFECT else 0.2)
         cause = min(self._causes, key=lambda cause: (cause.belief, cause.rank))
         for line in self._lines.values():
             line.send({"end": cause.text, "code": cause.code})
-        self._leave(cause.text, cause.code)
+        self._leave(cause.text, cause.code, cause.rank if cause.belief == GONE else None)
 
     # --- the other ranks ---
 
@@ -230,13 +232,15 @@ class RankWatch:
                 main.heard = now
             before = now
             if now - main.heard > LIMIT_SECONDS + 5:  # rank 0 judges first
-                self._leave(f"{main.name} gave no sign of life for {now - main.heard:.0f} seconds", 1)
+                lost = f"{main.name} gave no sign of life for {now - main.heard:.0f} seconds"
+                self._leave(lost, 1, 0 if self.rank == 1 else None)
 
     def _hear_main(self, line: Line) -> None:
         verdict: dict[str, Any] = {}
 
         def heard(message: dict[str, Any]) -> None:
             self._ranks[0].heard = time.monotonic()
+            self._ranks[0].name = message.get("name", self._ranks[0].name)
             if message.get("done"):
                 self._ended.set()
             elif "end" in message:
@@ -246,8 +250,8 @@ class RankWatch:
         if verdict:  # rank 0 has said why, and is gone now, so that its code is the launcher's
             self._leave("", verdict["code"])
         if not self._ended.is_set():
-            time.sleep(SETTLE_SECONDS)
-            self._leave(f"{self._ranks[0].name} ended without a word: it was killed (out of memory?), or crashed", 1)
+            lost = f"{self._ranks[0].name} ended without a word: it was killed (out of memory?), or crashed"
+            self._leave(lost, 1, 0 if self.rank == 1 else None)
 
     # --- the end ---
 
@@ -268,7 +272,12 @@ class RankWatch:
         for line in list(self._lines.values()):
             line.send({"done": True})
 
-    def _leave(self, text: str, code: int) -> None:
+    def _leave(self, text: str, code: int, lost: int | None = None) -> None:
+        """End this process from any thread.
+
+        Args:
+            lost: the rank whose end is to be told.
+        """
         saver = threading.Thread(target=self.before_leaving, daemon=True)
         saver.start()
         saver.join(LIMIT_SECONDS)
@@ -276,10 +285,26 @@ class RankWatch:
             sys.stdout.flush()
             if text:
                 print(f"error: {text}", file=sys.stderr, flush=True)
+            if lost is not None:
+                tell_launcher(f"error: {text}\n", lost)
         os._exit(code)
 
     def _in_background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True, name="rank watch").start()
+
+
+def tell_launcher(text: str, lost: int) -> None:
+    """Write on the console of Paddle's launcher, which shows rank 0's log no more once it missed another rank.
+
+    Where the console is a file, which the launcher would write over, the log of the lost rank is shown at the end.
+    """
+    if logs := os.environ.get("PADDLE_LOG_DIR"):
+        console = f"/proc/{os.getppid()}/fd/2"
+        with suppress(OSError):
+            place = os.path.join(logs, f"workerlog.{lost}") if os.path.isfile(console) else console
+            descriptor = os.open(place, os.O_WRONLY | os.O_APPEND)
+            os.write(descriptor, text.encode())
+            os.close(descriptor)
 
 
 _watch: RankWatch | None = None

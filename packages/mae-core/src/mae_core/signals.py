@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from types import FrameType
 
 GRACE_SECONDS = 5.0  # for files to be closed and workers to be ended
+ABORT_SECONDS = 6.0
 
 
 class Stop(Enum):
@@ -91,14 +93,18 @@ class _Sigaction(ctypes.Structure):
     )
 
 
-def delay_abort() -> None:
-    """Make an abort of compiled code wait for six seconds, in which other threads may say why it came to that.
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _wait(number: int) -> None:
+    time.sleep(ABORT_SECONDS)  # without the interpreter's lock, which the aborting thread may hold
 
-    Gloo aborts the process where the rank at the other end is lost. The handler is libc's `sleep`, which takes the
-    signal's number, 6, for its seconds; it needs nothing of Python, and no signal disturbs it.
+
+def delay_abort() -> None:
+    """Make an abort of compiled code wait a little, in which other threads may say why it came to that.
+
+    Gloo aborts the process where the rank at the other end is lost.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        action = _Sigaction(handler=ctypes.cast(libc.sleep, ctypes.c_void_p))
+        action = _Sigaction(handler=ctypes.cast(_wait, ctypes.c_void_p))
         libc.sigfillset(ctypes.byref(action, _Sigaction.mask.offset))
         libc.sigaction(int(signal.SIGABRT), ctypes.byref(action), None)
