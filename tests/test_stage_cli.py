@@ -25,7 +25,7 @@ def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.C
     names = FLAGS.split()
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
-        "-h", "--help", "--version", "--allow-drift"
+        "-h", "--help", "--version", "--allow-drift", "--json"
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mae_core.log import read_log
+from mae_core.run_log import read_log
 
 LEARNING_CURVE = Path(__file__).with_name("results") / "learning_curve.png"
 _STYLE = """

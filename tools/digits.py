@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from console import call
-from mae_core.log import read_log
+from mae_core.run_log import read_log
 
 PER_CLASS = 10  # labels of "few labels"
 PRETRAIN, PROBE, FINETUNE = (f"vit_digits_32_{kind}" for kind in ("pretrain", "linearprobe", "finetune"))

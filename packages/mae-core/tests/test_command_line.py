@@ -1,5 +1,11 @@
 """Flags in both spellings, strictness, and exit codes."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
@@ -61,3 +67,79 @@ def test_a_fault_of_our_own_shows_its_traceback(capsys):
     assert run(lambda argv: 1 / 0, []) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert run(lambda argv: None, []) == 0
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def interrupted(argv):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    def swallowed(argv):
+        try:
+            interrupted(argv)
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set") from None  # as compiled code does
+
+    for main in (interrupted, swallowed):
+        assert run(main, []) == 130
+        assert capsys.readouterr().err == "interrupted by Ctrl-C\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_message_cannot_control_the_terminal(capsys):
+    def main(argv):
+        raise ConfigError("file \x1b[2Jname\r ü")
+
+    assert run(main, []) == 2
+    assert capsys.readouterr().err == "error: file ?[2Jname? ü\n"
+
+
+@pytest.mark.parametrize("bad", [["-cfg", ""], ["-cfg="]])
+def test_an_empty_name_is_refused(bad):
+    with pytest.raises(UserError, match="an empty text names nothing"):
+        parse(*bad)
+
+
+def test_errors_of_libraries_may_be_explained(capsys):
+    def main(argv):
+        raise MemoryError("no more")
+
+    assert run(main, [], lambda error: ConfigError(f"lower this: {error}")) == 2
+    assert capsys.readouterr().err == "error: lower this: no more\n"
+    assert run(main, ["--debug"], lambda error: ConfigError("lower this")) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+PROGRAM = """
+import sys
+from mae_core.command_line import run
+from mae_core.errors import UserError
+def main(argv):
+    print("x" * int(argv[0]))
+    if argv[1:]:
+        raise UserError("why")
+sys.exit(run(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirect", "args", "code", "said"),
+    [
+        (">/dev/full", "1", 2, "error: standard output cannot be written (No space left on device)\n"),
+        (">/dev/full", "99999", 2, "error: standard output cannot be written (No space left on device)\n"),
+        (">/dev/full", "1 fail", 2, "error: standard output cannot be written (No space left on device)\nerror: why\n"),
+        ("| true", "999999", 141, ""),
+        (">&-", "1", 0, ""),
+        (">&-", "1 fail", 2, "error: why\n"),
+        ("2>&-", "1 fail", 2, ""),
+        (">&- 2>&- <&-", "1 fail", 2, ""),
+        (">/dev/full 2>/dev/full", "1 fail", 2, ""),
+    ],
+)
+def test_closed_and_full_streams(redirect, args, code, said):
+    command = f'set -o pipefail; "$0" -c "$1" {args} {redirect}'
+    for unbuffered in ("", "1")[: 1 if "fail" in args else 2]:
+        env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        words = ["bash", "-c", command, sys.executable, PROGRAM]
+        result = subprocess.run(words, capture_output=True, text=True, env=env)
+        assert (result.returncode, result.stderr) == (code, said)

@@ -1,5 +1,8 @@
 """Config merging: order, types, and every refusal in words."""
 
+import os
+import time
+
 import pytest
 from yacs.config import CfgNode as CN
 
@@ -24,7 +27,7 @@ def schema(config):
 
 
 def write(path, text):
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
@@ -64,15 +67,78 @@ def test_spellings_of_the_predecessors_files_are_read(config, schema, tmp_path):
         ("DATA: [", ["cannot be read"]),
         ("BASE: run.yaml", ["names itself", "run.yaml -> run.yaml"]),
         ("BASE: gone.yaml", ["gone.yaml", "cannot be read"]),
+        ("BASE: 5", ["BASE=5", "file name"]),
+        ("BASE: [null, 5]", ["BASE=5", "file name"]),
+        ("BASE: {a: b}", ["BASE={'a': 'b'}", "file name"]),
+        ("BASE: [['run.yaml']]", ["BASE=['run.yaml']", "file name"]),
+        ('BASE: "a\\0.yaml"', ["file name"]),
+        ("BASE: links.yaml", ["links.yaml", "cannot be read"]),
+        ("BASE: folder.yaml", ["folder.yaml", "not a file"]),
+        ("BASE: pipe.yaml", ["pipe.yaml", "not a file"]),
+        ("[a, b]: 1", ["line 1", "a key must be a name"]),
+        ("? {a: b}\n: 1", ["line 1", "a key must be a name"]),
+        ("DATA: {<<: {PATH: x}}", ["line 1", "a key must be a name"]),
+        ("5: 1", ["key 5 is not known"]),
+        ('"a\\nb\\e[31m": 1', ["key 'a\\nb\\x1b[31m' is not known"]),
+        ("DATA: " + "[" * 3000 + "]" * 3000, ["line 1", "deeper than 32"]),
+        ("DATA: " + "{a: " * 3000 + "1" + "}" * 3000, ["line 1", "deeper than 32"]),
+        ("".join(" " * i + "a:\n" for i in range(400)), ["line 32", "deeper than 32"]),
+        ("DATA: {BATCH_SIZE: " + "9" * 5000 + "}", ["a number of 5,000 characters"]),
+        ("DATA: {BATCH_SIZE: 0x" + "f" * 5000 + "}", ["a number of 5,002 characters"]),
+        ("DATA: {BATCH_SIZE: 1" + ":59" * 5000 + "}", ["a number of 15,001 characters"]),
+        ("DATA: {BATCH_SIZE: 99999999999999999999}", ["DATA.BATCH_SIZE=99999999999999999999", "up to 64 bits"]),
+        ("TRAIN: {LR: 99999999999999999999}", ["TRAIN.LR=99999999999999999999", "up to 64 bits"]),
+        ("DATA: {PATH: [" + "a, " * 9000 + "]}", ["DATA.PATH=['a', 'a'", "(45,000 characters)", "is not text"]),
+        ("DATA: {PATH: 2024-13-45}", ["cannot be read"]),
+        ("DATA: {PATH: \xff}".encode("latin-1"), ["cannot be read"]),
+        ("#" * 200_000, ["larger than 100,000 bytes"]),
     ],
 )
 def test_bad_files_are_refused_by_name(config, schema, tmp_path, text, words):
+    (tmp_path / "links.yaml").symlink_to("links.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    started = time.process_time()
     with pytest.raises(ConfigError) as error:
         merge_file(config, write(tmp_path / "run.yaml", text), schema)
+    assert time.process_time() - started < 2
     message = str(error.value)
     assert "\n" not in message
+    assert len(message) < 600
     for word in [*words, ".yaml"]:
         assert word in message
+
+
+def chain(folder, length, fan=1):
+    """Files that name the next through BASE, `fan` times each; the last sets a key."""
+    for i in range(length):
+        names = [f"{i + 1}.yaml"] * fan if i < length - 1 else []
+        write(folder / f"{i}.yaml", f"BASE: {names}\nDATA: {{BATCH_SIZE: {i + 1}}}\n")
+    return folder / "0.yaml"
+
+
+def test_chains_of_base_end(config, schema, tmp_path):
+    merge_file(config, chain(tmp_path, 16), schema)
+    assert config.DATA.BATCH_SIZE == 1
+    with pytest.raises(ConfigError, match=r"16\.yaml is more than 16 levels of BASE deep: .* 15\.yaml -> 16\.yaml"):
+        merge_file(config, chain(tmp_path, 1200), schema)
+    merge_file(config, chain(tmp_path, 5, fan=2), schema)  # a file may be merged again by another way
+    started = time.process_time()
+    with pytest.raises(ConfigError, match="more than 64 files in all"):
+        merge_file(config, chain(tmp_path, 15, fan=2), schema)
+    with pytest.raises(ConfigError, match="more than 64 files in all"):
+        merge_file(config, write(tmp_path / "wide.yaml", f"BASE: {['4.yaml'] * 5000}"), schema)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 4000, "9" * 5000, "0x" + "f" * 5000, "[" * 5000, "-" * 100_000 + "1", "1_0" * 999]
+)
+def test_hostile_values_on_the_command_line_are_one_short_line(config, schema, value):
+    for key in ("DATA.BATCH_SIZE", "TRAIN.LR", "TRAIN.AMP", "DATA.MEAN"):
+        with pytest.raises(ConfigError) as error:
+            merge_pairs(config, [key, value], schema)
+        assert len(str(error.value)) < 300
 
 
 def test_python_files_are_never_run(config, schema, tmp_path):

@@ -1,15 +1,28 @@
 """Command lines: flags declared once with both spellings, errors in one line."""
 
 import argparse
-import io
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from mae_core import rank_watch, signals
+from mae_core import rank_watch, signals, streams
 from mae_core.errors import Stopped, UserError
+
+
+def given(text: str) -> str:
+    """Take a name or a path; an empty one would silently mean the current folder, or that the flag was not given.
+
+    Raises:
+        ArgumentTypeError: it is empty.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text names nothing; leave the flag out, or give a name")
+    return text
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class Flag:
     name: str
     key: str | None
     help: str
-    type: Callable[[str], Any] = str
+    type: Callable[[str], Any] = given
     options: dict[str, Any] | None = None
 
 
@@ -55,34 +68,103 @@ def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any
     return {key: value for key, value in values.items() if value is not None}
 
 
-def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
+Explain = Callable[[Exception], Exception]
+_INTERRUPTED, _READER_LEFT = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as other programs exit
+
+
+def run(
+    main: Callable[[list[str]], None], argv: Sequence[str] | None = None, explain: Explain = lambda error: error
+) -> int:
     """Run a console script's body; return the exit code.
 
     An exception with an `exit_code` is the user's to mend: one line on standard error, no traceback
-    unless `--debug` is among the arguments.
+    unless `--debug` is among the arguments. So is Ctrl-C, which exits with 130.
+
+    Args:
+        explain: turns an error of a library into one of ours, where the user can mend it.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names may hold what the terminal's encoding lacks
-            stream.reconfigure(errors="backslashreplace")
+    streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    try:
-        with signals.leaving():
+    with _Interrupt() as interrupt, signals.leaving():
+        try:
             main([a for a in arguments if a != "--debug"])
-    except KeyboardInterrupt as error:
-        rank_watch.fail(error, 130)
-        return 130
-    except SystemExit as end:  # --help, or a signal
-        if end.code:
-            rank_watch.fail(Stopped("ended by a signal", int(end.code)), int(end.code))
-        raise
-    except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if debug or code is None:
-            traceback.print_exc()
-        rank_watch.fail(error, code or 1)
-        if code is not None:
-            print(f"error: {error}", file=sys.stderr)
-        return 1 if code is None else int(code)
+        except SystemExit as done:  # what argparse ends --help with, or a signal
+            code = int(done.code or 0)
+            if code:
+                rank_watch.fail(Stopped("ended by a signal", code), code)
+            return _lost_output(_output_failure()) or code
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
+                rank_watch.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
+                return _refuse("interrupted by Ctrl-C", _INTERRUPTED)
+            return _fail(error, explain(error), debug)
     rank_watch.done()
-    return 0
+    return _lost_output(_output_failure())
+
+
+def _output_failure(error: Exception | None = None) -> OSError | None:
+    """Tell why what was printed cannot be written, if so.
+
+    Args:
+        error: what ended the command. Where it may be of an unbuffered standard output, one more line shows it.
+    """
+    try:
+        if isinstance(error, OSError) and error.filename is None:
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError as failure:
+        return failure
+    return None
+
+
+def _lost_output(failure: OSError | None) -> int:
+    """Say that what was printed is lost, unless the reader has seen enough, as `head` does; return the exit code."""
+    if failure is None:
+        return 0
+    streams.lose(sys.stdout, failure)
+    if isinstance(failure, BrokenPipeError):
+        return _READER_LEFT
+    return _refuse(f"error: standard output cannot be written ({failure.strerror})", UserError.exit_code)
+
+
+class _Interrupt:
+    """Notes Ctrl-C, which raises KeyboardInterrupt as ever; a caller that ignores it keeps ignoring it."""
+
+    came = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
+
+    def __enter__(self) -> "_Interrupt":
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _fail(error: Exception, explained: Exception, debug: bool) -> int:
+    """Say what went wrong; return the exit code."""
+    if failure := _output_failure(error):
+        lost = _lost_output(failure)
+        if isinstance(error, OSError) and (error.errno, error.filename) == (failure.errno, None):
+            return lost  # it was nothing else
+    code = getattr(explained, "exit_code", None)
+    if debug or code is None:
+        streams.say("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+    rank_watch.fail(explained, code or 1)
+    return 1 if code is None else _refuse(f"error: {explained}", int(code))
+
+
+def _refuse(line: str, code: int) -> int:
+    """Say it without what would control a terminal: names come from files and command lines."""
+    streams.say("".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line), sys.stderr)
+    return code

@@ -1,8 +1,7 @@
 """Configuration: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs, as one yacs node.
 
-Only YAML is read (yacs' own `merge_from_file` would run a .py file), without tags, aliases, duplicate
-keys and non-finite numbers. Every refusal is a ConfigError that names the file, the key and the
-nearest valid key.
+Files are read by `yaml_file` (yacs' own `merge_from_file` would run a .py file); numbers are finite. Every refusal is
+a ConfigError that names the file, the key and the nearest valid key.
 """
 
 import ast
@@ -13,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 from mae_core.errors import ConfigError
+from mae_core.yaml_file import read_yaml, shown
 
 Config = CfgNode  # what the stages call it
 _NONE = type(None)
+_MOST_LEVELS, _MOST_FILES = 16, 64  # of BASE
+_MOST_BITS = 64  # of a whole number
 Also = Mapping[str, type]  # per key, one more type that is allowed beside the default's
 
 
@@ -42,68 +43,71 @@ class Schema:
         return (default, self.also[key]) if key in self.also else (default,)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses what makes a config mean something else than it says."""
+@dataclass
+class _Merge:
+    """The files merged so far, so that a chain, a circle or a fan of BASE ends."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise ConfigError(f"line {mark.line + 1}: YAML aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+    files: int = 0
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise ConfigError(f"line {key_node.start_mark.line + 1}: key {key_node.value!r} stands twice")
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+    def enter(self, path: Path, above: tuple[Path, ...]) -> None:
+        self.files += 1
+        chain = " -> ".join(p.name for p in (*above, path)[-4:])
+        if path in above:
+            raise ConfigError(f"config {path} names itself through BASE: {chain}")
+        if len(above) >= _MOST_LEVELS:
+            raise ConfigError(f"config {path} is more than {_MOST_LEVELS} levels of BASE deep: ... {chain}")
+        if self.files > _MOST_FILES:
+            raise ConfigError(f"config {path}: BASE names more than {_MOST_FILES} files in all; merge some by hand")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+def merge_file(config: CfgNode, path: Path, schema: Schema) -> None:
+    """Merge a YAML file, its BASE files first (paths relative to it).
 
     Raises:
-        ConfigError: it is missing, not YAML, or holds more than plain data.
+        ConfigError: a file or BASE cannot be read, or BASE goes in circles, deeper than 16 levels or over 64 files.
     """
-    if path.suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"config {path} is not a .yaml file; only YAML is read")
+    _merge_file(config, _resolved(path), schema, (), _Merge())
+
+
+def _resolved(path: Path) -> Path:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)  # a SafeLoader
-    except ConfigError as error:
-        raise ConfigError(f"{path} {error}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"config {path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(data or {}, dict):
-        raise ConfigError(f"config {path} is not a mapping of keys to values")
-    return data or {}
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise ConfigError(f"config {path} cannot be read: {error}") from None
 
 
-def merge_file(config: CfgNode, path: Path, schema: Schema, seen: tuple[Path, ...] = ()) -> None:
-    """Merge a YAML file, its BASE files first (paths relative to it)."""
-    path = path.resolve()
-    if path in seen:
-        raise ConfigError(f"config {path} names itself through BASE: {' -> '.join(p.name for p in (*seen, path))}")
+def _merge_file(config: CfgNode, path: Path, schema: Schema, above: tuple[Path, ...], merge: _Merge) -> None:
+    merge.enter(path, above)
     data = read_yaml(path)
-    base = data.pop("BASE", None) or []
-    for name in [base] if isinstance(base, str) else base:
-        if name:
-            merge_file(config, path.parent / name, schema, (*seen, path))
+    for name in _base_names(data.pop("BASE", None), path):
+        _merge_file(config, _resolved(path.parent / name), schema, (*above, path), merge)
     merge_mapping(config, data, str(path), schema)
+
+
+def _base_names(base: Any, path: Path) -> list[str]:
+    """Return the files that BASE names; the predecessor's files have [''] for none."""
+    names = base if isinstance(base, list) else [base]
+    if wrong := [name for name in names if not isinstance(name, str | None) or "\0" in (name or "")]:
+        raise ConfigError(f"config {path}: BASE={shown(wrong[0])} is not a file name, or a list of them")
+    return [name for name in names if name]
 
 
 def merge_mapping(config: CfgNode, data: dict[str, Any], source: str, schema: Schema, prefix: str = "") -> None:
     """Merge nested plain data; `source` names where it came from in errors."""
     for key, value in data.items():
-        full = f"{prefix}{key}"
+        full = f"{prefix}{_shown_key(key)}"
         if key not in config:
             raise ConfigError(f"{source}: key {full} is not known{_nearest(str(key), list(config), prefix)}")
         if isinstance(config[key], CfgNode):
             if not isinstance(value, dict):
-                raise ConfigError(f"{source}: {full}={value!r} must be a group of keys: {', '.join(config[key])}")
+                raise ConfigError(f"{source}: {full}={shown(value)} must be a group of keys: {', '.join(config[key])}")
             merge_mapping(config[key], value, source, schema, f"{full}.")
         else:
             config[key] = _coerce(value, full, source, schema)
+
+
+def _shown_key(key: Any) -> str:
+    return key if isinstance(key, str) and key.isprintable() and len(key) < 100 else shown(key)
 
 
 def _nearest(key: str, valid: list[str], prefix: str) -> str:
@@ -121,7 +125,9 @@ def _coerce(value: Any, key: str, source: str, schema: Schema) -> Any:
         value = _read_text(value, types)
     numbers = value if isinstance(value, tuple | list) else [value]
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-        raise ConfigError(f"{source}: {key}={value} is not a finite number")
+        raise ConfigError(f"{source}: {key}={shown(value)} is not a finite number")
+    if any(isinstance(number, int) and number.bit_length() > _MOST_BITS for number in numbers):
+        raise ConfigError(f"{source}: {key}={shown(value)} is too large: whole numbers have up to {_MOST_BITS} bits")
     if type(value) in types or types == (_NONE,):
         return value
     if float in types and type(value) is int:
@@ -130,7 +136,7 @@ def _coerce(value: Any, key: str, source: str, schema: Schema) -> Any:
         if sequence in types and isinstance(value, tuple | list):
             return sequence(value)
     wanted = " or ".join(_WANTED.get(t, "a list") for t in sorted(types, key=lambda t: t is _NONE))
-    raise ConfigError(f"{source}: {key}={value!r} is not {wanted} (default {get_key(schema.defaults, key)!r})")
+    raise ConfigError(f"{source}: {key}={shown(value)} is not {wanted} (default {get_key(schema.defaults, key)!r})")
 
 
 def _read_text(text: str, types: tuple[type, ...]) -> Any:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from mae_core.errors import UserError
@@ -64,6 +64,18 @@ def publish_folder(final: Path) -> Iterator[Path]:
             os.replace(replaced, final)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def ascii_name(folder: Path) -> Iterator[Path]:
+    """Give a name of a folder that compiled code takes in any locale; Paddle's wants UTF-8 and no escapes."""
+    if str(folder).isascii():
+        yield folder
+        return
+    with TemporaryDirectory(prefix="mae-") as place:
+        link = Path(place) / "folder"
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+        yield link
 
 
 def discard_folder(folder: Path) -> None:

@@ -1,14 +1,12 @@
-"""What a run says: lines for people, JSON lines for programs, a bar on a terminal."""
+"""What a run says to people: lines, and a bar on a terminal. What it says to programs: `run_log`."""
 
-import json
 import logging
-import os
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 from tqdm import tqdm
+
+from mae_core import streams
 
 LOGGER = logging.getLogger("mae")
 _stream = "stdout"
@@ -39,45 +37,11 @@ class _BarSafeHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream = getattr(sys, _stream)
-        tqdm.write(self.format(record), file=stream)
-        stream.flush()
-
-
-class JsonLines:
-    """Append-only `log.jsonl`; of the records that are there only those are kept for which `keep` holds."""
-
-    def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        kept = [line for line in _read_lines(path) if keep(json.loads(line))]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        os.replace(temporary, path)
-        self._file = path.open("a", buffering=1)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Write one record."""
-        self._file.write(json.dumps(record) + "\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _read_lines(path: Path) -> list[str]:
-    """Return the whole lines of a log; a line cut off by a crash is dropped."""
-    text = path.read_text() if path.exists() else ""
-    return [line for line in text.split("\n")[:-1] if line.startswith("{") and line.endswith("}")]
-
-
-def read_log(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """Read the records of a run's `log.jsonl`, of one kind where it is named: "train" or "validation"."""
-    records = [json.loads(line) for line in _read_lines(path)]
-    return [record for record in records if kind in (None, kind_of(record))]
-
-
-def kind_of(record: dict[str, Any]) -> str:
-    """Return a record's kind; logs of version 0.1 do not say it."""
-    return str(record.get("kind") or ("train" if "loss" in record else "validation"))
+        stream, before = getattr(sys, _stream), streams.why_lost()
+        with tqdm.external_write_mode(file=stream):
+            streams.say(self.format(record), stream)
+        if streams.why_lost() != before:
+            streams.say(f"standard output cannot be written ({streams.why_lost()}); the run goes on", sys.stderr)
 
 
 def progress_bar(total: int, start: int) -> tqdm:

@@ -4,9 +4,11 @@ import io
 import json
 import pickle
 import struct
+import subprocess
 import sys
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,6 +298,19 @@ def test_small_files_do_not_grow(tmp_path, name, suffix):
     assert peak < 30_000_000
 
 
+def test_no_small_file_grows_or_hangs(tmp_path):
+    program = Path(__file__).with_name("hostile_pickles.py")
+    words = [sys.executable, str(program), str(tmp_path), "100000"]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert len(found) > 35
+    for name, cost in found.items():
+        assert (cost["code"], bool(cost["said"])) == (0, True), name
+        assert cost["mb"] < 130, (name, cost)  # 500,000 empty sets; most take less than 10
+        assert cost["seconds"] < 10, (name, cost)  # a second or two where the machine is idle
+
+
 def test_many_views_of_one_storage_are_refused(tmp_path):
     pickle_of_one = torch_pickle(size=(1 << 18,), numel=1 << 18)
     tensor = pickle_of_one[pickle_of_one.index(b"ctorch._utils") : -2]
@@ -434,6 +449,8 @@ HEADERS = {
     ),
     "99 dimensions": header({"a": {**ENTRY, "shape": [1] * 98 + [2]}}, b"\0" * 8),
     "trailing bytes": header({"a": ENTRY}, b"\0" * 9),
+    "shape beyond any array": header({"a": {**ENTRY, "shape": [0, 1 << 62], "data_offsets": [0, 0]}}),
+    "shape beyond 64 bits": header({"a": {**ENTRY, "shape": [0, 1 << 63], "data_offsets": [0, 0]}}),
     "pickle inside": pickle.dumps({"a": 1}),
 }
 

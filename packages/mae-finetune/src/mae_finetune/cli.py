@@ -6,6 +6,7 @@ from mae_core.command_line import Parser, run
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import stage_parser
+from mae_core.stage.memory import explain
 from mae_finetune import __version__
 
 EPILOG = "also: mae-finetune export --help"
@@ -14,7 +15,7 @@ DESCRIPTION = "Fine-tune the encoder of a masked autoencoder for classification 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:

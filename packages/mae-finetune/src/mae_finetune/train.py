@@ -103,10 +103,10 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 def _mixer(config: Config) -> BatchMixer:
     t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
-    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED)
+    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
 
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Mix a batch of uint8 images and score the model on it."""
+    """Mix a batch of images and score the model on it."""
     images, targets = mixer(*batch, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

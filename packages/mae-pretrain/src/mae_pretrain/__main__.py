@@ -1,8 +1,18 @@
-"""`python -m mae_pretrain`: the same as `mae-pretrain`."""
+"""`mae-pretrain` and `python -m mae_pretrain`; Ctrl-C while these modules are imported is one line, as it is later."""
 
 import sys
 
-from mae_pretrain.cli import main
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    try:
+        from mae_pretrain import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        print("interrupted by Ctrl-C", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,6 +9,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
+from mae_core.stage.memory import explain
 from mae_pretrain import __version__
 
 EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pretrain export --help"
@@ -16,7 +17,7 @@ EPILOG = "also: mae-pretrain visualize --help, mae-pretrain curve --help, mae-pr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:

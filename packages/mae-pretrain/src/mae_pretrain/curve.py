@@ -4,8 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from mae_core.errors import UserError
-from mae_core.log import read_log
+from mae_core.run_log import read_log
 from mae_pretrain.png_file import prepare_png, write_png
+
+_DRAWN = {"epoch", "loss", "lr"}
 
 
 def draw_curve(run: str | Path, output: str | Path) -> Path:
@@ -19,7 +21,10 @@ def draw_curve(run: str | Path, output: str | Path) -> Path:
     except ImportError:
         raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
     log = Path(run) / "log.jsonl"
-    records = read_log(log, "train")
+    try:
+        records = [record for record in read_log(log, "train") if record.keys() >= _DRAWN]
+    except OSError as error:
+        raise UserError(f"{log} cannot be read ({error.strerror})") from None
     if not records:
         raise UserError(f"{log} holds no records of training; give the folder of a run (-output of mae-pretrain)")
     path = Path(output)

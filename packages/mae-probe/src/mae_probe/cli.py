@@ -15,6 +15,7 @@ from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
+from mae_core.stage.memory import explain
 from mae_probe import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(_dispatch, argv)
+    return run(_dispatch, argv, explain)
 
 
 def _dispatch(argv: list[str]) -> None:

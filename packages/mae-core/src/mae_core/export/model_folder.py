@@ -13,7 +13,7 @@ import mae_core
 from mae_core.errors import UserError
 from mae_core.export import onnx_file, program
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
-from mae_core.files import publish_folder
+from mae_core.files import ascii_name, publish_folder
 from mae_core.weights.formats.shards import fingerprint
 
 DESCRIPTION = "export.json"
@@ -66,7 +66,8 @@ def export_model(
     try:
         with publish_folder(final) as temporary:
             _require_space(temporary, model, file_format)
-            parity = _write_checked(temporary, file_format, model, signature, facts, weights)
+            with ascii_name(temporary) as written:
+                parity = _write_checked(written, file_format, model, signature, facts, weights)
     except OSError as error:
         raise UserError(f"-output {final} could not be written: {error}") from None
     return parity

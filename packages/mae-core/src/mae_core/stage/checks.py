@@ -37,6 +37,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def require_common(c: Config) -> None:
     """Require what model, data path and loop rely on, of the keys that all stages have."""
+    for key in ("SAVE", "DATA.DATA_PATH"):
+        require(bool(get_key(c, key)), f"{key}='' names no folder")
     require_one_of(c, _CHOICES)
     require_positive(c, _POSITIVE)
     require_within(c, _RANGES)

@@ -4,7 +4,7 @@ Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -47,14 +47,15 @@ class Recipe:
     def find(self, name: str) -> Path:
         """Return a config file of the user's, or the packaged one of that name (suffix and folder optional)."""
         path = Path(name)
-        if path.is_file():
-            return path
+        with suppress(OSError):  # a name that is too long for the disk
+            if path.is_file():
+                return path
         folder = resources.files(self.package).joinpath("configs")
         packaged = {Path(str(f)).name: Path(str(f)) for f in folder.iterdir()}
         file_name = path.name if path.suffix else f"{path.name}.yaml"
         if file_name not in packaged:
             known = ", ".join(sorted(n for n in packaged if n.endswith(".yaml")))
-            raise ConfigError(f"config {name} does not exist; give a YAML file or one of {known}")
+            raise ConfigError(f"config {name[:200]} does not exist; give a YAML file or one of {known}")
         return packaged[file_name]
 
     def load(self, cfg: str | None = None, flags: Mapping[str, Any] | None = None, pairs: Sequence[str] = ()) -> Config:

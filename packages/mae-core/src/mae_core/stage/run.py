@@ -12,7 +12,7 @@ import yaml
 from mae_core import distributed, log, runtime
 from mae_core.config import Config, drifted_keys, flatten
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.files import write_atomic
+from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.stage.added_keys import with_added_keys
 from mae_core.training import environment
@@ -99,7 +99,7 @@ def open_run(output: str) -> RunFolder | None:
     if folder:
         sweep(folder.checkpoints)
     logger.info(f"runtime: {runtime.choice()}")
-    logger.info(f"masking and loss: {fused.describe()}")
+    logger.info(f"operators: {fused.describe()}")
     return folder
 
 
@@ -151,7 +151,8 @@ def begin(
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
     if trainer.folder:
-        write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
+        with refuse_unwritable(trainer.folder.config, "free some space, or choose another with -output"):
+            write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
 
 
 def _find(source: Path) -> tuple[Path, dict[str, Any]]:

@@ -22,7 +22,7 @@ from mae_core.files import publish_folder, write_atomic
 from mae_core.models.facts import describe
 from mae_core.training.environment import environment
 from mae_core.training.host_copy import host_copy
-from mae_core.weights.checkpoint_folder import STATE, step_folder
+from mae_core.weights.checkpoint_folder import STATE, list_checkpoints, step_folder
 from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state, encode_state
 from mae_core.weights.formats.pickle_values import shown
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
@@ -84,7 +84,9 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
             record = {"step": snapshot.step, "sha256": sums, **snapshot.state}
             (temporary / STATE).write_bytes(encode_state(record))
     except OSError as error:
-        raise CheckpointError(f"checkpoint {final} could not be written: {error}; earlier ones are intact") from None
+        earlier = list_checkpoints(folder)
+        left = f"{earlier[0].name} and earlier ones are intact" if earlier else "there is no earlier one"
+        raise CheckpointError(f"checkpoint {final} could not be written: {error}; {left}") from None
     return final
 
 

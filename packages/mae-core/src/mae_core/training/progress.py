@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mae_core import log
+from mae_core.run_log import RunLog, kind_of
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
@@ -23,7 +24,7 @@ class Progress:
         self.plan = plan
         self.meter = IntervalMeter()
         self._slow_data = SlowData(data_advice)
-        self._records: log.JsonLines | None = None
+        self._records: RunLog | None = None
         self._bar = log.progress_bar(0, 0)
 
     @contextmanager
@@ -34,12 +35,14 @@ class Progress:
         """
         last = {"train": step, "validation": min(step, scored)}
         if folder:
-            self._records = log.JsonLines(folder.log, lambda record: record["step"] <= last[log.kind_of(record)])
+            self._records = RunLog(folder.log, lambda record: record["step"] <= last.get(kind_of(record), step))
         self._bar = log.progress_bar(self.plan.total_steps, step)
-        yield
-        self._bar.close()
-        if self._records:
-            self._records.close()
+        try:
+            yield
+        finally:
+            self._bar.close()
+            if self._records:
+                self._records.close()
 
     def step_done(self, step: int, lr: float, figures: dict[str, float], images: int, waited: float) -> None:
         """Count an optimizer step, and report where an interval ends.

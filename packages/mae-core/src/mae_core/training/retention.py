@@ -66,6 +66,7 @@ class Checkpoints:
             CheckpointError: the save before failed.
         """
         if self.folder and self.saved != step:
+            self.folder.renew()
             self._writer.wait()  # before the copy: there is never more than one in memory
             snapshot = take_snapshot(step, model, optimizer, state, averages() if averages else None)
             self._writer.start(partial(self._write, snapshot, best))
@@ -110,9 +111,12 @@ class Checkpoints:
 
     def _tidy(self, step: int, best: int | None) -> None:
         assert self.folder is not None
-        if best:
-            link_best(self.folder.path, best)
-        prune(self.folder.checkpoints, step, self.keep, best)
+        try:
+            if best:
+                link_best(self.folder.path, best)
+            prune(self.folder.checkpoints, step, self.keep, best)
+        except OSError as error:  # the checkpoint is safe; a full disk may refuse even a link
+            log.LOGGER.warning(f"{self.folder.checkpoints} cannot be tidied ({error.strerror}); training goes on")
 
 
 def prune(folder: Path, step: int, keep: int, best: int | None = None) -> None:

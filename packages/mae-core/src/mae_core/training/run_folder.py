@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from mae_core.errors import UserError
+from mae_core.log import LOGGER
 
 
 class RunFolder:
@@ -35,6 +36,27 @@ class RunFolder:
                 f"output folder {self.path} is in use by another run; choose another with -output"
             ) from None
         return lock
+
+    def renew(self) -> None:
+        """Make the folder anew where it, or the checkpoints in it, went during the run, and say so.
+
+        Raises:
+            UserError: it cannot be made, or another run holds it by now.
+        """
+        if self.checkpoints.is_dir() and self._holds_lock():
+            return
+        LOGGER.warning(
+            f"{self.checkpoints} was removed or moved during the run: what this run saved is not there any more;"
+            " it goes on in a new folder"
+        )
+        os.close(self._lock)
+        self._lock = self._open_lock()
+
+    def _holds_lock(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path / ".lock"), os.fstat(self._lock))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Release the lock."""

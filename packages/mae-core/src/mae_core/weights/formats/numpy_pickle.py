@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.weights.formats.pickle_values import PLAIN, Builder
+from mae_core.weights.formats.pickle_values import PLAIN, Builder, kind_of, shown
 
 _CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+_MAX_DIMENSIONS, _MAX_SIZE = 32, 1 << 60  # NumPy 1's own
 
 
 class DType:
     """A number type; `build` receives its byte order."""
 
     def __init__(self, code: str, *flags: Any) -> None:
-        if code not in _CODES:
-            raise ValueError(f"dtype {code!r} is not a number type")
+        if not isinstance(code, str) or code not in _CODES:
+            raise ValueError(f"dtype {shown(code) if isinstance(code, str) else kind_of(code)} is not a number type")
         self.numpy = np.dtype(code)
 
     def build(self, state: Any) -> None:
@@ -35,7 +36,9 @@ class Array:
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, DType) or not isinstance(data, bytes):
             raise ValueError("an array without a number type or without bytes")
-        if any(type(side) is not int or side < 0 for side in shape):
+        if type(shape) is not tuple or len(shape) > _MAX_DIMENSIONS:
+            raise ValueError("an array of too many dimensions, or without a shape")
+        if any(type(side) is not int or not 0 <= side <= _MAX_SIZE for side in shape):
             raise ValueError("an array's shape is not made of sizes")
         if math.prod(shape) * dtype.numpy.itemsize != len(data):
             raise ValueError(f"an array of shape {list(shape)[:8]} comes with {len(data)} bytes")
@@ -45,7 +48,7 @@ class Array:
 
 def scalar(dtype: DType, data: bytes) -> Any:
     """Build a number from its bytes."""
-    if len(data) != dtype.numpy.itemsize:
+    if not isinstance(dtype, DType) or not isinstance(data, bytes) or len(data) != dtype.numpy.itemsize:
         raise ValueError("a scalar of the wrong size")
     return np.frombuffer(data, dtype.numpy)[0].item()
 

@@ -7,6 +7,7 @@ from typing import Any
 from mae_core.errors import CheckpointError
 
 Builder = Callable[..., Any]
+_KEY_LENGTH, _KEY_BITS = 10_000, 64
 
 
 class Refused(CheckpointError):
@@ -47,8 +48,8 @@ def ordered_dict(pairs: Any = ()) -> Attributed:
 
 def encoded(text: str, encoding: str) -> bytes:
     """Build what stands for `_codecs.encode`: how protocol 2 writes bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"encoding {encoding!r}")
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("an encoding other than latin1, or of something else than text")
     return text.encode("latin-1")
 
 
@@ -67,8 +68,19 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:80]) + ("..." if len(text) > 80 else "")
 
 
+def kind_of(value: Any) -> str:
+    """Name a value's type; the value itself may be nested, and too long to print."""
+    return type(value).__name__
+
+
 def plain_key(key: Any) -> Any:
-    """Let names and numbers pass as dictionary keys; hashing anything nested would recurse without bound."""
+    """Let names and numbers pass as dictionary keys; each is hashed or compared in bounded time.
+
+    Hashing anything nested would recurse without bound; hashing a long number again and again takes for ever.
+    """
     if not isinstance(key, (str, int, float, bytes, type(None))):
-        raise Refused(f"a {type(key).__name__} as a dictionary key; weight files have names and numbers there")
+        raise Refused(f"a {kind_of(key)} as a dictionary key; weight files have names and numbers there")
+    long = isinstance(key, str | bytes) and len(key) > _KEY_LENGTH
+    if long or (isinstance(key, int) and key.bit_length() > _KEY_BITS):
+        raise Refused(f"a dictionary key of over {_KEY_LENGTH:,} characters or {_KEY_BITS} bits")
     return key

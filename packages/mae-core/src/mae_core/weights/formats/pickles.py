@@ -3,6 +3,10 @@
 A pickle is a program. Here its opcodes build plain values only: a name such as `os.system` is a string that is
 compared with an allow-list, and "calling" it looks up one of our own functions in that list. What is not listed is
 refused, so no opcode has anything to run.
+
+Work and memory are bounded by the file's size: an opcode takes what stands on the stack (each piece was read once),
+and a call, which may be made again and again with the same arguments, is charged for all their pieces. Nothing
+nested is ever hashed, printed or compared: a few bytes can nest the same pair into 2**60 pieces.
 """
 
 import pickletools
@@ -10,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import Attributed, Builder, Name, Refused, plain_key, shown
+from mae_core.weights.formats.pickle_values import Attributed, Builder, Name, Refused, kind_of, plain_key, shown
 
 
 class Readable(Protocol):
@@ -28,8 +32,10 @@ _VALUES = {
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
+_SIZED = (str, bytes, tuple, list, dict, set)
 _MARK = object()
-_LONG = 1000
+_MOST_STEPS = 500_000  # ViT-H with its optimizer has 60,000
+_SLACK = 10_000  # pieces that calls of a tiny file may take
 
 
 def read_pickle(
@@ -51,12 +57,14 @@ def read_pickle(
     machine = _Machine(allowed, persistent)
     try:
         for opcode, argument, position in pickletools.genops(stream):  # type: ignore[arg-type]
-            machine.position = position or 0
+            machine.advance(position or 0)
             machine.step(opcode.name, argument)
         return machine.pop()
     except Refused:
         raise
-    # RecursionError and MemoryError too: whatever a damaged file provokes, the answer is the same.
+    except MemoryError:  # sizes that a file announces are read up to its end only
+        raise CheckpointError("there is too little memory to read it") from None
+    # RecursionError too: whatever a damaged file provokes, the answer is the same.
     except Exception as error:
         raise CheckpointError(f"the pickle is damaged ({type(error).__name__}: {shown(str(error))})") from None
 
@@ -68,7 +76,13 @@ class _Machine:
         self.allowed, self.persistent = allowed, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.position = self.built = 0
+        self.position = self.steps = self.built = 0
+
+    def advance(self, position: int) -> None:
+        self.position = position
+        self.steps += 1
+        if self.steps > _MOST_STEPS:
+            raise Refused(f"its pickle has over {_MOST_STEPS:,} steps; those of weights have some thousands")
 
     def step(self, name: str, argument: Any) -> None:
         if name in _VALUES:
@@ -80,9 +94,8 @@ class _Machine:
         elif method := getattr(self, f"on_{name.lower()}", None):
             method(argument)
         else:  # INST, OBJ, NEWOBJ_EX, EXT1, EXT2, EXT4, buffers outside the file
-            raise Refused(
-                f"pickle opcode {name}{'' if argument is None else ' ' + shown(str(argument))} is not allowed"
-            )
+            named = f" {shown(argument)}" if isinstance(argument, str) else ""
+            raise Refused(f"pickle opcode {name}{named} is not allowed")
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -156,13 +169,13 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise Refused(f"items appended to a {type(self.stack[-1]).__name__}")
+            raise Refused(f"items appended to a {kind_of(self.stack[-1])}")
         self.stack[-1].extend(items)
 
     def on_additems(self, argument: Any) -> None:
         items = self.pop_to_mark()
         if type(self.stack[-1]) is not set:
-            raise Refused(f"items added to a {type(self.stack[-1]).__name__}")
+            raise Refused(f"items added to a {kind_of(self.stack[-1])}")
         self.stack[-1].update(map(plain_key, items))
 
     def on_dict(self, argument: Any) -> None:
@@ -179,7 +192,7 @@ class _Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         if type(self.stack[-1]) not in (dict, Attributed):
-            raise Refused(f"keys set on a {type(self.stack[-1]).__name__}")
+            raise Refused(f"keys set on a {kind_of(self.stack[-1])}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][plain_key(key)] = value
 
@@ -202,29 +215,29 @@ class _Machine:
         function = self.pop()
         builder = self.allowed.get(function.text) if isinstance(function, Name) else None
         if builder is None or type(arguments) is not tuple:
-            raise Refused(f"it calls {shown(function.text) if isinstance(function, Name) else type(function).__name__}")
-        self._count(arguments)
+            raise Refused(f"it calls {shown(function.text) if isinstance(function, Name) else kind_of(function)}")
+        self._charge(len(arguments) + sum(len(item) for item in arguments if isinstance(item, _SIZED)))
         self.stack.append(builder(*arguments))
 
     on_newobj = on_reduce
 
-    def _count(self, arguments: tuple[Any, ...]) -> None:
-        """Refuse copies of one long text or list, called for again and again: a small file would fill the memory."""
-        lengths = (len(item) for item in arguments if isinstance(item, (str, bytes, tuple, list, dict)))
-        self.built += sum(length for length in lengths if length > _LONG)
-        if self.built > self.position:
+    def _charge(self, pieces: int) -> None:
+        """Refuse calls that take more pieces than the file has bytes: one argument, handed over again and again."""
+        self.built += pieces
+        if self.built > self.position + _SLACK:
             raise Refused("it builds more than the file holds")
 
     def on_build(self, argument: Any) -> None:
         state = self.pop()
         build = getattr(self.stack[-1], "build", None)
         if build is None:
-            raise Refused(f"state set on a {type(self.stack[-1]).__name__}")
+            raise Refused(f"state set on a {kind_of(self.stack[-1])}")
         build(state)
 
     def on_persid(self, argument: Any) -> None:
         if self.persistent is None:
-            raise Refused(f"persistent id {shown(str(argument))}")
+            raise Refused(f"persistent id {shown(argument) if isinstance(argument, str) else kind_of(argument)}")
+        self._charge(len(argument) if isinstance(argument, _SIZED) else 1)
         self.stack.append(self.persistent(argument))
 
     def on_binpersid(self, argument: Any) -> None:

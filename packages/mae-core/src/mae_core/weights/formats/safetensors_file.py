@@ -51,7 +51,10 @@ def _array(name: str, entry: Mapping[str, Any], data: NDArray[np.uint8]) -> NDAr
     if len(entry["shape"]) > _MAX_DIMENSIONS:
         raise CheckpointError(f"{shown(name)} has {len(entry['shape'])} dimensions")
     start, end = entry["data_offsets"]
-    array = np.frombuffer(data[start:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    try:
+        array = np.frombuffer(data[start:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (ValueError, OverflowError):  # [0, 2**62] holds nothing, but is no shape either
+        raise CheckpointError(f"{shown(name)} has shape {entry['shape']}, which is beyond any array") from None
     return widened(array) if entry["dtype"] == "BF16" else array
 
 

@@ -5,7 +5,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,12 +67,16 @@ class Tensor:
 
 def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *unused: Any) -> Tensor:
     """Stands for `torch._utils._rebuild_tensor_v2`; nothing outside the storage, nothing larger than it."""
+    if not isinstance(storage, Storage) or type(shape) is not tuple or type(strides) is not tuple:
+        raise ValueError("a tensor without storage, shape or strides")
+    if len(shape) > _MAX_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(shape)} dimensions")
     numbers = (offset, *shape, *strides)
     if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
         raise ValueError("a tensor's shape and strides are not sizes")
-    largest = max(*numbers, math.prod(side for side in shape if side))
-    if len(shape) > _MAX_DIMENSIONS or largest > _MAX_SIZE:  # NumPy 1 crashes on strides beyond its own limits
-        raise ValueError(f"a tensor of {len(shape)} dimensions with sizes or strides up to {largest}")
+    # NumPy 1 crashes on strides beyond its own limits
+    if max(numbers) > _MAX_SIZE or math.prod(side for side in shape if side) > _MAX_SIZE:
+        raise ValueError(f"a tensor of {len(shape)} dimensions with sizes or strides over {_MAX_SIZE:,}")
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
     count = math.prod(shape)
     if count and (last >= storage.size or count > storage.size):
@@ -96,8 +100,23 @@ TORCH: dict[str, Builder | None] = {
 }
 
 
+@dataclass
+class _Storages:
+    """The storages that a pickle names; one key stands for one type and size, as views are checked against these."""
+
+    by_key: dict[str, Storage] = field(default_factory=dict)
+
+    def __call__(self, persistent_id: Any) -> Storage:
+        storage = _storage(persistent_id)
+        if self.by_key.setdefault(storage.key, storage) != storage:
+            raise ValueError(f"storage {shown(storage.key)} is given two types or sizes")
+        return storage
+
+
 def _storage(persistent_id: Any) -> Storage:
     kind, name, key, _, size, *view = persistent_id
+    if not isinstance(key, str) and (type(key) is not int or key.bit_length() > 64):
+        raise ValueError("a storage whose key is neither text nor a number")
     dtype = _STORAGES.get(name.text.removeprefix("torch.")) if isinstance(name, Name) else None
     if kind != "storage" or dtype is None or type(size) is not int or size < 0 or any(view):
         raise ValueError("a persistent id that is no storage of numbers")
@@ -148,9 +167,11 @@ def _read_zip(path: Path) -> dict[str, NDArray[Any]]:
             root = pickle.removesuffix("data.pkl")
             if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
                 raise CheckpointError("its parts are compressed, which PyTorch never does")
+            if sum(max(info.file_size, info.compress_size) for info in members.values()) > path.stat().st_size:
+                raise CheckpointError("its parts are larger than the file: they overlap, which PyTorch's never do")
             if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
                 raise CheckpointError("it was written on a big-endian machine; save it again on a little-endian one")
-            content = read_pickle(archive.read(pickle), TORCH, _storage)
+            content = read_pickle(archive.read(pickle), TORCH, _Storages())
             bytes_of = partial(_storage_bytes, archive, members, root)
             return _arrays(content, bytes_of, path.stat().st_size)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, struct.error) as error:
@@ -176,15 +197,13 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, NDArray[Any]]:
         )
     for _ in range(2):  # protocol version, facts about the machine
         read_pickle(data, {})
-    storages: dict[str, Storage] = {}
-
-    def persistent(identity: Any) -> Storage:
-        storage = _storage(identity)
-        return storages.setdefault(storage.key, storage)
-
-    tree = read_pickle(data, TORCH, persistent)
+    described = _Storages()
+    tree = read_pickle(data, TORCH, described)
+    storages, keys = described.by_key, read_pickle(data, {})
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise CheckpointError("its list of storages is damaged")
     starts: dict[str, int] = {}
-    for key in map(str, read_pickle(data, {})):
+    for key in keys:
         (count,) = struct.unpack("<q", data.read(8).ljust(8, b"\xff"))
         if key not in storages or count != storages[key].size or data.tell() + count * storages[key].itemsize > size:
             raise CheckpointError(f"storage {shown(key)} is cut off or not described")

@@ -1,0 +1,70 @@
+"""Standard output and error that are closed or full: no run ends of it, and nothing else is written into.
+
+A reader that has seen enough (`| head`) or a full disk makes every later line fail. What is lost is noted once.
+"""
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+_NAMES = {1: "standard output", 2: "standard error"}
+_lost: dict[int, str] = {}  # file descriptor -> why
+_untold: list[str] = []
+
+
+def prepare() -> None:
+    """Make both streams usable: open where the caller closed them, tolerant of names the encoding lacks."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file opened would take its place, and what is printed would end up in that
+            os.open(os.devnull, os.O_RDWR)
+            if number:
+                _note(number, "closed")
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the rest of the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line on standard output, or another stream; where that fails, go on without."""
+    stream = stream or sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except (OSError, ValueError) as error:
+        lose(stream, error)
+
+
+def lose(stream: TextIO, error: Exception) -> None:
+    """Send a stream that failed to nowhere, so that it fails no more, and note why."""
+    number = 2 if stream is sys.stderr else 1
+    with suppress(OSError, ValueError):
+        if stream.fileno() == number:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+            stream.flush()
+    _note(number, getattr(error, "strerror", None) or str(error))
+
+
+def _note(number: int, why: str) -> None:
+    if number not in _lost:
+        _lost[number] = why
+        _untold.append(f"{_NAMES[number]} cannot be written ({why}); what is said there is lost")
+
+
+def take_note() -> str:
+    """Return what was lost since the last call, for the run's log; empty where nothing was."""
+    note = "; ".join(_untold)
+    _untold.clear()
+    return note
+
+
+def why_lost(number: int = 1) -> str | None:
+    """Tell why a stream was lost; None while it works."""
+    return _lost.get(number)

@@ -1,0 +1,82 @@
+"""YAML as plain data: what makes a file mean something else than it says, or takes for ever, is refused by line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mae_core.errors import ConfigError
+
+_MOST_BYTES = 100_000  # a config has 3,000; reading as much takes about half a second
+_DEEPEST = 32
+_LONGEST_NUMBER = 100  # characters
+_MERGE, _NUMBERS = "tag:yaml.org,2002:merge", ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: it is missing, not YAML, or holds more than plain data: tags, aliases, merge or duplicate keys,
+            lists as keys, values nested deeper than 32 levels.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"config {path} is not a .yaml file; only YAML is read")
+    try:
+        data = yaml.load(_text(path), Loader=_StrictLoader)  # a SafeLoader
+    except ConfigError as error:
+        raise ConfigError(f"config {path} {error}") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # ValueError: no UTF-8, no such date
+        raise ConfigError(f"config {path} cannot be read: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(data or {}, dict):
+        raise ConfigError(f"config {path} is not a mapping of keys to values")
+    return data or {}
+
+
+def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ConfigError("is not a file")
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"is larger than {_MOST_BYTES:,} bytes, which no config is")
+    return content.decode("utf-8-sig")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader of plain data, each key once."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        line = self.peek_event().start_mark.line + 1
+        if self.check_event(yaml.events.AliasEvent):
+            raise ConfigError(f"line {line}: YAML aliases (*name) are not allowed")
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ConfigError(f"line {line}: nested deeper than {_DEEPEST} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise ConfigError(f"line {line}: a number of {len(node.value):,} characters")
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE:
+                raise ConfigError(f"line {line}: a key must be a name, not a list, a mapping or <<")
+            if key_node.value in seen:
+                raise ConfigError(f"line {line}: key {shown(key_node.value)} stands twice")
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def shown(value: Any) -> str:
+    """Make a value from outside short enough for a message of one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:80]}... ({len(text):,} characters)"

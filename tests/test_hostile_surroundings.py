@@ -1,0 +1,127 @@
+"""Runs among full disks, closed streams, damaged logs, no home, little memory, Ctrl-C: one line, and nothing lost."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from stage_runs import PRETRAIN, assert_refused, records
+
+from mae_core.run_log import read_log
+
+SHORT = (*PRETRAIN.tiny, "TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0")
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def start(*args, env=None, **kwargs):
+    kwargs = {"stdout": subprocess.PIPE, **kwargs}
+    words = PRETRAIN.command(*args)
+    return subprocess.run(
+        words, stderr=subprocess.PIPE, text=True, timeout=300, env={**os.environ, **(env or {})}, **kwargs
+    )
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A run whose standard output was full, and whose home is no folder."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with open("/dev/full", "w") as full:
+        result = start(
+            "-data_path", data, "-batch_size", 4, "-output", folder, *SHORT, stdout=full, env={"HOME": "/dev/null"}
+        )
+    assert result.returncode == 0, result.stderr
+    assert "standard output cannot be written (No space left on device); the run goes on" in result.stderr
+    return folder
+
+
+def test_full_output_and_no_home_cost_nothing_but_lines(run):
+    notes = [record.get("note") for record in read_log(run / "log.jsonl")]
+    assert notes == [
+        "standard output cannot be written (No space left on device); what is said there is lost",
+        None,
+        None,
+    ]
+    assert (run / "checkpoints" / "step_00000006").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["lines", "folder"])
+def test_a_damaged_log_is_said_once_and_the_run_goes_on(run, data, tmp_path, damage):
+    shutil.copytree(run, again := tmp_path / "run")
+    log = again / "log.jsonl"
+    whole = records(again)
+    if damage == "lines":
+        log.write_bytes(b'{bad json}\n\xff\n{"loss": 1}\n' + log.read_bytes() + b'{"step": 7, "lo')
+    else:
+        log.unlink()
+        log.mkdir()
+    args = ("-data_path", data, "-batch_size", 4, "-output", again, "-resume", "auto", *SHORT)
+    result = start(*args, "TRAIN.NUM_EPOCHS", "2", "--allow-drift", "TRAIN.NUM_EPOCHS")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("log.jsonl.damaged-1") == 1
+    found = records(again)
+    assert [r["step"] for r in found[-3:]] == [8, 10, 12]
+    assert found[:-3] == (whole if damage == "lines" else [])
+
+
+@pytest.mark.parametrize("missing", [b"libpaddle", b"numpy"])
+def test_ctrl_c_while_paddle_is_imported(missing, data, tmp_path):
+    words = PRETRAIN.command("-data_path", data, "-output", tmp_path / "o", *SHORT)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        maps = Path(f"/proc/{process.pid}/maps")
+        while missing not in maps.read_bytes():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "interrupted by Ctrl-C\n")
+
+
+def test_little_memory_is_named_with_what_to_lower(data, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+    args = ("-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "MODEL.ENCODER.EMBED_DIM", 65536)
+    assert_refused(start(*args, preexec_fn=limit), 2, ["out of memory", "DATA.BATCH_SIZE", "MODEL.GRAD_CHECKPOINTING"])
+
+
+def test_export_to_a_name_that_the_locale_lacks(run, tmp_path):
+    folder = tmp_path / "wörk ü"
+    result = start("export", "-pretrained", run, "-output", folder, env={**ASCII, "HOME": "/proc"})
+    assert result.returncode == 0, result.stderr
+    assert (folder / "export.json").is_file()
+
+
+def test_a_full_disk_is_named_before_the_first_step(data, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        (disk / "run" / "checkpoints").mkdir(parents=True)
+        with (disk / "fill").open("wb", buffering=0) as fill, suppress(OSError):
+            while True:
+                fill.write(bytes(4096))
+        result = start("-data_path", data, "-batch_size", 4, "-output", disk / "run", *SHORT)
+        assert_refused(result, 2, ["config.yaml cannot be written (No space left on device)"])
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_folder_that_goes_during_the_run_is_said(data, tmp_path):
+    words = PRETRAIN.command(
+        "-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "TRAIN.NUM_EPOCHS", 40
+    )
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "o/checkpoints/step_00000006").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        os.rename(tmp_path / "o", tmp_path / "elsewhere")
+        said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert said.count("was removed or moved during the run: what this run saved is not there any more") == 1
+    assert (tmp_path / "o/checkpoints/step_00000240").is_dir()
