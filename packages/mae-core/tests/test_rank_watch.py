@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 
 from mae_core import rank_watch
-from mae_core.rank_watch import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Line, RankWatch, Signs, hung
+from mae_core.rank_signs import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Signs, hung
+from mae_core.rank_watch import Line, RankWatch
 
 LATE = LIMIT_SECONDS + 1
 

@@ -22,6 +22,16 @@ class Stop(Enum):
     TERMINATED = 143
     INTERRUPTED = 130
 
+    @classmethod
+    def counts(cls, asked: "Stop | None") -> list[float]:
+        """Return a number per kind, to be added up over ranks."""
+        return [float(asked is kind) for kind in cls]
+
+    @classmethod
+    def first(cls, counts: list[float]) -> "Stop | None":
+        """Return what any rank was asked for; of several kinds the first."""
+        return next((kind for kind, count in zip(cls, counts, strict=True) if count), None)
+
 
 SIGNALS = {
     signal.SIGUSR1: Stop.REQUEUE,  # what batch systems send some time before the job's limit

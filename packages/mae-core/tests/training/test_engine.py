@@ -194,9 +194,20 @@ def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
         return loss * (float("nan") if data[1] == 6 else 1.0), metrics
 
     trainer = make(RunFolder(tmp_path), loss=bad)
+    trainer.program = "stage"
     with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6") as error:
         trainer.fit(stream())
     assert error.value.exit_code == 5
+    assert "stage -cfg " in str(error.value)
+    kept = json.loads((tmp_path / "capture" / "batch.json").read_text())
+    assert (kept["step"], kept["epoch"], kept["seed"]) == (6, 1, PLAN.seed)
+    assert kept["passes"] == [{"rank": 0, "loss": "nan", "indices": [6], "files": "files of step 6"}]
+    trainer.folder.close()
+    again = make(RunFolder(tmp_path / "replay"), loss=bad)
+    again.resume(*newest_checkpoint(tmp_path / "capture" / "checkpoints", print))
+    assert_equal(again, trainer)
+    with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6"):
+        again.fit(stream(6))
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
     good = make(plan=Plan(steps_per_epoch=4, total_steps=6))
     good.fit(stream())

@@ -21,7 +21,7 @@ from mae_core.errors import NonFiniteError, Stopped
 from mae_core.signals import Stop
 from mae_core.training.batch import Batch
 from mae_core.training.capture import Pass, write_capture
-from mae_core.training.checkpoint import Snapshot, model_arrays, restore, take_snapshot
+from mae_core.training.checkpoint import model_arrays, restore, take_snapshot
 from mae_core.training.ema import Ema
 from mae_core.training.optim import clip_gradients, grad_norm, trainable
 from mae_core.training.plan import Plan
@@ -224,7 +224,9 @@ class Trainer:
         message = f"{what} at {where}; the weights were not updated; batch: {', '.join(bad)}"
         if self.folder:
             facts = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
-            message += "; " + write_capture(self.folder.path, self._snapshot(), facts, passes, self.program)
+            averages = self.ema.arrays() if self.ema else None
+            state = take_snapshot(self.step, self.model, self.optimizer, self._state(), averages)
+            message += "; " + write_capture(self.folder.path, state, facts, passes, self.program)
         return NonFiniteError(message)
 
     def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
@@ -253,7 +255,7 @@ class Trainer:
                 raise
             return stop.asked  # its loader gave up waiting
         if scores is None:
-            return _first_stop(distributed.sum_over_ranks(_as_numbers(stop.asked))) or Stop.TERMINATED
+            return Stop.first(distributed.sum_over_ranks(Stop.counts(stop.asked))) or Stop.TERMINATED
         self.progress.scored(self.step, scores, time.perf_counter() - started)
         self.checkpoints.note_score(self.step, self.validation.state_dict(), self.validation.best_step)
         return None
@@ -267,10 +269,6 @@ class Trainer:
         averages = self.ema.arrays if self.ema else None
         state, best = self._state(), self.validation.best_step
         self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, best)
-
-    def _snapshot(self) -> Snapshot:
-        averages = self.ema.arrays() if self.ema else None
-        return take_snapshot(self.step, self.model, self.optimizer, self._state(), averages)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -288,15 +286,7 @@ def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:
     """Average losses and figures over ranks and add images; a signal to one rank stops them all."""
     world, names = distributed.world_size(), sorted(own.metrics)
     means = [own.loss / world, *(own.metrics[name] / world for name in names)]
-    summed = distributed.sum_over_ranks([own.images, *means, *_as_numbers(asked)])
+    summed = distributed.sum_over_ranks([own.images, *means, *Stop.counts(asked)])
     images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
     totals = Totals(loss, dict(zip(names, metrics, strict=True)), images, own.waited)
-    return totals, _first_stop(summed[2 + len(names) :])
-
-
-def _as_numbers(asked: Stop | None) -> list[float]:
-    return [float(asked is kind) for kind in Stop]
-
-
-def _first_stop(counts: list[float]) -> Stop | None:
-    return next((kind for kind, count in zip(Stop, counts, strict=True) if count), None)
+    return totals, Stop.first(summed[2 + len(names) :])
