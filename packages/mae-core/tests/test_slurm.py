@@ -22,14 +22,16 @@ STEP = {
 
 
 def test_a_step_of_many_tasks_is_many_ranks():
-    found = as_launched(STEP)
+    found = as_launched(STEP, gpu=False)
     assert (found["PADDLE_TRAINER_ID"], found["PADDLE_TRAINERS_NUM"]) == ("17", "20")
     assert (found["PADDLE_LOCAL_RANK"], found["PADDLE_LOCAL_SIZE"]) == ("1", "4")
     host, port = found["PADDLE_MASTER"].split(":")
     assert host == "gpu007"
     assert 20_000 <= int(port) < 30_000
     assert len(found["PADDLE_TRAINER_ENDPOINTS"].split(",")) == 20
-    assert as_launched({**STEP, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4"})["PADDLE_MASTER"] == "10.0.0.1:4"
+    assert (
+        as_launched({**STEP, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4"}, gpu=True)["PADDLE_MASTER"] == "10.0.0.1:4"
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_a_step_of_many_tasks_is_many_ranks():
     ],
 )
 def test_nothing_else_is_taken_for_one(env):
-    assert as_launched(env) == {}
+    assert as_launched(env, gpu=False) == {}
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def configure() -> dict[str, str]:
     """Set the variables once, before Paddle is imported; return what was set."""
     global _chosen
     if _chosen is None:
-        os.environ.update(slurm.as_launched(os.environ))
+        os.environ.update(slurm.as_launched(os.environ, is_gpu_build()))
         wanted = choose(without_launchers_threads(os.environ), available_cores(), _cpuinfo(), is_gpu_build())
         if too_late := "paddle" in sys.modules and bool(wanted):
             warnings.warn(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 FIRST_PORT, PORTS = 20_000, 10_000
 
 
-def as_launched(env: Mapping[str, str]) -> dict[str, str]:
+def as_launched(env: Mapping[str, str], gpu: bool) -> dict[str, str]:
     """Return the variables to set; none where `srun` started one process only, or Paddle's launcher stands between.
 
     MASTER_ADDR and MASTER_PORT are heeded; without them rank 0's node is taken from the list of nodes, and a port
@@ -26,6 +26,7 @@ def as_launched(env: Mapping[str, str]) -> dict[str, str]:
         "PADDLE_TRAINERS_NUM": str(world),
         "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
         "PADDLE_CURRENT_ENDPOINT": endpoints[int(rank)],
+        "PADDLE_DISTRI_BACKEND": "nccl" if gpu else "gloo",
         "PADDLE_LOCAL_RANK": local,
         "PADDLE_RANK_IN_NODE": local,
         # Tasks that were bound to a GPU of their own see only that.
