@@ -26,12 +26,12 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
 
-COMMON = {
+COMMON: dict[str, object] = {
     "DATA.IMAGE_SIZE": 16, "MODEL.PATCH_SIZE": 4, "MODEL.ENCODER.EMBED_DIM": 32, "MODEL.ENCODER.DEPTH": 2,
     "MODEL.ENCODER.NUM_HEADS": 2, "TRAIN.NUM_EPOCHS": 24, "TRAIN.WARMUP_EPOCHS": 1, "REPORT_FREQ": 1, "SAVE_KEEP": 2,
 }  # fmt: skip
-CLASSIFY = {"MODEL.NUM_CLASSES": 3, "VALIDATE_FREQ": 2}
-STAGES = {
+CLASSIFY: dict[str, object] = {"MODEL.NUM_CLASSES": 3, "VALIDATE_FREQ": 2}
+STAGES: dict[str, dict[str, object]] = {
     "mae_pretrain": {"MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2},
     "mae_finetune": {**CLASSIFY, "TRAIN.MIXUP_ALPHA": 0.8, "TRAIN.EMA": 0.99, "MODEL.DROPPATH": 0.1},
     "mae_probe": CLASSIFY,
@@ -77,16 +77,16 @@ def write_data(root: Path) -> None:
 def start(scenario: Scenario, data: Path, run: Path) -> subprocess.Popen[bytes]:
     """Begin or resume a scenario's run, in a process group of its own."""
     settings = {**COMMON, **STAGES[scenario.stage], "DATA.NUM_WORKERS": scenario.workers}
-    words = [word for pair in settings.items() for word in pair]
-    flags = ["-batch_size", 8 // scenario.ranks, "-data_path", data, "-output", run, "-resume", "auto"]
-    command = [sys.executable, "-m", scenario.stage]
+    pairs = [word for pair in settings.items() for word in pair]
+    flags: list[object] = ["-batch_size", 8 // scenario.ranks, "-data_path", data, "-output", run, "-resume", "auto"]
+    command: list[object] = [sys.executable, "-m", scenario.stage]
     if scenario.ranks > 1:
         script = subprocess.check_output([sys.executable, "-c", f"import {scenario.stage} as s; print(s.__path__[0])"])
-        launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", scenario.ranks]
+        launcher: list[object] = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", scenario.ranks]
         command = [*launcher, "--log_dir", f"{run}-logs", f"{script.decode().strip()}/__main__.py"]
     log = (run.parent / f"{run.name}.log").open("ab")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [str(word) for word in (*command, *flags, *words)]
+    words = [str(word) for word in (*command, *flags, *pairs)]
     return subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, env=env)
 
 
