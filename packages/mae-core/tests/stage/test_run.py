@@ -35,7 +35,7 @@ def make(folder, batch_size=4, accum_iter=1, lr=0.1, data=None):
 
 
 def batches():
-    return (SimpleNamespace(images=paddle.ones([4, 2])) for _ in range(4))
+    return (SimpleNamespace(images=paddle.ones([4, 2]), indices=paddle.arange(4)) for _ in range(4))
 
 
 @pytest.fixture

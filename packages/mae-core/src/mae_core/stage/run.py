@@ -1,5 +1,6 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ MAY_CHANGE = (
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
+SLACK = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ def run_training(
     folder = open_run(config.SAVE)
     run = build(config, folder)
     trainer = run.trainer
+    trainer.program = build.__module__.partition(".")[0].replace("_", "-")
+    # A loader with workers gives up by itself, and names what it waits for.
+    trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
     begin(
         trainer,
         output=config.SAVE,

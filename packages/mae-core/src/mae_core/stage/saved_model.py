@@ -80,9 +80,7 @@ def _without_norm(weights: Weights) -> dict[str, NDArray[Any]]:
     """
     arrays = {name: np.asarray(array) for name, array in weights.arrays.items()}
     if others := [name for name in arrays if name.startswith("head.pool.")]:
-        raise CheckpointError(
-            f"{weights.file} has {join_names(others)}, of an attentive probe: mae-probe -eval takes it"
-        )
+        raise CheckpointError(f"{weights.file} has {join_names(others)}, of an attentive probe; use mae-probe -eval")
     mean, variance = (arrays.pop(name).astype(np.float64) for name in _NORM)
     weight, bias = (arrays.pop(f"head.1.{name}").astype(np.float64) for name in ("weight", "bias"))
     scaled = weight / np.sqrt(variance + _NORM_EPS)[:, None]  # [D, K]
