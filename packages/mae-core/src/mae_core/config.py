@@ -7,7 +7,7 @@ a ConfigError that names the file, the key and the nearest valid key.
 import ast
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ class Schema:
         defaults: every key with its default; a value is of the default's type.
         also: per key, one more type that is allowed. A key whose default is None and that has none takes any plain
             value, and is left to the checks.
+        foreign: (dotted key that is not of these, value, source) -> whether it may be passed over; it may refuse.
     """
 
     defaults: CfgNode
     also: Also
+    foreign: Callable[[str, Any, str], bool] = lambda key, value, source: False
 
     def types(self, key: str) -> tuple[type, ...]:
         """Return the types that a dotted key takes."""
@@ -66,7 +68,13 @@ def merge_file(config: CfgNode, path: Path, schema: Schema) -> None:
     Raises:
         ConfigError: a file or BASE cannot be read, or BASE goes in circles, deeper than 16 levels or over 64 files.
     """
-    _merge_file(config, _resolved(path), schema, (), _Merge())
+    for file, data in read_layers(path):
+        merge_mapping(config, data, str(file), schema)
+
+
+def read_layers(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield a YAML file's BASE files, then itself: path and keys; refusals as in `merge_file`."""
+    yield from _layers(_resolved(path), (), _Merge())
 
 
 def _resolved(path: Path) -> Path:
@@ -76,12 +84,12 @@ def _resolved(path: Path) -> Path:
         raise ConfigError(f"config {path} cannot be read: {error}") from None
 
 
-def _merge_file(config: CfgNode, path: Path, schema: Schema, above: tuple[Path, ...], merge: _Merge) -> None:
+def _layers(path: Path, above: tuple[Path, ...], merge: _Merge) -> Iterator[tuple[Path, dict[str, Any]]]:
     merge.enter(path, above)
     data = read_yaml(path)
     for name in _base_names(data.pop("BASE", None), path):
-        _merge_file(config, _resolved(path.parent / name), schema, (*above, path), merge)
-    merge_mapping(config, data, str(path), schema)
+        yield from _layers(_resolved(path.parent / name), (*above, path), merge)
+    yield path, data
 
 
 def _base_names(base: Any, path: Path) -> list[str]:
@@ -97,6 +105,8 @@ def merge_mapping(config: CfgNode, data: dict[str, Any], source: str, schema: Sc
     for key, value in data.items():
         full = f"{prefix}{_shown_key(key)}"
         if key not in config:
+            if schema.foreign(full, value, source):
+                continue
             raise ConfigError(f"{source}: key {full} is not known{_nearest(str(key), list(config), prefix)}")
         if isinstance(config[key], CfgNode):
             if not isinstance(value, dict):

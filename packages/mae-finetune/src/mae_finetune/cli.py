@@ -8,6 +8,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.memory import explain
 from mae_finetune import __version__
 
@@ -33,7 +34,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_finetune", finetune_parser(), argv)
+        train_or_score("mae_finetune", finetune_parser(), argv, commands)
 
 
 def finetune_parser() -> Parser:
@@ -64,7 +65,7 @@ def _predict(argv: list[str]) -> None:
     from mae_finetune.predict_command import run_predict
 
     pairs = [word for pair in args.set for word in pair]
-    config = RECIPE.load_beside(args.pretrained, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs)
+    config = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
     run_predict(config, args.images, topk=args.topk, batch_size=args.batch_size, json=args.json, csv=args.csv)
 
 

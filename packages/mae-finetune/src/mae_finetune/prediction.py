@@ -19,6 +19,7 @@ from mae_core.config import Config
 from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
 from mae_core.stage.arguments import precision_of
+from mae_core.stage.inheritance import load_config
 from mae_core.training.precision import Precision
 from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, OneImage, each_image, preprocess
@@ -147,7 +148,7 @@ def predict(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     if class_names is not None:
         flags["DATA.CLASS_NAMES"] = str(class_names)
-    config = RECIPE.load_beside(str(pretrained), cfg, flags)
+    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.info)
     return list(Classifier(config).predict(images, topk, batch_size))
 
 

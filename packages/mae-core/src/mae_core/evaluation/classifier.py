@@ -13,6 +13,7 @@ from mae_core.errors import NonFiniteError
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_tables
 from mae_core.training.batch import Batch
+from mae_core.training.meters import spoken_speed
 from mae_core.training.precision import Precision
 
 
@@ -87,7 +88,7 @@ def report_scores(
     mce = f" mCE {figures['mCE']:.2f}" if "mCE" in figures else ""
     log.LOGGER.info(
         f"{scores.images} images: top-1 {figures['top1']:.2f} top-5 {figures['top5']:.2f}"
-        f" loss {figures['val_loss']:.4f}{mce}; {figures['images_per_s']:.0f} images/s"
+        f" loss {figures['val_loss']:.4f}{mce}; {spoken_speed(figures['images_per_s'])}"
     )
     if distributed.is_main():
         write_tables(Path(output) / "eval", scores, figures, folders)

@@ -126,6 +126,17 @@ class Trainer:
         """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
         return bool(self._stop)
 
+    def time_steps(self, batches: Iterable[Batch], count: int) -> list[float]:
+        """Do steps without reporting or saving; return the seconds that each took."""
+        stream, seconds = iter(batches), []
+        self.model.train()
+        with StopRequest() as stop:
+            for _ in range(count):
+                started = time.perf_counter()
+                self._train_step(stream, stop)
+                seconds.append(time.perf_counter() - started)
+        return seconds
+
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> Stop | None:
         """Do one optimizer step; return why to stop, where any rank was asked to."""
         lr = self.lr_at(self.step / self.plan.steps_per_epoch)  # 1. learning rate and generator of this step

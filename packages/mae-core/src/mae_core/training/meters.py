@@ -1,5 +1,6 @@
 """Running figures of a training run."""
 
+import math
 import resource
 import sys
 import time
@@ -95,3 +96,10 @@ def clock(seconds: float) -> str:
     """Format a duration as h:mm:ss."""
     minutes, secs = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{secs:02d}"
+
+
+def spoken_speed(images_per_s: float) -> str:
+    """Format a speed with the decimals that it needs: never 0 images/s."""
+    speed = max(images_per_s, 1e-3)
+    digits = 0 if speed >= 10 else min(3, 1 - math.floor(math.log10(speed)))
+    return f"{speed:.{digits}f} images/s"
