@@ -8,6 +8,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.memory import explain
 from mae_finetune import __version__
 
@@ -60,7 +61,6 @@ def _predict(argv: list[str]) -> None:
     if args.topk < 1 or (args.batch_size or 1) < 1:
         raise UserError("--topk and -batch_size take numbers from 1")
     import_paddle()
-    from mae_core.stage.inheritance import load_config
     from mae_finetune.config import RECIPE
     from mae_finetune.predict_command import run_predict
 

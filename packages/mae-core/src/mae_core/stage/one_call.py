@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
+from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import UserError
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.recipe import Recipe
 
 _KEYS = {
@@ -42,7 +44,7 @@ def config_of_call(
     Args:
         cfg: YAML config: a file, or the name of a packaged one.
         settings: values by dotted key, over all else: {"TRAIN.BASE_LR": 1e-3}.
-        model: a name of `mae_core.PRESETS`; None leaves it to cfg and the recipe.
+        model: a name of `mae_core.PRESETS`; None leaves it to the weights, cfg and the recipe.
         arguments: data, output, epochs, batch_size, image_size, pretrained, resume, num_classes; None is not given.
 
     Raises:
@@ -54,9 +56,9 @@ def config_of_call(
     flags |= {key: _plain(value) for key, value in (settings or {}).items()}
     epochs = flags.get(_KEYS["epochs"])
     if type(epochs) is int and epochs > 0 and _WARMUP not in flags:
-        usual = recipe.load(cfg, {key: value for key, value in flags.items() if key != _KEYS["epochs"]}).TRAIN
+        usual = recipe.merge(cfg, {}, []).TRAIN
         flags[_WARMUP] = round(usual.WARMUP_EPOCHS * epochs / usual.NUM_EPOCHS)
-    return recipe.load(cfg, flags)
+    return load_config(recipe, cfg, flags, say=log.LOGGER.info)
 
 
 def _plain(value: Any) -> Any:
