@@ -3,7 +3,9 @@
 import os
 from typing import Any
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import distributed as dist
 from paddle import nn
 
@@ -41,6 +43,15 @@ def sum_over_ranks(values: list[float]) -> list[float]:
     total = paddle.to_tensor(values, dtype="float64")
     dist.all_reduce(total)
     return total.tolist()
+
+
+def sum_array(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add float32 arrays over ranks."""
+    if world_size() == 1:
+        return values
+    total = paddle.to_tensor(values)
+    dist.all_reduce(total)
+    return np.asarray(total.numpy(), np.float32)
 
 
 def barrier() -> None:

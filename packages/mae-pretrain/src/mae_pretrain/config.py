@@ -4,7 +4,14 @@ Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML
 """
 
 from mae_core.config import Config as CN
-from mae_core.stage.checks import require, require_adam, require_common, require_one_of, require_positive
+from mae_core.stage.checks import (
+    require,
+    require_adam,
+    require_common,
+    require_one_of,
+    require_positive,
+    require_within,
+)
 from mae_core.stage.recipe import ALSO, Recipe
 
 # The names in mae_core.ops.STRATEGIES and mae_pretrain.optimizer.BUILDERS, which need Paddle.
@@ -62,6 +69,12 @@ _C.TRAIN.GRAD_CLIP = None  # largest gradient norm
 _C.TRAIN.ACCUM_ITER = 1  # forward passes an update
 _C.TRAIN.OPTIMIZER = CN({"NAME": "AdamW", "EPS": 1e-8, "BETAS": (0.9, 0.95)})
 
+_C.MONITOR = CN()
+_C.MONITOR.EVERY = 0  # epochs between looks at held-out loss, pictures, RankMe and, with labels, kNN; 0: never
+_C.MONITOR.VAL_IMAGES = 2000  # images of the validation list that are scored, at most
+_C.MONITOR.TRAIN_IMAGES = 10000  # training images that kNN compares them with, at most
+_C.MONITOR.PICTURES = 8  # reconstructions drawn to SAVE/monitor
+
 _C.SAVE = "./output"  # run folder: log.jsonl, config.yaml, checkpoints/
 _C.SAVE_FREQ = 1  # epochs between checkpoints
 _C.SAVE_KEEP = 2  # checkpoints to keep
@@ -78,7 +91,8 @@ def validate(c: CN) -> None:
     require_adam(c)
     require_positive(c, ["MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.DEPTH", "MODEL.DECODER.NUM_HEADS"])
     require_one_of(c, {"MODEL.TYPE": ("PRETRAIN",), "MODEL.MASKING": MASKINGS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS})
-    require_positive(c, ["DATA.REPEATS"])
+    require_positive(c, ["DATA.REPEATS", "MONITOR.VAL_IMAGES", "MONITOR.TRAIN_IMAGES", "MONITOR.PICTURES"])
+    require_within(c, {"MONITOR.EVERY": (0, 10**9)})
     require(
         c.DATA.BATCH_SIZE % c.DATA.REPEATS == 0,
         f"DATA.REPEATS={c.DATA.REPEATS} does not divide DATA.BATCH_SIZE={c.DATA.BATCH_SIZE}; use a divisor of it",

@@ -24,6 +24,7 @@ from mae_data.dataset import ListDataset
 from mae_data.loader import BatchLoader, make_loader
 from mae_data.sampler import TrainBatchSampler, steps_per_epoch
 from mae_pretrain.build import build_model, mask_noise, train_dataset
+from mae_pretrain.monitor import monitoring
 from mae_pretrain.optimizer import build_optimizer
 
 
@@ -42,7 +43,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **cut)
         return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
 
-    return Run(trainer, len(dataset), batches, notes=dataset.images.notes)
+    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
@@ -52,21 +53,24 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         dataset: the training images.
         folder: where the run writes; None writes nothing.
     """
-    model = build_model(config)
+    model, precision = build_model(config), precision_of(config)
     plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
-    return Trainer(
+    run = folder.path if folder else None
+    trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config, len(dataset)),
         lr_at=schedule_of(config, plan),
         plan=plan,
-        precision=precision_of(config),
+        precision=precision,
         folder=folder,
         config=to_dict(config),
         data={"train": dataset.images.fingerprint()},
         describe=dataset.images.describe_batch,
         data_advice=data_advice_of(config),
+        validation=monitoring(config, precision, plan.steps_per_epoch, run, lambda: trainer.step),
     )
+    return trainer
 
 
 def pretrain_loss(
