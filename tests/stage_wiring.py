@@ -145,6 +145,7 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
         patch.chdir(folder)
         write_lists(folder)
         patch.setattr(module, "make_loader", found.make_eval_loader)
+        patch.setattr(module, "require_weights", lambda *args: None)
         patch.setattr(module, load, lambda *args: None)
         values = {key: wire.value for key, wire in wires.items()}
         with pytest.raises(UserError, match="cannot be written"):

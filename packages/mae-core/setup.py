@@ -15,7 +15,13 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 WISHES = ("auto", "0", "1")
-CPU_SOURCES = ["csrc/paddle_ops.cc", "csrc/cpu_masking.cc", "csrc/cpu_loss.cc", "csrc/cpu_rows.cc"]
+CPU_SOURCES = [
+    f"csrc/{name}.cc"
+    for name in (
+        *("paddle_ops", "cpu_masking", "cpu_loss", "cpu_rows"),
+        *("block_op", "cpu_block", "gemm", "block_kernels", "block_kernels_avx2", "block_kernels_avx512"),
+    )
+]
 # Pascal has no use here; the last one is also kept as PTX for GPUs that are newer than the compiler.
 CUDA_ARCHITECTURES = os.environ.get("MAE_CORE_CUDA_ARCHS", "70 75 80 86 90").split()
 
@@ -60,11 +66,12 @@ def make_extension(paddle, optional):
     extension = Extension(
         "mae_core.ops._C",
         CPU_SOURCES,
+        depends=[str(path) for path in Path("csrc").iterdir()],
         include_dirs=["csrc", include, f"{include}/third_party", *cuda_folders(has_cuda, "include")],
         library_dirs=[str(lib), str(base), *cuda_folders(has_cuda, "lib64")],
         define_macros=[("PADDLE_WITH_CUDA", "1"), ("MAE_WITH_CUDA", "1")] if has_cuda else [],
         extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-w", "-g0", "-fvisibility=hidden"],
-        extra_link_args=["-Wl,--no-as-needed", *openmp, "-l:libpaddle.so", *(["-lcudart"] if has_cuda else [])],
+        extra_link_args=["-Wl,--no-as-needed", *openmp, "-l:libpaddle.so", "-ldl", *(["-lcudart"] if has_cuda else [])],
         language="c++",
         optional=optional,
     )

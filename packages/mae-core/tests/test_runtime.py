@@ -62,3 +62,20 @@ def test_the_choice_is_logged(imported_first):
     out = python(code, OMP_NUM_THREADS="1").stdout
     assert "OMP_NUM_THREADS=1 (yours)" in out
     assert ("FLAGS_use_stride_kernel=0 (chosen)" in out) is not imported_first
+
+
+COUNT_FAULTS = """
+import mae_core, resource
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for i in range(6):
+    before = faults()
+    bytearray(48 << 20)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_freed_memory_is_kept_unless_the_user_handles_it():
+    assert int(python(COUNT_FAULTS).stdout) < 1000  # of 12,288 pages
+    assert int(python(COUNT_FAULTS, MALLOC_MMAP_THRESHOLD_="1000000").stdout) > 10_000
+    assert not runtime.keep_freed_memory({"LD_PRELOAD": "libjemalloc.so"})

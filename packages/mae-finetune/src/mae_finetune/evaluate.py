@@ -14,6 +14,7 @@ from mae_core.evaluation import classifier
 from mae_core.evaluation.classifier import prepare_report, report_scores
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.classifier import require_weights
 from mae_core.training.precision import Precision
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
@@ -50,9 +51,10 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    eval_set = open_eval_set(config)  # before the weights: a faulty list is found at once
-    log.say(eval_set.dataset.images.notes)
     model = build_model(config)
+    require_weights(config.MODEL.PRETRAINED)
+    eval_set = open_eval_set(config)  # before the weights are read: a faulty list is found at once
+    log.say(eval_set.dataset.images.notes)
     load_for_evaluation(config, model)
     model.eval()
     prepare_report(config.SAVE)

@@ -6,10 +6,10 @@ from paddle import Tensor
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.errors import ConfigError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.patches import patchify
 from mae_core.stage.arguments import eval_sampling_of, loading_of
+from mae_core.stage.classifier import require_weights
 from mae_core.weights.load import load_model
 from mae_data.dataset import ListDataset
 from mae_data.loader import make_loader
@@ -31,11 +31,10 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    if not config.MODEL.PRETRAINED:
-        raise ConfigError("-eval needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
-    scored, averaged = open_sets(config)  # before the weights: a faulty list is found at once
-    log.say(scored.images.notes)
     model = build_model(config)
+    require_weights(config.MODEL.PRETRAINED)
+    scored, averaged = open_sets(config)  # before the weights are read: a faulty list is found at once
+    log.say(scored.images.notes)
     log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
     model.eval()
     scores = score(config, model, scored, _mean_patches(averaged, model))

@@ -8,6 +8,7 @@ from mae_core.config import Config
 from mae_core.evaluation.classifier import prepare_report, report_scores, score
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.classifier import require_weights
 from mae_data.dataset import ListDataset
 from mae_data.loader import BatchLoader, make_loader
 from mae_data.sampler import EvalBatchSampler
@@ -22,9 +23,10 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    dataset = eval_dataset(config, config.DATA.VAL_LIST)  # before the weights: a faulty list is found at once
-    log.say(dataset.images.notes)
     model = build_model(config)
+    require_weights(config.MODEL.PRETRAINED)
+    dataset = eval_dataset(config, config.DATA.VAL_LIST)  # before the weights are read: a faulty list is found at once
+    log.say(dataset.images.notes)
     load_probe(config, model)
     model.eval()
     prepare_report(config.SAVE)

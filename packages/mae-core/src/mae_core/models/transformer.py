@@ -1,10 +1,15 @@
-"""Pre-norm transformer block of ViT: LayerNorm epsilon 1e-6, qkv bias, exact GELU, no LayerScale."""
+"""Pre-norm transformer block of ViT: LayerNorm epsilon 1e-6, qkv bias, exact GELU, no LayerScale.
+
+What is written here runs on a GPU, in static graphs, and wherever `MAE_CORE_OPS=reference` asks for it; on a CPU
+`ops.transformer_block` computes the same in one operator.
+"""
 
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_core.ops.linear import Linear
+from mae_core.ops.transformer_block import BlockParameters, is_fused, transformer_block
 
 LN_EPS = 1.0e-6
 
@@ -49,11 +54,18 @@ class DropPath(nn.Layer):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return x
+        return x * self.draw_scale(x) if self.drops else x
+
+    @property
+    def drops(self) -> bool:
+        """Whether samples lose their branch."""
+        return self.training and self.rate > 0.0
+
+    def draw_scale(self, x: Tensor) -> Tensor:
+        """Draw for each sample of x what its branch is multiplied by: 0 or 1 / (1 - rate) -> [N, 1, 1]."""
         keep = 1.0 - self.rate
-        alive = (paddle.rand([x.shape[0], 1, 1]) < keep).astype(x.dtype)  # [N, 1, 1]
-        return x * (alive / keep)
+        alive = (paddle.rand([x.shape[0], 1, 1]) < keep).astype(x.dtype)
+        return alive / keep
 
 
 class Block(nn.Layer):
@@ -71,5 +83,29 @@ class Block(nn.Layer):
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Transform tokens [N, L, D] -> [N, L - first, D]: those behind the first `first` ones, which see all."""
+        if is_fused(x) and self._is_stock():
+            return self._fused(x, first)
         x = (x[:, first:] if first else x) + self.drop_path(self.attn(self.norm1(x), first))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _fused(self, x: Tensor, first: int) -> Tensor:
+        scales = None
+        if self.drop_path.drops:  # drawn in the order of the lines above
+            scales = paddle.concat([self.drop_path.draw_scale(x) for _ in range(2)]).reshape([2, -1])  # [2, N]
+        attn, mlp = self.attn, self.mlp
+        parameters = BlockParameters(
+            *(self.norm1.weight, self.norm1.bias, attn.qkv.weight, attn.qkv.bias, attn.proj.weight, attn.proj.bias),
+            *(self.norm2.weight, self.norm2.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight, mlp.fc2.bias),
+        )
+        return transformer_block(x, parameters, num_heads=attn.num_heads, first=first, epsilon=LN_EPS, scales=scales)
+
+    def _is_stock(self) -> bool:
+        """Tell whether every part is as made here: a hook on one, or another layer in its place, has to be called."""
+        kinds = (nn.LayerNorm, Attention, nn.LayerNorm, Mlp, DropPath)
+        parts = (self.norm1, self.attn, self.norm2, self.mlp, self.drop_path)
+        if any(type(part) is not kind for part, kind in zip(parts, kinds, strict=True)):
+            return False
+        linears = (self.attn.qkv, self.attn.proj, self.mlp.fc1, self.mlp.fc2)
+        return all(type(layer) is Linear for layer in linears) and not any(
+            layer._forward_pre_hooks or layer._forward_post_hooks for layer in parts + linears
+        )

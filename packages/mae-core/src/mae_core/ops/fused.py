@@ -5,7 +5,9 @@ loading one of another Paddle ends the process. `MAE_CORE_OPS` chooses: `auto` (
 `fused` (an error where not), `reference` (plain Paddle operations).
 """
 
+import ctypes
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from paddle.base.layer_helper import LayerHelper
 from mae_core.errors import ConfigError
 
 CHOICES = ("auto", "fused", "reference")
+NO_PRODUCTS = "this Paddle brings neither MKL nor oneDNN"
 BUILD_COMMAND = "MAE_CORE_BUILD_OPS=1 pip install --force-reinstall --no-deps mae-core"
 DTYPES = (paddle.uint8, paddle.int16, paddle.float32, paddle.float16, paddle.bfloat16)
 # Outputs of each operator, needed to name them in a static graph.
@@ -76,8 +79,20 @@ def in_use() -> bool:
 def describe() -> str:
     """Say in a few words what runs, for a log."""
     if in_use():
-        return f"fused ({library_name()})"
+        on_cpu = f"blocks through {gemm_library()}" if gemm_library() else f"not the blocks: {NO_PRODUCTS}"
+        return f"fused ({library_name()})" + ("" if paddle.is_compiled_with_cuda() else f", {on_cpu}")
     return "reference (MAE_CORE_OPS)" if choice() == "reference" else f"reference ({why_not()}; python -m mae_core.ops)"
+
+
+@cache
+def gemm_library() -> str | None:
+    """Name the library that computes matrix products for the CPU operators, of those that Paddle brings."""
+    if not LOADED:
+        return None
+    name = ctypes.CDLL(str(library())).mae_gemm_library
+    name.restype = ctypes.c_char_p
+    found = name()
+    return found.decode() if found else None
 
 
 def call(name: str, inputs: dict[str, Tensor], attrs: dict[str, Any]) -> list[Tensor]:

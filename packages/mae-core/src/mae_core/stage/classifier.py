@@ -1,11 +1,30 @@
 """A classifier to score: all of it must come from the weights."""
 
+from pathlib import Path
+
 from paddle import nn
 
 from mae_core import log
 from mae_core.errors import CheckpointError, ConfigError
+from mae_core.weights.checkpoint_folder import STATE
 from mae_core.weights.load import load_pretrained
 from mae_core.weights.report import KeyReport
+from mae_core.weights.sources import find_file
+
+
+def require_weights(pretrained: str | None, command: str = "-eval") -> str:
+    """Return what MODEL.PRETRAINED names if something is there; verified and read it is later.
+
+    Raises:
+        ConfigError: no weights are named.
+        CheckpointError: nothing is there.
+    """
+    if not pretrained:
+        raise ConfigError(f"{command} needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
+    path = Path(pretrained)
+    if not ((path / "checkpoints").is_dir() or (path / STATE).exists()):
+        find_file(path)
+    return pretrained
 
 
 def load_classifier(
@@ -32,9 +51,7 @@ def load_classifier(
         ConfigError: no weights are named.
         CheckpointError: something of the model is not in the file: a score of initial values means nothing.
     """
-    if not pretrained:
-        raise ConfigError(f"{command} needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
-    report = load_pretrained(model, pretrained)
+    report = load_pretrained(model, require_weights(pretrained, command))
     missing = [name for name in report.missing if not name.startswith(free)]
     if missing:
         raise CheckpointError(

@@ -94,7 +94,7 @@ def open_run(output: str) -> RunFolder | None:
     if folder:
         sweep(folder.checkpoints)
     logger.info(f"runtime: {runtime.choice()}")
-    logger.info(f"masking and loss: {fused.describe()}")
+    logger.info(f"operators: {fused.describe()}")
     return folder
 
 

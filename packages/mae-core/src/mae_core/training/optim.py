@@ -16,6 +16,13 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith(".bias")
 
 
+class AdamW(paddle.optimizer.AdamW):
+    """Paddle's AdamW, which gives the gradients' memory back to the next forward pass instead of filling it with 0."""
+
+    def clear_grad(self, set_to_zero: bool = False) -> None:
+        super().clear_grad(set_to_zero)
+
+
 def build_adamw(
     model: nn.Layer,
     *,
@@ -23,7 +30,7 @@ def build_adamw(
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     decays: Callable[[str, Tensor], bool] = decays,
-) -> paddle.optimizer.AdamW:
+) -> AdamW:
     """Build AdamW over the trainable parameters; the learning rate is set before each step.
 
     Args:
@@ -33,7 +40,7 @@ def build_adamw(
     named = trainable(model)
     # Paddle asks by its own unique name ("linear_3.w_0"), which says nothing about the parameter's place.
     decayed = {p.name for name, p in named if decays(name, p)}
-    return paddle.optimizer.AdamW(
+    return AdamW(
         learning_rate=0.0,
         beta1=betas[0],
         beta2=betas[1],

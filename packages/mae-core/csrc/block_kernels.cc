@@ -1,0 +1,36 @@
+#include "block_kernels.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#define MAE_KERNELS kBaseKernels
+#define MAE_TILE_ROWS 2
+#define MAE_TILE_LANES 1
+#include "block_kernels.inl"
+
+namespace mae {
+namespace {
+
+// MAE_CORE_CPU_LEVEL=base or avx2 takes narrower kernels than the processor allows, for tests.
+const BlockKernels& choose_kernels() {
+#ifdef MAE_HAS_X86_LEVELS
+  const char* wish = std::getenv("MAE_CORE_CPU_LEVEL");
+  const bool base = wish && !std::strcmp(wish, "base"), avx2 = wish && !std::strcmp(wish, "avx2");
+  __builtin_cpu_init();
+  if (base || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return kBaseKernels;
+  if (avx2 || !__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq")) return kAvx2Kernels;
+  return kAvx512Kernels;
+#else
+  return kBaseKernels;
+#endif
+}
+
+}  // namespace
+
+const BlockKernels& block_kernels() {
+  static const BlockKernels& chosen = choose_kernels();
+  return chosen;
+}
+
+}  // namespace mae

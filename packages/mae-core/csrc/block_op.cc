@@ -1,0 +1,160 @@
+// The transformer block as Paddle operators, on the CPU and in float32.
+//
+// `mae_block` gives the result alone, `mae_block_kept` also what `mae_block_backward` needs. `tensors` are the weights
+// of BlockParameters in their order (without qkv_bias where `has_qkv_bias` is false), then, where `has_scales`, the
+// float32 [2, N] scales of the attention's and of the MLP's branch.
+#include "paddle/extension.h"
+
+#include <cstring>
+
+#include "cpu_block.h"
+#include "gemm.h"
+
+namespace {
+
+using mae::cpu::BlockActivations;
+using mae::cpu::BlockParameters;
+using mae::cpu::BlockScales;
+using mae::cpu::BlockSizes;
+using paddle::DataType;
+using paddle::Tensor;
+
+#define MAE_REQUIRE(condition, message) \
+  if (!(condition)) PD_THROW("mae_core: ", message)
+
+constexpr size_t kParameters = 12, kQkvBias = 3;
+
+Tensor floats(std::vector<int64_t> shape, const Tensor& like) {
+  return paddle::empty(shape, DataType::FLOAT32, like.place());
+}
+
+// The arguments of a block, checked.
+struct Call {
+  BlockSizes sizes;
+  BlockParameters<const float> weights;
+  BlockScales scales{nullptr, nullptr};
+  std::vector<Tensor> tensors;  // the weights, with an empty one for a missing bias
+
+  Call(const Tensor& x, const std::vector<Tensor>& given, int64_t heads, int64_t first, float epsilon,
+       bool has_qkv_bias, bool has_scales)
+      : tensors(given) {
+    const auto shape = x.shape();
+    MAE_REQUIRE(mae::gemm_library(), "neither MKL nor oneDNN is in this process");
+    MAE_REQUIRE(shape.size() == 3 && x.is_cpu() && x.dtype() == DataType::FLOAT32,
+                "tokens are float32 [N, L, D] on the CPU");
+    MAE_REQUIRE(given.size() == kParameters - !has_qkv_bias + has_scales, "the number of weights is wrong");
+    if (has_scales) {
+      MAE_REQUIRE(given.back().shape() == std::vector<int64_t>({2, shape[0]}), "scales are [2, N]");
+      scales = {given.back().data<float>(), given.back().data<float>() + shape[0]};
+      tensors.pop_back();
+    }
+    if (!has_qkv_bias) tensors.insert(tensors.begin() + kQkvBias, Tensor());
+    const int64_t dim = shape[2], hidden = tensors[8].shape()[1];
+    sizes = {shape[0], shape[1], first, dim, heads, hidden, epsilon};
+    MAE_REQUIRE(heads >= 1 && dim % heads == 0 && first >= 0 && first < shape[1],
+                "heads divide D, and first is below L");
+    check_weights(dim, hidden);
+    const float* data[kParameters];
+    for (size_t i = 0; i < kParameters; ++i) data[i] = tensors[i].defined() ? tensors[i].data<float>() : nullptr;
+    std::memcpy(&weights, data, sizeof weights);
+  }
+
+  void check_weights(int64_t dim, int64_t hidden) const {
+    const std::vector<int64_t> vector{dim}, wide{hidden};
+    const std::vector<int64_t> expected[kParameters] = {vector, vector, {dim, 3 * dim}, {3 * dim}, {dim, dim}, vector,
+                                                        vector, vector, {dim, hidden}, wide, {hidden, dim}, vector};
+    for (size_t i = 0; i < kParameters; ++i) {
+      const Tensor& t = tensors[i];
+      MAE_REQUIRE(!t.defined() || (t.shape() == expected[i] && t.dtype() == DataType::FLOAT32 && t.is_cpu()),
+                  "weight " + std::to_string(i) + " of the block has another shape or type");
+    }
+  }
+};
+
+// Activations of a call, in memory of their own.
+std::vector<Tensor> make_activations(const BlockSizes& s, const Tensor& x) {
+  const int64_t length = s.length - s.first;
+  return {floats({s.samples, s.length, 3 * s.dim}, x), floats({s.samples, length, s.dim}, x),
+          floats({s.samples, length, s.dim}, x), floats({s.samples, length, s.hidden}, x),
+          floats({mae::cpu::block_statistics(s)}, x)};
+}
+
+BlockActivations pointers(const std::vector<Tensor>& kept) {
+  float* data[5];
+  for (size_t i = 0; i < 5; ++i) data[i] = const_cast<float*>(kept[i].data<float>());
+  return {data[0], data[1], data[2], data[3], data[4]};
+}
+
+std::vector<Tensor> run(const Call& call, const Tensor& x, bool keeps) {
+  const BlockSizes& s = call.sizes;
+  std::vector<Tensor> results = make_activations(s, x);
+  const BlockActivations activations = pointers(results);
+  Tensor out = floats({s.samples, s.length - s.first, s.dim}, x);
+  Tensor scratch = floats({mae::cpu::block_scratch(s, keeps)}, x);
+  mae::cpu::block(s, call.weights, call.scales, x.data<float>(), activations, keeps, scratch.data<float>(),
+                  out.data<float>());
+  if (!keeps) return {out};
+  results.insert(results.begin(), out);
+  return results;
+}
+
+std::vector<Tensor> Block(const Tensor& x, const std::vector<Tensor>& tensors, int64_t heads, int64_t first,
+                          float epsilon, bool has_qkv_bias, bool has_scales) {
+  return run(Call(x, tensors, heads, first, epsilon, has_qkv_bias, has_scales), x, false);
+}
+
+std::vector<Tensor> BlockKept(const Tensor& x, const std::vector<Tensor>& tensors, int64_t heads, int64_t first,
+                              float epsilon, bool has_qkv_bias, bool has_scales) {
+  return run(Call(x, tensors, heads, first, epsilon, has_qkv_bias, has_scales), x, true);
+}
+
+// `wanted` has bit i set where parameter i of BlockParameters needs its gradient; the others' are one number, unset.
+std::vector<Tensor> BlockBackward(const Tensor& x, const Tensor& qkv, const Tensor& attended, const Tensor& middle,
+                                  const Tensor& hidden, const Tensor& statistics, const Tensor& grad_out,
+                                  const std::vector<Tensor>& tensors, int64_t heads, int64_t first, float epsilon,
+                                  bool has_qkv_bias, bool has_scales, int64_t wanted) {
+  const Call call(x, tensors, heads, first, epsilon, has_qkv_bias, has_scales);
+  const BlockSizes& s = call.sizes;
+  MAE_REQUIRE(grad_out.shape() == middle.shape(), "the gradient has another shape than the result");
+  std::vector<Tensor> grads{floats(x.shape(), x)};
+  float* data[kParameters];
+  for (size_t i = 0; i < kParameters; ++i) {
+    const bool is_wanted = call.tensors[i].defined() && (wanted >> i & 1);
+    grads.push_back(floats(is_wanted ? call.tensors[i].shape() : std::vector<int64_t>{1}, x));
+    data[i] = is_wanted ? grads.back().data<float>() : nullptr;
+  }
+  BlockParameters<float> parameters;
+  std::memcpy(&parameters, data, sizeof parameters);
+  Tensor scratch = floats({mae::cpu::block_backward_scratch(s)}, x);
+  mae::cpu::block_backward(s, call.weights, call.scales, x.data<float>(),
+                           pointers({qkv, attended, middle, hidden, statistics}), grad_out.data<float>(),
+                           scratch.data<float>(), grads[0].data<float>(), parameters);
+  return grads;
+}
+
+}  // namespace
+
+// For Python: which library computes the products, null where none is there and the block cannot run.
+extern "C" __attribute__((visibility("default"))) const char* mae_gemm_library() { return mae::gemm_library(); }
+
+#define MAE_BLOCK_ATTRS "heads: int64_t", "first: int64_t", "epsilon: float", "has_qkv_bias: bool", "has_scales: bool"
+
+PD_BUILD_OP(mae_block)
+    .Inputs({"x", paddle::Vec("tensors")})
+    .Outputs({"out"})
+    .Attrs({MAE_BLOCK_ATTRS})
+    .SetKernelFn(PD_KERNEL(Block));
+
+PD_BUILD_OP(mae_block_kept)
+    .Inputs({"x", paddle::Vec("tensors")})
+    .Outputs({"out", "qkv", "attended", "middle", "hidden", "statistics"})
+    .Attrs({MAE_BLOCK_ATTRS})
+    .SetKernelFn(PD_KERNEL(BlockKept));
+
+PD_BUILD_OP(mae_block_backward)
+    .Inputs({"x", "qkv", "attended", "middle", "hidden", "statistics", "grad_out", paddle::Vec("tensors")})
+    .Outputs({"grad_x", "grad_norm1_weight", "grad_norm1_bias", "grad_qkv_weight", "grad_qkv_bias",
+              "grad_proj_weight", "grad_proj_bias", "grad_norm2_weight", "grad_norm2_bias", "grad_fc1_weight",
+              "grad_fc1_bias", "grad_fc2_weight", "grad_fc2_bias"})
+    .Attrs({MAE_BLOCK_ATTRS, "wanted: int64_t"})
+    .SetKernelFn(PD_KERNEL(BlockBackward));

@@ -1,0 +1,59 @@
+// A pre-norm transformer block, x + attention(norm(x)) and then x + mlp(norm(x)), forward and backward, in float32.
+#pragma once
+
+#include <cstdint>
+
+namespace mae {
+namespace cpu {
+
+// Tokens x [N, L, D]; the block computes those behind the first `first` ones, which attend to all.
+struct BlockSizes {
+  int64_t samples, length, first, dim, heads, hidden;
+  float epsilon;
+
+  int64_t rows() const { return samples * length; }
+  int64_t asked() const { return samples * (length - first); }
+};
+
+// Linear weights are [in, out]. A gradient that is not asked for is null, and so is qkv_bias where there is none.
+template <class T>
+struct BlockParameters {
+  T *norm1_weight, *norm1_bias, *qkv_weight, *qkv_bias, *proj_weight, *proj_bias;
+  T *norm2_weight, *norm2_bias, *fc1_weight, *fc1_bias, *fc2_weight, *fc2_bias;
+};
+
+// Scale [N] of a sample's two branches (stochastic depth), or null.
+struct BlockScales {
+  const float *attention, *mlp;
+};
+
+// What the backward pass needs beside x: products without their biases, and statistics.
+struct BlockActivations {
+  float* qkv;       // [N, L, 3 D]
+  float* attended;  // [N, L - first, D], before the projection, times the scale
+  float* middle;    // [N, L - first, D], between attention and MLP
+  float* hidden;    // [N, L - first, H]
+  float* statistics;
+
+  float* mean1(const BlockSizes&) const { return statistics; }
+  float* inverse1(const BlockSizes& s) const { return statistics + s.rows(); }
+  float* mean2(const BlockSizes& s) const { return statistics + 2 * s.rows(); }
+  float* inverse2(const BlockSizes& s) const { return mean2(s) + s.asked(); }
+  float* log_sum(const BlockSizes& s) const { return mean2(s) + 2 * s.asked(); }  // [N, h, L - first]
+};
+
+inline int64_t block_statistics(const BlockSizes& s) { return 2 * s.rows() + (2 + s.heads) * s.asked(); }
+
+// Floats of working memory; with `keeps`, activations.hidden is left as it is needed, else it is overwritten.
+int64_t block_scratch(const BlockSizes& sizes, bool keeps);
+int64_t block_backward_scratch(const BlockSizes& sizes);
+
+void block(const BlockSizes& sizes, const BlockParameters<const float>& weights, const BlockScales& scales,
+           const float* x, const BlockActivations& activations, bool keeps, float* scratch, float* out);
+
+void block_backward(const BlockSizes& sizes, const BlockParameters<const float>& weights, const BlockScales& scales,
+                    const float* x, const BlockActivations& activations, const float* grad_out, float* scratch,
+                    float* grad_x, const BlockParameters<float>& grads);
+
+}  // namespace cpu
+}  // namespace mae

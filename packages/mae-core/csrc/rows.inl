@@ -1,0 +1,131 @@
+// Layer norm, GELU and sums, row by row.
+namespace mae {
+namespace {
+
+MAE_INLINE float scale_of(const Rows& rows, int64_t row) { return rows.scale ? rows.scale[row / rows.length] : 1.0f; }
+
+MAE_INLINE void normalize_row(const float* x, const float* weight, const float* bias, float mean, float inverse,
+                              int64_t dim, float* out) {
+  each_lanes(dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+    Lanes a, w, b;
+    load(x + i, n, a), load(weight + i, n, w), load(bias + i, n, b);
+    store(out + i, n, (a - mean) * inverse * w + b);
+  });
+}
+
+void layer_norm(const Rows& rows, const float* x, const float* weight, const float* bias, float epsilon, float* mean,
+                float* inverse, float* out) {
+  const int64_t dim = rows.dim;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* from = x + row * dim;
+    Lanes total{}, squares{};
+    each_lanes(dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes a;
+      load(from + i, n, a);
+      total += a;
+    });
+    const float center = sum(total) / dim;
+    each_lanes(dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes a;
+      load(from + i, n, a, center);  // what lies behind the row's end adds 0
+      squares += (a - center) * (a - center);
+    });
+    mean[row] = center;
+    inverse[row] = 1.0f / std::sqrt(sum(squares) / dim + epsilon);
+    normalize_row(from, weight, bias, center, inverse[row], dim, out + row * dim);
+  }
+}
+
+void normalize(const Rows& rows, const float* x, const float* weight, const float* bias, const float* mean,
+               const float* inverse, float* out) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t at = row * rows.dim;
+    normalize_row(x + at, weight, bias, mean[row], inverse[row], rows.dim, out + at);
+  }
+}
+
+void layer_norm_backward(const Rows& rows, const float* grad, const float* x, const float* weight, const float* mean,
+                         const float* inverse, const float* residual, float* grad_x, float* grad_weight,
+                         float* grad_bias) {
+  const int64_t dim = rows.dim;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float *g_row = grad + row * dim, *x_row = x + row * dim, center = mean[row], inv = inverse[row];
+    Lanes first{}, second{};  // sums of the normalised value's gradient, alone and times that value
+    each_lanes(dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes g, a, w, gw, gb;
+      load(g_row + i, n, g), load(x_row + i, n, a), load(weight + i, n, w);
+      load(grad_weight + i, n, gw), load(grad_bias + i, n, gb);
+      const Lanes hat = (a - center) * inv;
+      store(grad_weight + i, n, gw + g * hat);
+      store(grad_bias + i, n, gb + g);
+      first += g * w;
+      second += g * w * hat;
+    });
+    const float shift = sum(first) / dim, slope = sum(second) / dim;
+    each_lanes(dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes g, a, w, r{};
+      load(g_row + i, n, g), load(x_row + i, n, a), load(weight + i, n, w);
+      if (residual) load(residual + row * dim + i, n, r);
+      store(grad_x + row * dim + i, n, r + (g * w - shift - (a - center) * inv * slope) * inv);
+    });
+  }
+}
+
+void add_bias(const Rows& rows, const float* x, const float* bias, float* out) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t at = row * rows.dim;
+    const float scale = scale_of(rows, row);
+    each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes a, b;
+      load(x + at + i, n, a), load(bias + i, n, b);
+      store(out + at + i, n, a + scale * b);
+    });
+  }
+}
+
+void gelu(const Rows& rows, const float* x, const float* bias, float* out) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t at = row * rows.dim;
+    const float scale = scale_of(rows, row);
+    each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes a, b, erf;
+      load(x + at + i, n, a), load(bias + i, n, b);
+      a += b;
+      error_function(a * 0.70710678f, erf);
+      store(out + at + i, n, scale * 0.5f * a * (1.0f + erf));
+    });
+  }
+}
+
+void gelu_backward(const Rows& rows, const float* x, const float* bias, float* out, float* grad, float* grad_bias) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t at = row * rows.dim;
+    const float scale = scale_of(rows, row);
+    each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes a, b, g, gb, erf, bell;
+      load(x + at + i, n, a), load(bias + i, n, b), load(grad + at + i, n, g), load(grad_bias + i, n, gb);
+      a += b;
+      error_function(a * 0.70710678f, erf);
+      exponential(a * a * -0.5f, bell);
+      const Lanes below = 0.5f + 0.5f * erf;  // the normal distribution up to a
+      g *= scale * (below + a * bell * 0.39894228f);
+      store(out + at + i, n, scale * a * below);
+      store(grad + at + i, n, g);
+      store(grad_bias + i, n, gb + g);
+    });
+  }
+}
+
+void sum_rows(const Rows& rows, const float* x, float* total) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float scale = scale_of(rows, row);
+    each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
+      Lanes a, t;
+      load(x + row * rows.dim + i, n, a), load(total + i, n, t);
+      store(total + i, n, t + scale * a);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace mae
