@@ -69,19 +69,21 @@ def test_greyscale_and_non_square_images_train_under_block_masks(data, cli, tmp_
     assert picture.exists()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cli, tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "number", "code"), [(0, signal.SIGUSR1, 75), (0, signal.SIGHUP, 143), (2, signal.SIGTERM, 143)]
+)
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cli, tmp_path, workers, number, code):
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", workers,
             "REPORT_FREQ", 1]  # fmt: skip
     process = subprocess.Popen(PRETRAIN.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if " step " in line:  # any step: the loop is deterministic at each
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             break
     started = time.perf_counter()
     _, stderr = process.communicate(timeout=60)
     assert time.perf_counter() - started < 10
-    if process.returncode == 143:
+    if process.returncode == code:
         assert "resume with -resume" in stderr
     else:
         assert process.returncode == 0  # the signal came after the last step

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from mae_core import streams
-from mae_core.errors import UserError
+from mae_core import rank_watch, signals, streams
+from mae_core.errors import Stopped, UserError
 
 
 def given(text: str) -> str:
@@ -127,15 +127,20 @@ def run(
     streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    with _Interrupt() as interrupt:
+    with _Interrupt() as interrupt, signals.leaving():
         try:
             main([a for a in arguments if a != "--debug"])
-        except SystemExit as done:  # what argparse ends --help with
-            return _lost_output(_output_failure()) or int(done.code or 0)
+        except SystemExit as done:  # what argparse ends --help with, or a signal
+            code = int(done.code or 0)
+            if code:
+                rank_watch.fail(Stopped("ended by a signal", code), code)
+            return _lost_output(_output_failure()) or code
         except (Exception, KeyboardInterrupt) as error:
             if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
+                rank_watch.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
                 return _refuse("interrupted by Ctrl-C", _INTERRUPTED)
             return _fail(error, explain(error), debug)
+    rank_watch.done()
     return _lost_output(_output_failure())
 
 
@@ -196,6 +201,7 @@ def _fail(error: Exception, explained: Exception, debug: bool) -> int:
     code = getattr(explained, "exit_code", None)
     if debug or code is None:
         streams.say("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+    rank_watch.fail(explained, code or 1)
     return 1 if code is None else _refuse(f"error: {explained}", int(code))
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.stage.run import begin, fit, log_run, open_run
 from mae_core.training.checkpoint import update_state
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -35,7 +35,7 @@ def make(folder, batch_size=4, accum_iter=1, lr=0.1, data=None):
 
 
 def batches():
-    return (SimpleNamespace(images=paddle.ones([4, 2])) for _ in range(4))
+    return (SimpleNamespace(images=paddle.ones([4, 2]), indices=paddle.arange(4)) for _ in range(4))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
     trainer = make(folder)
     begin(trainer, output=run, resume="auto")
     assert trainer.step == 4
-    describe(trainer, "tiny", images=9, notes=["3 entries repeat"])
+    log_run(trainer, "tiny", images=9, notes=["3 entries repeat"])
     out = capsys.readouterr().out
     assert "resumed from" in out
     assert "3 entries repeat" in out

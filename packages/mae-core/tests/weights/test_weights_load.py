@@ -12,7 +12,7 @@ import pytest
 import mae_core
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import describe
+from mae_core.models.facts import model_facts
 from mae_core.training.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
@@ -37,7 +37,7 @@ def vit(**kwargs):
 
 def save(file, model, drop=()):
     arrays = {name: array for name, array in model_arrays(model).items() if not name.startswith(drop)}
-    write_safetensors(file, arrays, {"format": "mae-core", "architecture": json.dumps(describe(model))})
+    write_safetensors(file, arrays, {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
     return file
 
 

@@ -6,7 +6,7 @@ Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML
 from mae_core.config import Config as CN
 from mae_core.stage.checks import require, require_adam, require_common
 from mae_core.stage.limits import ADAM, COMMON, Limits
-from mae_core.stage.recipe import ALSO, Recipe
+from mae_core.stage.recipe import OTHER_TYPES, Recipe
 
 # The names in mae_core.ops.STRATEGIES and mae_pretrain.optimizer.BUILDERS, which need Paddle.
 MASKINGS = ("random", "block")
@@ -102,4 +102,4 @@ def validate(c: CN) -> None:
     )
 
 
-RECIPE = Recipe("mae_pretrain", _C, ALSO, validate, LIMITS)
+RECIPE = Recipe("mae_pretrain", _C, OTHER_TYPES, validate, LIMITS)

@@ -6,7 +6,7 @@ Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YA
 from mae_core.config import Config as CN
 from mae_core.stage.checks import require, require_classifier, require_common
 from mae_core.stage.limits import CLASSIFIER, COMMON, Limits
-from mae_core.stage.recipe import ALSO, Recipe
+from mae_core.stage.recipe import OTHER_TYPES, Recipe
 
 # The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
 HEADS = ("linear", "attentive")
@@ -39,6 +39,7 @@ _C.MODEL = CN()
 _C.MODEL.TYPE = "LINEARPROBE"  # the stage; no other is taken
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights whose features are probed, or a probe to evaluate
+_C.MODEL.RANDOM_INIT = False  # probe random weights, whatever PRETRAINED names: the baseline that training must beat
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
 _C.MODEL.NUM_CLASSES = 1000  # outputs of the head; labels are below it
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE
@@ -101,6 +102,10 @@ def validate(c: CN) -> None:
     require_classifier(c)
     if c.MODEL.HEAD == "attentive":
         _require_attentive(c)
+    require(
+        not (c.MODEL.RANDOM_INIT and c.EVAL),
+        "MODEL.RANDOM_INIT (--random-init) has no trained probe to score: leave -eval out",
+    )
 
 
 def _require_attentive(c: CN) -> None:
@@ -115,4 +120,4 @@ def _require_attentive(c: CN) -> None:
     )
 
 
-RECIPE = Recipe("mae_probe", _C, ALSO, validate, LIMITS)
+RECIPE = Recipe("mae_probe", _C, OTHER_TYPES, validate, LIMITS)

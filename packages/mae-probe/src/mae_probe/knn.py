@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
-from mae_probe.features import Features
+from mae_probe.feature_set import Features
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
@@ -40,7 +40,7 @@ def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS) -> dict
 
 
 def check_pair(train: Features, val: Features) -> None:
-    """Refuse features without labels and such of two encoders.
+    """Refuse features without labels, and those of two different encoders.
 
     Raises:
         UserError: as said.

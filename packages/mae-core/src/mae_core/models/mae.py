@@ -1,17 +1,25 @@
 """The masked autoencoder (paper section 3)."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import paddle
 from paddle import Tensor, nn
 
+from mae_core.epsilons import LN_EPS
 from mae_core.models.encoder import ViTEncoder
-from mae_core.models.transformer import LN_EPS, Block
+from mae_core.models.transformer import Block
 from mae_core.ops.linear import Linear
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
 from mae_core.ops.patches import unpatchify
 from mae_core.ops.random_masking import Noise, random_masking
 from mae_core.ops.reference import Masking, batch_size, patch_targets, take_rows
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mae_core.models.options import EncoderOptions
 
 
 class MaskedAutoencoderViT(ViTEncoder):
@@ -34,7 +42,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
         norm_pix_loss: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[EncoderOptions],
     ) -> None:
         super().__init__(trainable_pos=False, **kwargs)
         mlp_ratio, qkv_bias = kwargs.get("mlp_ratio", 4.0), kwargs.get("qkv_bias", True)

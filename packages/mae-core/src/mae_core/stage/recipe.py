@@ -17,7 +17,7 @@ from mae_core.stage.limits import Limits
 from mae_core.stage.predecessor_keys import passed_over
 
 # Keys of every stage that take another type beside their default's.
-ALSO: Also = {
+OTHER_TYPES: Also = {
     "DATA.IMAGE_SIZE": list,
     "DATA.VALUE_RANGE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),

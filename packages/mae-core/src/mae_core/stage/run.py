@@ -1,5 +1,6 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,14 +27,15 @@ from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
-CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
-FREE = (
+MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
+SLACK = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Run:
         trainer: model, optimizer, loss, plan.
         images: training images.
         batches: (first step, steps of the whole run) -> this rank's batches.
-        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
     """
@@ -76,6 +78,9 @@ def run_training(
     folder = open_run(config.SAVE)
     run = build(config, folder)
     trainer = run.trainer
+    trainer.program = build.__module__.partition(".")[0].replace("_", "-")
+    # A loader with workers gives up by itself, and names what it waits for.
+    trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
     begin(
         trainer,
         output=config.SAVE,
@@ -85,7 +90,7 @@ def run_training(
         allow_drift=allow_drift,
         free_cut=run.free_cut,
     )
-    describe(trainer, config.MODEL.NAME, run.images, run.notes)
+    log_run(trainer, config.MODEL.NAME, run.images, run.notes)
     fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
     return trainer
 
@@ -98,7 +103,7 @@ def open_run(output: str) -> RunFolder | None:
     if folder:
         sweep(folder.checkpoints)
     logger.info(f"runtime: {runtime.choice()}")
-    logger.info(f"operators: {fused.describe()}")
+    logger.info(f"operators: {fused.summary()}")
     return folder
 
 
@@ -118,7 +123,7 @@ def begin(
         output: run folder.
         resume: run or checkpoint folder to go on from; "auto" means `output`, or anew where that holds no checkpoint.
         pretrained: weights to start from, of any source; the report on their keys is logged.
-        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
@@ -179,15 +184,15 @@ def _refuse_drift(
     before = with_added_keys(state["config"], trainer.config)
     saved = flatten(before)
     saved_batch = state["world_size"]
-    for key in CUT:
+    for key in BATCH_KEYS:
         if type(saved.get(key)) is not int:
             raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
-    cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(before, trainer.config, (*FREE, *free, *allow_drift, *cut))
-    if saved_batch != now_batch and CUT[0] not in allow_drift:
-        drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
+    cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
+    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
+    if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
+        drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
         drift |= _data_drift(state.get("data") or {}, trainer.data)
     if drift:
@@ -208,7 +213,7 @@ def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[A
     return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
 
 
-def describe(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
+def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
     """Log the model's size, the data, what there is to say of it, and the steps."""
     log.say(notes)
     plan, world = trainer.plan, distributed.world_size()

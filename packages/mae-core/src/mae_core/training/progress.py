@@ -27,7 +27,7 @@ class Progress:
         self._bar = log.progress_bar(0, 0)
 
     @contextmanager
-    def shown(self, folder: RunFolder | None, step: int, scored: int) -> Iterator[None]:
+    def display(self, folder: RunFolder | None, step: int, scored: int) -> Iterator[None]:
         """Open log and bar for a run at `step` whose last validation was after step `scored`.
 
         Records of steps that the run has gone back before are dropped; a score may be logged before it is kept.
@@ -59,7 +59,7 @@ class Progress:
             self.meter.reset()
 
     def scored(self, step: int, scores: dict[str, float], seconds: float) -> None:
-        """Record a validation; the seconds it took are none of training."""
+        """Record a validation; the seconds that it took do not count as training."""
         self.meter.exclude(seconds)
         self._write("validation", step, scores)
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.layout import DECODER, plain_name
 
 Grid = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KeyReport:
     """What `load_pretrained` did.
 
@@ -30,6 +30,12 @@ class KeyReport:
     resized: dict[str, tuple[Grid, Grid]]
     remarks: list[str]
 
+    def __repr__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors from {self.file} ({self.source})"]
+        counts = {"resized": self.resized, "missing": self.missing, "unexpected": self.unexpected}
+        parts += [f"{len(names)} {word}" for word, names in counts.items() if names]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     def lines(self) -> list[str]:
         """Say it for people."""
         said = [f"weights: {len(self.loaded)} tensors from {self.file} ({self.source})"]
@@ -44,9 +50,9 @@ class KeyReport:
         if absent:
             said.append(f"the file holds no decoder: its {len(absent)} tensors keep their initial values")
         if missing:
-            said.append(f"not in the file, initial values kept: {brief(missing)}")
+            said.append(f"not in the file, initial values kept: {join_names(missing)}")
         if unexpected:
-            said.append(f"in the file, not in the model, left out: {brief(unexpected)}")
+            said.append(f"in the file, not in the model, left out: {join_names(unexpected)}")
         return said + self.remarks
 
 
@@ -58,7 +64,7 @@ def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:
     return (decoder, [name for name in names if name not in decoder]) if whole else ([], names)
 
 
-def brief(names: Iterable[str], separator: str = ", ") -> str:
+def join_names(names: Iterable[str], separator: str = ", ") -> str:
     """List names, at most ten of them."""
-    names = [shown(name) for name in names]
+    names = [safe_text(name) for name in names]
     return separator.join(names[:10]) + (f"{separator}and {len(names) - 10} more" if len(names) > 10 else "")
