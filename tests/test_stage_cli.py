@@ -55,7 +55,7 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
         f"import {stage.package}.cli as m; raise SystemExit(m.main())"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code, "-eval"], capture_output=True, text=True)
     assert_refused(result, 2, ["PaddlePaddle is not installed"])
     assert 'pip install "mae-core[cpu]"' in result.stderr
 

@@ -15,7 +15,6 @@ from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
-from mae_core.stage.inheritance import load_config
 from mae_core.stage.memory import explain
 from mae_probe import __version__
 
@@ -54,6 +53,7 @@ def probe_parser() -> Parser:
 
 
 def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
+    from mae_core.stage.inheritance import load_config
     from mae_probe.config import RECIPE
 
     return load_config(RECIPE, args.cfg, flag_pairs(args, flags), args.pairs, whole=True)

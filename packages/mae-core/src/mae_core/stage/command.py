@@ -13,9 +13,6 @@ from mae_core.files import write_output
 from mae_core.runtime import import_paddle
 from mae_core.stage.completion import Commands
 from mae_core.stage.flags import STAGE_FLAGS
-from mae_core.stage.inheritance import load_config
-from mae_core.stage.questions import answer
-from mae_core.stage.recipe import Recipe
 
 
 def train_or_score(
@@ -40,10 +37,13 @@ def train_or_score(
     if not argv:
         parser.print_help()
         return
+    from mae_core.stage.inheritance import load_config  # what help does without
+    from mae_core.stage.questions import answer
+
     if (said := answer(args, package, parser, commands)) is not None:
         print(said) if args.json in (None, "-") else write_output(Path(args.json), said.encode())
         return
-    recipe: Recipe = import_module(f"{package}.config").RECIPE
+    recipe = import_module(f"{package}.config").RECIPE
     log.setup(main=not int(os.environ.get("PADDLE_TRAINER_ID") or 0))
     if args.json == "-":
         log.use_stderr()
