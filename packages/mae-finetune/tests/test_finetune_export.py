@@ -111,8 +111,8 @@ def test_names_of_the_outputs(tmp_path):
     [
         ([], 2, ["-pretrained"]),
         (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
-        (["-pretrained", "{pretrained}"], 2, ["PRETRAIN", "FINETUNE", "-cfg"]),
-        (["-pretrained", "{bare}"], 2, ["carries no config", "-cfg"]),
+        (["-pretrained", "{pretrained}"], 4, ["head.weight", "fine-tune it first"]),
+        (["-pretrained", "{bare}", "MODEL.ENCODER.DEPTH", "3"], 4, ["MODEL.ENCODER.DEPTH is 2", "leave it out"]),
         (["-pretrained", "{run}", "MODEL.NUM_CLASSES", "4"], 4, ["head.weight", "MODEL.NUM_CLASSES=4"]),
         (["-pretrained", "{run}", "MODEL.NUM_CLASSES"], 2, ["KEY VALUE"]),
         (["-pretrained", "{run}", "-image_size", "18"], 2, ["18", "multiple of 4"]),

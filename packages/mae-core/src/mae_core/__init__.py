@@ -41,5 +41,5 @@ runtime.configure()
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_core' has no attribute {name!r}")
-    runtime.require_paddle()
+    runtime.import_paddle()
     return getattr(import_module(_HOMES[name]), name)

@@ -1,11 +1,13 @@
 """Command lines: flags declared once with both spellings, errors in one line."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -50,8 +52,47 @@ class Parser(argparse.ArgumentParser):
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         return []  # allow_abbrev=False leaves abbreviations of `-flag` spellings working
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if _asked.get():
+            raise _Found(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+_asked: ContextVar[bool] = ContextVar("asked for a parser", default=False)
+
+
+class _Found(BaseException):
+    """Carries a parser out of a command that was asked for it."""
+
+    def __init__(self, parser: Parser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def parser_of(command: Callable[[list[str]], None]) -> Parser:
+    """Return the parser of a command, which runs up to where it would parse its arguments."""
+    token = _asked.set(True)
+    try:
+        command([])
+    except _Found as found:
+        return found.parser
+    finally:
+        _asked.reset(token)
+    raise TypeError(f"{command} parses no arguments")
+
+
+def image_size(text: str) -> int | list[int]:
+    """Read `96`, or `64x96`: height and width."""
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PIXELS or HEIGHTxWIDTH, such as 224 or 64x96")
+    return sides[0] if len(sides) == 1 else sides
 
 
 def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
@@ -166,5 +207,6 @@ def _fail(error: Exception, explained: Exception, debug: bool) -> int:
 
 def _refuse(line: str, code: int) -> int:
     """Say it without what would control a terminal: names come from files and command lines."""
-    streams.say("".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line), sys.stderr)
+    plain = "".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line)
+    streams.say(streams.red(plain, sys.stderr, os.environ), sys.stderr)
     return code

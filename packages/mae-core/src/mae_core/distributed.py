@@ -17,12 +17,12 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def rank() -> int:
-    """This process's number, 0 when alone."""
+    """Return this process's number; 0 when it is alone."""
     return int(os.environ.get("PADDLE_TRAINER_ID") or 0)
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 

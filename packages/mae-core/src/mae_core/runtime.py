@@ -51,7 +51,7 @@ def is_gpu_build() -> bool:
 
 
 def available_cores(env: Mapping[str, str] = os.environ) -> int:
-    """Cores for this process: those it may run on, shared with the other ranks of this node."""
+    """Return how many cores this process may use: those it may run on, shared with the other ranks of this node."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if per_task := env.get("SLURM_CPUS_PER_TASK"):  # `srun` may have bound this rank to its own cores already
         return max(1, min(cores, int(per_task)))
@@ -131,6 +131,7 @@ def configure() -> dict[str, str]:
             )
         _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
+        warnings.filterwarnings("ignore", message="No ccache found")  # said by each import of Paddle 3
         if not is_gpu_build():
             keep_freed_memory()
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
@@ -180,7 +181,7 @@ def leave_on_interrupt() -> Iterator[None]:
 
 
 def import_paddle() -> None:
-    """Import Paddle without what it prints about thread counts and compilers; console scripts call this.
+    """Import Paddle without what it prints about thread counts; console scripts and `mae_core.NAME` call this.
 
     Raises:
         PaddleMissingError: it is not installed.
@@ -188,7 +189,6 @@ def import_paddle() -> None:
     """
     require_paddle()
     ensure_home()
-    warnings.filterwarnings("ignore", message="No ccache found")
     with kept_over_import(), leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
 
@@ -199,3 +199,16 @@ def choice() -> str:
     chosen = configure()
     parts = [f"{k}={os.environ[k]} ({'chosen' if k in chosen else 'yours'})" for k in keys if k in os.environ]
     return ", ".join(parts) or "Paddle was imported first, nothing set"
+
+
+def version_line(name: str, version: str) -> str:
+    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    found = {}
+    for package in ("paddlepaddle-gpu", "paddlepaddle", "mae-core"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    paddle = next((f"{package} {found[package]}" for package in list(found) if package != "mae-core"), "no Paddle")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if "paddlepaddle-gpu" in found else 0
+    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {available_cores()} cores"
+    core = [] if name == "mae-core" else [f"mae-core {found.get('mae-core', 'unknown')}"]
+    return f"{name} {version} ({', '.join([*core, paddle, device])})"

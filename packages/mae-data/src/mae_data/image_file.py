@@ -36,16 +36,16 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     | truncated, empty, no image | refused                                                            |
 
     Args:
-        file: File name, or a file that is open for reading.
+        file: file name, or a file that is open for reading.
         channels: 3 for mode RGB, 1 for mode L.
-        max_pixels: Larger images are refused from their header, before anything is decoded. Pillow
+        max_pixels: larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
 
     Returns:
-        The decoded image in mode RGB or L; a file that was given by its name is closed.
+        the decoded image in mode RGB or L; a file that was given by its name is closed.
 
     Raises:
-        DataError: The file cannot be read or is not a usable image; the message starts with the file's name.
+        DataError: the file cannot be read or is not a usable image; the message starts with the file's name.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")

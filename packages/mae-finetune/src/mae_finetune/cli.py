@@ -19,10 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> None:
-    if argv and argv[0] == "export":
-        _export(argv[1:])
+    commands = {"export": _export}
+    if argv and argv[0] in commands:
+        commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_finetune", finetune_parser(), argv)
+        train_or_score("mae_finetune", finetune_parser(), argv, commands)
 
 
 def finetune_parser() -> Parser:

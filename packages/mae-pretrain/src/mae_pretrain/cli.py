@@ -9,6 +9,7 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.memory import explain
 from mae_pretrain import __version__
 
@@ -25,7 +26,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_pretrain", train_parser(), argv)
+        train_or_score("mae_pretrain", train_parser(), argv, commands)
 
 
 def _parser(command: str, description: str, **kwargs: Any) -> Parser:
@@ -55,7 +56,7 @@ def _visualize(argv: list[str]) -> None:
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
     pairs = [word for pair in args.set for word in pair]
-    config = RECIPE.load_beside(args.pretrained, args.cfg, flags, pairs)
+    config = load_config(RECIPE, args.cfg, flags, pairs, whole=True)
     print(visualize(config, args.images, args.output or "reconstruction.png", args.seed, args.bands))
 
 

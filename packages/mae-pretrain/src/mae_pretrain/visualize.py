@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
@@ -16,6 +16,7 @@ from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.load import load_model
 from mae_data.loader import as_paddle_takes
+from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
 from mae_data.stored_image import read_image
 from mae_data.transforms import make_eval_transform
@@ -103,18 +104,6 @@ def _grey(model: MaskedAutoencoderViT, shown: ShownBands) -> NDArray[np.float32]
 
 def draw_grid(columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128) -> Image.Image:
     """Lay columns of images out with their titles and a caption; small images are enlarged to `cell` pixels."""
-    height, width = columns[0].shape[1:3]
-    zoom = max(1, cell // max(height, width))
-    height, width, gap, title = height * zoom, width * zoom, 8, 22
-    width_all = len(columns) * (max(width, 168) + gap) + gap
-    bottom = title + len(columns[0]) * (height + gap)
-    canvas = Image.new("RGB", (width_all, bottom + 2 * title), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    for j, (name, images) in enumerate(zip(COLUMNS, columns, strict=True)):
-        left = gap + j * (max(width, 168) + gap)
-        draw.text((left, 4), name, fill="black", font=font)
-        for i, image in enumerate(images):
-            tile = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-            canvas.paste(tile.resize((width, height), Image.Resampling.NEAREST), (left, title + i * (height + gap)))
-    draw.multiline_text((gap, bottom + 2), caption, fill="black", font=font)
-    return canvas
+    titled = list(zip(COLUMNS, columns, strict=True))
+    rows = [[("" if i else title, images[i]) for title, images in titled] for i in range(len(columns[0]))]
+    return draw_rows(rows, cell=cell, caption=caption)

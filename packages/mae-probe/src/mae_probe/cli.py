@@ -15,6 +15,7 @@ from mae_core.errors import UserError
 from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.memory import explain
 from mae_probe import __version__
 
@@ -40,7 +41,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_probe", probe_parser(), argv)
+        train_or_score("mae_probe", probe_parser(), argv, commands)
 
 
 def probe_parser() -> Parser:
@@ -51,7 +52,7 @@ def probe_parser() -> Parser:
 def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
     from mae_probe.config import RECIPE
 
-    return RECIPE.load(args.cfg, flag_pairs(args, flags), args.pairs)
+    return load_config(RECIPE, args.cfg, flag_pairs(args, flags), args.pairs, whole=True)
 
 
 def _parser(command: str, description: str, flags: Sequence[Flag]) -> Parser:

@@ -40,7 +40,7 @@ def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS) -> dict
 
 
 def check_pair(train: Features, val: Features) -> None:
-    """Refuse features without labels and such of two encoders.
+    """Refuse features without labels, and those of two different encoders.
 
     Raises:
         UserError: as said.

@@ -1,10 +1,12 @@
-"""What a model knows of itself and its arrays do not show."""
+"""What a model knows of itself that its arrays do not show."""
 
 from typing import Any
 
+from paddle import nn
 
-def describe(model: Any) -> dict[str, Any]:
-    """Return what a model knows of itself and its arrays do not show; {} for models of other kinds."""
+
+def model_facts(model: nn.Layer) -> dict[str, Any]:
+    """Return what a model knows of itself that its arrays do not show; {} for models of other kinds."""
     if not (hasattr(model, "patch_embed") and hasattr(model, "blocks")):
         return {}
     facts: dict[str, Any] = {name: getattr(model, name) for name in ("img_size", "patch_size", "in_chans")}

@@ -5,8 +5,9 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
+from mae_core.epsilons import LN_EPS
 from mae_core.models.encoder import ViTEncoder
-from mae_core.models.transformer import LN_EPS, Block
+from mae_core.models.transformer import Block
 from mae_core.ops.linear import Linear
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
 from mae_core.ops.patches import unpatchify

@@ -5,6 +5,8 @@ from typing import Any
 from mae_core.models.mae import MaskedAutoencoderViT
 from mae_core.models.vit import VisionTransformer
 
+Model = MaskedAutoencoderViT | VisionTransformer
+
 _SIZES: dict[str, dict[str, int]] = {
     "tiny_patch16": {"embed_dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
     "small_patch16": {"embed_dim": 384, "depth": 12, "num_heads": 6, "patch_size": 16},
@@ -12,14 +14,14 @@ _SIZES: dict[str, dict[str, int]] = {
     "large_patch16": {"embed_dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 16},
     "huge_patch14": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "patch_size": 14},
 }
-PRESETS: dict[str, tuple[type, dict[str, int]]] = {
+PRESETS: dict[str, tuple[type[Model], dict[str, int]]] = {
     f"{prefix}_{size}": (model, kwargs)
     for prefix, model in (("mae_vit", MaskedAutoencoderViT), ("vit", VisionTransformer))
     for size, kwargs in _SIZES.items()
 }
 
 
-def build_model(name: str, **overrides: Any) -> Any:
+def build_model(name: str, **overrides: Any) -> Model:
     """Build a preset.
 
     Args:

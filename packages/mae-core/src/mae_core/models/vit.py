@@ -4,8 +4,8 @@ from typing import Any
 
 from paddle import Tensor, nn
 
+from mae_core.epsilons import LN_EPS
 from mae_core.models.encoder import ViTEncoder
-from mae_core.models.transformer import LN_EPS
 from mae_core.ops.linear import Linear
 
 

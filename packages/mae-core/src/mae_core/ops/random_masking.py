@@ -140,7 +140,7 @@ def _count_removed(mask: Tensor) -> int:
     removed = mask.astype("int64").sum(axis=1)
     low, high = int(removed.min()), int(removed.max())
     if low != high:
-        raise ValueError(f"mask removes {low} to {high} patches a sample; all samples must remove the same number")
+        raise ValueError(f"mask removes {low} to {high} patches per sample; all samples must remove the same number")
     if low >= mask.shape[1]:
         raise ValueError(f"mask removes all {low} patches; at least one must stay visible")
     return low

@@ -9,6 +9,7 @@ from mae_core.errors import UserError
 from mae_core.export import FORMATS
 from mae_core.runtime import import_paddle
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.recipe import Recipe
 
 _IMAGE_SIZE = tuple(flag for flag in STAGE_FLAGS if flag.name == "image_size")
@@ -26,9 +27,9 @@ def export_parser(prog: str, description: str) -> Parser:
 
 
 def export_config(args: Namespace, recipe: Recipe) -> Config:
-    """Import Paddle and return the config of -cfg, or else of the checkpoint, with flags and pairs on top."""
+    """Import Paddle and return the config: what the weights tell, and over it -cfg, flags and pairs."""
     if not args.pretrained:
         raise UserError("export needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's remarks on graphs
     import_paddle()
-    return recipe.load_beside(args.pretrained, args.cfg, flag_pairs(args, EXPORT_FLAGS), args.pairs)
+    return load_config(recipe, args.cfg, flag_pairs(args, EXPORT_FLAGS), args.pairs, whole=True)

@@ -35,7 +35,7 @@ from mae_core.weights.checkpoint_folder import read_ema
 
 SLOWEST_FIRST_STEP = 120.0  # seconds; a rank that takes five times as long as for the step before is taken for hung
 
-LossFn = Callable[[nn.Layer, Any, int], tuple[Tensor, dict[str, float]]]
+LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Trainer:
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], str] = lambda indices: "unknown"
+    describe: Callable[[Iterable[int]], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""
@@ -126,7 +126,7 @@ class Trainer:
             watch.before_leaving = self.checkpoints.wait
         self.model.train()
         self._stop = StopRequest()
-        shown = self.progress.shown(self.folder, self.step, self.validation.scored)
+        shown = self.progress.display(self.folder, self.step, self.validation.scored)
         with self._stop as stop, shown, self.checkpoints.finished():
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(stop, None)
@@ -136,6 +136,17 @@ class Trainer:
     def stopping(self) -> bool:
         """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
         return bool(self._stop)
+
+    def time_steps(self, batches: Iterable[Batch], count: int) -> list[float]:
+        """Do steps without reporting or saving; return the seconds that each took."""
+        stream, seconds = iter(batches), []
+        self.model.train()
+        with StopRequest() as stop:
+            for _ in range(count):
+                started = time.perf_counter()
+                self._train_step(stream, stop)
+                seconds.append(time.perf_counter() - started)
+        return seconds
 
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> Stop | None:
         """Do one optimizer step; return why to stop, where any rank was asked to."""
@@ -157,7 +168,7 @@ class Trainer:
         return asked
 
     def _accumulate(self, stream: Iterator[Batch]) -> Totals:
-        """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
+        """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
         totals = Totals()
         self._passes = []
