@@ -101,10 +101,12 @@ def ranks_of(process: subprocess.Popen[bytes], ranks: int) -> list[int]:
 def end(process: subprocess.Popen[bytes], scenario: Scenario, run: Path, rng: random.Random) -> None:
     """End a run now, by SIGKILL or SIGTERM to one of its ranks, and note how it went."""
     number = rng.choice([signal.SIGKILL, signal.SIGTERM])
-    victims = ranks_of(process, scenario.ranks)
+    while not (victims := ranks_of(process, scenario.ranks)) and process.poll() is None:
+        time.sleep(0.05)  # the launcher is still at its start
+    if not victims:
+        return  # through already: the caller sees it
     started = time.monotonic()
-    if victims:
-        os.kill(rng.choice(victims), number)
+    os.kill(rng.choice(victims), number)
     code = process.wait(120)
     scenario.ends.append(number.name)
     if number is signal.SIGKILL:
@@ -142,7 +144,8 @@ def torment(scenario: Scenario, ends: int, data: Path, output: Path, rng: random
                 process.wait(seconds * rng.uniform(0.3, 1.0))
             except subprocess.TimeoutExpired:
                 end(process, scenario, ended, rng)
-                continue
+                if process.returncode:
+                    continue
         if process.wait():
             raise SystemExit(f"{ended.name} failed; see {ended}.log")
         if len(scenario.ends) >= ends:
