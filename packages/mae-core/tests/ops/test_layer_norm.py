@@ -72,12 +72,14 @@ def test_frozen_and_without_gradients():
     out = layer(frozen_x)
     (out * paddle.to_tensor(grad)).sum().backward()
     assert np.array_equal(plain.numpy(), out.numpy())
-    assert plain.stop_gradient and layer.weight.grad is None and frozen_x.grad is None
+    assert plain.stop_gradient
+    assert layer.weight.grad is None
+    assert frozen_x.grad is None
     assert np.allclose(layer.bias.grad.numpy(), grad.sum(axis=(0, 1)), atol=1e-5)
 
 
 def test_transposed_input():
-    x, weight, bias, grad = make_case((4, 6, 32))
+    x, weight, bias, _ = make_case((4, 6, 32))
     layer = make_norm(weight, bias)
     turned = paddle.to_tensor(x).transpose([1, 0, 2])
     assert np.array_equal(layer(turned).numpy(), layer(turned.contiguous()).numpy())
@@ -86,7 +88,7 @@ def test_transposed_input():
 def test_second_derivative_is_refused():
     x, weight, bias, _ = make_case((2, 3, 16))
     x = paddle.to_tensor(x, stop_gradient=False)
-    with pytest.raises(RuntimeError, match="no second derivative"):
+    with pytest.raises(Exception, match="MAE_CORE_OPS=reference for create_graph=True"):
         paddle.grad(make_norm(weight, bias)(x).square().sum(), x, create_graph=True)
 
 
