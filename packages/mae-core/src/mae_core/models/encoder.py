@@ -13,6 +13,7 @@ from paddle.distributed.fleet.utils import recompute
 from mae_core.epsilons import LN_EPS
 from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.models.transformer import Block
+from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import Pixels, normalize_patches, pair
 from mae_core.ops.reference import batch_size, take_rows
@@ -100,7 +101,7 @@ class ViTEncoder(nn.Layer):
         self.blocks = nn.LayerList(
             [Block(embed_dim, num_heads, mlp_ratio, qkv_bias, drop_path=float(rate)) for rate in rates]
         )
-        self.norm = nn.LayerNorm(embed_dim, epsilon=LN_EPS)
+        self.norm = LayerNorm(embed_dim, epsilon=LN_EPS)
 
     def _set_value_range(self, given: float | Sequence[float]) -> None:
         self.stored_floats = isinstance(given, list | tuple)

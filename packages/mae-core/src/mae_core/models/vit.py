@@ -9,6 +9,7 @@ from paddle import Tensor, nn
 
 from mae_core.epsilons import LN_EPS
 from mae_core.models.encoder import ViTEncoder
+from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class VisionTransformer(ViTEncoder):
         self.num_classes = num_classes
         self.name_classes(class_names)
         if global_pool:
-            self.fc_norm = nn.LayerNorm(self.embed_dim, epsilon=LN_EPS)
+            self.fc_norm = LayerNorm(self.embed_dim, epsilon=LN_EPS)
             self.norm = nn.Identity()  # the pooled features have their own norm
         self.head = Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
         if num_classes:
