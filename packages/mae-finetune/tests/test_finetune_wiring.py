@@ -107,6 +107,7 @@ def test_the_seed_decides_the_initial_weights():
 def test_the_optimizers_name_chooses_it_with_the_same_settings(monkeypatch, tmp_path):
     chosen = []
     monkeypatch.setattr(adamwdl, "build_adamwdl", lambda model, scales, **settings: chosen.append(settings))
+    monkeypatch.setattr("mae_finetune.optimizer.find_spec", lambda name: object())
     put_together(RECIPE, WIRES | {"TRAIN.OPTIMIZER.NAME": wire("AdamWDL")}, tmp_path)
     (settings,) = chosen
     settings.pop("decays")

@@ -374,8 +374,7 @@ def test_names_beyond_the_terminal_s_encoding_are_said(tmp_path):
 
 
 def test_the_version_is_told(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        cli.main(["--version"])
+    assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mae-core 0.")
 
 
