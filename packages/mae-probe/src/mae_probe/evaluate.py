@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.evaluation.classifier import prepare_report, report_scores, score
+from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.stage.classifier import require_weights
 from mae_data.dataset import ListDataset
-from mae_data.loader import BatchLoader, make_loader
-from mae_data.sampler import EvalBatchSampler
+from mae_data.list_loader import make_eval_loader
+from mae_data.loader import BatchLoader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
 
@@ -32,12 +32,11 @@ def evaluate(config: Config) -> dict[str, float]:
     prepare_report(config.SAVE)
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
     started = time.perf_counter()
-    scores = score(model, batches, counts, precision, name=dataset.images.describe)
+    scores = score_batches(model, batches, counts, precision, name=dataset.images.describe)
     assert scores is not None  # nothing asked it to stop early
     return report_scores(scores, time.perf_counter() - started, config.SAVE, dataset.images.class_folders())
 
 
 def eval_batches(config: Config, dataset: ListDataset, should_stop: Callable[[], bool] = lambda: False) -> BatchLoader:
     """Load this rank's share of a list, in order, each image once."""
-    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    return make_loader(dataset, sampler, **loading_of(config), stop=should_stop)
+    return make_eval_loader(dataset, eval_sampling_of(config), loading_of(config), should_stop)

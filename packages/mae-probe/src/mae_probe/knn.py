@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mae_core.errors import UserError
 from mae_core.evaluation import knn
-from mae_probe.features import Features
+from mae_probe.feature_set import Features
 
 KS = (10, 20, 100, 200)
 
@@ -23,7 +23,7 @@ def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS) -> dict
 
 
 def check_pair(train: Features, val: Features) -> None:
-    """Refuse features without labels and such of two encoders.
+    """Refuse features without labels, and those of two different encoders.
 
     Raises:
         UserError: as said.
