@@ -12,7 +12,7 @@ FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "visualize", "curve", "export"),
-    FINETUNE.package: ("", "export"),
+    FINETUNE.package: ("", "predict", "export"),
     PROBE.package: ("", "features", "knn", "logistic", "attention"),
 }
 
@@ -24,6 +24,7 @@ def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.C
     parser = {PRETRAIN.package: "train_parser", FINETUNE.package: "finetune_parser", PROBE.package: "probe_parser"}
     actions = getattr(import_module(f"{package}.cli"), parser[package])()._actions
     names = FLAGS.split()
+    names += ["random_init"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
         "-h", "--help", "--version", "--allow-drift", "--json", "--dry-run", "--help-config", "--completion"
@@ -54,7 +55,7 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
         f"import {stage.package}.cli as m; raise SystemExit(m.main())"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code, "-eval"], capture_output=True, text=True)
     assert_refused(result, 2, ["PaddlePaddle is not installed"])
     assert 'pip install "mae-core[cpu]"' in result.stderr
 

@@ -44,7 +44,8 @@ WIRES = {
     "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),
 }
 EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING"}  # read below
+WATCHED = {f"MONITOR.{key}" for key in ("EVERY", "VAL_IMAGES", "TRAIN_IMAGES", "PICTURES")}  # test_monitor.py
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING", *WATCHED}  # read below
 
 
 @pytest.fixture(scope="module")

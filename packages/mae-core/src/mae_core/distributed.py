@@ -7,7 +7,9 @@ import signal
 import sys
 from typing import Any
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import distributed as dist
 from paddle import nn
 
@@ -78,6 +80,15 @@ def gather(value: Any) -> list[Any]:
     gathered: list[Any] = []
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def sum_array(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add float32 arrays over ranks."""
+    if world_size() == 1:
+        return values
+    total = paddle.to_tensor(values)
+    dist.all_reduce(total)
+    return np.asarray(total.numpy(), np.float32)
 
 
 def barrier() -> None:

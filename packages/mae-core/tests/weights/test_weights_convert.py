@@ -281,7 +281,7 @@ def test_header_says_where_weights_come_from(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (["convert", "nowhere", "out.pth"], 4, "nowhere holds no weights"),
+        (["convert", "nowhere", "out.pth"], 4, "nowhere: no such file or folder"),
         (["convert", "own", "out.onnx"], 2, "suffix .onnx"),
         (["convert", "own", "out.pth", "--to", "paddlevit"], 2, "takes .pdparams"),
         (["convert", "own", "out.pth", "--to", "keras"], 2, "'keras' is not known"),

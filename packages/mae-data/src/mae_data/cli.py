@@ -115,6 +115,13 @@ def _build_parser() -> argparse.ArgumentParser:
     stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
+    subset = _add(commands, "subset", _subset, "write a list of few images of each class, drawn from a list")
+    subset.add_argument("list", metavar="LIST", type=Path, help="list with labels, such as photos/train_list.txt")
+    subset.add_argument("--per-class", type=_count, required=True, metavar="N", help="images of each class")
+    subset.add_argument("--seed", type=_seed, default=0, help="seed of the draw (default 0)")
+    subset.add_argument("--output", metavar="FILE", type=Path, help="default: beside LIST, named after N and the seed")
+    subset.add_argument("--force", action="store_true", help="replace a file that exists")
+
     bench = _add(commands, "bench", _bench, "time the stages of loading, compare numbers of workers, say what to set")
     _add_lists(bench, "store", "list to load (default: train_list.txt)", workers=False)
     bench.add_argument("--image-size", type=int, default=224, help="side of the crops in pixels (default 224)")
@@ -309,6 +316,18 @@ def _bench(args: argparse.Namespace) -> int:
     chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
     for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
         print(line)
+    return 0
+
+
+def _subset(args: argparse.Namespace) -> int:
+    from mae_data.subset import subset_of_list
+
+    path, short = subset_of_list(args.list, args.per_class, args.seed, args.output, args.force)
+    images = len(path.read_bytes().splitlines())
+    print(f"{path}: {images} images, {args.per_class} of each class, drawn with seed {args.seed}")
+    if short:
+        listed = ", ".join(f"{label} ({count})" for label, count in list(short.items())[:SHOWN])
+        print(f"all images of classes that have fewer: {listed}{', ...' if len(short) > SHOWN else ''}")
     return 0
 
 

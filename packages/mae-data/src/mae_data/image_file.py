@@ -80,6 +80,20 @@ def named_errors(file: File) -> Iterator[None]:
         raise ImageError(_printable(file), _reason(error)) from error
 
 
+def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
+    """Convert an image that is open already as `open_image` does.
+
+    Raises:
+        DataError: It is not a usable image.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
+    try:
+        return _to_8_bit(image.copy(), "RGB" if channels == 3 else "L")
+    except Exception as error:
+        raise ImageError(str(getattr(image, "filename", "")) or "image", _reason(error)) from error
+
+
 def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         # Older Pillow opens 16-bit PNG and PGM in mode I; convert() would clip all of these to 255.

@@ -69,7 +69,7 @@ def read_image(
         is_picture = is_8_bit_picture(source, is_plain)
         if is_picture and is_plain:
             return decode_picture(source, channels, max_pixels)
-        pixels = _checked(_read_pixels(source, is_picture, max_pixels), channels, limits)
+        pixels = check_pixels(_read_pixels(source, is_picture, max_pixels), channels, limits)
     if is_plain:
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
     return Planes(pixels, limits)
@@ -131,7 +131,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
         return np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
 
 
-def _checked(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> npt.NDArray[Any]:
+def check_pixels(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> npt.NDArray[Any]:
     """Return pixels in the type of the range; refuse those that contradict it or the number of channels."""
     if pixels.shape[2] != channels:
         raise DataError(f"the image has {pixels.shape[2]} channels, {channels} are asked for")

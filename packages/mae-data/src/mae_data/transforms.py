@@ -110,6 +110,11 @@ def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None
         image_size: side of the square result, or (height, width), in pixels.
         crop_pct: the image is resized to int(image_size / crop_pct) before the crop; by default 0.875
             up to 224 pixels and 1.0 above.
+
+    Examples:
+        >>> photo = Image.new("RGB", (640, 480))
+        >>> make_eval_transform(image_size=224)(photo).shape
+        (224, 224, 3)
     """
     size = _as_size(image_size)
     if crop_pct is None:
@@ -164,12 +169,12 @@ class FinetuneTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize and centre crop; see `make_eval_transform`."""
+    """Resize and centre crop; see `make_eval_transform`. It draws nothing, so it needs no generator."""
 
     size: Size
     crop_pct: float
 
-    def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> npt.NDArray[Any]:
         target = (int(self.size[0] / self.crop_pct), int(self.size[1] / self.crop_pct))
         height, width = covering_size((image.height, image.width), target)
         if height * width > MAX_PIXELS:

@@ -25,6 +25,7 @@ _C.DATA.DATA_PATH = "/dataset/imagenet/"  # folder with lists, or without any
 _C.DATA.TRAIN_LIST = "train_list.txt"  # lines of `PATH [LABEL]`, below DATA_PATH
 _C.DATA.VAL_LIST = "val_list.txt"  # the same for validation and -eval
 _C.DATA.ALLOW_OUTSIDE = False  # whether lists may name absolute paths and `..`; links below DATA_PATH always work
+_C.DATA.CLASS_NAMES = None  # file of a name per line, below DATA_PATH or from here; None: classes.txt or folders
 _C.DATA.BATCH_SIZE = 32  # images per rank and forward pass
 _C.DATA.BATCH_SIZE_EVAL = None  # images per rank in validation and -eval; None: BATCH_SIZE
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
@@ -162,5 +163,11 @@ def mixes(c: CN) -> bool:
     return bool(t.MIXUP_PROB > 0 and (t.MIXUP_ALPHA > 0 or t.CUTMIX_ALPHA > 0))
 
 
-_OTHER_TYPES = {**OTHER_TYPES, "TRAIN.LAYER_DECAY": type(None), "ROBUST.CLASS_MAP": str, "ROBUST.ALEXNET_ERRORS": str}
+_OTHER_TYPES = {
+    **OTHER_TYPES,
+    "TRAIN.LAYER_DECAY": type(None),
+    "DATA.CLASS_NAMES": str,
+    "ROBUST.CLASS_MAP": str,
+    "ROBUST.ALEXNET_ERRORS": str,
+}
 RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS)

@@ -27,6 +27,7 @@ from mae_data.list_loader import make_train_loader
 from mae_data.mixup import Mixup
 from mae_data.sampler import steps_per_epoch
 from mae_finetune.build import build_model, train_dataset
+from mae_finetune.class_names import training_names
 from mae_finetune.config import mixes
 from mae_finetune.evaluate import open_eval_set, score_eval_set
 from mae_finetune.loss import soft_target_cross_entropy
@@ -46,7 +47,9 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     batches = partial(make_train_loader, dataset, train_sampling_of(config), loading_of(config), trainer.stopping)
     # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
     free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
-    return Run(trainer, len(dataset), batches, free=["ROBUST"], free_cut=free_cut, notes=dataset.images.notes)
+    trainer.model.name_classes(training_names(config, dataset.images))
+    free = ["ROBUST", "DATA.CLASS_NAMES"]
+    return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:

@@ -9,7 +9,6 @@ from mae_core.runtime import import_paddle
 from mae_core.stage.command import train_or_score
 from mae_core.stage.export import export_config, export_parser
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
-from mae_core.stage.inheritance import load_config
 from mae_core.stage.memory import explain
 from mae_pretrain import __version__
 
@@ -50,6 +49,7 @@ def _visualize(argv: list[str]) -> None:
     if not args.pretrained:
         raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     import_paddle()
+    from mae_core.stage.inheritance import load_config
     from mae_pretrain.config import RECIPE
     from mae_pretrain.visualize import visualize
 

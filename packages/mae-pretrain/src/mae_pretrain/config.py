@@ -72,6 +72,12 @@ _C.TRAIN.OPTIMIZER.NAME = "AdamW"  # AdamWDL is AdamW here, without layer decay
 _C.TRAIN.OPTIMIZER.EPS = 1e-8  # number added to the root of the second moment
 _C.TRAIN.OPTIMIZER.BETAS = (0.9, 0.95)  # decays of the two moments (Table 8)
 
+_C.MONITOR = CN()
+_C.MONITOR.EVERY = 0  # epochs between looks at held-out loss, pictures, RankMe and, with labels, kNN; 0: never
+_C.MONITOR.VAL_IMAGES = 2000  # images of the validation list that are scored, at most
+_C.MONITOR.TRAIN_IMAGES = 10000  # training images that kNN compares them with, at most
+_C.MONITOR.PICTURES = 8  # reconstructions drawn to SAVE/monitor
+
 _C.SAVE = None  # run folder (log, config, checkpoints); None: the next free runs/NAME-NUMBER
 _C.SAVE_FREQ = 1  # epochs between checkpoints
 _C.SAVE_KEEP = 2  # checkpoints to keep
@@ -83,8 +89,13 @@ _C.AMP_DTYPE = "bfloat16"  # what AMP computes in; "float16" has loss scaling
 
 
 _DECODER = ("MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.DEPTH", "MODEL.DECODER.NUM_HEADS")
+_MONITOR = ("MONITOR.VAL_IMAGES", "MONITOR.TRAIN_IMAGES", "MONITOR.PICTURES")
 _CHOICES = {"MODEL.TYPE": ("PRETRAIN",), "MODEL.MASKING": MASKINGS, "TRAIN.OPTIMIZER.NAME": OPTIMIZERS}
-LIMITS = COMMON | ADAM | Limits(choices=_CHOICES, positive=(*_DECODER, "DATA.REPEATS"))
+LIMITS = (
+    COMMON
+    | ADAM
+    | Limits(choices=_CHOICES, positive=(*_DECODER, "DATA.REPEATS", *_MONITOR), ranges={"MONITOR.EVERY": (0, 10**9)})
+)
 
 
 def validate(c: CN) -> None:

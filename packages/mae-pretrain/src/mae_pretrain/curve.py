@@ -33,6 +33,12 @@ def draw_curve(run: str | Path, output: str | Path) -> Path:
     axes = figure.add_subplot()
     epochs = [r["epoch"] for r in records]
     axes.plot(epochs, [r["loss"] for r in records], color="tab:blue")
+    held_out = [r for r in read_log(log, "validation") if "val_loss" in r]
+    if held_out:
+        axes.plot(
+            [r["epoch"] for r in held_out], [r["val_loss"] for r in held_out], "o", color="tab:orange", label="held out"
+        )
+        axes.legend()
     axes.set(xlabel="epoch", ylabel="loss (mean over removed patches)", title=str(run))
     axes.grid(alpha=0.3)
     rate = axes.twinx()

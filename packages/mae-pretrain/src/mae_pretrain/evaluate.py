@@ -14,7 +14,7 @@ from mae_core.weights.load import load_model
 from mae_data.dataset import ListDataset
 from mae_data.list_loader import make_eval_loader
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
-from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
+from mae_pretrain.reconstruction import inpaint, masked_error, reconstruct
 
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
 

@@ -23,6 +23,7 @@ from mae_data.dataset import ListDataset
 from mae_data.list_loader import make_train_loader
 from mae_data.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, mask_noise, train_dataset
+from mae_pretrain.monitor import monitoring
 from mae_pretrain.optimizer import build_optimizer
 
 
@@ -37,7 +38,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = build_trainer(config, dataset, folder)
     sampling = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
     batches = partial(make_train_loader, dataset, sampling, loading_of(config), trainer.stopping)
-    return Run(trainer, len(dataset), batches, notes=dataset.images.notes)
+    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
@@ -47,16 +48,19 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         dataset: the training images.
         folder: where the run writes; None writes nothing.
     """
-    model = build_model(config)
+    model, precision = build_model(config), precision_of(config)
     plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
-    return Trainer(
+    run = folder.path if folder else None
+    trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config, len(dataset)),
-        precision=precision_of(config),
+        precision=precision,
         folder=folder,
+        validation=monitoring(config, precision, plan.steps_per_epoch, run, lambda: trainer.step),
         **trainer_of(config, plan, dataset.images),
     )
+    return trainer
 
 
 def pretrain_loss(

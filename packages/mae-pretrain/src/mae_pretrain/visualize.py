@@ -23,7 +23,7 @@ from mae_data.transforms import make_eval_transform
 from mae_data.value_range import as_value_range
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
-from mae_pretrain.reconstruct import reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 VISIBLE_CAPTION = "visible patches are never trained to be predicted"
@@ -86,8 +86,15 @@ def reconstruction_columns(
         images: [N, H, W, C] as stored.
         noise: what decides their masks.
     """
-    shown = shown or choose_bands(model.pixel_mean, model.pixel_std)
     recon = reconstruct(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
+    return columns_of(model, recon, shown)
+
+
+def columns_of(
+    model: MaskedAutoencoderViT, recon: Reconstruction, shown: ShownBands | None = None
+) -> list[NDArray[np.uint8]]:
+    """Return the four COLUMNS of a reconstruction, each uint8 [N, H, W, 1 or 3]."""
+    shown = shown or choose_bands(model.pixel_mean, model.pixel_std)
     removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
     masked = recon.original * (1.0 - removed) + paddle.to_tensor(_grey(model, shown)) * removed
     pasted = recon.original * (1.0 - removed) + recon.predicted * removed

@@ -39,6 +39,7 @@ _C.MODEL = CN()
 _C.MODEL.TYPE = "LINEARPROBE"  # the stage; no other is taken
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights whose features are probed, or a probe to evaluate
+_C.MODEL.RANDOM_INIT = False  # probe random weights, whatever PRETRAINED names: the baseline that training must beat
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
 _C.MODEL.NUM_CLASSES = 1000  # outputs of the head; labels are below it
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE
@@ -101,6 +102,10 @@ def validate(c: CN) -> None:
     require_classifier(c)
     if c.MODEL.HEAD == "attentive":
         _require_attentive(c)
+    require(
+        not (c.MODEL.RANDOM_INIT and c.EVAL),
+        "MODEL.RANDOM_INIT (--random-init) has no trained probe to score: leave -eval out",
+    )
 
 
 def _require_attentive(c: CN) -> None:

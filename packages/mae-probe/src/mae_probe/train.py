@@ -28,8 +28,9 @@ from mae_data.dataset import ListDataset
 from mae_data.list_loader import make_train_loader
 from mae_data.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
+from mae_probe.encoding import RANDOM_INIT
 from mae_probe.evaluate import eval_batches
-from mae_probe.features import CachedBatches, encode
+from mae_probe.feature_set import CachedBatches, encode
 from mae_probe.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
@@ -44,7 +45,18 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
     cached = config.TRAIN.CACHE_FEATURES
     if cached and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
+    if config.MODEL.RANDOM_INIT:
+        config = _without_weights(config)
     return run_training(config, build_run, allow_drift)
+
+
+def _without_weights(config: Config) -> Config:
+    """Take MODEL.PRETRAINED out: it said what the model is, and its weights are not loaded."""
+    config = config.clone()
+    config.defrost()
+    config.MODEL.PRETRAINED = None
+    config.freeze()
+    return config
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
@@ -56,7 +68,9 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = build_trainer(config, dataset, folder, model)
 
     def batches(first: int, steps: int) -> Iterable[Batch]:
-        if not (config.MODEL.PRETRAINED or first):
+        if config.MODEL.RANDOM_INIT:
+            log.LOGGER.info(RANDOM_INIT)
+        elif not (config.MODEL.PRETRAINED or first):
             log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
         sampling = train_sampling_of(config)
         if cached:

@@ -13,6 +13,7 @@ from paddle.distributed.fleet.utils import recompute
 from mae_core.epsilons import LN_EPS
 from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.models.transformer import Block
+from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import Pixels, normalize_patches, pair
 from mae_core.ops.reference import batch_size, take_rows
@@ -100,7 +101,7 @@ class ViTEncoder(nn.Layer):
         self.blocks = nn.LayerList(
             [Block(embed_dim, num_heads, mlp_ratio, qkv_bias, drop_path=float(rate)) for rate in rates]
         )
-        self.norm = nn.LayerNorm(embed_dim, epsilon=LN_EPS)
+        self.norm = LayerNorm(embed_dim, epsilon=LN_EPS)
 
     def _set_value_range(self, given: float | Sequence[float]) -> None:
         self.stored_floats = isinstance(given, list | tuple)
@@ -128,6 +129,12 @@ class ViTEncoder(nn.Layer):
         return pos
 
     @property
+    def value_range(self) -> int | float | tuple[float, float]:
+        """The stored values that count as black and white, as the constructor takes them."""
+        high = self.value_low + self.value_span
+        return (self.value_low, high) if self.stored_floats else int(high) if high == int(high) else high
+
+    @property
     def pixels(self) -> Pixels:
         """How this model cuts and normalises images."""
         return Pixels(
@@ -136,6 +143,8 @@ class ViTEncoder(nn.Layer):
 
     def check_images(self, images: Tensor) -> None:
         """Refuse images that are not [N, H, W, C] as stored or normalised [N, C, H, W], of the model's size."""
+        if isinstance(images, np.ndarray | list | tuple):
+            raise TypeError(f"images are a {type(images).__name__}, a tensor is needed: paddle.to_tensor(images)")
         order = (1, 2, 3) if self.pixels.are_stored(images) else (2, 3, 1)
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:

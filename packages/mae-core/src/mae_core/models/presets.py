@@ -1,9 +1,24 @@
 """Named models. Base, large and huge are the paper's (Table 8); tiny and small follow ViT's usual sizes."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mae_core.models.mae import MaskedAutoencoderViT
 from mae_core.models.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mae_core.models.options import AutoencoderOptions, ClassifierOptions
+
+AutoencoderName = Literal[
+    "mae_vit_tiny_patch16", "mae_vit_small_patch16", "mae_vit_base_patch16", "mae_vit_large_patch16",
+    "mae_vit_huge_patch14",
+]  # fmt: skip
+ClassifierName = Literal[
+    "vit_tiny_patch16", "vit_small_patch16", "vit_base_patch16", "vit_large_patch16", "vit_huge_patch14"
+]
 
 Model = MaskedAutoencoderViT | VisionTransformer
 
@@ -21,6 +36,10 @@ PRESETS: dict[str, tuple[type[Model], dict[str, int]]] = {
 }
 
 
+@overload
+def build_model(name: AutoencoderName, **overrides: Unpack[AutoencoderOptions]) -> MaskedAutoencoderViT: ...
+@overload
+def build_model(name: ClassifierName, **overrides: Unpack[ClassifierOptions]) -> VisionTransformer: ...
 def build_model(name: str, **overrides: Any) -> Model:
     """Build a preset.
 
@@ -30,8 +49,16 @@ def build_model(name: str, **overrides: Any) -> Model:
 
     Raises:
         ValueError: the name is not one of these.
+
+    Examples:
+        >>> model = build_model("mae_vit_tiny_patch16", img_size=32, depth=1, decoder_depth=1)
+        >>> model.grid
+        (2, 2)
+        >>> build_model("vit_tiny_patch16", img_size=32, depth=1, num_classes=10).num_classes
+        10
     """
     if name not in PRESETS:
         raise ValueError(f"model {name!r} is not known; use one of {', '.join(sorted(PRESETS))}")
     model, kwargs = PRESETS[name]
-    return model(**{**kwargs, **overrides})
+    built: MaskedAutoencoderViT | VisionTransformer = model(**{**kwargs, **overrides})
+    return built

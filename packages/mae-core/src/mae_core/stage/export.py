@@ -9,7 +9,6 @@ from mae_core.errors import UserError
 from mae_core.export import FORMATS
 from mae_core.runtime import import_paddle
 from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS
-from mae_core.stage.inheritance import load_config
 from mae_core.stage.recipe import Recipe
 
 _IMAGE_SIZE = tuple(flag for flag in STAGE_FLAGS if flag.name == "image_size")
@@ -28,6 +27,8 @@ def export_parser(prog: str, description: str) -> Parser:
 
 def export_config(args: Namespace, recipe: Recipe) -> Config:
     """Import Paddle and return the config: what the weights tell, and over it -cfg, flags and pairs."""
+    from mae_core.stage.inheritance import load_config  # what help does without
+
     if not args.pretrained:
         raise UserError("export needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's remarks on graphs

@@ -59,9 +59,9 @@ class Progress:
             self.meter.reset()
 
     def scored(self, step: int, scores: dict[str, float], seconds: float) -> None:
-        """Record a validation; the seconds that it took do not count as training."""
+        """Record a validation and what it cost; the seconds that it took do not count as training."""
         self.meter.exclude(seconds)
-        self._write("validation", step, scores)
+        self._write("validation", step, {**scores, "seconds": round(seconds, 2)})
 
     def _report(self, step: int, lr: float) -> None:
         plan, means, speeds, memory = self.plan, self.meter.means(), self.meter.speeds(), peak_memory_mb()

@@ -8,6 +8,7 @@ import numpy as np
 from mae_core.errors import CheckpointError
 from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.report import join_names
 from mae_core.weights.sources import find_file, guess_source, read_file, translate
 
 
@@ -27,7 +28,10 @@ def inspect_lines(path: str | Path) -> Iterator[str]:
         yield f"source   {guess_source(raw)}"
         weights = translate(raw)
         facts = weights.architecture().known()
+        names = facts.pop("class_names", ())
         yield "model    " + ", ".join(f"{key}={value}" for key, value in facts.items())
+        if names:
+            yield f"classes  {join_names(names)}"
         yield from (f"remark   {remark}" for remark in weights.remarks)
         yield from (f"unknown  {safe_text(name)}" for name in weights.unknown)
     except CheckpointError as error:

@@ -50,7 +50,16 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
     _refuse(weights, own, fitting, missing, unexpected, other_facts(weights, model, same_target))
     filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
+    _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
+
+
+def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:
+    """Name the classes of a classifier that has no names as the file does, where its head is the file's."""
+    if not any(name.startswith("head.") for name in fitting) or getattr(model, "class_names", ()) is not None:
+        return
+    if names := weights.architecture().class_names:
+        model.name_classes(names)
 
 
 def _dtype(tensor: paddle.Tensor) -> str:
@@ -150,6 +159,7 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     if wrong := other_facts(weights, model, same_target=True):
         raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
+    _take_names(model, weights, arrays)
     return weights.file
 
 

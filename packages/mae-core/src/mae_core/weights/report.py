@@ -10,7 +10,7 @@ from mae_core.weights.layout import DECODER, plain_name
 Grid = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KeyReport:
     """What `load_pretrained` did.
 
@@ -29,6 +29,12 @@ class KeyReport:
     unexpected: list[str]
     resized: dict[str, tuple[Grid, Grid]]
     remarks: list[str]
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors from {self.file} ({self.source})"]
+        counts = {"resized": self.resized, "missing": self.missing, "unexpected": self.unexpected}
+        parts += [f"{len(names)} {word}" for word, names in counts.items() if names]
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def lines(self) -> list[str]:
         """Say it for people."""

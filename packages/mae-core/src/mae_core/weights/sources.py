@@ -58,6 +58,8 @@ def find_file(path: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file{'' if path.suffix in SUFFIXES else ' or folder'}")
     raise CheckpointError(
         f"{path} holds no weights; give a run folder, a checkpoint folder, a Hugging Face folder or a file"
         f" ({', '.join(SUFFIXES)})"
