@@ -53,7 +53,7 @@ def test_a_command_outside_the_loop_ends_at_once_and_tidies_up(number, code, wor
     started = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     assert (process.returncode, out) == (code, "tidied\n")
     assert err.splitlines() == [f"ended by {number.name}"]
 

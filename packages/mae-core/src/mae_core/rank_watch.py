@@ -247,9 +247,10 @@ def start(watch: RankWatch) -> None:
     _watch = watch
 
 
-def current() -> RankWatch | None:
-    """Return the watch of this process; None where it trains alone."""
-    return _watch
+def before_leaving(work: Callable[[], None]) -> None:
+    """Have `work` done before this process is ended for the fault of another rank."""
+    if _watch:
+        _watch.before_leaving = work
 
 
 def mark(doing: str, patience: float = math.inf) -> None:

@@ -33,8 +33,6 @@ from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import read_ema
 
-SLOWEST_FIRST_STEP = 120.0  # seconds; a rank that takes five times as long as for the step before is taken for hung
-
 LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
 
 
@@ -97,7 +95,7 @@ class Trainer:
         self._bad_steps = 0
         self._parameters = [p for _, p in trainable(self.model)]
         self._wrapped = distributed.wrap(self.model)
-        self._step_seconds = SLOWEST_FIRST_STEP
+        self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
 
     def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
@@ -122,8 +120,7 @@ class Trainer:
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
-        if watch := rank_watch.current():
-            watch.before_leaving = self.checkpoints.wait
+        rank_watch.before_leaving(self.checkpoints.wait)
         self.model.train()
         self._stop = StopRequest()
         shown = self.progress.display(self.folder, self.step, self.validation.scored)
