@@ -17,7 +17,9 @@ from mae_core.stage import arguments as settings
 from mae_core.stage import run as runner
 from mae_core.stage.recipe import Recipe
 from mae_core.training.precision import Precision
+from mae_data import list_loader
 from mae_data.batch import Batch
+from mae_data.sampler import EvalBatchSampler
 
 
 class Loader:
@@ -68,9 +70,11 @@ class Wired:
     def plan(self) -> Any:
         return self.trainer.plan
 
-    def make_eval_loader(self, *args: Any, **kwargs: Any) -> Loader:
-        self.eval_loader = Loader(*args, **kwargs)
-        return self.eval_loader
+    def make_loader(self, dataset: Any, sampler: Any, **kwargs: Any) -> Loader:
+        loader = Loader(dataset, sampler, **kwargs)
+        if isinstance(sampler, EvalBatchSampler):
+            self.eval_loader = loader
+        return loader
 
     def lr(self, epoch: float) -> float:
         return float(self.trainer.lr_at(epoch))
@@ -124,10 +128,9 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(settings, "Precision", AskedPrecision)
         patch.setattr(runner, "open_run", lambda output: setattr(found, "opened", output))
         patch.setattr(runner, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
-        patch.setattr(runner, "describe", lambda *args: setattr(found, "described", args))
+        patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
-        patch.setattr(module, "make_loader", Loader)
-        patch.setattr(import_module(f"{recipe.package}.evaluate"), "make_loader", found.make_eval_loader)
+        patch.setattr(list_loader, "make_loader", found.make_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
         if found.trainer.validation.evaluate:
             found.trainer.validation.evaluate(found.model, lambda: False)
@@ -144,7 +147,7 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_lists(folder)
-        patch.setattr(module, "make_loader", found.make_eval_loader)
+        patch.setattr(list_loader, "make_loader", found.make_loader)
         patch.setattr(module, "require_weights", lambda *args: None)
         patch.setattr(module, load, lambda *args: None)
         values = {key: wire.value for key, wire in wires.items()}
@@ -184,7 +187,7 @@ def head_width(wired: Wired) -> int:
     return int(biases[0].shape[0])
 
 
-# 40 images, a global batch of 4 x 3: 3 steps an epoch.
+# 40 images, a global batch of 4 x 3: 3 steps per epoch.
 COMMON = {
     "DATA.DATA_PATH": wire("images", lambda w: str(w.loader.dataset.images.root)),
     "DATA.TRAIN_LIST": wire("a.txt", lambda w: Path(w.loader.dataset.images.list_file).name),

@@ -53,7 +53,9 @@ def test_training_commands_are_accepted(line, monkeypatch):
     package = words[0].replace("-", "_")
     reached = []
     monkeypatch.setattr("mae_core.weights.load.saved_config", lambda *args: (Path("w"), {}))
-    for module, function in (("train", "train"), ("evaluate", "evaluate"), ("export", "export")):
+    works = [("train", "train"), ("evaluate", "evaluate"), ("export", "export")]
+    works += [("predict_command", "run_predict")] if package == "mae_finetune" else []
+    for module, function in works:
         monkeypatch.setattr(f"{package}.{module}.{function}", lambda *args, **kwargs: reached.append(args))
     assert import_module(f"{package}.cli").main(words[1:]) == 0
     assert len(reached) == 1

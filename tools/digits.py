@@ -30,12 +30,12 @@ def prepare(folder: Path) -> None:
 
 
 def few_labels(folder: Path, seed: int) -> str:
-    """Write a list of PER_CLASS training images a class, drawn by seed; returns its name."""
+    """Write a list of PER_CLASS training images per class, drawn by seed; returns its name."""
     lines = (folder / "train_list.txt").read_text().splitlines()
     draw, chosen = random.Random(seed), []
     for digit in range(10):
         chosen += draw.sample([line for line in lines if line.endswith(f" {digit}")], PER_CLASS)
-    name = f"train_list_{PER_CLASS}_a_class_{seed}.txt"
+    name = f"train_list_{PER_CLASS}_per_class_{seed}.txt"
     (folder / name).write_text("".join(f"{line}\n" for line in chosen))
     return name
 

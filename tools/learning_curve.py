@@ -1,6 +1,6 @@
-"""Does pre-training pay? Digits: kNN, and classifiers from 10 labels a class, over the steps of pre-training.
+"""Does pre-training pay? Digits: kNN, and classifiers from 10 labels per class, over the steps of pre-training.
 
-Three seeds; the model is wider than the demo's (128 wide, 4 blocks): from scratch with 10 labels a class it does
+Three seeds; the model is wider than the demo's (128 wide, 4 blocks): from scratch with 10 labels per class it does
 worse than the small one, pre-trained better, as the paper says of larger models. From scratch stands for the best of
 three learning rates, chosen on the held-out digits, so in its favour; fine-tuning uses one. About an hour on 2 cores;
 the same command goes on after an interruption. Tried and left: 8-pixel patches (4,200 steps: as good, reconstructions
@@ -51,7 +51,8 @@ ALL = {"VALIDATE_FREQ": 20}  # the last epoch
 SCRATCH_RATES = (5e-4, 1e-3, 2e-3)
 SEEDS = (0, 1, 2)
 RESULTS = Path(__file__).with_name("results")
-KNN, LOGISTIC, TUNED, SCRATCH = "kNN, k = 10, all labels", "logistic, 10 a class", "fine-tuned, 10 a class", "scratch"
+KNN, LOGISTIC, TUNED = "kNN, k = 10, all labels", "logistic, 10 per class", "fine-tuned, 10 per class"
+SCRATCH = "scratch"
 TUNED_ALL, SCRATCH_ALL = "fine-tuned, all labels", "scratch, all labels"
 
 
@@ -181,7 +182,7 @@ def draw(means: dict[tuple[str, int, float | None], float], scratch: float) -> N
     for way, marker in ((KNN, "o"), (TUNED, "s"), (LOGISTIC, "^")):
         steps = [step for step in STEPS if (way, step, None) in means]
         axes.plot(steps, [means[way, step, None] for step in steps], marker=marker, label=way)
-    axes.axhline(scratch, color="tab:gray", linestyle="--", label="from scratch, 10 a class")
+    axes.axhline(scratch, color="tab:gray", linestyle="--", label="from scratch, 10 per class")
     axes.set(xlabel="steps of pre-training (batch 32)", ylabel=f"held-out top-1, %, mean of {len(SEEDS)} seeds")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -160,7 +160,7 @@ def _losses(large: bool) -> Iterator[Case]:
             yield Case(f"loss unaligned {offset} {pred_offset} norm={norm_pix}", partial(loss, **unaligned))
         yield Case(f"loss of nothing norm={norm_pix}", partial(loss, image=image, removed=0))
         yield Case(f"loss of no sample norm={norm_pix}", partial(loss, image={**image, "n": 0}, removed=2))
-        for patch in (32, 64, 80):  # fewer warps a block, one, and patches too large for shared memory
+        for patch in (32, 64, 80):  # fewer warps per block, one, and patches too large for shared memory
             wide: dict[str, Any] = {**image, "size": (patch, 2 * patch), "patch": patch, "n": 2}
             yield Case(f"loss p={patch} norm={norm_pix}", partial(loss, image=wide, removed=2))
         small: dict[str, Any] = {**image, "size": (64, 64), "channels": 1, "patch": 2, "n": 2}

@@ -34,7 +34,7 @@ def masking_from_noise(noise: Array, keep: int) -> Masking:
 
 
 def take_rows(x: Array, ids: Array) -> Array:
-    """Gather rows a sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
+    """Gather rows of each sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
     return np.take_along_axis(x, ids[:, :, None], axis=1)
 
 

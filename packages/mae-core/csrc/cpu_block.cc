@@ -78,6 +78,27 @@ void add_product(const BlockSizes& s, const float* input, int64_t depth, const f
 
 }  // namespace
 
+void norm(const NormSizes& s, const float* x, const float* weight, const float* bias, float* mean, float* inverse,
+          float* out) {
+  each_share(s.rows, s.dim, 1, nullptr, [&](const Rows& rows, int64_t) {
+    block_kernels().layer_norm(rows, x, weight, bias, s.epsilon, mean, inverse, out);
+  });
+}
+
+int64_t norm_backward_scratch(const NormSizes& s) { return kShares * 2 * s.dim; }
+
+void norm_backward(const NormSizes& s, const float* grad, const float* x, const float* weight, const float* mean,
+                   const float* inverse, const float* residual, float* scratch, float* grad_x, float* grad_weight,
+                   float* grad_bias) {
+  const Sums sums(scratch, 2 * s.dim);
+  each_share(s.rows, s.dim, 1, nullptr, [&](const Rows& rows, int64_t share) {
+    block_kernels().layer_norm_backward(rows, grad, x, weight, mean, inverse, residual, grad_x, sums.of(share),
+                                        sums.of(share) + s.dim);
+  });
+  sums.write(0, s.dim, grad_weight);
+  sums.write(s.dim, s.dim, grad_bias);
+}
+
 int64_t block_scratch(const BlockSizes& s, bool keeps) {
   return s.rows() * s.dim + (keeps ? s.asked() * s.hidden : 0);
 }
@@ -88,9 +109,7 @@ void block(const BlockSizes& s, const BlockParameters<const float>& w, const Blo
   const int64_t length = s.length - s.first;
   float *normed = scratch, *activated = keeps ? scratch + s.rows() * s.dim : a.hidden;
 
-  each_share(s.rows(), s.dim, s.length, nullptr, [&](const Rows& rows, int64_t) {
-    k.layer_norm(rows, x, w.norm1_weight, w.norm1_bias, s.epsilon, a.mean1(s), a.inverse1(s), normed);
-  });
+  norm({s.rows(), s.dim, s.epsilon}, x, w.norm1_weight, w.norm1_bias, a.mean1(s), a.inverse1(s), normed);
   gemm(kPlain, kPlain, s.rows(), 3 * s.dim, s.dim, normed, s.dim, w.qkv_weight, 3 * s.dim, 0.0f, a.qkv, 3 * s.dim);
   const Attention attention = attention_of(s, w, scales, a.qkv);
   each_head(attention, [&](int64_t head, float* memory) {
@@ -99,9 +118,7 @@ void block(const BlockSizes& s, const BlockParameters<const float>& w, const Blo
   if (s.first) take_asked(s, x, normed), x = normed;
   add_product(s, a.attended, s.dim, w.proj_weight, w.proj_bias, scales.attention, x, a.middle);
 
-  each_share(s.asked(), s.dim, length, nullptr, [&](const Rows& rows, int64_t) {
-    k.layer_norm(rows, a.middle, w.norm2_weight, w.norm2_bias, s.epsilon, a.mean2(s), a.inverse2(s), normed);
-  });
+  norm({s.asked(), s.dim, s.epsilon}, a.middle, w.norm2_weight, w.norm2_bias, a.mean2(s), a.inverse2(s), normed);
   gemm(kPlain, kPlain, s.asked(), s.hidden, s.dim, normed, s.dim, w.fc1_weight, s.hidden, 0.0f, a.hidden, s.hidden);
   each_share(s.asked(), s.hidden, length, scales.mlp,
              [&](const Rows& rows, int64_t) { k.gelu(rows, a.hidden, w.fc1_bias, activated); });
@@ -146,19 +163,6 @@ void bias_gradient(const BlockSizes& s, const float* grad, const float* scale, c
   sums.write(0, s.dim, to);
 }
 
-// grad_x = residual + the gradient through a layer norm; then the norm's own gradients.
-void norm_gradient(const BlockSizes& s, int64_t rows_of, const float* grad, const float* x, const float* weight,
-                   const float* mean, const float* inverse, const float* residual, const BackwardScratch& c,
-                   float* grad_x, float* grad_weight, float* grad_bias) {
-  const Sums sums(c.sums, 2 * s.dim);
-  each_share(rows_of, s.dim, s.length, nullptr, [&](const Rows& rows, int64_t share) {
-    block_kernels().layer_norm_backward(rows, grad, x, weight, mean, inverse, residual, grad_x, sums.of(share),
-                                        sums.of(share) + s.dim);
-  });
-  sums.write(0, s.dim, grad_weight);
-  sums.write(s.dim, s.dim, grad_bias);
-}
-
 // From the gradient of the block's result to that of `middle`.
 void mlp_backward(const BlockSizes& s, const BlockParameters<const float>& w, const BlockScales& scales,
                   const BlockActivations& a, const float* grad_out, const BackwardScratch& c,
@@ -180,8 +184,8 @@ void mlp_backward(const BlockSizes& s, const BlockParameters<const float>& w, co
     weight_gradient(rows, s.dim, s.hidden, c.narrow, c.grad_wide, grads.fc1_weight);
   }
   input_gradient(rows, s.dim, s.hidden, c.grad_wide, w.fc1_weight, c.narrow);
-  norm_gradient(s, rows, c.narrow, a.middle, w.norm2_weight, a.mean2(s), a.inverse2(s), grad_out, c, c.grad_middle,
-                grads.norm2_weight, grads.norm2_bias);
+  norm_backward({rows, s.dim, s.epsilon}, c.narrow, a.middle, w.norm2_weight, a.mean2(s), a.inverse2(s), grad_out,
+                c.sums, c.grad_middle, grads.norm2_weight, grads.norm2_bias);
 }
 
 // From the gradient of `middle` to that of qkv, in c.grad_wide.
@@ -233,8 +237,8 @@ void block_backward(const BlockSizes& s, const BlockParameters<const float>& w, 
   }
   input_gradient(s.rows(), s.dim, 3 * s.dim, c.grad_wide, w.qkv_weight, c.narrow);
   const float* residual = spread_asked(s, c.grad_middle, grad_x);  // in place: each element is read, then written
-  norm_gradient(s, s.rows(), c.narrow, x, w.norm1_weight, a.mean1(s), a.inverse1(s), residual, c, grad_x,
-                grads.norm1_weight, grads.norm1_bias);
+  norm_backward({s.rows(), s.dim, s.epsilon}, c.narrow, x, w.norm1_weight, a.mean1(s), a.inverse1(s), residual, c.sums,
+                grad_x, grads.norm1_weight, grads.norm1_bias);
 }
 
 }  // namespace cpu

@@ -55,5 +55,21 @@ void block_backward(const BlockSizes& sizes, const BlockParameters<const float>&
                     const float* x, const BlockActivations& activations, const float* grad_out, float* scratch,
                     float* grad_x, const BlockParameters<float>& grads);
 
+// Layer norm of x [rows, dim] alone, and its gradients; those of weight and bias are left out where null.
+struct NormSizes {
+  int64_t rows, dim;
+  float epsilon;
+};
+
+void norm(const NormSizes& sizes, const float* x, const float* weight, const float* bias, float* mean, float* inverse,
+          float* out);
+
+int64_t norm_backward_scratch(const NormSizes& sizes);  // in floats
+
+// grad_x = residual (or 0 where null) + the gradient through the norm
+void norm_backward(const NormSizes& sizes, const float* grad, const float* x, const float* weight, const float* mean,
+                   const float* inverse, const float* residual, float* scratch, float* grad_x, float* grad_weight,
+                   float* grad_bias);
+
 }  // namespace cpu
 }  // namespace mae

@@ -19,7 +19,7 @@ int mask_tokens_backward(const void* grad_visible, const int64_t* ids_restore, i
 // visible is float32 for pixels as stored, else of the pixels' type.
 int mask_image(const MaskingArgs& masking, const ImageArgs& image, void* visible);
 
-// partial [N, R] a patch, loss [1]; pred is float32.
+// partial [N, R], one per patch, loss [1]; pred is float32.
 int pixel_loss(const ImageArgs& image, const LossArgs& args, float* partial, float* loss);
 
 int pixel_loss_backward(const ImageArgs& image, const LossArgs& args, float grad_loss, float* grad_pred);

@@ -1,4 +1,4 @@
-// Squared error of predicted patches against the image itself, a thread a patch; the target is one patch long.
+// Squared error of predicted patches against the image itself, one thread per patch; the target is one patch long.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -11,8 +11,6 @@
 namespace mae {
 namespace cpu {
 namespace {
-
-constexpr float kNormPixEpsilon = 1.0e-6f;
 
 struct Target {
   const float* values;

@@ -1,4 +1,4 @@
-// Ranks by sorting, and the kept tokens or patches of each sample, a thread a sample.
+// Ranks by sorting, and the kept tokens or patches of each sample, one thread per sample.
 #include <algorithm>
 #include <cstring>
 #include <vector>

@@ -44,6 +44,8 @@ inline bool has_sound_type(const ImageArgs& image) {
   return image.shift != nullptr && (is_integer || image.dtype == kFloat32);
 }
 
+constexpr float kNormPixEpsilon = 1.0e-6f;  // added to a patch's variance
+
 // Prediction of the removed patches, P = patch * patch * channels.
 struct LossArgs {
   const void* pred;           // [N, R, P], contiguous
@@ -52,7 +54,7 @@ struct LossArgs {
   int64_t samples;            // N
   int32_t removed;            // R
   int32_t pred_dtype;         // DType, a float
-  int32_t norm_pix;           // compare with pixels normalised within each patch (epsilon 1e-6)
+  int32_t norm_pix;           // compare with pixels normalised within each patch (kNormPixEpsilon)
   float factor;               // forward: loss = factor * sum of squares; backward: see there
 };
 
@@ -78,7 +80,7 @@ int mae_mask_tokens_backward(const void* grad_visible, const int64_t* ids_restor
 int mae_mask_image(const mae::MaskingArgs* masking, const mae::ImageArgs* image, void* visible,
                    int32_t visible_dtype, void* stream);
 
-// Squared error against the removed patches: partial [N, R] a patch, loss [1] = factor * their sum.
+// Squared error against the removed patches: partial [N, R], one per patch, loss [1] = factor * their sum.
 // Sums run in a fixed order. factor = 1 / (N R P) gives the mean.
 int mae_pixel_loss(const mae::ImageArgs* image, const mae::LossArgs* loss_args, float* partial, float* loss,
                    void* stream);

@@ -11,7 +11,6 @@
 
 namespace mae {
 
-constexpr float kNormPixEpsilon = 1.0e-6f;
 constexpr int64_t kSharedBytes = 48 * 1024;  // every device offers this much to a block without asking
 constexpr int kSumThreads = 1024;
 
@@ -58,7 +57,7 @@ struct Target {
   }
 };
 
-// Shared memory of a block: the table of packed images, then a cache [P] a warp if patches fit.
+// Shared memory of a block: the table of packed images, then a cache [P] per warp if patches fit.
 struct SharedParts {
   float* table;
   float* cache;  // of this warp, or null
@@ -161,7 +160,7 @@ static __global__ void __launch_bounds__(kSumThreads)
   if (lane_number() == 0) *total = factor * sum;
 }
 
-// Blocks, warps a block and shared memory for one warp a removed patch.
+// Blocks, warps per block and shared memory, with one warp per removed patch.
 struct LossPlan {
   dim3 grid;
   int threads;

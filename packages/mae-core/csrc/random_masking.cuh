@@ -13,7 +13,7 @@ namespace mae {
 
 template <class Vec>
 __device__ __forceinline__ void copy_row(const Vec* __restrict__ from, Vec* __restrict__ to, int32_t count) {
-  constexpr int kBatch = 4;  // accesses in flight a lane
+  constexpr int kBatch = 4;  // accesses in flight per lane
   for (int32_t first = lane_number(); first < count; first += kBatch * kWarp) {
     Vec values[kBatch];
 #pragma unroll
@@ -27,7 +27,7 @@ __device__ __forceinline__ void copy_row(const Vec* __restrict__ from, Vec* __re
   }
 }
 
-// Call visit(row, patch) for each kept row of this block's share, a warp a row; grid (N, shares).
+// Call visit(row, patch) for each kept row of this block's share, one warp per row; grid (N, shares).
 template <class Visit>
 __device__ __forceinline__ void for_kept_rows(const MaskingArgs& args, bool ranks_here, Visit visit) {
   __shared__ RankScratch scratch;

@@ -1,4 +1,4 @@
-"""Images a second of one core: this package against the predecessor's pipeline, torchvision and timm.
+"""Images per second of one core: this package against the predecessor's pipeline, torchvision and timm.
 
     python packages/mae-data/benchmarks/pipelines.py [ROUNDS]
 

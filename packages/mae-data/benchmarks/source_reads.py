@@ -34,20 +34,20 @@ def main() -> None:
         sources["tar shards"] = open_source(folder / "shards")
         if importlib.util.find_spec("pyarrow"):
             sources |= {
-                f"Parquet, {n} rows a group": write_parquet(folder / f"{n}.parquet", jpegs, n) for n in (1, 100, 1000)
+                f"Parquet, {n} rows per group": write_parquet(folder / f"{n}.parquet", jpegs, n) for n in (1, 100, 1000)
             }
             sources["datasets, saved"] = write_arrow(folder / "saved.arrow", jpegs)
         for kind, source in sources.items():
-            print(f"{kind:26} {read_ms(source, 200 if 'Parquet' in kind else count):8.3f} ms an image")
+            print(f"{kind:26} {read_ms(source, 200 if 'Parquet' in kind else count):8.3f} ms per image")
         server_module = load_server()
         with server_module.serving(folder / "shards") as server:
             source = open_source(server.url)
             server.fault, server.latency = "slow", LATENCY
-            print(f"{'http, one by one':26} {read_ms(source, 100):8.3f} ms an image")
+            print(f"{'http, one by one':26} {read_ms(source, 100):8.3f} ms per image")
             started = time.perf_counter()
             for start in range(0, 4 * BATCH, BATCH):
                 source.fetch(range(start, start + BATCH))
-            print(f"{'http, batch':26} {(time.perf_counter() - started) * 1e3 / (4 * BATCH):8.3f} ms an image")
+            print(f"{'http, batch':26} {(time.perf_counter() - started) * 1e3 / (4 * BATCH):8.3f} ms per image")
 
 
 def read_ms(source: Source, count: int) -> float:

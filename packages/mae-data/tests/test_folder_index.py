@@ -69,10 +69,10 @@ def test_train_alone_gives_no_validation_list(tmp_path, save_image):
     assert index_folder(tmp_path).write(tmp_path) == ["train_list.txt", "classes.txt"]
 
 
-@pytest.mark.parametrize("kind", ["empty val", "flat, empty val", "one image a class"])
+@pytest.mark.parametrize("kind", ["empty val", "flat, empty val", "one image per class"])
 def test_an_empty_validation_list_is_not_written(tmp_path, save_image, kind):
     """An empty list could not be read back."""
-    train = {"empty val": "train/a", "flat, empty val": "train", "one image a class": "a"}[kind]
+    train = {"empty val": "train/a", "flat, empty val": "train", "one image per class": "a"}[kind]
     save_image(tmp_path / train / "1.png")
     if "val" in kind:
         (tmp_path / "val").mkdir()

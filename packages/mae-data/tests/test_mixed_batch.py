@@ -12,7 +12,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def random_mixture(mode, count):
-    return draw_mixture(Mixup(mode=mode, prob=0.8), count, SIZE, mixing_rng(3, count))
+    return draw_mixture(Mixup(mode=mode, prob=0.8), count, SIZE, mixing_rng(3, count, 0))
 
 
 def mix_by_loop(images, mixture):

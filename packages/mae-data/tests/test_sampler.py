@@ -11,7 +11,7 @@ def batches(num_samples=50, batch_size=8, **options):
 
 
 def test_every_epoch_takes_every_sample_at_most_once():
-    got = batches()  # 6 steps an epoch, 2 samples dropped
+    got = batches()  # 6 steps per epoch, 2 samples dropped
     assert [len(batch) for batch in got] == [8] * 18
     for epoch in range(3):
         keys = [key for batch in got[6 * epoch : 6 * epoch + 6] for key in batch]

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 from stage_runs import FINETUNE
 
+import mae_data
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.load import load_model
-from mae_finetune.build import build_model, load_for_evaluation
+from mae_data import open_image
+from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.cli import main
 from mae_finetune.config import RECIPE
-from mae_finetune.export import class_names
 
 TINY = FINETUNE.tiny
 README = Path(__file__).parents[1] / "README.md"
@@ -64,12 +66,12 @@ def test_loading_tells_the_file_that_it_read(run):
     assert load_for_evaluation(config, build_model(config)).file == find_weights(run)
 
 
-@pytest.mark.parametrize(("file_format", "number"), [("paddle", 0), ("onnx", 1)])
-def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, run, data, tmp_path, capsys):
+@pytest.mark.parametrize(("file_format", "number"), [("paddle", 2), ("onnx", 3)])
+def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, run, tmp_path, capsys, monkeypatch):
     if file_format == "onnx":
         pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
     folder = tmp_path / "exported"
-    (data / "classes.txt").write_text("cat\ndog\nüber\n")
+    monkeypatch.chdir(tmp_path)  # another folder than that of the training
     assert main(["export", "-pretrained", str(run), "-output", str(folder), "--format", file_format]) == 0
     assert re.search(
         rf"{folder}: largest difference to the model \S+, \S+ of the largest output", capsys.readouterr().out
@@ -80,9 +82,28 @@ def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, ru
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     said = json.loads((folder / "export.json").read_text())
     assert said["source"]["file"] == str(find_weights(run))
-    assert (said["classes"], said["class_names"]) == (3, ["cat", "dog", "über"])
+    assert (said["classes"], said["class_names"]) == (3, ["class 0", "class 1", "class 2"])
     assert said["normalised_in_graph"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert said["prepare"] == {"scale_to_cover": [18, 18], "interpolation": "bicubic", "crop_centre": [16, 16]}
+
+
+@pytest.mark.parametrize("size", [[16, 16], [24, 16]])
+def test_the_readmes_preparation_is_that_of_evaluation(size, data, run, tmp_path, monkeypatch):
+    height, width = size
+    words = ["export", "-pretrained", str(run), "-output", str(tmp_path / "exported"), "DATA.IMAGE_SIZE", str(size)]
+    assert main(words) == 0
+    monkeypatch.chdir(tmp_path)
+    for name, shape in (("cat", (37, 50)), ("dog", (61, 18))):
+        pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"{name}.jpg")
+    found = {}
+    exec(snippet(4), found)
+    files = ["cat.jpg", "dog.jpg"]
+    np.testing.assert_array_equal(found["images"], mae_data.preprocess(files, (height, width)))
+    transform = eval_dataset(
+        RECIPE.load(flags={"DATA.DATA_PATH": str(data), "DATA.IMAGE_SIZE": size}, pairs=TINY[2:])
+    ).transform
+    np.testing.assert_array_equal(found["images"], np.stack([transform(open_image(file)) for file in files]))
 
 
 def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):
@@ -93,26 +114,13 @@ def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):
     assert said["inputs"][0]["shape"] == ["N", 24, 16, 3]
 
 
-def test_names_of_the_outputs(tmp_path):
-    def names(*pairs):
-        return class_names(RECIPE.load(flags={"DATA.DATA_PATH": str(tmp_path)}, pairs=[*TINY, *pairs]))
-
-    assert names() is None
-    (tmp_path / "classes.txt").write_text("a\nb\n")
-    assert names() is None, "two names do not fit three outputs"
-    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
-    assert names() == ["a", "b", "c"]
-    (tmp_path / "map.txt").write_text("n02 2\nn00 0\n")
-    assert names("ROBUST.CLASS_MAP", str(tmp_path / "map.txt")) == ["n00", None, "n02"]
-
-
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
         ([], 2, ["-pretrained"]),
         (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
-        (["-pretrained", "{pretrained}"], 2, ["PRETRAIN", "FINETUNE", "-cfg"]),
-        (["-pretrained", "{bare}"], 2, ["carries no config", "-cfg"]),
+        (["-pretrained", "{pretrained}"], 4, ["head.weight", "fine-tune it first"]),
+        (["-pretrained", "{bare}", "MODEL.ENCODER.DEPTH", "3"], 4, ["MODEL.ENCODER.DEPTH is 2", "leave it out"]),
         (["-pretrained", "{run}", "MODEL.NUM_CLASSES", "4"], 4, ["head.weight", "MODEL.NUM_CLASSES=4"]),
         (["-pretrained", "{run}", "MODEL.NUM_CLASSES"], 2, ["KEY VALUE"]),
         (["-pretrained", "{run}", "-image_size", "18"], 2, ["18", "multiple of 4"]),

@@ -66,9 +66,10 @@ ONE_CHOICE = {
     *("MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT"),
     *("TRAIN.RANDOM_ERASE_MODE", "TRAIN.RANDOM_ERASE_SPLIT", "TRAIN.CUTMIX_MINMAX"),
 }
-# Tested below, by what it does to images (test_finetune_loss.py), and by the scores of a set (test_finetune_run.py).
+# Tested below, by what it does to images (test_finetune_loss.py), by the scores of a set (test_finetune_run.py), and by
+# what a class is called (test_predict.py).
 ELSEWHERE = {
-    *("TRAIN.OPTIMIZER.NAME", "TRAIN.RAND_AUGMENT", "DATA.VALUE_RANGE"),
+    *("TRAIN.OPTIMIZER.NAME", "TRAIN.RAND_AUGMENT", "DATA.VALUE_RANGE", "DATA.CLASS_NAMES"),
     *("ROBUST.CLASS_MAP", "ROBUST.CORRUPTIONS", "ROBUST.ALEXNET_ERRORS"),
 }
 
@@ -106,6 +107,7 @@ def test_the_seed_decides_the_initial_weights():
 def test_the_optimizers_name_chooses_it_with_the_same_settings(monkeypatch, tmp_path):
     chosen = []
     monkeypatch.setattr(adamwdl, "build_adamwdl", lambda model, scales, **settings: chosen.append(settings))
+    monkeypatch.setattr("mae_finetune.optimizer.find_spec", lambda name: object())
     put_together(RECIPE, WIRES | {"TRAIN.OPTIMIZER.NAME": wire("AdamWDL")}, tmp_path)
     (settings,) = chosen
     settings.pop("decays")

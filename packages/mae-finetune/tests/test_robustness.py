@@ -1,13 +1,19 @@
 """Robustness sets: labels by folder, corruptions and their mean error."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import paddle
 import pytest
 
 from mae_core.errors import ConfigError
+from mae_core.evaluation.classifier import score_batches
+from mae_core.training.precision import Precision
 from mae_data.errors import DataError
 from mae_data.image_list import read_list
 from mae_finetune.class_map import map_labels, read_class_map
 from mae_finetune.corruptions import ALEXNET_ERRORS, corruption_errors, group_images, read_errors, require_every_group
+from mae_finetune.robust_scores import RobustScores
 
 
 def image_list(tmp_path, paths):
@@ -76,3 +82,21 @@ def test_groups_come_from_the_path(tmp_path):
     for bad in ("rain/1/n/a.jpg", "fog/6/n/a.jpg", "fog/12/n/a.jpg", "fog/a.jpg"):
         with pytest.raises(DataError, match=r"CORRUPTION/SEVERITY/.*fog, snow"):
             group_images(image_list(tmp_path, [bad]), ["fog", "snow"])
+
+
+def test_scoring_counts_every_batch_by_the_labels_outputs_and_groups_it_is_given():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((11, 3)).astype("float32"), rng.integers(0, 3, 11)
+    rows = [np.arange(i, min(i + 4, 11)) for i in (0, 4, 8)]
+    batches = (
+        SimpleNamespace(**{n: paddle.to_tensor(x) for n, x in zip(("images", "labels", "indices"), parts, strict=True)})
+        for parts in ((logits[r], labels[r], r) for r in rows)
+    )
+    other, absent = np.roll(labels, 1) % 2, np.array([False, False, True])  # output 2 takes no part
+    given = RobustScores(other, absent, np.arange(11) % 2, 2)
+    assert score_batches(paddle.nn.Identity(), batches, given, Precision(False)) is given
+    hits = logits[:, :2].argmax(1) == other
+    assert given.images == 11
+    assert given.figures()["top1"] == pytest.approx(100 * hits.mean())
+    assert given.groups.tolist() == [[6, hits[::2].sum()], [5, hits[1::2].sum()]]
+    assert [part.shape for part in given.counts()] == [(3, 3), (3,), (1,), (2, 2)]

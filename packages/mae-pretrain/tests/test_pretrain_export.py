@@ -112,8 +112,13 @@ def test_features_need_no_decoder_the_autoencoder_does(encoder_file, tmp_path, c
     [
         ([], 2, ["-pretrained"]),
         (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
-        (["-pretrained", "{encoder}"], 2, ["carries no config", "-cfg"]),
-        (["-pretrained", "{run}", "MODEL.ENCODER.DEPTH", "2"], 4, ["blocks.1"]),
+        (["-pretrained", "{encoder}"], 4, ["does not tell how many heads", "add MODEL.ENCODER.NUM_HEADS NUMBER"]),
+        (
+            ["-pretrained", "{encoder}", "--with-decoder", "MODEL.ENCODER.NUM_HEADS", "2"],
+            4,
+            ["decoder", "initial values"],
+        ),
+        (["-pretrained", "{run}", "MODEL.ENCODER.DEPTH", "2"], 4, ["MODEL.ENCODER.DEPTH is 1 in these weights"]),
         (["-pretrained", "{run}", "--with-decoder", "MODEL.MASK_RATIO", "0"], 2, ["MODEL.MASK_RATIO=0"]),
         (["-pretrained", "{run}", "--with-decoder", "MODEL.MASK_RATIO", "0.99"], 2, ["none of 24 patches"]),
         (

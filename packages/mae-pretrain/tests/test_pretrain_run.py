@@ -69,25 +69,27 @@ def test_greyscale_and_non_square_images_train_under_block_masks(data, cli, tmp_
     assert picture.exists()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cli, tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "number", "code"), [(0, signal.SIGUSR1, 75), (0, signal.SIGHUP, 143), (2, signal.SIGTERM, 143)]
+)
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cli, tmp_path, workers, number, code):
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", workers,
             "REPORT_FREQ", 1]  # fmt: skip
     process = subprocess.Popen(PRETRAIN.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if " step " in line:  # any step: the loop is deterministic at each
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             break
     started = time.perf_counter()
     _, stderr = process.communicate(timeout=60)
     assert time.perf_counter() - started < 10
-    if process.returncode == 143:
+    if process.returncode == code:
         assert "resume with -resume" in stderr
     else:
         assert process.returncode == 0  # the signal came after the last step
     refused = cli(*args)
     assert refused.returncode == 2
-    assert "-resume auto" in refused.stderr
+    assert f"-resume {tmp_path / 'run'}" in refused.stderr
     resumed = cli(*args, "-resume", "auto")
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stdout
@@ -245,7 +247,7 @@ def test_visualize_and_curve_write_pictures(data, finished, cli, tmp_path):
 
 
 def test_scores_and_pictures_need_the_target_of_the_weights(data, finished, cli, tmp_path):
-    """The refusal can be followed, and training goes on with another target."""
+    """Training goes on with another target."""
     file = tmp_path / "mae_visualize_tiny.pth"
     assert weights_main(["convert", str(finished[0]), str(file)]) == 0
     image, picture = data / "val/class 0/a 0.jpg", tmp_path / "grid.png"
@@ -254,11 +256,11 @@ def test_scores_and_pictures_need_the_target_of_the_weights(data, finished, cli,
     config.write_text("MODEL: {NAME: tiny}\n")
     scoring = ["-eval", "-pretrained", file, "-data_path", data, *TINY]
     drawing = ["visualize", "-cfg", config, "-pretrained", file, "-output", picture, image, *sets]
-    plain = ("MODEL.NORM_PIX_LOSS", "False")
-    for words in (scoring, drawing):
+    normalised = ("MODEL.NORM_PIX_LOSS", "True")
+    for words in ([*scoring, *normalised], [*drawing, "--set", *normalised]):
         assert_refused(cli(*words), 4, ["norm_pix_loss is False", "set norm_pix_loss to False"])
     assert not picture.exists()
-    for words in ([*scoring, *plain], [*drawing, "--set", *plain]):
+    for words in (scoring, drawing):  # nothing stated: as the weights
         result = cli(*words)
         assert result.returncode == 0, result.stderr
     assert picture.exists()

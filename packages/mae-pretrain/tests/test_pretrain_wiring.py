@@ -7,6 +7,7 @@ from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_
 
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.block_masking import block_noise
+from mae_data import list_loader
 from mae_data.batch import Batch
 from mae_pretrain import evaluate
 from mae_pretrain.build import build_model, mask_noise
@@ -43,7 +44,8 @@ WIRES = {
     "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),
 }
 EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING"}  # read below
+WATCHED = {f"MONITOR.{key}" for key in ("EVERY", "VAL_IMAGES", "TRAIN_IMAGES", "PICTURES")}  # test_monitor.py
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING", *WATCHED}  # read below
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,9 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
     for name, count in (("a.txt", 3), ("b.txt", 2)):
         (tmp_path / name).write_text("x.jpg\n" * count)
     loaders, asked = [], []
-    monkeypatch.setattr(evaluate, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1])
+    monkeypatch.setattr(
+        list_loader, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1]
+    )
     original = evaluate.reconstruct
 
     def reconstruct(model, images, ratio, noise):
@@ -96,7 +100,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
     values = config(**{"DATA.DATA_PATH": str(tmp_path)})
-    evaluate.score(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
+    evaluate.score_reconstructions(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked
     dataset = loader.dataset
     assert (len(dataset), dataset.transform.crop_pct, dataset.transform.size, dataset.channels) == (2, 0.7, (8, 12), 1)

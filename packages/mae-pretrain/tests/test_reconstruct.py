@@ -8,7 +8,7 @@ import mae_core  # noqa: F401
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
 from mae_data.shown_bands import choose_bands
-from mae_pretrain.reconstruct import Reconstruction, inpaint, masked_error, reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, inpaint, masked_error, reconstruct, to_images
 from mae_pretrain.visualize import COLUMNS, draw_grid, reconstruction_columns
 
 
@@ -94,7 +94,8 @@ def test_other_ranges_and_bands_are_shown_around_their_mean(dtype):
     model = make(in_chans=5, value_range=value_range, pixel_mean=mean, pixel_std=std, norm_pix_loss=False)
     shown = choose_bands(mean, std, value_range, (4, 2, 0))
     stored = convert(scene).astype(dtype)
-    original, masked, predicted, _ = reconstruction_columns(model, stored, 0.75, 4, shown)
+    key = MaskKey(4, 0, paddle.arange(len(stored)))
+    original, masked, predicted, _ = reconstruction_columns(model, stored, 0.75, key, shown)
     unit = scene[..., [4, 2, 0]].astype(np.float64) / 255
     low, high = (np.array([mean[b] + sign * 2.5 * std[b] for b in (4, 2, 0)]) for sign in (-1, 1))
     expected = 255 * ((unit - low) / (high - low)).clip(0, 1)

@@ -71,7 +71,7 @@ def test_the_command_draws_a_png_for_each_image(data, pretrained, cli, tmp_path)
     made = [tmp_path / "maps" / f"a {i}_attention.png" for i in range(2)]
     assert result.stdout.splitlines()[-2:] == [str(p) for p in made]
     with Image.open(made[0]) as picture:
-        assert picture.size == (5 * 166 + 6, 160 + 26)  # image, mean, rollout, two heads
+        assert picture.size == (5 * 168 + 8, 160 + 30)  # image, mean, rollout, two heads
     twice = cli("attention", images[0], images[0], "-pretrained", pretrained, "-output", tmp_path, *sets)
     assert twice.returncode == 2
     assert "would both become" in twice.stderr

@@ -1,18 +1,20 @@
-"""Feature files, kNN against a plain loop, logistic regression, and the commands as a user starts them."""
+"""Feature files, kNN, logistic regression, and the commands as a user starts them."""
 
 import importlib.util
-import math
 
 import numpy as np
 import pytest
-from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set
+from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set, weights
 
 import mae_core
 from mae_core.errors import UserError
-from mae_probe.feature_file import read_features, write_features
-from mae_probe.features import Features
+from mae_core.evaluation import knn
+from mae_probe.cli import SUFFIXES
+from mae_probe.feature_file import FORMATS, read_features, write_features
+from mae_probe.feature_set import Features
 from mae_probe.knn import knn_accuracy
 from mae_probe.logistic import logistic_accuracy
+from mae_probe.raw_pixels import pixel_features
 
 TINY = PROBE.tiny
 
@@ -28,8 +30,14 @@ def blobs(n, seed, spread=1.0, classes=4, dim=6):
     return Features(x.astype(np.float32), labels, [f"a b/{i} é.jpg" for i in range(n)])
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def need_pyarrow(suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="extra parquet is not installed")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".csv", ".parquet"])
 def test_files_give_back_what_was_written(tmp_path, suffix):
+    need_pyarrow(suffix)
     path, features = tmp_path / "new" / f"f{suffix}", blobs(5, 0)
     write_features(path, features)
     again = read_features(path)
@@ -39,11 +47,14 @@ def test_files_give_back_what_was_written(tmp_path, suffix):
     assert again.features.dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    "name", ["gone.npz", "text.npz", "text.safetensors", "pickle.npz", "other.npz", "short.npz", "f.csv"]
-)
+FAULTY = "gone.npz text.npz text.safetensors pickle.npz other.npz short.npz f.txt text.csv short.csv text.parquet"
+
+
+@pytest.mark.parametrize("name", FAULTY.split())
 def test_other_files_are_refused_by_name(tmp_path, name):
-    for suffix in ("npz", "safetensors"):
+    need_pyarrow(name[-8:])
+    (tmp_path / "short.csv").write_text("path,label,f0,f1\na,0,1,2\nb,1,3\n")
+    for suffix in ("npz", "safetensors", "csv", "parquet"):
         (tmp_path / f"text.{suffix}").write_text("no features")
     x = np.zeros((2, 3), np.float32)
     np.savez(tmp_path / "pickle.npz", features=np.array([{}, {}], dtype=object), labels=[0, 1], paths=["a", "b"])
@@ -53,27 +64,11 @@ def test_other_files_are_refused_by_name(tmp_path, name):
         read_features(tmp_path / name)
 
 
-def plain_knn(train, val, k):
-    """Image by image, in float64."""
-    hits = 0
-    for x, label in zip(val.features.astype(np.float64), val.labels, strict=True):
-        pairs = []
-        for y, other in zip(train.features.astype(np.float64), train.labels, strict=True):
-            pairs.append((float(x @ y) / math.sqrt(float(x @ x) * float(y @ y)), int(other)))
-        sums = dict.fromkeys(range(4), 0.0)
-        for cosine, other in sorted(pairs, reverse=True)[:k]:
-            sums[other] += math.exp(cosine / 0.07)
-        hits += max(sums, key=lambda c: sums[c]) == label
-    return 100 * hits / len(val.labels)
-
-
-def test_knn_is_that_of_a_plain_loop():
-    train, val = blobs(120, 1), blobs(601, 2)  # more than the chunk that is compared at a time
+def test_knn_leaves_out_neighbours_that_are_not_there():
+    train, val = blobs(120, 1), blobs(60, 2)
     found = knn_accuracy(train, val)
-    assert list(found) == [10, 20, 100]  # 200 neighbours are not there
-    for k, accuracy in found.items():
-        assert accuracy == pytest.approx(plain_knn(train, val, k), abs=1e-9)
-    assert 30 < found[10] < 95
+    assert list(found) == [10, 20, 100]
+    assert found == knn.knn_accuracy(train.features, train.labels, val.features, val.labels, [10, 20, 100])
 
 
 def test_knn_and_logistic_refuse_what_means_nothing():
@@ -124,10 +119,66 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     lines = from_files.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == ["kNN k=5", "kNN k=20"]
     assert float(lines[0].split()[-1]) > 70  # colours tell the classes
-    assert from_images.stdout.splitlines()[-2:] == lines
+    with_pixels = [line.split(" (raw pixels ") for line in from_images.stdout.splitlines() if line.startswith("kNN")]
+    assert [line for line, _ in with_pixels] == lines
+    assert all(float(pixels.removesuffix(")")) > 50 for _, pixels in with_pixels)
     logistic = cli("logistic", *files)
     assert logistic.returncode == 0, logistic.stderr
     assert float(logistic.stdout.split()[-1]) > 70
+
+
+def test_help_names_the_suffixes_that_are_written():
+    assert tuple(FORMATS) == SUFFIXES
+
+
+def test_a_table_is_what_its_reader_expects(tmp_path):
+    pa = pytest.importorskip("pyarrow.parquet", reason="extra parquet is not installed")
+    features = blobs(5, 0)
+    write_features(tmp_path / "f.parquet", features)
+    table = pa.read_table(tmp_path / "f.parquet")
+    assert table.column_names == ["path", "label", "features"]
+    assert table["path"].to_pylist() == features.paths
+    np.testing.assert_array_equal(np.array(table["features"].to_pylist(), np.float32), features.features)
+    write_features(tmp_path / "f.csv", features)
+    header, first = (tmp_path / "f.csv").read_text().splitlines()[:2]
+    assert header == "path,label,f0,f1,f2,f3,f4,f5"
+    assert first.split(",")[0] == features.paths[0]
+
+
+def test_without_pyarrow_it_is_said_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("mae_probe.feature_tables.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"mae-probe\[parquet\]"):
+        write_features(tmp_path / "f.parquet", blobs(5, 0))
+
+
+def test_raw_pixels_are_the_means_of_blocks():
+    import paddle
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
+    found = pixel_features(paddle.to_tensor(images)).numpy().reshape(2, 3, 32, 21)
+    whole = images.astype(np.float64).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found[1, 2, 5, 0], whole[1, 2, 15:18, 0:4].mean(), atol=1e-4)  # 64 / 21 columns: 0 to 3
+    small = images[:, :16, :16]
+    expected = small.transpose(0, 3, 1, 2).reshape(2, -1)
+    np.testing.assert_allclose(pixel_features(paddle.to_tensor(small)).numpy(), expected, atol=1e-7)
+
+
+def test_random_weights_are_a_yardstick_that_reads_no_weights(data, pretrained, cli, tmp_path):
+    source = ["-data_path", data, "-batch_size", 5, *TINY]
+    plain = cli("features", "--random-init", *source, "-output", tmp_path / "r.npz")
+    assert plain.returncode == 0, plain.stderr
+    assert "--random-init: the features are those of random weights" in plain.stdout
+    beside = cli("knn", "--random-init", "-pretrained", pretrained, *source)
+    assert beside.returncode == 0, beside.stderr
+    assert "weights:" not in beside.stdout
+    made = cli("--random-init", "-pretrained", pretrained, *source, "-output", tmp_path / "probe")
+    assert made.returncode == 0, made.stderr
+    assert "weights:" not in made.stdout
+    trained, random = weights(tmp_path / "probe")[1], read_features(tmp_path / "r.npz").features
+    assert (trained["cls_token"] != weights(pretrained)[1]["cls_token"]).all()
+    again = cli("features", "-pretrained", tmp_path / "probe", *source, "-output", tmp_path / "s.npz")
+    assert again.returncode == 0, again.stderr
+    np.testing.assert_array_equal(read_features(tmp_path / "s.npz").features, random)
 
 
 def test_features_never_skip_an_image(pretrained, cli, tmp_path):
@@ -139,7 +190,9 @@ def test_features_never_skip_an_image(pretrained, cli, tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["features", "-output", "f.csv"], 2, [".npz or .safetensors"]),
+        (["features", "-output", "f.txt"], 2, [".npz, .safetensors, .csv or .parquet"]),
+        (["features", "-output", "/proc/f.csv", "-pretrained", "x"], 2, ["/proc/f.csv cannot be written"]),
+        (["-eval", "--random-init"], 2, ["--random-init", "leave -eval out"]),
         (["knn", "--train", "a.npz"], 2, ["--train and --val go together"]),
         (["knn", "--train", "/nowhere/a.npz", "--val", "b.npz"], 2, ["/nowhere/a.npz"]),
         (["knn", "--k", "0"], 2, ["--k 0"]),

@@ -116,7 +116,7 @@ def test_an_attentive_head_trains_alike_on_two_ranks_and_is_scored_as_what_it_is
     last = [r for r in records(tmp_path / "one") if "top1" in r][-1]
     assert scores(tmp_path / "e")["top1"] == last["top1"]
     assert scores(tmp_path / "e")["val_loss"] == pytest.approx(last["val_loss"], rel=1e-5)
-    as_linear = cli(*words, "-pretrained", tmp_path / "one")
+    as_linear = cli(*words, "-pretrained", tmp_path / "one", "MODEL.HEAD", "linear")
     assert (as_linear.returncode, "set MODEL.HEAD as it was" in as_linear.stderr) == (4, True)
     linear = cli(*words, *head, "-pretrained", finished[0])
     assert (linear.returncode, "head.pool.queries" in linear.stderr) == (4, True)

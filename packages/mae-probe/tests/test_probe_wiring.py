@@ -53,7 +53,7 @@ def test_frequency_zero_validates_never(tmp_path):
 
 
 def test_no_key_is_left_out():
-    assert_every_key_is_wired(RECIPE, WIRES, NO_EFFECT | HEAD | ELSEWHERE)
+    assert_every_key_is_wired(RECIPE, WIRES, NO_EFFECT | HEAD | ELSEWHERE | {"MODEL.RANDOM_INIT"})  # test_features.py
 
 
 def test_the_seed_decides_the_initial_weights():

@@ -12,6 +12,7 @@ from mae_core import runtime
 if TYPE_CHECKING:
     from mae_core.models import PRESETS, MaskedAutoencoderViT, VisionTransformer, build_model
     from mae_core.ops import MaskKey
+    from mae_core.stage.saved_model import load
     from mae_core.weights.load import load_model, load_pretrained
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ _HOMES = {
     "MaskedAutoencoderViT": "mae_core.models",
     "VisionTransformer": "mae_core.models",
     "build_model": "mae_core.models",
+    "load": "mae_core.stage.saved_model",
     "load_model": "mae_core.weights.load",
     "load_pretrained": "mae_core.weights.load",
 }
@@ -31,6 +33,7 @@ __all__ = [
     "VisionTransformer",
     "__version__",
     "build_model",
+    "load",
     "load_model",
     "load_pretrained",
 ]
@@ -41,5 +44,5 @@ runtime.configure()
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_core' has no attribute {name!r}")
-    runtime.require_paddle()
+    runtime.import_paddle()
     return getattr(import_module(_HOMES[name]), name)

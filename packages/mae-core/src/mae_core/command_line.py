@@ -1,17 +1,19 @@
 """Command lines: flags declared once with both spellings, errors in one line."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from mae_core import streams
-from mae_core.errors import UserError
+from mae_core import rank_watch, signals, streams
+from mae_core.errors import Stopped, UserError
 
 
 def given(text: str) -> str:
@@ -50,8 +52,47 @@ class Parser(argparse.ArgumentParser):
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         return []  # allow_abbrev=False leaves abbreviations of `-flag` spellings working
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if _asked.get():
+            raise _Found(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+_asked: ContextVar[bool] = ContextVar("asked for a parser", default=False)
+
+
+class _Found(BaseException):
+    """Carries a parser out of a command that was asked for it."""
+
+    def __init__(self, parser: Parser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def parser_of(command: Callable[[list[str]], None]) -> Parser:
+    """Return the parser of a command, which runs up to where it would parse its arguments."""
+    token = _asked.set(True)
+    try:
+        command([])
+    except _Found as found:
+        return found.parser
+    finally:
+        _asked.reset(token)
+    raise TypeError(f"{command} parses no arguments")
+
+
+def image_size(text: str) -> int | list[int]:
+    """Read `96`, or `64x96`: height and width."""
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PIXELS or HEIGHTxWIDTH, such as 224 or 64x96")
+    return sides[0] if len(sides) == 1 else sides
 
 
 def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
@@ -86,15 +127,20 @@ def run(
     streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    with _Interrupt() as interrupt:
+    with _Interrupt() as interrupt, signals.leaving():
         try:
             main([a for a in arguments if a != "--debug"])
-        except SystemExit as done:  # what argparse ends --help with
-            return _lost_output(_output_failure()) or int(done.code or 0)
+        except SystemExit as done:  # what argparse ends --help with, or a signal
+            code = int(done.code or 0)
+            if code:
+                rank_watch.fail(Stopped("ended by a signal", code), code)
+            return _lost_output(_output_failure()) or code
         except (Exception, KeyboardInterrupt) as error:
             if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
+                rank_watch.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
                 return _refuse("interrupted by Ctrl-C", _INTERRUPTED)
             return _fail(error, explain(error), debug)
+    rank_watch.done()
     return _lost_output(_output_failure())
 
 
@@ -155,10 +201,12 @@ def _fail(error: Exception, explained: Exception, debug: bool) -> int:
     code = getattr(explained, "exit_code", None)
     if debug or code is None:
         streams.say("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+    rank_watch.fail(explained, code or 1)
     return 1 if code is None else _refuse(f"error: {explained}", int(code))
 
 
 def _refuse(line: str, code: int) -> int:
     """Say it without what would control a terminal: names come from files and command lines."""
-    streams.say("".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line), sys.stderr)
+    plain = "".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line)
+    streams.say(streams.red(plain, sys.stderr, os.environ), sys.stderr)
     return code

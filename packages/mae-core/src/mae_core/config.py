@@ -7,7 +7,7 @@ a ConfigError that names the file, the key and the nearest valid key.
 import ast
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from mae_core.errors import ConfigError
-from mae_core.yaml_file import read_yaml, shown
+from mae_core.yaml_file import quote, read_yaml
 
 Config = CfgNode  # what the stages call it
 _NONE = type(None)
@@ -32,10 +32,12 @@ class Schema:
         defaults: every key with its default; a value is of the default's type.
         also: per key, one more type that is allowed. A key whose default is None and that has none takes any plain
             value, and is left to the checks.
+        foreign: (dotted key that is not of these, value, source) -> whether it may be passed over; it may refuse.
     """
 
     defaults: CfgNode
     also: Also
+    foreign: Callable[[str, Any, str], bool] = lambda key, value, source: False
 
     def types(self, key: str) -> tuple[type, ...]:
         """Return the types that a dotted key takes."""
@@ -66,7 +68,13 @@ def merge_file(config: CfgNode, path: Path, schema: Schema) -> None:
     Raises:
         ConfigError: a file or BASE cannot be read, or BASE goes in circles, deeper than 16 levels or over 64 files.
     """
-    _merge_file(config, _resolved(path), schema, (), _Merge())
+    for file, data in read_layers(path):
+        merge_mapping(config, data, str(file), schema)
+
+
+def read_layers(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield a YAML file's BASE files, then itself: path and keys; refusals as in `merge_file`."""
+    yield from _layers(_resolved(path), (), _Merge())
 
 
 def _resolved(path: Path) -> Path:
@@ -76,38 +84,40 @@ def _resolved(path: Path) -> Path:
         raise ConfigError(f"config {path} cannot be read: {error}") from None
 
 
-def _merge_file(config: CfgNode, path: Path, schema: Schema, above: tuple[Path, ...], merge: _Merge) -> None:
+def _layers(path: Path, above: tuple[Path, ...], merge: _Merge) -> Iterator[tuple[Path, dict[str, Any]]]:
     merge.enter(path, above)
     data = read_yaml(path)
     for name in _base_names(data.pop("BASE", None), path):
-        _merge_file(config, _resolved(path.parent / name), schema, (*above, path), merge)
-    merge_mapping(config, data, str(path), schema)
+        yield from _layers(_resolved(path.parent / name), (*above, path), merge)
+    yield path, data
 
 
 def _base_names(base: Any, path: Path) -> list[str]:
     """Return the files that BASE names; the predecessor's files have [''] for none."""
     names = base if isinstance(base, list) else [base]
     if wrong := [name for name in names if not isinstance(name, str | None) or "\0" in (name or "")]:
-        raise ConfigError(f"config {path}: BASE={shown(wrong[0])} is not a file name, or a list of them")
+        raise ConfigError(f"config {path}: BASE={quote(wrong[0])} is not a file name, or a list of them")
     return [name for name in names if name]
 
 
 def merge_mapping(config: CfgNode, data: dict[str, Any], source: str, schema: Schema, prefix: str = "") -> None:
     """Merge nested plain data; `source` names where it came from in errors."""
     for key, value in data.items():
-        full = f"{prefix}{_shown_key(key)}"
+        full = f"{prefix}{_key_text(key)}"
         if key not in config:
+            if schema.foreign(full, value, source):
+                continue
             raise ConfigError(f"{source}: key {full} is not known{_nearest(str(key), list(config), prefix)}")
         if isinstance(config[key], CfgNode):
             if not isinstance(value, dict):
-                raise ConfigError(f"{source}: {full}={shown(value)} must be a group of keys: {', '.join(config[key])}")
+                raise ConfigError(f"{source}: {full}={quote(value)} must be a group of keys: {', '.join(config[key])}")
             merge_mapping(config[key], value, source, schema, f"{full}.")
         else:
             config[key] = _coerce(value, full, source, schema)
 
 
-def _shown_key(key: Any) -> str:
-    return key if isinstance(key, str) and key.isprintable() and len(key) < 100 else shown(key)
+def _key_text(key: Any) -> str:
+    return key if isinstance(key, str) and key.isprintable() and len(key) < 100 else quote(key)
 
 
 def _nearest(key: str, valid: list[str], prefix: str) -> str:
@@ -125,9 +135,9 @@ def _coerce(value: Any, key: str, source: str, schema: Schema) -> Any:
         value = _read_text(value, types)
     numbers = value if isinstance(value, tuple | list) else [value]
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-        raise ConfigError(f"{source}: {key}={shown(value)} is not a finite number")
+        raise ConfigError(f"{source}: {key}={quote(value)} is not a finite number")
     if any(isinstance(number, int) and number.bit_length() > _MOST_BITS for number in numbers):
-        raise ConfigError(f"{source}: {key}={shown(value)} is too large: whole numbers have up to {_MOST_BITS} bits")
+        raise ConfigError(f"{source}: {key}={quote(value)} is too large: whole numbers have up to {_MOST_BITS} bits")
     if type(value) in types or types == (_NONE,):
         return value
     if float in types and type(value) is int:
@@ -136,7 +146,7 @@ def _coerce(value: Any, key: str, source: str, schema: Schema) -> Any:
         if sequence in types and isinstance(value, tuple | list):
             return sequence(value)
     wanted = " or ".join(_WANTED.get(t, "a list") for t in sorted(types, key=lambda t: t is _NONE))
-    raise ConfigError(f"{source}: {key}={shown(value)} is not {wanted} (default {get_key(schema.defaults, key)!r})")
+    raise ConfigError(f"{source}: {key}={quote(value)} is not {wanted} (default {get_key(schema.defaults, key)!r})")
 
 
 def _read_text(text: str, types: tuple[type, ...]) -> Any:

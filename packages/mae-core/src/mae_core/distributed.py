@@ -1,20 +1,30 @@
-"""Ranks: one process by itself, or several under `paddle.distributed.launch`."""
+"""Ranks: one process by itself, or several under `paddle.distributed.launch` or `srun`."""
 
+import ctypes
 import os
+import secrets
+import signal
+import sys
 from typing import Any
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import distributed as dist
 from paddle import nn
 
+from mae_core import rank_watch, signals
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 
 def rank() -> int:
-    """This process's number, 0 when alone."""
+    """Return this process's number; 0 when it is alone."""
     return int(os.environ.get("PADDLE_TRAINER_ID") or 0)
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
@@ -24,9 +34,26 @@ def is_main() -> bool:
 
 
 def init() -> None:
-    """Join the other ranks, if there are any."""
+    """Join the other ranks, if there are any; from then on they watch each other (`rank_watch`)."""
     if world_size() > 1 and not dist.is_initialized():
+        if "PADDLE_LOG_DIR" in os.environ and sys.platform == "linux":
+            # Where the launcher is killed, its ranks would train on without anybody's leave: they save and end.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         dist.init_parallel_env()
+        _watch_each_other()
+
+
+def _watch_each_other() -> None:
+    """Connect the ranks; only they know the port and the number that opens it."""
+    watch = rank_watch.RankWatch(rank(), world_size())
+    host = (os.environ.get("PADDLE_MASTER") or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0]).rsplit(":", 1)[0]
+    token = secrets.randbits(50) if is_main() else 0
+    port = watch.open(host, str(token)) if is_main() else 0
+    port, token = map(int, sum_over_ranks([float(port), float(token)]))
+    if not is_main():
+        watch.join(host, port, str(token))
+    rank_watch.start(watch)
+    signals.delay_abort()
 
 
 def wrap(model: nn.Layer) -> nn.Layer:
@@ -38,9 +65,30 @@ def sum_over_ranks(values: list[float]) -> list[float]:
     """Add numbers over ranks, in float64."""
     if world_size() == 1:
         return values
+    rank_watch.mark("waiting for the other ranks")
     total = paddle.to_tensor(values, dtype="float64")
     dist.all_reduce(total)
-    return total.tolist()
+    summed: list[float] = total.tolist()
+    rank_watch.mark("working")
+    return summed
+
+
+def gather(value: Any) -> list[Any]:
+    """Return what each rank brings, by rank."""
+    if world_size() == 1:
+        return [value]
+    gathered: list[Any] = []
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def sum_array(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add float32 arrays over ranks."""
+    if world_size() == 1:
+        return values
+    total = paddle.to_tensor(values)
+    dist.all_reduce(total)
+    return np.asarray(total.numpy(), np.float32)
 
 
 def barrier() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
 
 from mae_core.errors import UserError
 
@@ -27,7 +26,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     replace_atomic(path, lambda temporary: temporary.write_bytes(data))
 
 
-def replace_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+def replace_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, fsync it and rename it into place."""
     temporary = temporary_path(path)
     try:
@@ -120,7 +119,7 @@ def write_output(path: Path, data: bytes) -> None:
     write_atomic(path, data)
 
 
-def png_bytes(save: Callable[..., Any]) -> bytes:
+def png_bytes(save: Callable[..., object]) -> bytes:
     """Return a picture as PNG; `save(file, format="png")` draws it."""
     png = io.BytesIO()
     save(png, format="png")

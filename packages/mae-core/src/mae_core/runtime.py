@@ -23,7 +23,9 @@ from importlib import metadata, util
 from pathlib import Path
 from types import FrameType
 
+from mae_core import slurm
 from mae_core.errors import PaddleMissingError, UserError
+from mae_core.signals import kept_over_import
 
 INSTALL_HINT = (
     "PaddlePaddle is not installed; MAE needs it and leaves the choice to you:\n"
@@ -49,8 +51,10 @@ def is_gpu_build() -> bool:
 
 
 def available_cores(env: Mapping[str, str] = os.environ) -> int:
-    """Cores for this process: those it may run on, shared with the other ranks of this node."""
+    """Return how many cores this process may use: those it may run on, shared with the other ranks of this node."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if per_task := env.get("SLURM_CPUS_PER_TASK"):  # `srun` may have bound this rank to its own cores already
+        return max(1, min(cores, int(per_task)))
     return max(1, cores // max(1, int(env.get("PADDLE_LOCAL_SIZE") or 1)))
 
 
@@ -95,6 +99,23 @@ def keep_freed_memory(env: Mapping[str, str] = os.environ) -> bool:
     return bool(mallopt and mallopt(trim_threshold, -1) and mallopt(mmap_max, 0))
 
 
+def without_launchers_threads(env: Mapping[str, str], launcher: int | None = None) -> Mapping[str, str]:
+    """Drop OMP_NUM_THREADS where nobody asked for it: Paddle's launcher hands 1 to each rank when it is not set.
+
+    Args:
+        launcher: process whose environment at its start says what the user set; the parent when not given.
+    """
+    if "PADDLE_LOG_DIR" not in env or env.get("OMP_NUM_THREADS") != "1":
+        return env
+    try:
+        started_with = Path(f"/proc/{launcher or os.getppid()}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return env
+    if any(variable.startswith(b"OMP_NUM_THREADS=") for variable in started_with):
+        return env
+    return {key: value for key, value in env.items() if key != "OMP_NUM_THREADS"}
+
+
 _chosen: dict[str, str] | None = None
 
 
@@ -102,13 +123,15 @@ def configure() -> dict[str, str]:
     """Set the variables once, before Paddle is imported; return what was set."""
     global _chosen
     if _chosen is None:
-        wanted = choose(os.environ, available_cores(), _cpuinfo(), is_gpu_build())
+        os.environ.update(slurm.as_launched(os.environ, is_gpu_build()))
+        wanted = choose(without_launchers_threads(os.environ), available_cores(), _cpuinfo(), is_gpu_build())
         if too_late := "paddle" in sys.modules and bool(wanted):
             warnings.warn(
                 "import mae_core before paddle: Paddle runs up to 5 times slower on this CPU as shipped", stacklevel=3
             )
         _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
+        warnings.filterwarnings("ignore", message="No ccache found")  # said by each import of Paddle 3
         if not is_gpu_build():
             keep_freed_memory()
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
@@ -158,7 +181,7 @@ def leave_on_interrupt() -> Iterator[None]:
 
 
 def import_paddle() -> None:
-    """Import Paddle without what it prints about thread counts and compilers; console scripts call this.
+    """Import Paddle without what it prints about thread counts; console scripts and `mae_core.NAME` call this.
 
     Raises:
         PaddleMissingError: it is not installed.
@@ -166,8 +189,7 @@ def import_paddle() -> None:
     """
     require_paddle()
     ensure_home()
-    warnings.filterwarnings("ignore", message="No ccache found")
-    with leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
+    with kept_over_import(), leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
 
 
@@ -177,3 +199,16 @@ def choice() -> str:
     chosen = configure()
     parts = [f"{k}={os.environ[k]} ({'chosen' if k in chosen else 'yours'})" for k in keys if k in os.environ]
     return ", ".join(parts) or "Paddle was imported first, nothing set"
+
+
+def version_line(name: str, version: str) -> str:
+    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    found = {}
+    for package in ("paddlepaddle-gpu", "paddlepaddle", "mae-core"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    paddle = next((f"{package} {found[package]}" for package in list(found) if package != "mae-core"), "no Paddle")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if "paddlepaddle-gpu" in found else 0
+    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {available_cores()} cores"
+    core = [] if name == "mae-core" else [f"mae-core {found.get('mae-core', 'unknown')}"]
+    return f"{name} {version} ({', '.join([*core, paddle, device])})"

@@ -6,6 +6,7 @@ A reader that has seen enough (`| head`) or a full disk makes every later line f
 import io
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TextIO
 
@@ -38,6 +39,12 @@ def say(line: str, stream: TextIO | None = None) -> None:
         print(line, file=stream, flush=True)
     except (OSError, ValueError) as error:
         lose(stream, error)
+
+
+def red(line: str, stream: TextIO, env: Mapping[str, str]) -> str:
+    """Return a line in red where the stream is a terminal that takes it and NO_COLOR is not set (no-color.org)."""
+    takes_it = stream.isatty() and env.get("TERM", "dumb") != "dumb" and not env.get("NO_COLOR")
+    return f"\x1b[31m{line}\x1b[0m" if takes_it else line
 
 
 def lose(stream: TextIO, error: Exception) -> None:

@@ -68,13 +68,13 @@ class _StrictLoader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE:
                 raise ConfigError(f"line {line}: a key must be a name, not a list, a mapping or <<")
             if key_node.value in seen:
-                raise ConfigError(f"line {line}: key {shown(key_node.value)} stands twice")
+                raise ConfigError(f"line {line}: key {quote(key_node.value)} stands twice")
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
-def shown(value: Any) -> str:
-    """Make a value from outside short enough for a message of one line."""
+def quote(value: Any) -> str:
+    """Quote a value from outside, cut where it is too long for a message of one line."""
     try:
         text = repr(value)
     except ValueError:  # Python prints no number of thousands of digits

@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from mae_core.errors import NonFiniteError, UserError
-from mae_core.evaluation.classifier import prepare_report, report_scores, score
+from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import write_tables
 from mae_core.training.precision import Precision
@@ -94,20 +94,27 @@ def batches(logits, labels, size):
         yield SimpleNamespace(images=images, labels=own, indices=indices)
 
 
-def test_scoring_counts_every_batch_by_the_labels_and_groups_it_is_given():
+class IndexCounts(Scores):
+    """Scores that also know which samples were counted."""
+
+    def __init__(self):
+        super().__init__(3)
+        self.seen = np.zeros(11)
+
+    def add(self, logits, labels, indices=None):
+        super().add(logits, labels, indices)
+        self.seen[indices] += 1
+
+    def counts(self):
+        return *super().counts(), self.seen
+
+
+def test_scoring_counts_every_batch_and_tells_a_subclass_which_samples_it_holds():
     logits, labels = sample(11, 3)
-    own = score(paddle.nn.Identity(), batches(logits, labels, 4), Scores(3), Precision(False))
+    own = score_batches(paddle.nn.Identity(), batches(logits, labels, 4), IndexCounts(), Precision(False))
     assert own.images == 11
     assert own.figures()["top1"] == pytest.approx(100 * np.mean(logits.argmax(1) == labels))
-    other, absent = np.roll(labels, 1) % 2, np.array([False, False, True])  # output 2 takes no part
-    groups = np.arange(11) % 2
-    given = score(
-        paddle.nn.Identity(), batches(logits, labels, 4), Scores(3, 2), Precision(False),
-        labels=other, absent=absent, groups=groups,
-    )  # fmt: skip
-    hits = logits[:, :2].argmax(1) == other
-    assert given.figures()["top1"] == pytest.approx(100 * hits.mean())
-    assert given.groups.tolist() == [[6, hits[::2].sum()], [5, hits[1::2].sum()]]
+    assert own.seen.tolist() == [1] * 11
 
 
 def test_scoring_stops_when_asked_to():
@@ -118,7 +125,9 @@ def test_scoring_stops_when_asked_to():
         return len(asked) > 2
 
     given = batches(*sample(9, 3), 2)
-    assert score(paddle.nn.Identity(), given, Scores(3), Precision(False), should_stop=after_two_batches) is None
+    assert (
+        score_batches(paddle.nn.Identity(), given, Scores(3), Precision(False), should_stop=after_two_batches) is None
+    )
     assert len(asked) == 3
 
 
@@ -126,4 +135,6 @@ def test_an_output_that_is_not_finite_is_no_score():
     logits, labels = sample(9, 3)
     logits[5, 1] = np.nan
     with pytest.raises(NonFiniteError, match="the model's output for image 5 is not finite"):
-        score(paddle.nn.Identity(), batches(logits, labels, 4), Scores(3), Precision(False), name="image {}".format)
+        score_batches(
+            paddle.nn.Identity(), batches(logits, labels, 4), Scores(3), Precision(False), name="image {}".format
+        )

@@ -177,7 +177,7 @@ def test_arguments_that_do_not_fit_are_refused(change, message):
 def test_without_a_library_for_products_auto_steps_aside_and_fused_says_why(monkeypatch):
     monkeypatch.setattr(fused, "gemm_library", lambda: None)
     assert not transformer_block.is_fused(make_input(1, 4, 16))
-    assert "neither MKL nor oneDNN" in fused.describe()
+    assert "neither MKL nor oneDNN" in fused.summary()
     monkeypatch.setenv("MAE_CORE_OPS", "fused")
     with pytest.raises(ConfigError, match="neither MKL nor oneDNN; use auto or reference"):
         transformer_block.is_fused(make_input(1, 4, 16))

@@ -1,5 +1,6 @@
 """Begin, resume, and what a resumed run may change."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from safetensors.numpy import load_file
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.stage.run import begin, describe, fit, open_run
+from mae_core.stage.run import begin, fit, log_run, open_run
 from mae_core.training.checkpoint import update_state
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -34,7 +35,7 @@ def make(folder, batch_size=4, accum_iter=1, lr=0.1, data=None):
 
 
 def batches():
-    return (SimpleNamespace(images=paddle.ones([4, 2])) for _ in range(4))
+    return (SimpleNamespace(images=paddle.ones([4, 2]), indices=paddle.arange(4)) for _ in range(4))
 
 
 @pytest.fixture
@@ -51,12 +52,12 @@ def test_a_finished_run_is_described_and_not_begun_twice(run, tmp_path, capsys):
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "BATCH_SIZE: 4" in config
     folder = open_run(run)
-    with pytest.raises(ConfigError, match="-resume auto"):
+    with pytest.raises(ConfigError, match=f"go on with it \\(-resume {re.escape(run)}\\)"):
         begin(make(folder), output=run)
     trainer = make(folder)
     begin(trainer, output=run, resume="auto")
     assert trainer.step == 4
-    describe(trainer, "tiny", images=9, notes=["3 entries repeat"])
+    log_run(trainer, "tiny", images=9, notes=["3 entries repeat"])
     out = capsys.readouterr().out
     assert "resumed from" in out
     assert "3 entries repeat" in out
@@ -109,10 +110,12 @@ def test_a_checkpoint_from_before_value_ranges_is_one_of_255(run):
 
 
 def test_drift_is_refused_by_key_unless_free_or_allowed(run):
-    with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. Restore it"):
+    with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.1, is 0\.2\. .*--allow-drift TRAIN\.LR$"):
         begin(make(None, lr=0.2), output=run, resume="auto", free=["SAVE"])
     begin(make(None, lr=0.2), output=run, resume=run, allow_drift=["TRAIN.LR"])
-    with pytest.raises(CheckpointError, match=r"DATA\.BATCH_SIZE \(global batch\) was 4, is 8"):
+    with pytest.raises(
+        CheckpointError, match=r"DATA\.BATCH_SIZE \(global batch\) was 4, is 8\. .*-drift DATA\.BATCH_SIZE$"
+    ):
         begin(make(None, batch_size=8), output=run, resume="auto")
     begin(make(None, batch_size=8), output=run, resume="auto", allow_drift=["DATA.BATCH_SIZE"])
 

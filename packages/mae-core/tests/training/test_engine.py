@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 import mae_core
 from mae_core import log
 from mae_core.errors import CheckpointError, NonFiniteError, Stopped
+from mae_core.signals import Stop
 from mae_core.training import engine, retention
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -26,7 +27,6 @@ from mae_core.training.optim import build_adamw
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.stop_request import Stop
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
@@ -85,7 +85,7 @@ def assert_equal(a, b):
 
 
 def records(folder):
-    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb")
+    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb", "seconds")
     lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in timing} for line in lines]
 
@@ -178,7 +178,7 @@ def test_figures_of_the_loss_are_averaged_over_accumulated_batches_and_the_inter
 
 
 def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_all(monkeypatch):
-    other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 1.0]  # images, loss, figure, terminated, interrupted
+    other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 0.0, 1.0]  # images, loss, figure, requeue, terminated, interrupted
     monkeypatch.setattr(engine.distributed, "world_size", lambda: 2)
     monkeypatch.setattr(
         engine.distributed, "sum_over_ranks", lambda own: [a + b for a, b in zip(own, other, strict=True)]
@@ -194,9 +194,20 @@ def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
         return loss * (float("nan") if data[1] == 6 else 1.0), metrics
 
     trainer = make(RunFolder(tmp_path), loss=bad)
+    trainer.program = "stage"
     with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6") as error:
         trainer.fit(stream())
     assert error.value.exit_code == 5
+    assert "stage -cfg " in str(error.value)
+    kept = json.loads((tmp_path / "capture" / "batch.json").read_text())
+    assert (kept["step"], kept["epoch"], kept["seed"]) == (6, 1, PLAN.seed)
+    assert kept["passes"] == [{"rank": 0, "loss": "nan", "indices": [6], "files": "files of step 6"}]
+    trainer.folder.close()
+    again = make(RunFolder(tmp_path / "replay"), loss=bad)
+    again.resume(*newest_checkpoint(tmp_path / "capture" / "checkpoints", print))
+    assert_equal(again, trainer)
+    with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6"):
+        again.fit(stream(6))
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
     good = make(plan=Plan(steps_per_epoch=4, total_steps=6))
     good.fit(stream())

@@ -14,7 +14,7 @@ import pytest
 
 from mae_core.errors import CheckpointError, UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import describe
+from mae_core.models.facts import model_facts
 from mae_core.training.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights import cli
@@ -38,7 +38,7 @@ def small_mae(**kwargs):
 
 
 def save_own(file, model):
-    write_safetensors(file, model_arrays(model), {"format": "mae-core", "architecture": json.dumps(describe(model))})
+    write_safetensors(file, model_arrays(model), {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
     return file
 
 
@@ -281,7 +281,7 @@ def test_header_says_where_weights_come_from(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (["convert", "nowhere", "out.pth"], 4, "nowhere holds no weights"),
+        (["convert", "nowhere", "out.pth"], 4, "nowhere: no such file or folder"),
         (["convert", "own", "out.onnx"], 2, "suffix .onnx"),
         (["convert", "own", "out.pth", "--to", "paddlevit"], 2, "takes .pdparams"),
         (["convert", "own", "out.pth", "--to", "keras"], 2, "'keras' is not known"),
@@ -374,8 +374,7 @@ def test_names_beyond_the_terminal_s_encoding_are_said(tmp_path):
 
 
 def test_the_version_is_told(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        cli.main(["--version"])
+    assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mae-core 0.")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import describe
+from mae_core.models.facts import model_facts
 from mae_core.training.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
@@ -43,7 +43,7 @@ def bits(file):
 def check_every_pair(folder, model, formats, facts):
     arrays = arrays_with_odd_bits(model)
     own = folder / "start.safetensors"
-    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(describe(model))})
+    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
     expected = bits(own)
     for first, (source, suffix) in formats.items():
         here = folder / f"{first}{suffix}"
@@ -75,7 +75,7 @@ def test_other_float_types_are_kept(tmp_path, dtype):
     model = VisionTransformer(**SIZES, num_classes=9, global_pool=False)
     arrays = {name: array.astype(dtype) / 3 for name, array in model_arrays(model).items()}
     own = tmp_path / "start.safetensors"
-    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(describe(model))})
+    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
     for name, (target, ending) in ENCODER.items():
         there, back = tmp_path / f"{name}{ending}", tmp_path / f"{name}_back.safetensors"
         convert(own, there, target=target)

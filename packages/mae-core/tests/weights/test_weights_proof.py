@@ -135,9 +135,9 @@ def test_exported_folders_load_in_transformers_as_they_are(tmp_path):
 def save_own(file, model):
     import json
 
-    from mae_core.models.facts import describe
+    from mae_core.models.facts import model_facts
 
-    header = {"format": "mae-core", "architecture": json.dumps(describe(model))}
+    header = {"format": "mae-core", "architecture": json.dumps(model_facts(model))}
     write_safetensors(file, model_arrays(model), header)
     return file
 

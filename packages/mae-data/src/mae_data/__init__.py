@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mae_data.loader import make_loader
     from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
     from mae_data.mixup import Mixup, draw_mixture, mixing_rng
+    from mae_data.model_input import find_images, preprocess
     from mae_data.planes import Planes
     from mae_data.random_streams import sample_rng
     from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
@@ -39,6 +40,7 @@ _MODULE_OF = {
     "TrainBatchSampler": "sampler",
     "as_value_range": "value_range",
     "draw_mixture": "mixup",
+    "find_images": "model_input",
     "make_eval_transform": "transforms",
     "make_finetune_transform": "transforms",
     "make_loader": "loader",
@@ -48,6 +50,7 @@ _MODULE_OF = {
     "mixing_rng": "mixup",
     "normalize_images": "mixed_batch",
     "open_image": "image_file",
+    "preprocess": "model_input",
     "read_image": "stored_image",
     "read_list": "image_list",
     "sample_rng": "random_streams",
@@ -65,6 +68,7 @@ __all__ = [
     "TrainBatchSampler",
     "as_value_range",
     "draw_mixture",
+    "find_images",
     "make_eval_transform",
     "make_finetune_transform",
     "make_loader",
@@ -74,6 +78,7 @@ __all__ = [
     "mixing_rng",
     "normalize_images",
     "open_image",
+    "preprocess",
     "read_image",
     "read_list",
     "sample_rng",

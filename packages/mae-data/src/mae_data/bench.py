@@ -24,15 +24,15 @@ STAGES = ("read", "decode", "resize", "collate", "transfer")
 WORTH_IT = 1.1  # what more workers have to gain
 TIMEOUT_SECONDS = 300.0
 
-Copy = Callable[..., Any]
+Copy = Callable[[npt.NDArray[Any]], object]
 
 
 class Stages(NamedTuple):
     """What an image costs in one process.
 
     Attributes:
-        seconds: Mean per image, by stage.
-        height, width: Medians, in pixels.
+        seconds: mean per image, by stage.
+        height, width: medians, in pixels.
     """
 
     seconds: dict[str, float]
@@ -41,7 +41,7 @@ class Stages(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Images a second with a number of workers; 0 reads in the main process."""
+    """Images per second with a number of workers; 0 reads in the main process."""
 
     workers: int
     images_per_s: float
@@ -54,9 +54,9 @@ def measure_stages(dataset: ListDataset, indices: Sequence[int], batch_size: int
     resizing.
 
     Args:
-        dataset: Transformed by `make_pretrain_transform`.
-        indices: Images to take.
-        batch_size: Images that go to the device at once.
+        dataset: transformed by `make_pretrain_transform`.
+        indices: images to take.
+        batch_size: images that go to the device at once.
     """
     samples, sizes = [], []
     seconds = dict.fromkeys(STAGES, 0.0)
@@ -94,7 +94,7 @@ def _decode(dataset: ListDataset, index: int) -> tuple[int, int]:
     return size
 
 
-def to_device() -> Callable[[npt.NDArray[Any]], Any]:
+def to_device() -> Copy:
     """Return what copies an array to Paddle's device; without Paddle, what copies it in memory."""
     if find_spec("paddle") is None:
         return np.array
@@ -110,12 +110,12 @@ def measure_workers(dataset: ListDataset, batch_size: int, seconds: float) -> li
     """Time whole batches with 0, 1, 2, 4, ... workers, up to the number of cores.
 
     Args:
-        dataset: What to load, in the order of training.
-        batch_size: Images per batch.
-        seconds: How long each number of workers is timed, after its first batch.
+        dataset: what to load, in the order of training.
+        batch_size: images per batch.
+        seconds: how long each number of workers is timed, after its first batch.
 
     Raises:
-        InputError: The list is shorter than a batch.
+        InputError: the list is shorter than a batch.
     """
     if len(dataset) < batch_size:
         raise InputError(f"{len(dataset)} images are fewer than a batch of {batch_size}; give a smaller --batch-size")
@@ -135,7 +135,7 @@ def _rate(dataset: ListDataset, batch_size: int, seconds: float, workers: int) -
         return images / (time.perf_counter() - started)
 
 
-def _batches(dataset: ListDataset, keys: Iterable[KeyBatch], workers: int) -> Generator[Any, None, None]:
+def _batches(dataset: ListDataset, keys: Iterable[KeyBatch], workers: int) -> Generator[object, None, None]:
     copy = to_device()
     if not workers:
         for batch in keys:

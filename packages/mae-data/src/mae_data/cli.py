@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,30 +27,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         # File names may hold characters that the terminal's encoding lacks.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = _build_parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _build_parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    args = parser.parse_args(arguments)
     try:
         code: int = args.run(args)
         return code
     except (DataError, InputError) as error:
         if args.debug:
             raise
-        print(f"mae-data {args.command}: error: {error}", file=sys.stderr)
+        print(_red(f"mae-data {args.command}: error: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"mae-data {args.command}: interrupted", file=sys.stderr)
         return 130
 
 
+def _red(line: str) -> str:
+    """Colour an error where the terminal takes it and NO_COLOR is not set (no-color.org)."""
+    takes_it = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+    return f"\x1b[31m{line}\x1b[0m" if takes_it else line
+
+
+def _version_line() -> str:
+    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    found = {}
+    for package in ("paddlepaddle-gpu", "paddlepaddle"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    paddle = next((f"{package} {version}" for package, version in found.items()), "no Paddle")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if "paddlepaddle-gpu" in found else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {cores} cores"
+    return f"mae-data {__version__} ({paddle}, {device})"
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(InputError.exit_code, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")
+        self.exit(InputError.exit_code, _red(f"{self.prog}: error: {message}; see `{self.prog} --help`") + "\n")
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mae-data", description="Make, check and describe lists of images.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"mae-data {__version__}")
+    parser.add_argument("--version", action="version", version=_version_line())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     index = _add(commands, "index", _index, "write train_list.txt, val_list.txt and classes.txt for a folder")
@@ -88,6 +115,13 @@ def _build_parser() -> argparse.ArgumentParser:
     stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
+    subset = _add(commands, "subset", _subset, "write a list of few images of each class, drawn from a list")
+    subset.add_argument("list", metavar="LIST", type=Path, help="list with labels, such as photos/train_list.txt")
+    subset.add_argument("--per-class", type=_count, required=True, metavar="N", help="images of each class")
+    subset.add_argument("--seed", type=_seed, default=0, help="seed of the draw (default 0)")
+    subset.add_argument("--output", metavar="FILE", type=Path, help="default: beside LIST, named after N and the seed")
+    subset.add_argument("--force", action="store_true", help="replace a file that exists")
+
     bench = _add(commands, "bench", _bench, "time the stages of loading, compare numbers of workers, say what to set")
     _add_lists(bench, "store", "list to load (default: train_list.txt)", workers=False)
     bench.add_argument("--image-size", type=int, default=224, help="side of the crops in pixels (default 224)")
@@ -105,7 +139,12 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+_Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers() returns
+
+
+def _add(
+    commands: _Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
@@ -220,8 +259,8 @@ def _show_progress(done: int, of: int) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mae_data.list_writer import write_atomically
     from mae_data.verify import verify_lists
+    from mae_data.whole_file import write_atomically
 
     report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
     for bad in report.bad[:SHOWN]:
@@ -277,6 +316,18 @@ def _bench(args: argparse.Namespace) -> int:
     chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
     for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
         print(line)
+    return 0
+
+
+def _subset(args: argparse.Namespace) -> int:
+    from mae_data.subset import subset_of_list
+
+    path, short = subset_of_list(args.list, args.per_class, args.seed, args.output, args.force)
+    images = len(path.read_bytes().splitlines())
+    print(f"{path}: {images} images, {args.per_class} of each class, drawn with seed {args.seed}")
+    if short:
+        listed = ", ".join(f"{label} ({count})" for label, count in list(short.items())[:SHOWN])
+        print(f"all images of classes that have fewer: {listed}{', ...' if len(short) > SHOWN else ''}")
     return 0
 
 

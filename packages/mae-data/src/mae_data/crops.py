@@ -25,9 +25,9 @@ def draw_resized_crop(size: Size, scale: Range, ratio: Range, rng: np.random.Gen
 
     Args:
         size: (height, width) of the image.
-        scale: Range of the area as a share of the image's.
-        ratio: Range of width / height.
-        rng: Source of randomness.
+        scale: range of the area as a share of the image's.
+        ratio: range of width / height.
+        rng: source of randomness.
 
     Returns:
         (top, left, height, width) of the box, inside the image.
@@ -47,9 +47,9 @@ def draw_single_crop(size: Size, scale: Range, ratio: Range, rng: np.random.Gene
 
     Args:
         size: (height, width) of the image.
-        scale: Range of the area as a share of the image's, before clamping.
-        ratio: Range of width / height, before clamping.
-        rng: Source of randomness.
+        scale: range of the area as a share of the image's, before clamping.
+        ratio: range of width / height, before clamping.
+        rng: source of randomness.
 
     Returns:
         (top, left, height, width) of the box, inside the image.

@@ -31,25 +31,25 @@ class ListDataset:
     label int64, index int64). The label is -1 where the list has none.
 
     Args:
-        root: Folder that the list's paths are relative to.
-        list_file: The list below `root`, or the part that its name says of a source without lists.
-        transform: Called with (image, generator), returns its pixels [H, W, C].
-        seed: Seed of the augmentation.
+        root: folder that the list's paths are relative to.
+        list_file: the list below `root`, or the part that its name says of a source without lists.
+        transform: called with (image, generator), returns its pixels [H, W, C].
+        seed: seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
-        value_range: White of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
+        value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
         decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
-        reuse: Keep the last image decoded, for samplers that ask for one several times in a row.
+        reuse: keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
-        num_classes: When given, labels must be below it.
+        num_classes: when given, labels must be below it.
         on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
             cannot be read; it then carries its own label and index.
-        advice: Ends the message about an image that cannot be read.
-        max_skipped: With "skip", how many different images one process may skip before it raises.
-        allow_outside: Accept absolute paths and `..` in the list.
-        opt_in: How the reader of a message sets `allow_outside`.
+        advice: ends the message about an image that cannot be read.
+        max_skipped: with "skip", how many different images one process may skip before it raises.
+        allow_outside: accept absolute paths and `..` in the list.
+        opt_in: how the reader of a message sets `allow_outside`.
 
     Raises:
-        DataError: The list is faulty; on access, an image is (the message names its line and path).
+        DataError: the list is faulty; on access, an image is (the message names its line and path).
     """
 
     def __init__(

@@ -22,13 +22,13 @@ def make_demo_dataset(target: Path, *, size: int = 32, seed: int = 0, force: boo
     The originals are 1797 scans of 8x8 pixels; they are upscaled, so larger sizes add no detail.
 
     Args:
-        target: Folder to write; it is made where it is missing.
-        size: Side of the pictures in pixels.
-        seed: Seed of the split.
-        force: Replace the digits and lists that are in `target` already.
+        target: folder to write; it is made where it is missing.
+        size: side of the pictures in pixels.
+        seed: seed of the split.
+        force: replace the digits and lists that are in `target` already.
 
     Returns:
-        Number of pictures by list: {"train": ..., "val": ...}.
+        number of pictures by list: {"train": ..., "val": ...}.
 
     Raises:
         InputError: scikit-learn is missing, the size is not positive, or `target` has other content.

@@ -11,7 +11,7 @@ class ImageError(DataError):
     """One image cannot be used.
 
     Attributes:
-        reason: What is wrong, without saying where.
+        reason: what is wrong, without saying where.
     """
 
     def __init__(self, place: str, reason: str) -> None:

@@ -22,12 +22,12 @@ class FolderIndex:
     """The lists of a folder of images.
 
     Attributes:
-        train: Entries for training.
-        val: Entries held out; None, and no list, where there are none.
-        classes: Class names by label; empty where images have no labels.
-        left_out: What is in no list, and how many of each kind.
-        folders: State of each folder that was read; see `Scan`.
-        split: Whether `val` was drawn from the images, as the folder has no train/.
+        train: entries for training.
+        val: entries held out; None, and no list, where there are none.
+        classes: class names by label; empty where images have no labels.
+        left_out: what is in no list, and how many of each kind.
+        folders: state of each folder that was read; see `Scan`.
+        split: whether `val` was drawn from the images, as the folder has no train/.
     """
 
     train: list[Entry]
@@ -57,14 +57,14 @@ def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled:
     none are held out, but for those of `root/val/` where the folder has train/.
 
     Args:
-        root: The folder.
-        val_fraction: Share of each class that is held out when `root` has no train/ folder.
-        seed: Seed of that split.
-        labelled: Whether subfolders are classes; by default where there are some.
+        root: the folder.
+        val_fraction: share of each class that is held out when `root` has no train/ folder.
+        seed: seed of that split.
+        labelled: whether subfolders are classes; by default where there are some.
 
     Raises:
         InputError: `root` is no folder, or `val_fraction` is not in [0, 1).
-        DataError: No images, or a class of val/ that train/ lacks.
+        DataError: no images, or a class of val/ that train/ lacks.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; give the folder that holds the images")

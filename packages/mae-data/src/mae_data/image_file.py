@@ -36,16 +36,16 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     | truncated, empty, no image | refused                                                            |
 
     Args:
-        file: File name, or a file that is open for reading.
+        file: file name, or a file that is open for reading.
         channels: 3 for mode RGB, 1 for mode L.
-        max_pixels: Larger images are refused from their header, before anything is decoded. Pillow
+        max_pixels: larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
 
     Returns:
-        The decoded image in mode RGB or L; a file that was given by its name is closed.
+        the decoded image in mode RGB or L; a file that was given by its name is closed.
 
     Raises:
-        DataError: The file cannot be read or is not a usable image; the message starts with the file's name.
+        DataError: the file cannot be read or is not a usable image; the message starts with the file's name.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
@@ -78,6 +78,20 @@ def named_errors(file: File) -> Iterator[None]:
         raise ImageError(_printable(file), str(error)) from error
     except Exception as error:  # on damaged files decoders raise nearly anything
         raise ImageError(_printable(file), _reason(error)) from error
+
+
+def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
+    """Convert an image that is open already as `open_image` does.
+
+    Raises:
+        DataError: It is not a usable image.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
+    try:
+        return _to_8_bit(image.copy(), "RGB" if channels == 3 else "L")
+    except Exception as error:
+        raise ImageError(str(getattr(image, "filename", "")) or "image", _reason(error)) from error
 
 
 def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:

@@ -31,9 +31,9 @@ class ImageList(FileSource):
     """The images that a list file names.
 
     Attributes:
-        name: The list as the caller named it.
-        list_file: The same.
-        root: Folder that the paths are relative to.
+        name: the list as the caller named it.
+        list_file: the same.
+        root: folder that the paths are relative to.
         lines: uint32 [N], line number of each entry, from 1.
     """
 
@@ -66,15 +66,15 @@ def read_list(
     What was read of a large list is kept (see `sources.cache`), and mapped into memory the next time.
 
     Args:
-        list_file: The list; a relative name is looked for below `root`, where one is given, and nowhere else.
-        root: Folder that the paths are relative to; the folder of the list by default.
+        list_file: the list; a relative name is looked for below `root`, where one is given, and nowhere else.
+        root: folder that the paths are relative to; the folder of the list by default.
         labels: "required", or "optional" to accept lines that are a path alone (label -1).
-        num_classes: When given, labels must be below it.
-        allow_outside: Accept absolute paths and `..`. Links below `root` are followed in any case.
-        opt_in: How the reader of a message sets `allow_outside`.
+        num_classes: when given, labels must be below it.
+        allow_outside: accept absolute paths and `..`. Links below `root` are followed in any case.
+        opt_in: how the reader of a message sets `allow_outside`.
 
     Raises:
-        DataError: The list is missing, empty or not UTF-8, or has bad lines (counted, ten are shown).
+        DataError: the list is missing, empty or not UTF-8, or has bad lines (counted, ten are shown).
     """
     if labels not in ("required", "optional"):
         raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")

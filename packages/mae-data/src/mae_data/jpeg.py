@@ -20,7 +20,7 @@ class JpegImage:
     """A JPEG file of a usual kind, not decoded yet.
 
     Attributes:
-        height, width: In pixels.
+        height, width: in pixels.
     """
 
     def __init__(self, data: bytes, size: Size, channels: int, library: Native, fast: bool) -> None:
@@ -37,7 +37,7 @@ class JpegImage:
         """Decode a box and resize it; see `mae_data.pixels.resized`.
 
         Raises:
-            DataError: The file is damaged.
+            DataError: the file is damaged.
         """
         if self._pixels is not None:
             return self._library.resize(self._pixels, box, size, window, flip)
@@ -53,7 +53,7 @@ class JpegImage:
         """Decode the whole image with Pillow.
 
         Raises:
-            DataError: The file is damaged.
+            DataError: the file is damaged.
         """
         return open_image(io.BytesIO(self._data), self._channels)
 
@@ -64,13 +64,13 @@ def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Imag
     What is not a usual, complete JPEG file is decoded at once by Pillow, which knows and judges more.
 
     Args:
-        data: The content of an image file.
+        data: the content of an image file.
         channels: 3 for RGB, 1 for greyscale.
         decoder: "exact" gives the pixels of `open_image`. "fast" lets the decoder halve the image as often as it
             stays twice as large as what is asked for: crops of large photographs cost less, and differ slightly.
 
     Raises:
-        DataError: It is not a usable image.
+        DataError: it is not a usable image.
     """
     library = native()
     size = library.jpeg_size(data) if library and _is_whole_jpeg(data) else None

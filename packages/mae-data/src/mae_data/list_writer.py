@@ -1,11 +1,10 @@
-"""Writing lists and other small files: all or nothing, and nothing is overwritten unasked."""
+"""Writing lists: all or nothing, and nothing is overwritten unasked."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mae_data.errors import InputError
+from mae_data.whole_file import write_atomically
 
 TRAIN_LIST = "train_list.txt"
 VAL_LIST = "val_list.txt"
@@ -23,13 +22,13 @@ def write_lists(root: Path, texts: Mapping[str, bytes], force: bool) -> None:
     """Write the list files of a data set.
 
     Args:
-        root: Folder of the data set.
-        texts: Content by file name; of train list, val list and classes, those that are not named are
+        root: folder of the data set.
+        texts: content by file name; of train list, val list and classes, those that are not named are
             removed, since an old one would not fit the new ones.
-        force: Replace files that exist.
+        force: replace files that exist.
 
     Raises:
-        InputError: A file exists and `force` is not set, or the folder cannot be written.
+        InputError: a file exists and `force` is not set, or the folder cannot be written.
     """
     refuse_existing(root, force)
     for name, text in texts.items():
@@ -43,28 +42,3 @@ def refuse_existing(root: Path, force: bool) -> None:
     existing = [name for name in (TRAIN_LIST, VAL_LIST, CLASSES) if (root / name).exists()]
     if existing and not force:
         raise InputError(f"{root} already has {', '.join(existing)}; use --force to replace")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment the old or the new content is there."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, file_mode())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
-
-
-def file_mode() -> int:
-    """Return the mode that the umask gives a new file; temporary files begin with 0600."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

@@ -47,16 +47,16 @@ def make_loader(
     workers end with the thread that started them.
 
     Args:
-        dataset: Gives (image, label, index) for a key of the sampler.
-        batch_sampler: Yields a list of keys per batch.
-        num_workers: Processes that read ahead (on Linux); 0 reads in this process, when a batch is asked for.
-        prefetch: Batches that each worker reads ahead.
-        timeout: Longest wait for a batch of the workers in seconds; 0 waits for ever, with a warning each minute.
-        advice: Ends the message about a wait that was too long.
-        stop: Tells whether the run was asked to stop: waiting for workers that give no batch is given up then.
+        dataset: gives (image, label, index) for a key of the sampler.
+        batch_sampler: yields a list of keys per batch.
+        num_workers: processes that read ahead (on Linux); 0 reads in this process, when a batch is asked for.
+        prefetch: batches that each worker reads ahead.
+        timeout: longest wait for a batch of the workers in seconds; 0 waits for ever, with a warning each minute.
+        advice: ends the message about a wait that was too long.
+        stop: tells whether the run was asked to stop: waiting for workers that give no batch is given up then.
 
     Raises:
-        DataError: While iterating: an image cannot be read, or a worker was killed or gave no batch in
+        DataError: while iterating: an image cannot be read, or a worker was killed or gave no batch in
             time; the message names it.
     """
     if num_workers < 0 or prefetch < 1 or timeout < 0:

@@ -22,8 +22,8 @@ def normalize_images(
 
     Args:
         images: [N, H, W, C], uint8, int16 (the bits of uint16) or float32.
-        mean, std: Statistics per channel, in [0, 1].
-        value_range: Of the pixels: the white of integers, or [low, high] of floats.
+        mean, std: statistics per channel, in [0, 1].
+        value_range: of the pixels: the white of integers, or [low, high] of floats.
     """
     limits = as_value_range(value_range)
     unit, low = np.asarray(std, np.float64), limits.low / limits.span
@@ -41,7 +41,7 @@ def mix_images(images: "paddle.Tensor", mixture: Mixture, *, channels_last: bool
 
     Args:
         images: float [N, C, H, W]. Mixing commutes with normalising, but not with rounding to integers.
-        mixture: What to mix; see `mae_data.mixup.draw_mixture`.
+        mixture: what to mix; see `mae_data.mixup.draw_mixture`.
         channels_last: images are [N, H, W, C].
     """
     own = paddle.to_tensor(mixture.weight.reshape(-1, 1, 1, 1))  # [K, 1, 1, 1]
@@ -68,9 +68,9 @@ def soft_targets(
 
     Args:
         labels: int64 [N], each below `num_classes`.
-        num_classes: Number of classes.
-        smoothing: Share s of the target spread evenly over all classes: 1 - s + s / C on, s / C off.
-        mixture: What the images were mixed by; None for unmixed images.
+        num_classes: number of classes.
+        smoothing: share s of the target spread evenly over all classes: 1 - s + s / C on, s / C off.
+        mixture: what the images were mixed by; None for unmixed images.
     """
     targets = F.one_hot(labels, num_classes)
     if smoothing:

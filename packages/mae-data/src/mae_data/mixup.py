@@ -21,10 +21,10 @@ class Mixup:
     """How to draw mixtures.
 
     Args:
-        mixup_alpha: Mixup's weight is Beta(alpha, alpha) distributed; 0 means no mixup.
-        cutmix_alpha: The same for CutMix, before the box is clipped; 0 means no CutMix.
-        prob: Probability that a batch (mode "batch"), image or pair is mixed at all.
-        switch_prob: Probability of CutMix where both are on.
+        mixup_alpha: mixup's weight is Beta(alpha, alpha) distributed; 0 means no mixup.
+        cutmix_alpha: the same for CutMix, before the box is clipped; 0 means no CutMix.
+        prob: probability that a batch (mode "batch"), image or pair is mixed at all.
+        switch_prob: probability of CutMix where both are on.
         mode: "batch", "elem" or "pair".
     """
 
@@ -66,28 +66,30 @@ class Mixture:
     lam: npt.NDArray[np.float32]
 
 
-def mixing_rng(seed: int, batch_number: int, rank: int = 0) -> np.random.Generator:
+def mixing_rng(seed: int, epoch: int, first_index: int) -> np.random.Generator:
     """Make the generator that draws the mixture of one batch, whatever was drawn before.
 
+    No two batches of an epoch, on whatever rank, begin with the same sample.
+
     Args:
-        seed: Seed of the run, 0 to 2**64 - 1.
-        batch_number: Number of the batch over the whole run: step * accum_iter + part.
-        rank: This process; each mixes its own batch.
+        seed: seed of the run, 0 to 2**64 - 1.
+        epoch: epoch number, from 0.
+        first_index: position of the batch's first sample in its list.
     """
-    return np.random.Generator(philox(seed, MIXING_STREAM, batch_number, rank))
+    return np.random.Generator(philox(seed, MIXING_STREAM, epoch, first_index))
 
 
 def draw_mixture(mixup: Mixup, batch_size: int, image_size: Size, rng: np.random.Generator) -> Mixture:
     """Draw what to mix in a batch.
 
     Args:
-        mixup: How to draw.
-        batch_size: Number of images N; even, as each has a partner.
+        mixup: how to draw.
+        batch_size: number of images N; even, as each has a partner.
         image_size: (height, width).
-        rng: Source of randomness; see `mixing_rng`.
+        rng: source of randomness; see `mixing_rng`.
 
     Raises:
-        ValueError: The batch size is odd.
+        ValueError: the batch size is odd.
     """
     if batch_size % 2:
         raise ValueError(

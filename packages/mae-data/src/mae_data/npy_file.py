@@ -16,12 +16,12 @@ def read_npy(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
     """Read an array [H, W] or [H, W, C] as pixels [H, W, C].
 
     Args:
-        file: Open at its beginning.
-        max_pixels: Larger arrays are refused by their header.
+        file: open at its beginning.
+        max_pixels: larger arrays are refused by their header.
 
     Raises:
-        DataError: It is another array.
-        ValueError: It is cut off.
+        DataError: it is another array.
+        ValueError: it is cut off.
     """
     version = np.lib.format.read_magic(file)
     if version not in _READ_HEADER:

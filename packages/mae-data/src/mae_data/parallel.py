@@ -25,9 +25,9 @@ def map_images(function: Callable[[BinaryIO], Result], images: Source, workers: 
     """Yield function(image file), or the DataError it raised, for each image in order.
 
     Args:
-        function: A function at the top of a module.
-        images: The source.
-        workers: Number of processes; with 1 the work is done in this one.
+        function: a function at the top of a module.
+        images: the source.
+        workers: number of processes; with 1 the work is done in this one.
     """
     return map_tasks(_ImageTask(function, images), range(len(images)), workers, CHUNK)
 
@@ -38,10 +38,10 @@ def map_tasks(
     """Yield function(task) for each task in order; the first error ends it.
 
     Args:
-        function: It goes to each worker once, not with each task: it may hold much.
-        tasks: Its arguments.
-        workers: Number of processes; with 1 the work is done in this one.
-        chunk: Tasks that a worker gets at once.
+        function: it goes to each worker once, not with each task: it may hold much.
+        tasks: its arguments.
+        workers: number of processes; with 1 the work is done in this one.
+        chunk: tasks that a worker gets at once.
     """
     if workers < 1:
         raise InputError(f"--workers {workers} is not a number of processes; use at least 1")

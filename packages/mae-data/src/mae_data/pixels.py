@@ -98,10 +98,10 @@ class Native:
         """Decode a box of a JPEG file and resize it; None where Pillow has to do it.
 
         Args:
-            data: The file.
-            box, size, window, flip: As for `resized`.
+            data: the file.
+            box, size, window, flip: as for `resized`.
             channels: 3 or 1.
-            fast: Let the decoder shrink first, to no less than twice `size`; not the same pixels.
+            fast: let the decoder shrink first, to no less than twice `size`; not the same pixels.
         """
         request, shape = _request(box, size, window, flip)
         out = np.empty((*shape, channels), np.uint8)
@@ -137,7 +137,7 @@ def _try_out(library: Native) -> None:
     """Compare a crop of a picture made here with Pillow's.
 
     Raises:
-        OSError: They differ.
+        OSError: they differ.
     """
     rows, columns = np.mgrid[:96, :96]
     picture = Image.fromarray(np.stack([rows * columns, rows * 37, columns * 91], -1).astype(np.uint8))
@@ -158,11 +158,11 @@ def resized(image: Image.Image, box: Box, size: Size, window: Box | None = None,
     between, as Pillow does up to version 12; later ones sometimes begin with the columns.
 
     Args:
-        image: Of mode RGB or L.
+        image: of mode RGB or L.
         box: (top, left, height, width) in the image.
         size: (height, width) that the box is resized to.
         window: (top, left, height, width) of the part of it that is wanted; None for all.
-        flip: Mirror the result, left to right.
+        flip: mirror the result, left to right.
 
     Returns:
         uint8 [H, W, C].

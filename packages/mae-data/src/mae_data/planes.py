@@ -21,7 +21,7 @@ class Planes:
 
     Args:
         pixels: [H, W, C] of the range's type: uint8, uint16 or float32.
-        limits: What the values mean; resizing overshoots at edges and is clipped to it, as Pillow clips to 0 and 255.
+        limits: what the values mean; resizing overshoots at edges and is clipped to it, as Pillow clips to 0 and 255.
     """
 
     def __init__(self, pixels: Pixels, limits: ValueRange) -> None:
@@ -48,7 +48,7 @@ class Planes:
         """Cut a box out and resize it, each channel by itself; integers are rounded once, at the end.
 
         Args:
-            box, size, window, flip: See `mae_data.pixels.resized`.
+            box, size, window, flip: see `mae_data.pixels.resized`.
 
         Returns:
             [H, W, C] of the stored type.
@@ -71,6 +71,6 @@ class Planes:
         return resized.clip(*self.limits.bounds).astype(plane.dtype)
 
 
-def limits_of(image: Any) -> ValueRange:
+def limits_of(image: object) -> ValueRange:
     """Return what an image's values mean; those of a Pillow image have 8 bits."""
     return image.limits if isinstance(image, Planes) else EIGHT_BITS

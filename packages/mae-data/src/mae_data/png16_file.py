@@ -1,4 +1,4 @@
-"""PNG files of 16 bits a channel: Pillow has modes for one such channel only and drops the lower bytes of more."""
+"""PNG files of 16 bits per channel: Pillow has modes for one such channel only and drops the lower bytes of more."""
 
 from typing import BinaryIO
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from mae_data.image_file import check_size
 
-DEPTH_AT = 24  # byte of a PNG that holds the bits a channel
+DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
 # Pillow's decoder is told how samples lie in a row. Told that they begin with their lower byte, it takes for the
 # upper byte what is the lower one; of two channels, the four bytes are those of an 8-bit RGBA pixel.
 _LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
@@ -19,8 +19,8 @@ def read_png16(file: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint16]:
     """Read the pixels [H, W, C] of a 16-bit PNG, none of their bits lost.
 
     Args:
-        file: Open at its beginning.
-        max_pixels: Larger images are refused from their header.
+        file: open at its beginning.
+        max_pixels: larger images are refused from their header.
     """
     with Image.open(file, formats=("PNG",)) as image:
         check_size(image.width, image.height, max_pixels)

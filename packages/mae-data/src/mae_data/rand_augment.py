@@ -26,9 +26,9 @@ class Operation:
     """One drawn operation.
 
     Attributes:
-        name: One of `OPERATIONS`.
-        magnitude: Strength, 0 to 10.
-        negative: Take the other direction, where the operation has two.
+        name: one of `OPERATIONS`.
+        magnitude: strength, 0 to 10.
+        negative: take the other direction, where the operation has two.
     """
 
     name: str
@@ -41,10 +41,10 @@ class RandAugment:
     """A policy; see `parse`.
 
     Attributes:
-        magnitude: Mean of the magnitude, 0 to 10.
-        magnitude_std: Its standard deviation.
-        num_ops: Operations drawn per image.
-        prob: Probability that a drawn operation is applied.
+        magnitude: mean of the magnitude, 0 to 10.
+        magnitude_std: its standard deviation.
+        num_ops: operations drawn per image.
+        prob: probability that a drawn operation is applied.
     """
 
     magnitude: int = 9
@@ -61,7 +61,7 @@ class RandAugment:
                 deviation (0), `n` number of operations (2), `p` probability of each (0.5), and `inc1`.
 
         Raises:
-            ValueError: A part is unknown, missing, given twice or out of its range.
+            ValueError: a part is unknown, missing, given twice or out of its range.
         """
         name, *parts = policy.split("-")
         values: dict[str, float] = {}
@@ -82,9 +82,9 @@ class RandAugment:
         """Augment an image.
 
         Args:
-            image: Of mode RGB or L.
-            mean: Colour, per channel in [0, 1], of what moves into the picture.
-            rng: Source of randomness.
+            image: of mode RGB or L.
+            mean: colour, per channel in [0, 1], of what moves into the picture.
+            rng: source of randomness.
         """
         for operation in self.draw(rng):
             image = apply_operation(image, operation, mean)

@@ -31,8 +31,8 @@ class RandomErasing:
     """Erase boxes of an image with noise.
 
     Args:
-        prob: Probability that an image is erased at all.
-        max_count: Largest number of boxes; the number is uniform from 1 on, and shares the area.
+        prob: probability that an image is erased at all.
+        max_count: largest number of boxes; the number is uniform from 1 on, and shares the area.
     """
 
     prob: float = 0.25
@@ -56,9 +56,9 @@ class RandomErasing:
 
         Args:
             image: [H, W, C] of the range's type.
-            mean, std: Statistics per channel, in [0, 1], that the model normalises with.
-            rng: Source of randomness.
-            limits: The value range of the pixels.
+            mean, std: statistics per channel, in [0, 1], that the model normalises with.
+            rng: source of randomness.
+            limits: the value range of the pixels.
         """
         for top, left, height, width in self.draw_boxes(image.shape[:2], rng):
             noise = draw_noise((height, width), mean, std, rng, limits)

@@ -14,9 +14,9 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     It depends on nothing else: not on the worker, the rank or what was drawn before.
 
     Args:
-        seed: Seed of the run, 0 to 2**64 - 1.
-        epoch: Epoch number, from 0.
-        index: Position of the sample in its list.
+        seed: seed of the run, 0 to 2**64 - 1.
+        epoch: epoch number, from 0.
+        index: position of the sample in its list.
     """
     return np.random.Generator(philox(seed, AUGMENTATION_STREAM, epoch, index))
 

@@ -25,18 +25,18 @@ class TrainBatchSampler:
     over all. The keys of an image carry the numbers of these epochs, so each of its crops is that of one epoch.
 
     Args:
-        num_samples: Size of the dataset.
-        batch_size: Samples per rank and batch.
-        accum_iter: Batches per rank and step.
-        seed: Seed of the order, 0 to 2**64 - 1.
-        rank: This process, 0 to world_size - 1.
-        world_size: Number of processes.
-        repeats: Samples of one image in a row; divides batch_size.
-        start_step: First step to yield, counted over the whole run: a resumed run gives its step here.
-        num_steps: Steps of the whole run; the last one yielded is num_steps - 1.
+        num_samples: size of the dataset.
+        batch_size: samples per rank and batch.
+        accum_iter: batches per rank and step.
+        seed: seed of the order, 0 to 2**64 - 1.
+        rank: this process, 0 to world_size - 1.
+        world_size: number of processes.
+        repeats: samples of one image in a row; divides batch_size.
+        start_step: first step to yield, counted over the whole run: a resumed run gives its step here.
+        num_steps: steps of the whole run; the last one yielded is num_steps - 1.
 
     Raises:
-        DataError: The dataset is smaller than one global batch.
+        DataError: the dataset is smaller than one global batch.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class EvalBatchSampler:
     may be short, ranks may differ by one sample, and a rank may have no batch at all.
 
     Args:
-        num_samples: Size of the dataset.
-        batch_size: Samples per rank and batch.
-        rank: This process, 0 to world_size - 1.
-        world_size: Number of processes.
+        num_samples: size of the dataset.
+        batch_size: samples per rank and batch.
+        rank: this process, 0 to world_size - 1.
+        world_size: number of processes.
     """
 
     def __init__(self, num_samples: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
@@ -122,7 +122,7 @@ def steps_per_epoch(num_samples: int, batch_size: int, accum_iter: int = 1, worl
     Args: see `TrainBatchSampler`.
 
     Raises:
-        DataError: The dataset is smaller than one global batch.
+        DataError: the dataset is smaller than one global batch.
     """
     global_batch = batch_size * world_size * accum_iter
     if num_samples < global_batch:
@@ -149,9 +149,9 @@ class EpochOrder:
     The samples are dealt out by the upper bits of their words, and each part is sorted when it is reached.
 
     Args:
-        num_samples: Size of the dataset.
-        seed: Seed of the order.
-        epoch: Epoch number.
+        num_samples: size of the dataset.
+        seed: seed of the order.
+        epoch: epoch number.
     """
 
     def __init__(self, num_samples: int, seed: int, epoch: int) -> None:

@@ -15,9 +15,9 @@ class ShownBands:
     """How images become pictures; see `choose_bands`.
 
     Attributes:
-        bands: Channels that are shown as red, green and blue, or one as grey; from 0.
-        low, high: What is shown black and white in each of them, 0 and 1 the ends of the value range.
-        stretched: Whether those are not the ends themselves.
+        bands: channels that are shown as red, green and blue, or one as grey; from 0.
+        low, high: what is shown black and white in each of them, 0 and 1 the ends of the value range.
+        stretched: whether those are not the ends themselves.
     """
 
     bands: tuple[int, ...]
@@ -52,12 +52,12 @@ def choose_bands(
     8-bit values are shown as they are; others around the band's mean, since they seldom fill their range.
 
     Args:
-        mean, std: Statistics per channel, 0 and 1 the ends of the value range.
-        value_range: See `ListDataset`.
-        bands: One or three channels, from 0; None for the first three, of fewer the first one.
+        mean, std: statistics per channel, 0 and 1 the ends of the value range.
+        value_range: see `ListDataset`.
+        bands: one or three channels, from 0; None for the first three, of fewer the first one.
 
     Raises:
-        ValueError: There are no such bands.
+        ValueError: there are no such bands.
     """
     channels = len(mean)
     chosen = tuple(bands) if bands else (0, 1, 2) if channels >= 3 else (0,)

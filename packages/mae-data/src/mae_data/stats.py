@@ -27,21 +27,21 @@ def describe_list(
     """Describe the images of a list.
 
     Args:
-        images: The list.
-        channels: As many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
+        images: the list.
+        channels: as many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
             the first image, 3 for 8-bit pictures.
-        value_range: See `ListDataset`. None: 255 or 65535, by the type of the first image.
-        workers: Number of processes.
+        value_range: see `ListDataset`. None: 255 or 65535, by the type of the first image.
+        workers: number of processes.
 
     Returns:
-        Plain values: counts, ranges as {min, median, max}, and per channel over all pixels at original size
+        plain values: counts, ranges as {min, median, max}, and per channel over all pixels at original size
         `lowest` and `highest`, as stored, and `mean` and `std` (population deviation), the ends of the value range
         as 0 and 1.
 
     Raises:
-        DataError: An image cannot be read, or is not like the others; the message names its line.
-        InputError: Floats of which no range is stated.
-        ValueError: A range that is none.
+        DataError: an image cannot be read, or is not like the others; the message names its line.
+        InputError: floats of which no range is stated.
+        ValueError: a range that is none.
     """
     channels, limits = _channels_and_limits(images, channels, value_range)
     measured = _measure(images, channels, limits, workers)

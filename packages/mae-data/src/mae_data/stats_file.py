@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_data.errors import DataError, InputError
-from mae_data.list_writer import write_atomically
+from mae_data.whole_file import write_atomically
 
 _KEYS = {"IMAGE_CHANNELS": "channels", "VALUE_RANGE": "value_range", "IMAGENET_MEAN": "mean", "IMAGENET_STD": "std"}
 
@@ -14,12 +14,12 @@ def write_stats(path: Path, stats: Mapping[str, Any]) -> None:
     """Write channels, value range, mean and deviation.
 
     Args:
-        path: A .yaml file; one that exists is replaced.
-        stats: What `describe_list` returned.
+        path: a .yaml file; one that exists is replaced.
+        stats: what `describe_list` returned.
 
     Raises:
-        InputError: The file has another suffix, or cannot be written.
-        DataError: A channel is the same everywhere, so that there is nothing to divide by.
+        InputError: the file has another suffix, or cannot be written.
+        DataError: a channel is the same everywhere, so that there is nothing to divide by.
     """
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"--yaml {path} is not a .yaml file")

@@ -36,8 +36,8 @@ class Stored(NamedTuple):
     """What a file holds.
 
     Attributes:
-        channels: How many; 3 where it is an 8-bit picture.
-        dtype: The type of a value.
+        channels: how many; 3 where it is an 8-bit picture.
+        dtype: the type of a value.
     """
 
     channels: int
@@ -56,20 +56,20 @@ def read_image(
     All else is taken as stored: `.npy` [H, W] or [H, W, C], TIFF with any bands, PNG of 8 or 16 bits.
 
     Args:
-        file: File name, or a file that is open at its beginning.
-        channels: How many the image must have.
-        limits: The value range; it says the type, too.
-        max_pixels: Larger images are refused from their header.
+        file: file name, or a file that is open at its beginning.
+        channels: how many the image must have.
+        limits: the value range; it says the type, too.
+        max_pixels: larger images are refused from their header.
 
     Raises:
-        DataError: The file cannot be read, or contradicts channels or range; the message starts with the file's name.
+        DataError: the file cannot be read, or contradicts channels or range; the message starts with the file's name.
     """
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     with named_errors(file), opened(file) as source:
         is_picture = is_8_bit_picture(source, is_plain)
         if is_picture and is_plain:
             return decode_picture(source, channels, max_pixels)
-        pixels = _checked(_read_pixels(source, is_picture, max_pixels), channels, limits)
+        pixels = check_pixels(_read_pixels(source, is_picture, max_pixels), channels, limits)
     if is_plain:
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
     return Planes(pixels, limits)
@@ -79,7 +79,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
     """Decode an image of any channels and type, and say what it holds.
 
     Raises:
-        DataError: The file cannot be read; the message starts with the file's name.
+        DataError: the file cannot be read; the message starts with the file's name.
     """
     with named_errors(file), opened(file) as source:
         if is_8_bit_picture(source):
@@ -120,7 +120,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
     file.seek(0)
     if magic.startswith(npy_file.MAGIC):
         return npy_file.read_npy(file, max_pixels)
-    if magic.startswith(tiff_file.MAGICS):  # of more than three bytes a pixel, Pillow may leave the last ones out
+    if magic.startswith(tiff_file.MAGICS):  # of more than three bytes per pixel, Pillow may leave the last ones out
         return tiff_file.read_tiff(file, max_pixels)
     if magic == _PNG_MAGIC and not is_picture:
         return read_png16(file, max_pixels)
@@ -131,7 +131,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
         return np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
 
 
-def _checked(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> npt.NDArray[Any]:
+def check_pixels(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> npt.NDArray[Any]:
     """Return pixels in the type of the range; refuse those that contradict it or the number of channels."""
     if pixels.shape[2] != channels:
         raise DataError(f"the image has {pixels.shape[2]} channels, {channels} are asked for")

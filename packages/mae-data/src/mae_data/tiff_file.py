@@ -30,8 +30,8 @@ def read_tiff(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
     """Read the bands of the first image as pixels [H, W, C], as stored; pages of one size are bands.
 
     Args:
-        file: Open at its beginning.
-        max_pixels: Larger images are refused before they are decoded.
+        file: open at its beginning.
+        max_pixels: larger images are refused before they are decoded.
 
     Raises:
         DataError: tifffile is needed and missing, or the file holds no image of bands.

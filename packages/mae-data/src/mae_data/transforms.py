@@ -42,10 +42,10 @@ def make_pretrain_transform(
     """Make the pre-training transform: random resized crop and horizontal flip (appendix A.1).
 
     Args:
-        image_size: Side of the square result, or (height, width), in pixels.
-        scale: Range of the crop's area as a share of the image's.
-        ratio: Range of the crop's width / height.
-        hflip: Probability of a horizontal flip.
+        image_size: side of the square result, or (height, width), in pixels.
+        scale: range of the crop's area as a share of the image's.
+        ratio: range of the crop's width / height.
+        hflip: probability of a horizontal flip.
     """
     return CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
 
@@ -65,18 +65,18 @@ def make_finetune_transform(
     """Make the fine-tuning transform: crop, flip, RandAugment, random erasing (Table 9).
 
     Args:
-        image_size: Side of the square result, or (height, width), in pixels.
-        mean, std: Statistics, per channel, that the model normalises with, in [0, 1]: RandAugment fills
+        image_size: side of the square result, or (height, width), in pixels.
+        mean, std: statistics, per channel, that the model normalises with, in [0, 1]: RandAugment fills
             with the mean, erased pixels are normally distributed by both.
-        scale: Range of the crop's area as a share of the image's.
-        ratio: Range of the crop's width / height.
-        hflip: Probability of a horizontal flip.
-        rand_augment: Policy as timm writes it; None or "" for none.
-        reprob: Probability of random erasing.
-        recount: Largest number of erased boxes.
+        scale: range of the crop's area as a share of the image's.
+        ratio: range of the crop's width / height.
+        hflip: probability of a horizontal flip.
+        rand_augment: policy as timm writes it; None or "" for none.
+        reprob: probability of random erasing.
+        recount: largest number of erased boxes.
     """
     if len(mean) != len(std) or not mean:
-        raise ValueError(f"mean={mean}, std={std}; give one number a channel to both")
+        raise ValueError(f"mean={mean}, std={std}; give one number per channel to both")
     if rand_augment and len(mean) not in (1, 3):
         raise ValueError(f"mean={mean}: rand_augment is made for 8-bit images of 1 or 3 channels; give None for none")
     crop = CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
@@ -94,10 +94,10 @@ def make_probe_transform(
     """Make the linear-probing transform: one-draw random resized crop and horizontal flip (Table 10).
 
     Args:
-        image_size: Side of the square result, or (height, width), in pixels.
-        scale: Range of the crop's area as a share of the image's, before it is clamped to the image.
-        ratio: Range of the crop's width / height, before it is clamped to the image.
-        hflip: Probability of a horizontal flip.
+        image_size: side of the square result, or (height, width), in pixels.
+        scale: range of the crop's area as a share of the image's, before it is clamped to the image.
+        ratio: range of the crop's width / height, before it is clamped to the image.
+        hflip: probability of a horizontal flip.
     """
     scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
     return CropTransform(_as_size(image_size), scale, ratio, hflip, draw_single_crop)
@@ -107,9 +107,14 @@ def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None
     """Make the evaluation transform: resize the shorter side, then crop the centre.
 
     Args:
-        image_size: Side of the square result, or (height, width), in pixels.
-        crop_pct: The image is resized to int(image_size / crop_pct) before the crop; by default 0.875
+        image_size: side of the square result, or (height, width), in pixels.
+        crop_pct: the image is resized to int(image_size / crop_pct) before the crop; by default 0.875
             up to 224 pixels and 1.0 above.
+
+    Examples:
+        >>> photo = Image.new("RGB", (640, 480))
+        >>> make_eval_transform(image_size=224)(photo).shape
+        (224, 224, 3)
     """
     size = _as_size(image_size)
     if crop_pct is None:
@@ -164,12 +169,12 @@ class FinetuneTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize and centre crop; see `make_eval_transform`."""
+    """Resize and centre crop; see `make_eval_transform`. It draws nothing, so it needs no generator."""
 
     size: Size
     crop_pct: float
 
-    def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> npt.NDArray[Any]:
         target = (int(self.size[0] / self.crop_pct), int(self.size[1] / self.crop_pct))
         height, width = covering_size((image.height, image.width), target)
         if height * width > MAX_PIXELS:

@@ -12,8 +12,8 @@ class ValueRange(NamedTuple):
     """The values between black (0 in the unit of statistics) and white (1).
 
     Attributes:
-        low, high: Ends of the range, as stored.
-        is_float: The pixels are float32; else unsigned integers, of 8 bits up to 255 and of 16 above.
+        low, high: ends of the range, as stored.
+        is_float: the pixels are float32; else unsigned integers, of 8 bits up to 255 and of 16 above.
     """
 
     low: float
@@ -47,7 +47,7 @@ def as_value_range(given: float | Sequence[float]) -> ValueRange:
     """Read a range as users state it: one number, the white of unsigned integers, or [low, high] of floats.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: it is neither.
     """
     if isinstance(given, ValueRange):
         return given

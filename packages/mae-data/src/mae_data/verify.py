@@ -52,9 +52,9 @@ def verify_lists(
     """Decode every image of every list fully.
 
     Args:
-        lists: The lists.
-        workers: Number of processes.
-        channels, limits: What all images must have; without both, they only have to be readable.
+        lists: the lists.
+        workers: number of processes.
+        channels, limits: what all images must have; without both, they only have to be readable.
     """
     check = (
         partial(_check, channels=channels or 3, limits=limits or EIGHT_BITS) if channels or limits else inspect_image

@@ -14,6 +14,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from mae_data.batch_memory import BatchMemory
 from mae_data.errors import DataError
 
@@ -33,8 +36,8 @@ STATES = {"T": "it is stopped", "t": "it is stopped", "D": "it waits for a disk 
 class Dataset(Protocol):
     """What the loader needs of a dataset."""
 
-    def __getitem__(self, key: Any) -> tuple[Any, Any, Any]:
-        """Return (image [H, W, C], label, index)."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], np.int64, np.int64]:
+        """Return (image [H, W, C], label, index) of a key (epoch, index)."""
         ...
 
 
@@ -115,7 +118,7 @@ def detach_worker(parent_pid: int) -> None:
     """Make the calling worker process die with its parent, and keep the terminal's signals from it.
 
     Args:
-        parent_pid: Process that started this one.
+        parent_pid: process that started this one.
     """
     os.setpgrp()
     if sys.platform == "linux":

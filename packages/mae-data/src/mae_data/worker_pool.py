@@ -29,8 +29,8 @@ class _Order(NamedTuple):
     """A batch that is asked for.
 
     Attributes:
-        worker: Number of the worker that fills it.
-        place: Number of its memory.
+        worker: number of the worker that fills it.
+        place: number of its memory.
         shape: (N, K) of its keys.
     """
 
@@ -43,12 +43,12 @@ class WorkerPool:
     """Processes that fill batches in shared memory; use it as a context, in the main thread.
 
     Args:
-        dataset: Gives (image, label, index) for a key; `describe(key)`, where it has that, names a sample.
-        num_workers: Processes.
-        prefetch: Batches that each worker reads ahead.
-        timeout: Longest wait for a batch in seconds; 0 waits for ever. Either way a warning tells of a long wait.
-        advice: Ends the message about a wait that was too long.
-        stop: Tells whether the run was asked to stop: a wait of some seconds is given up then.
+        dataset: gives (image, label, index) for a key; `describe(key)`, where it has that, names a sample.
+        num_workers: processes.
+        prefetch: batches that each worker reads ahead.
+        timeout: longest wait for a batch in seconds; 0 waits for ever. Either way a warning tells of a long wait.
+        advice: ends the message about a wait that was too long.
+        stop: tells whether the run was asked to stop: a wait of some seconds is given up then.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class WorkerPool:
         """Yield a copy of each batch, in order.
 
         Args:
-            key_batches: The keys of one batch after the other.
-            copy: Called with images [N, ...], labels [N] and indices [N], which are views of shared memory: the
+            key_batches: the keys of one batch after the other.
+            copy: called with images [N, ...], labels [N] and indices [N], which are views of shared memory: the
                 next batch is read into it while this one is used.
 
         Raises:
-            DataError: An image cannot be read, or a worker died or gave no batch in time; the message names it.
+            DataError: an image cannot be read, or a worker died or gave no batch in time; the message names it.
         """
         coming = enumerate(key_batches)
         self._order_ahead(coming)

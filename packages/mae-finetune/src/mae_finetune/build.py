@@ -32,7 +32,10 @@ def load_for_evaluation(config: Config, model: VisionTransformer) -> KeyReport:
     """Load the whole of MODEL.PRETRAINED; see `load_classifier`."""
     m = config.MODEL
     return load_classifier(
-        model, m.PRETRAINED, num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, train_first="fine-tune it"
+        model,
+        m.PRETRAINED,
+        settings={"MODEL.NUM_CLASSES": m.NUM_CLASSES, "MODEL.GLOBAL_POOL": m.GLOBAL_POOL},
+        remedy="fine-tune it first",
     )
 
 

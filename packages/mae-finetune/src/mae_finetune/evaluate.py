@@ -13,16 +13,15 @@ from mae_core.config import Config
 from mae_core.evaluation import classifier
 from mae_core.evaluation.classifier import prepare_report, report_scores
 from mae_core.evaluation.predictions import Predictions
-from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.stage.classifier import require_weights
 from mae_core.training.precision import Precision
 from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
-from mae_data.sampler import EvalBatchSampler
+from mae_data.list_loader import make_eval_loader
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.class_map import map_labels, read_class_map
 from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors, require_every_group
+from mae_finetune.robust_scores import RobustScores
 
 
 @dataclass
@@ -32,14 +31,14 @@ class EvalSet:
     Attributes:
         labels: int64 [N], the model output that each image should give.
         absent: bool [K], outputs that do not take part.
-        groups: int64 [N], parts whose error is wanted apart; None for none.
+        group_of: int64 [N], the part of the list that each image counts for; None where none are told apart.
         references: error to divide by, by corruption; empty where there are none.
     """
 
     dataset: ListDataset
     labels: NDArray[np.int64]
     absent: NDArray[np.bool_]
-    groups: NDArray[np.int64] | None
+    group_of: NDArray[np.int64] | None
     references: dict[str, float]
 
 
@@ -62,12 +61,20 @@ def evaluate(config: Config) -> dict[str, float]:
     started = time.perf_counter()
     images = eval_set.dataset.images
     predictions = Predictions(len(images))
-    scores = score(config, model, eval_set, precision_of(config), predictions=predictions)
+    scores = score_eval_set(config, model, eval_set, precision_of(config), predictions=predictions)
     assert scores is not None  # nothing asked it to stop early
     seconds = time.perf_counter() - started
     errors = corruption_errors(scores.groups, eval_set.references) if eval_set.references else {}
-    folders = images.class_folders(eval_set.labels)
-    return report_scores(scores, seconds, config.SAVE, folders, errors, predictions, images.path)
+    return report_scores(
+        scores,
+        seconds,
+        config.SAVE,
+        images.class_folders(eval_set.labels),
+        errors,
+        predictions,
+        images.path,
+        logged=["mCE"] if errors else [],
+    )
 
 
 def open_eval_set(config: Config) -> EvalSet:
@@ -81,36 +88,33 @@ def open_eval_set(config: Config) -> EvalSet:
         absent[:] = True
         absent[list(outputs.values())] = False
     references = read_errors(robust.ALEXNET_ERRORS) if robust.CORRUPTIONS else {}
-    groups = None
+    group_of = None
     if references:
-        groups = group_images(dataset.images, list(references))
-        require_every_group(groups, list(references))
-    return EvalSet(dataset, labels, absent, groups, references)
+        group_of = group_images(dataset.images, list(references))
+        require_every_group(group_of, list(references))
+    return EvalSet(dataset, labels, absent, group_of, references)
 
 
-def score(
+def score_eval_set(
     config: Config,
     model: nn.Layer,
     eval_set: EvalSet,
     precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
     predictions: Predictions | None = None,
-) -> Scores | None:
+) -> RobustScores | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early.
 
     Args:
         predictions: empty; filled with what the model says of each image.
     """
-    sampler = EvalBatchSampler(len(eval_set.dataset), **eval_sampling_of(config))
-    return classifier.score(
+    groups = len(eval_set.references) * SEVERITIES
+    return classifier.score_batches(
         model,
-        make_loader(eval_set.dataset, sampler, **loading_of(config), stop=should_stop),
-        Scores(config.MODEL.NUM_CLASSES, len(eval_set.references) * SEVERITIES),
+        make_eval_loader(eval_set.dataset, eval_sampling_of(config), loading_of(config), should_stop),
+        RobustScores(eval_set.labels, eval_set.absent, eval_set.group_of, groups),
         precision,
         should_stop=should_stop,
-        labels=eval_set.labels,
-        absent=eval_set.absent,
-        groups=eval_set.groups,
         name=eval_set.dataset.images.describe,
         predictions=predictions,
     )

@@ -12,11 +12,10 @@ from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
 from mae_core.stage.recipe import values_from_config
-from mae_data.list_writer import CLASSES
 from mae_data.transforms import make_eval_transform
 from mae_finetune import __version__
 from mae_finetune.build import build_model, load_for_evaluation
-from mae_finetune.class_map import read_class_map
+from mae_finetune.class_names import names_of
 
 
 def export(config: Config, output: str | None, file_format: str) -> str:
@@ -56,6 +55,9 @@ def _signature(model: VisionTransformer, classes: int) -> Signature:
 
 
 def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
+    names = names_of(config, model)
+    if names is None:
+        log.LOGGER.warning("no names of the classes are known: export.json has none; DATA.CLASS_NAMES FILE names them")
     with values_from_config():
         transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
     return {
@@ -63,20 +65,5 @@ def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
         "model": config.MODEL.NAME,
         **image_facts(model, transform.crop_pct),
         "classes": config.MODEL.NUM_CLASSES,
-        "class_names": class_names(config),
+        "class_names": names,
     }
-
-
-def class_names(config: Config) -> list[str | None] | None:
-    """Name each output: by ROBUST.CLASS_MAP, or by the classes file of the data folder where it is there and fits.
-
-    Returns:
-        a name for each output, None for one that the map leaves out; None where nothing tells the names.
-    """
-    count = config.MODEL.NUM_CLASSES
-    if config.ROBUST.CLASS_MAP:
-        folders = {output: folder for folder, output in read_class_map(config.ROBUST.CLASS_MAP, count).items()}
-        return [folders.get(output) for output in range(count)]
-    file = Path(config.DATA.DATA_PATH) / CLASSES
-    names = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    return [*names] if len(names) == count else None

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from paddle import Tensor
 
 from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
-from mae_data.mixup import Mixup, draw_mixture
-from mae_data.random_streams import MIXING_STREAM, philox
+from mae_data.mixup import Mixup, draw_mixture, mixing_rng
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,7 @@ class BatchMixer:
         """
         if not self.mixup.enabled:
             return images, soft_targets(labels, self.num_classes, smoothing=self.smoothing)
-        # No two batches of an epoch, on whatever rank, begin with the same sample.
-        rng = np.random.Generator(philox(self.seed, MIXING_STREAM, epoch, int(indices[0])))
+        rng = mixing_rng(self.seed, epoch, int(indices[0]))
         mixture = draw_mixture(self.mixup, len(labels), (images.shape[1], images.shape[2]), rng)
         if isinstance(self.value_range, list | tuple):  # the model normalises floats
             mixed = mix_images(images, mixture, channels_last=True)

@@ -1,11 +1,13 @@
 """The optimizers of fine-tuning, by the name that TRAIN.OPTIMIZER.NAME gives them: all with layer-wise rates."""
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from paddle import nn
 from paddle.optimizer import Optimizer
 
+from mae_core import log
 from mae_core.training.optim import build_adamw, trainable
 from mae_finetune.layer_decay import decays, layer_scales
 
@@ -19,6 +21,12 @@ def _adamw(model: nn.Layer, *, layer_decay: float, **settings: Any) -> Optimizer
 
 
 def _adamwdl(model: nn.Layer, *, layer_decay: float, **settings: Any) -> Optimizer:
+    if find_spec("paddlenlp") is None:
+        log.LOGGER.info(
+            "TRAIN.OPTIMIZER.NAME=AdamWDL: PaddleNLP is not installed; AdamW with a rate for each layer takes its"
+            " place, with the same steps"
+        )
+        return _adamw(model, layer_decay=layer_decay, **settings)
     from mae_finetune.adamwdl import build_adamwdl
 
     scales = layer_scales(model, layer_decay)

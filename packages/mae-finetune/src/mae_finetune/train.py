@@ -5,31 +5,31 @@ from functools import partial
 
 from paddle import Tensor, nn
 
-from mae_core.config import Config, to_dict
+from mae_core.config import Config
 from mae_core.stage.arguments import (
-    data_advice_of,
     global_batch_of,
     loading_of,
     plan_of,
     precision_of,
-    schedule_of,
     statistics_of,
     train_sampling_of,
+    trainer_of,
 )
 from mae_core.stage.run import Run, run_training
+from mae_core.training.batch import Batch
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
-from mae_data.loader import BatchLoader, make_loader
+from mae_data.list_loader import make_train_loader
 from mae_data.mixup import Mixup
-from mae_data.sampler import TrainBatchSampler, steps_per_epoch
+from mae_data.sampler import steps_per_epoch
 from mae_finetune.build import build_model, train_dataset
+from mae_finetune.class_names import training_names
 from mae_finetune.config import mixes
-from mae_finetune.evaluate import open_eval_set, score
+from mae_finetune.evaluate import open_eval_set, score_eval_set
 from mae_finetune.loss import soft_target_cross_entropy
 from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
@@ -44,14 +44,12 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     """Open the training images and build what trains on them."""
     dataset = train_dataset(config)
     trainer = build_trainer(config, dataset, folder)
-
-    def batches(first: int, steps: int) -> BatchLoader:
-        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
-        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
-
+    batches = partial(make_train_loader, dataset, train_sampling_of(config), loading_of(config), trainer.stopping)
     # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
     free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
-    return Run(trainer, len(dataset), batches, free=["ROBUST"], free_cut=free_cut, notes=dataset.images.notes)
+    trainer.model.name_classes(training_names(config, dataset.images))
+    free = ["ROBUST", "DATA.CLASS_NAMES"]
+    return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
@@ -75,15 +73,10 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
             layer_decay=t.LAYER_DECAY or 1.0,
         ),
         loss_fn=partial(finetune_loss, _mixer(config)),
-        lr_at=schedule_of(config, plan),
-        plan=plan,
         precision=precision,
         folder=folder,
-        config=to_dict(config),
-        data={"train": dataset.images.fingerprint()},
-        describe=dataset.images.describe_batch,
-        data_advice=data_advice_of(config),
         loggers=config.LOGGERS,
+        **trainer_of(config, plan, dataset.images),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, plan.steps_per_epoch),
     )
@@ -95,7 +88,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     eval_set = open_eval_set(config)
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        scores = score(config, model, eval_set, precision, should_stop)
+        scores = score_eval_set(config, model, eval_set, precision, should_stop)
         return scores.figures() if scores else None
 
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
@@ -109,5 +102,5 @@ def _mixer(config: Config) -> BatchMixer:
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Mix a batch of images and score the model on it."""
-    images, targets = mixer(*batch, epoch)
+    images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

@@ -1,3 +1,24 @@
-"""MAE pre-training (paper section 4 and Table 8): `mae-pretrain` on the command line."""
+"""MAE pre-training (paper section 4 and Table 8): `mae-pretrain` on the command line.
+
+Public names are imported on first use, so that `import mae_pretrain` does not need Paddle.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mae_pretrain.one_call import pretrain
+    from mae_pretrain.pictures import Pictures, reconstruct
 
 __version__ = "0.1.0"
+_HOMES = {"Pictures": "pictures", "pretrain": "one_call", "reconstruct": "pictures"}
+__all__ = ["Pictures", "__version__", "pretrain", "reconstruct"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mae_pretrain' has no attribute {name!r}")
+    from mae_core.runtime import require_paddle  # and the runtime is prepared before Paddle is imported
+
+    require_paddle()
+    return getattr(import_module(f"mae_pretrain.{_HOMES[name]}"), name)

@@ -1,5 +1,7 @@
 """From config to model, data and loss: what training, evaluation and pictures share."""
 
+from typing import Any
+
 import paddle
 from paddle import Tensor
 
@@ -42,10 +44,22 @@ def train_dataset(config: Config) -> ListDataset:
 
 def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
     """Open a list (default: the validation list) with the evaluation transform."""
-    d = config.DATA
+    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional"))
+
+
+def labelled_dataset(config: Config, list_name: str) -> ListDataset:
+    """Open a list, or class folders, with the evaluation transform and with labels of any number of classes.
+
+    Raises:
+        DataError: images have no labels.
+    """
+    return _evaluated(config, list_name, images_of(config, "optional") | {"labels": "required"})
+
+
+def _evaluated(config: Config, list_name: str, images: dict[str, Any]) -> ListDataset:
     with values_from_config():
-        transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
-    return ListDataset(list_file=list_name or d.VAL_LIST, transform=transform, **images_of(config, "optional"))
+        transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+    return ListDataset(list_file=list_name, transform=transform, **images)
 
 
 def masking_note(config: Config) -> str:

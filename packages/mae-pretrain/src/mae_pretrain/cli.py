@@ -27,7 +27,7 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_pretrain", train_parser(), argv)
+        train_or_score("mae_pretrain", train_parser(), argv, commands)
 
 
 def _parser(command: str, description: str, **kwargs: Any) -> Parser:
@@ -51,13 +51,14 @@ def _visualize(argv: list[str]) -> None:
     if not args.pretrained:
         raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     import_paddle()
+    from mae_core.stage.inheritance import load_config
     from mae_pretrain.config import RECIPE
     from mae_pretrain.visualize import visualize
 
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
     pairs = [word for pair in args.set for word in pair]
-    config = RECIPE.load_beside(args.pretrained, args.cfg, flags, pairs)
+    config = load_config(RECIPE, args.cfg, flags, pairs, whole=True)
     print(visualize(config, args.images, args.output or "reconstruction.png", args.seed, args.bands))
 
 

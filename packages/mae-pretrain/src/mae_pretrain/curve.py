@@ -41,11 +41,21 @@ def draw_curve(runs: Sequence[str | Path], output: str | Path, smoothing: float 
     else:
         ((name, records),) = logs.items()
         axes.set_title(name)
+        _draw_held_out(axes, runs[0])
         rate = axes.twinx()
         rate.plot([r["epoch"] for r in records], [r["lr"] for r in records], color="tab:gray", lw=1, ls="--")
         rate.set_ylabel("learning rate (dashed)")
     write_png(path, partial(figure.savefig, dpi=120))
     return path
+
+
+def _draw_held_out(axes: Any, run: str | Path) -> None:
+    """Draw the held-out loss as dots, where it was monitored."""
+    held_out = [record for record in read_log(Path(run) / "log.jsonl", "validation") if "val_loss" in record]
+    if held_out:
+        epochs, losses = [r["epoch"] for r in held_out], [r["val_loss"] for r in held_out]
+        axes.plot(epochs, losses, "o", color="tab:orange", label="held out")
+        axes.legend()
 
 
 def _read(run: Path) -> list[Record]:

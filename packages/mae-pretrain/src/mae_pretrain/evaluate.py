@@ -12,10 +12,9 @@ from mae_core.stage.arguments import eval_sampling_of, loading_of
 from mae_core.stage.classifier import require_weights
 from mae_core.weights.load import load_model
 from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
-from mae_data.sampler import EvalBatchSampler
+from mae_data.list_loader import make_eval_loader
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
-from mae_pretrain.reconstruct import inpaint, masked_error, reconstruct
+from mae_pretrain.reconstruction import inpaint, masked_error, reconstruct
 
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
 
@@ -37,7 +36,7 @@ def evaluate(config: Config) -> dict[str, float]:
     log.say(scored.images.notes)
     log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
     model.eval()
-    scores = score(config, model, scored, _mean_patches(averaged, model))
+    scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
@@ -57,12 +56,13 @@ def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
 
 
 @paddle.no_grad()
-def score(config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor) -> dict[str, float]:
+def score_reconstructions(
+    config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor
+) -> dict[str, float]:
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names = ("loss", "mae", "inpainting", "mean_image")
     sums = np.zeros(len(names) + 1)
-    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
+    for images, _, indices in make_eval_loader(dataset, eval_sampling_of(config), loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]

@@ -1,7 +1,6 @@
 """`mae-pretrain export`: the encoder's features, or the whole autoencoder, as a folder that a server runs."""
 
 from pathlib import Path
-from typing import Any
 
 import paddle
 
@@ -16,7 +15,7 @@ from mae_core.ops.random_masking import len_keep
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.load import load_pretrained
-from mae_core.weights.report import brief
+from mae_core.weights.report import join_names
 from mae_pretrain import __version__
 from mae_pretrain.build import build_model
 
@@ -79,10 +78,10 @@ def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
 
 def _load(model: MaskedAutoencoderViT, path: str, with_decoder: bool) -> Path:
     """Load what is exported; a decoder that is not may be missing."""
-    report: Any = load_pretrained(model, path, same_target=with_decoder)
+    report = load_pretrained(model, path, same_target=with_decoder)
     missing = [n for n in report.missing if with_decoder or plain_name(n).partition(".")[0] not in DECODER]
     if missing:
-        raise CheckpointError(f"{report.file} has no {brief(missing)}: a model of initial values means nothing")
+        raise CheckpointError(f"{report.file} has no {join_names(missing)}: a model of initial values means nothing")
     for line in report.lines():
         log.LOGGER.info(line)
     return Path(report.file)

@@ -10,7 +10,7 @@ from mae_core.training.optim import build_adamw
 
 
 def _adamw(model: nn.Layer, train: Config) -> Optimizer:
-    """AdamW of Table 8; without layer decay, PaddleNLP's AdamWDL takes the same steps."""
+    """Build AdamW of Table 8; without layer decay, PaddleNLP's AdamWDL takes the same steps."""
     o = train.OPTIMIZER
     return build_adamw(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
 

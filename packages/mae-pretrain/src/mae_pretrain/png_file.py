@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.files import png_bytes, refuse_unwritable, try_folder, write_output
@@ -20,7 +19,7 @@ def prepare_png(path: Path) -> None:
         try_folder(path.parent)
 
 
-def write_png(path: Path, save: Callable[..., Any]) -> None:
+def write_png(path: Path, save: Callable[..., object]) -> None:
     """Write a picture, whole or not at all; `save(file, format="png")` draws it.
 
     Raises:

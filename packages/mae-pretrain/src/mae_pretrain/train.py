@@ -8,27 +8,27 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
-from mae_core.config import Config, to_dict
+from mae_core.config import Config
 from mae_core.stage.arguments import (
-    data_advice_of,
     global_batch_of,
     loading_of,
     plan_of,
     precision_of,
-    schedule_of,
     statistics_of,
     train_sampling_of,
+    trainer_of,
 )
 from mae_core.stage.recipe import values_from_config
 from mae_core.stage.run import Run, run_training
+from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
-from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
-from mae_data.loader import BatchLoader, make_loader
-from mae_data.sampler import TrainBatchSampler, steps_per_epoch
+from mae_data.list_loader import make_train_loader
+from mae_data.sampler import steps_per_epoch
 from mae_data.shown_bands import choose_bands
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, train_dataset
+from mae_pretrain.monitor import monitoring
 from mae_pretrain.optimizer import build_optimizer
 from mae_pretrain.visualize import SHOWN, reconstruction_columns
 
@@ -44,13 +44,9 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     """Open the training images and build what trains on them."""
     dataset = train_dataset(config)
     trainer = build_trainer(config, dataset, folder)
-
-    def batches(first: int, steps: int) -> BatchLoader:
-        cut = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
-        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **cut)
-        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
-
-    return Run(trainer, len(dataset), batches, notes=dataset.images.notes)
+    sampling = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
+    batches = partial(make_train_loader, dataset, sampling, loading_of(config), trainer.stopping)
+    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.images.notes)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
@@ -60,23 +56,21 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         dataset: the training images.
         folder: where the run writes; None writes nothing.
     """
-    model = build_model(config)
+    model, precision = build_model(config), precision_of(config)
     plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
-    return Trainer(
+    run = folder.path if folder else None
+    trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config, len(dataset)),
-        lr_at=schedule_of(config, plan),
-        plan=plan,
-        precision=precision_of(config),
+        precision=precision,
         folder=folder,
-        config=to_dict(config),
-        data={"train": dataset.images.fingerprint()},
-        describe=dataset.images.describe_batch,
-        data_advice=data_advice_of(config),
         loggers=config.LOGGERS,
         pictures=partial(board_pictures, config) if config.LOGGERS else None,
+        validation=monitoring(config, precision, plan.steps_per_epoch, run, lambda: trainer.step),
+        **trainer_of(config, plan, dataset.images),
     )
+    return trainer
 
 
 def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
@@ -16,13 +16,14 @@ from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.load import load_model
 from mae_data.loader import as_paddle_takes
+from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
 from mae_data.stored_image import read_image
 from mae_data.transforms import make_eval_transform
 from mae_data.value_range import as_value_range
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
-from mae_pretrain.reconstruct import reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 SHOWN = (0, 1, 3)  # on pages and boards: the reconstruction alone shows noise where it was never trained to predict
@@ -86,8 +87,15 @@ def reconstruction_columns(
         images: [N, H, W, C] as stored.
         noise: what decides their masks.
     """
-    shown = shown or choose_bands(model.pixel_mean, model.pixel_std)
     recon = reconstruct(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
+    return columns_of(model, recon, shown)
+
+
+def columns_of(
+    model: MaskedAutoencoderViT, recon: Reconstruction, shown: ShownBands | None = None
+) -> list[NDArray[np.uint8]]:
+    """Return the four COLUMNS of a reconstruction, each uint8 [N, H, W, 1 or 3]."""
+    shown = shown or choose_bands(model.pixel_mean, model.pixel_std)
     removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
     masked = recon.original * (1.0 - removed) + paddle.to_tensor(_grey(model, shown)) * removed
     pasted = recon.original * (1.0 - removed) + recon.predicted * removed
@@ -104,18 +112,6 @@ def _grey(model: MaskedAutoencoderViT, shown: ShownBands) -> NDArray[np.float32]
 
 def draw_grid(columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128) -> Image.Image:
     """Lay columns of images out with their titles and a caption; small images are enlarged to `cell` pixels."""
-    height, width = columns[0].shape[1:3]
-    zoom = max(1, cell // max(height, width))
-    height, width, gap, title = height * zoom, width * zoom, 8, 22
-    width_all = len(columns) * (max(width, 168) + gap) + gap
-    bottom = title + len(columns[0]) * (height + gap)
-    canvas = Image.new("RGB", (width_all, bottom + 2 * title), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    for j, (name, images) in enumerate(zip(COLUMNS, columns, strict=True)):
-        left = gap + j * (max(width, 168) + gap)
-        draw.text((left, 4), name, fill="black", font=font)
-        for i, image in enumerate(images):
-            tile = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-            canvas.paste(tile.resize((width, height), Image.Resampling.NEAREST), (left, title + i * (height + gap)))
-    draw.multiline_text((gap, bottom + 2), caption, fill="black", font=font)
-    return canvas
+    titled = list(zip(COLUMNS, columns, strict=True))
+    rows = [[("" if i else title, images[i]) for title, images in titled] for i in range(len(columns[0]))]
+    return draw_rows(rows, cell=cell, caption=caption)

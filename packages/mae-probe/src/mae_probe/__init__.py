@@ -1,3 +1,24 @@
-"""Linear probing, features, kNN and attention maps of masked autoencoders on PaddlePaddle."""
+"""Linear probing, features, kNN and attention maps of masked autoencoders on PaddlePaddle.
+
+Public names are imported on first use, so that `import mae_probe` does not need Paddle.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mae_probe.image_features import features
+    from mae_probe.one_call import probe
 
 __version__ = "0.1.0"
+_HOMES = {"features": "image_features", "probe": "one_call"}
+__all__ = ["__version__", "features", "probe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mae_probe' has no attribute {name!r}")
+    from mae_core.runtime import require_paddle  # and the runtime is prepared before Paddle is imported
+
+    require_paddle()
+    return getattr(import_module(f"mae_probe.{_HOMES[name]}"), name)

@@ -1,7 +1,6 @@
-"""What the class token attends to: weights a head, and their rollout over the blocks."""
+"""What the class token attends to: weights per head, and their rollout over the blocks."""
 
 import math
-from typing import Any
 
 import numpy as np
 import paddle
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from paddle import Tensor
 
 from mae_core.models import VisionTransformer
+from mae_core.models.transformer import Attention
 
 
 @paddle.no_grad()
@@ -16,7 +16,7 @@ def attention_weights(model: VisionTransformer, images: Tensor) -> list[NDArray[
     """Return each block's softmax weights [N, heads, 1 + L, 1 + L] for uint8 images [N, H, W, C]."""
     collected: list[NDArray[np.float32]] = []
 
-    def collect(layer: Any, inputs: tuple[Any, ...]) -> None:
+    def collect(layer: Attention, inputs: tuple[Tensor, ...]) -> None:
         collected.append(_weights(layer, inputs[0]))
 
     hooks = [block.attn.register_forward_pre_hook(collect) for block in model.blocks]
@@ -28,7 +28,7 @@ def attention_weights(model: VisionTransformer, images: Tensor) -> list[NDArray[
     return collected
 
 
-def _weights(attention: Any, x: Tensor) -> NDArray[np.float32]:
+def _weights(attention: Attention, x: Tensor) -> NDArray[np.float32]:
     """Compute softmax(q k^T / sqrt(d)): the fused operation that the model runs does not give its weights."""
     n, length, dim = x.shape
     width = dim // attention.num_heads

@@ -51,10 +51,12 @@ def _load(config: Config, model: LinearProbe, command: str, free: tuple[str, ...
     return load_classifier(
         model,
         m.PRETRAINED,
-        num_classes=m.NUM_CLASSES,
-        global_pool=m.GLOBAL_POOL,
-        train_first="probe it",
-        head=m.HEAD,
+        settings={
+            "MODEL.NUM_CLASSES": m.NUM_CLASSES,
+            "MODEL.GLOBAL_POOL": m.GLOBAL_POOL,
+            "MODEL.HEAD": m.HEAD,
+        },
+        remedy="probe it first",
         command=command,
         free=free,
     )

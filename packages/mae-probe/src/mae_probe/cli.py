@@ -21,13 +21,15 @@ from mae_probe import __version__
 
 if TYPE_CHECKING:
     from mae_core.config import Config
-    from mae_probe.features import Features
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
+SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
 COMMANDS = ("features", "knn", "logistic", "attention", "report")
 EPILOG = "also: " + ", ".join(f"mae-probe {name} --help" for name in COMMANDS)
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
-ENCODING_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in _ENCODING)
+_ON = {"action": "store_true"}
+RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", options=_ON)
+ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), RANDOM_INIT_FLAG)
 MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_size", "pretrained"))
 
 
@@ -42,18 +44,21 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_probe", probe_parser(), argv)
+        train_or_score("mae_probe", probe_parser(), argv, commands, [RANDOM_INIT_FLAG])
 
 
 def probe_parser() -> Parser:
     """Build the parser of the main command."""
-    return stage_parser("mae-probe", DESCRIPTION, __version__, EPILOG)
+    parser = stage_parser("mae-probe", DESCRIPTION, __version__, EPILOG)
+    add_flags(parser, [RANDOM_INIT_FLAG])
+    return parser
 
 
 def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
+    from mae_core.stage.inheritance import load_config
     from mae_probe.config import RECIPE
 
-    return RECIPE.load(args.cfg, flag_pairs(args, flags), args.pairs)
+    return load_config(RECIPE, args.cfg, flag_pairs(args, flags), args.pairs, whole=True)
 
 
 def _parser(command: str, description: str, flags: Sequence[Flag]) -> Parser:
@@ -70,17 +75,17 @@ def _add_pairs(parser: Parser) -> None:
 
 def _features(argv: list[str]) -> None:
     parser = _parser("features", "Write the features of a list's images, with paths and labels.", ENCODING_FLAGS)
-    add_flags(parser, (Flag("output", None, "file to write, .npz or .safetensors (default features.npz)"),))
+    add_flags(parser, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     parser.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
     _add_pairs(parser)
     args = parser.parse_intermixed_args(argv)
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
     from mae_probe.encoding import encode_lists
-    from mae_probe.feature_file import check_suffix, write_features
+    from mae_probe.feature_file import prepare_file, write_features
 
     output = Path(args.output or "features.npz")
-    check_suffix(output)  # before the work
+    prepare_file(output)  # before the work
     features = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", labels="optional")[0]
     write_features(output, features)
     print(f"{output}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
@@ -95,22 +100,16 @@ def _pair_parser(command: str, description: str) -> Parser:
     return parser
 
 
-def _pair(args: Namespace, command: str) -> tuple[Features, Features]:
-    """Read the two feature files, or encode the two lists."""
+def _pair_config(args: Namespace) -> Config:
+    """Check the arguments of a command on two lists, or on files of their features."""
     if bool(args.train) != bool(args.val):
         raise UserError("--train and --val go together: two files of mae-probe features")
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
     from mae_core.stage.figures import prepare_json
-    from mae_probe.encoding import encode_lists
-    from mae_probe.feature_file import read_features
 
     prepare_json(args.json)
-
-    if args.train:
-        return read_features(args.train), read_features(args.val)
-    train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], command)
-    return train, val
+    return config
 
 
 def _knn(argv: list[str]) -> None:
@@ -119,14 +118,27 @@ def _knn(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
-    train, val = _pair(args, "knn")
+    config = _pair_config(args)
     from mae_core.stage.figures import say, write_json
+    from mae_probe.encoding import encode_with_pixels
+    from mae_probe.feature_file import read_features
     from mae_probe.knn import KS, knn_accuracy
 
+    pixels: dict[int, float] = {}
+    if args.train:
+        train, val = read_features(args.train), read_features(args.val)
+    else:
+        lists = [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST]
+        (train, val), (train_pixels, val_pixels) = encode_with_pixels(config, lists, "knn")
+        pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
     found = knn_accuracy(train, val, args.k or KS)
     for k, accuracy in found.items():
-        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}")
-    write_json(args.json, {"top1": {str(k): accuracy for k, accuracy in found.items()}, "images": len(val.labels)})
+        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}" + (f" (raw pixels {pixels[k]:.2f})" if pixels else ""))
+    if pixels and max(pixels.values()) > max(found.values()):
+        say(args.json, "raw pixels do better than these features: pre-train longer, or try MODEL.GLOBAL_POOL True")
+    figures = {"top1": found, "raw_pixels": pixels} if pixels else {"top1": found}
+    as_text = {name: {str(k): accuracy for k, accuracy in by_k.items()} for name, by_k in figures.items()}
+    write_json(args.json, {**as_text, "images": len(val.labels)})
 
 
 def _logistic(argv: list[str]) -> None:
@@ -138,7 +150,14 @@ def _logistic(argv: list[str]) -> None:
     from mae_probe.logistic import logistic_accuracy, require_sklearn
 
     require_sklearn()  # before the work
-    train, val = _pair(args, "logistic")
+    config = _pair_config(args)
+    from mae_probe.encoding import encode_lists
+    from mae_probe.feature_file import read_features
+
+    if args.train:
+        train, val = read_features(args.train), read_features(args.val)
+    else:
+        train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "logistic")
     accuracy = logistic_accuracy(train, val, args.C)
     say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
     write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})

@@ -1,17 +1,24 @@
 """Encode the lists of a config with its pre-trained encoder: what `features`, `knn` and `logistic` begin with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import paddle
+from paddle import Tensor
 
 from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.stage.arguments import precision_of
+from mae_data.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
-from mae_probe.features import Features, encode
+from mae_probe.feature_set import Features, encode
+from mae_probe.raw_pixels import pixel_features
+
+RANDOM_INIT = "--random-init: the features are those of random weights, a yardstick for trained ones"
 
 
 def encode_lists(config: Config, list_names: Sequence[str], command: str, labels: str = "required") -> list[Features]:
-    """Encode lists with MODEL.PRETRAINED as in evaluation, without augmentation.
+    """Encode lists with MODEL.PRETRAINED, or with initial weights, as in evaluation, without augmentation.
 
     Args:
         list_names: files, relative to DATA.DATA_PATH.
@@ -21,13 +28,42 @@ def encode_lists(config: Config, list_names: Sequence[str], command: str, labels
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
     """
+    datasets, forward = _open(config, list_names, command, labels)
+    precision = precision_of(config)
+    return [encode(config, forward, dataset, precision) for dataset in datasets]
+
+
+def encode_with_pixels(
+    config: Config, list_names: Sequence[str], command: str
+) -> tuple[list[Features], list[Features]]:
+    """Encode lists as `encode_lists` does, and their pixels beside, each image read once.
+
+    Returns:
+        features of the encoder, and of raw pixels (see `raw_pixels`), a list each.
+    """
+    datasets, forward = _open(config, list_names, command, "required")
+    precision, width = precision_of(config), config.MODEL.ENCODER.EMBED_DIM
+
+    def both(images: Tensor) -> Tensor:
+        return paddle.concat([forward(images).astype("float32"), pixel_features(images)], axis=1)
+
+    encoded = [encode(config, both, dataset, precision) for dataset in datasets]
+    return [f.columns(0, width) for f in encoded], [f.columns(width, None) for f in encoded]
+
+
+def _open(
+    config: Config, list_names: Sequence[str], command: str, labels: str
+) -> tuple[list[ListDataset], Callable[[Tensor], Tensor]]:
+    """Open the lists, then build the encoder; the data's faults are found first."""
     if distributed.world_size() > 1:
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
     datasets = [eval_dataset(config, name, labels) for name in list_names]
     log.say(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
-    load_encoder(config, model, command)
+    if config.MODEL.RANDOM_INIT:
+        log.LOGGER.info(RANDOM_INIT)
+    else:
+        load_encoder(config, model, command)
     model.eval()
-    precision = precision_of(config)
-    return [encode(config, model.forward_features, dataset, precision) for dataset in datasets]
+    return datasets, model.forward_features

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 from mae_core import distributed, log
 from mae_core.config import Config
-from mae_core.evaluation.classifier import prepare_report, report_scores, score
+from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.stage.classifier import require_weights
 from mae_data.dataset import ListDataset
-from mae_data.loader import BatchLoader, make_loader
-from mae_data.sampler import EvalBatchSampler
+from mae_data.list_loader import make_eval_loader
+from mae_data.loader import BatchLoader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
 
@@ -34,7 +34,7 @@ def evaluate(config: Config) -> dict[str, float]:
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
     images, started = dataset.images, time.perf_counter()
     predictions = Predictions(len(images))
-    scores = score(model, batches, counts, precision, name=images.describe, predictions=predictions)
+    scores = score_batches(model, batches, counts, precision, name=images.describe, predictions=predictions)
     assert scores is not None  # nothing asked it to stop early
     seconds, folders = time.perf_counter() - started, images.class_folders()
     return report_scores(scores, seconds, config.SAVE, folders, predictions=predictions, path=images.path)
@@ -42,5 +42,4 @@ def evaluate(config: Config) -> dict[str, float]:
 
 def eval_batches(config: Config, dataset: ListDataset, should_stop: Callable[[], bool] = lambda: False) -> BatchLoader:
     """Load this rank's share of a list, in order, each image once."""
-    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    return make_loader(dataset, sampler, **loading_of(config), stop=should_stop)
+    return make_eval_loader(dataset, eval_sampling_of(config), loading_of(config), should_stop)

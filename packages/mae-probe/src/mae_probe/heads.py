@@ -25,12 +25,12 @@ class Head(NamedTuple):
 
 
 def linear(classifier: nn.Layer, dim: int, num_queries: int) -> nn.Layer:
-    """Batch norm and classifier (paper section 4.1, Table 10)."""
+    """Build batch norm and classifier (paper section 4.1, Table 10)."""
     return nn.Sequential(FeatureNorm(dim), classifier)
 
 
 def attentive(classifier: nn.Layer, dim: int, num_queries: int) -> nn.Layer:
-    """Attentive pooling, batch norm and classifier (efficient probing, arXiv 2506.10178)."""
+    """Build attentive pooling, batch norm and classifier (efficient probing, arXiv 2506.10178)."""
     pool = AttentivePooling(dim, num_queries)
     return nn.Sequential(("pool", pool), ("0", FeatureNorm(dim)), ("1", classifier))
 

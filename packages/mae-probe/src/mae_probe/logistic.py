@@ -7,7 +7,7 @@ import numpy as np
 
 from mae_core import log
 from mae_core.errors import UserError
-from mae_probe.features import Features
+from mae_probe.feature_set import Features
 from mae_probe.knn import check_pair
 
 MAX_ITER = 1000

@@ -11,7 +11,7 @@ from mae_probe.lars import Lars
 
 
 def _lars(model: nn.Layer, train: Config) -> Optimizer:
-    """LARS of Table 10."""
+    """Build LARS of Table 10."""
     o = train.OPTIMIZER
     parameters = [p for _, p in trainable(model)]
     return Lars(parameters, momentum=o.MOMENTUM, weight_decay=train.WEIGHT_DECAY, trust=o.TRUST)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from mae_core import log
 from mae_core.config import Config
@@ -16,6 +16,7 @@ from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
 from mae_data.loader import as_paddle_takes
+from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
 from mae_data.stored_image import read_image
 from mae_data.value_range import as_value_range
@@ -24,7 +25,7 @@ from mae_probe.build import build_model, eval_transform, load_encoder
 
 _HOT = np.array([255.0, 40.0, 0.0])
 _CELL = 160  # pixels that a small image is enlarged to
-_GAP, _TITLE = 6, 20
+_PER_ROW = 6  # pictures
 
 
 def draw_attention(
@@ -96,19 +97,11 @@ def overlay(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[
 
 
 def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) -> Image.Image:
-    """Draw the image and its overlays, at most six a row in rows of about one length, each under its title."""
+    """Draw the image and its overlays, at most six per row in rows of about one length, each under its title."""
     height, width = image.shape[:2]
     tiles = {"image": np.broadcast_to(image, (height, width, 3))}
     tiles |= {name: overlay(image, weights) for name, weights in maps.items()}
-    zoom = max(1, _CELL // max(height, width))
-    step_x, step_y = max(width * zoom, 96) + _GAP, height * zoom + _TITLE + _GAP
-    rows = -(-len(tiles) // 6)
-    columns = -(-len(tiles) // rows)  # seven make four and three, not six and one
-    canvas = Image.new("RGB", (columns * step_x + _GAP, rows * step_y), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    for i, (name, tile) in enumerate(tiles.items()):
-        left, top = _GAP + i % columns * step_x, i // columns * step_y
-        draw.text((left, top + 2), name, fill="black", font=font)
-        picture = Image.fromarray(np.ascontiguousarray(tile))
-        canvas.paste(picture.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top + _TITLE))
-    return canvas
+    pairs = list(tiles.items())
+    rows = -(-len(pairs) // _PER_ROW)
+    columns = -(-len(pairs) // rows)  # seven make four and three, not six and one
+    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=_CELL)

@@ -6,31 +6,31 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_core import distributed, log
-from mae_core.config import Config, to_dict
+from mae_core.config import Config
 from mae_core.errors import ConfigError
-from mae_core.evaluation.classifier import score
+from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.stage.arguments import (
-    data_advice_of,
     global_batch_of,
     loading_of,
     plan_of,
     precision_of,
-    schedule_of,
     train_sampling_of,
+    trainer_of,
 )
 from mae_core.stage.run import Run, run_training
+from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
+from mae_data.list_loader import make_train_loader
 from mae_data.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
+from mae_probe.encoding import RANDOM_INIT
 from mae_probe.evaluate import eval_batches
-from mae_probe.features import CachedBatches, encode
+from mae_probe.feature_set import CachedBatches, encode
 from mae_probe.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
@@ -45,7 +45,18 @@ def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
     cached = config.TRAIN.CACHE_FEATURES
     if cached and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
+    if config.MODEL.RANDOM_INIT:
+        config = _without_weights(config)
     return run_training(config, build_run, allow_drift)
+
+
+def _without_weights(config: Config) -> Config:
+    """Take MODEL.PRETRAINED out: it said what the model is, and its weights are not loaded."""
+    config = config.clone()
+    config.defrost()
+    config.MODEL.PRETRAINED = None
+    config.freeze()
+    return config
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
@@ -57,12 +68,15 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = build_trainer(config, dataset, folder, model)
 
     def batches(first: int, steps: int) -> Iterable[Batch]:
-        if not (config.MODEL.PRETRAINED or first):
+        if config.MODEL.RANDOM_INIT:
+            log.LOGGER.info(RANDOM_INIT)
+        elif not (config.MODEL.PRETRAINED or first):
             log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
-        sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **train_sampling_of(config))
+        sampling = train_sampling_of(config)
         if cached:
+            sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **sampling)
             return CachedBatches(encode(config, model.head_inputs, dataset, trainer.precision), sampler)
-        return make_loader(dataset, sampler, **loading_of(config), stop=trainer.stopping)
+        return make_train_loader(dataset, sampling, loading_of(config), trainer.stopping, first, steps)
 
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
     return Run(trainer, len(dataset), batches, free_cut=False, notes=dataset.images.notes)
@@ -85,15 +99,10 @@ def build_trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=probe_loss,
-        lr_at=schedule_of(config, plan),
-        plan=plan,
         precision=precision,
         folder=folder,
-        config=to_dict(config),
-        data={"train": dataset.images.fingerprint()},
-        describe=dataset.images.describe_batch,
-        data_advice=data_advice_of(config),
         loggers=config.LOGGERS,
+        **trainer_of(config, plan, dataset.images),
         validation=_validation(config, precision, plan.steps_per_epoch),
     )
 
@@ -108,7 +117,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model.head_inputs, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset, should_stop)
-        scores = score(
+        scores = score_batches(
             model,
             batches,
             Scores(config.MODEL.NUM_CLASSES),

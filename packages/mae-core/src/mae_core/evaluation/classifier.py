@@ -1,11 +1,11 @@
 """Scoring a classifier on a list of images: run it over batches, write and log what was counted."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import paddle
-from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core import distributed, log
@@ -14,37 +14,35 @@ from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
 from mae_core.training.batch import Batch
+from mae_core.training.meters import spoken_speed
 from mae_core.training.precision import Precision
+
+ScoresT = TypeVar("ScoresT", bound=Scores)
 
 
 @paddle.no_grad()
-def score(
+def score_batches(
     model: nn.Layer,
     batches: Iterable[Batch],
-    scores: Scores,
+    scores: ScoresT,
     precision: Precision,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    labels: NDArray[np.int64] | None = None,
-    absent: NDArray[np.bool_] | None = None,
-    groups: NDArray[np.int64] | None = None,
     name: Callable[[int], str] = "sample {}".format,
     predictions: Predictions | None = None,
-) -> Scores | None:
+) -> ScoresT | None:
     """Score a model in evaluation mode over all ranks; None when any rank was asked to stop early.
 
     Args:
         batches: this rank's share.
-        scores: empty; filled and returned.
-        labels, groups: by index, instead of the batch's labels; parts whose error is wanted apart.
-        absent: bool [K], outputs that do not take part.
+        scores: empty; filled and returned. What a stage counts beside is a subclass of `Scores`.
         name: names the sample of an index, for messages.
         predictions: empty; filled with what is said of each image.
 
     Raises:
         NonFiniteError: an output of the model is not a finite number.
     """
-    stopped = False
+    stopped, scores.predictions = False, predictions
     for batch in batches:
         if stopped := should_stop():
             break
@@ -53,12 +51,7 @@ def score(
         places, finite = batch.indices.numpy(), np.isfinite(logits).all(axis=1)
         if not finite.all():
             raise NonFiniteError(f"the model's output for {name(int(places[~finite][0]))} is not finite")
-        if absent is not None:
-            logits[:, absent] = -np.inf
-        truth = batch.labels.numpy() if labels is None else labels[places]
-        scores.add(logits, truth, None if groups is None else groups[places])
-        if predictions:
-            predictions.add(places, logits, truth)
+        scores.add(logits, batch.labels.numpy(), places)
     if distributed.sum_over_ranks([float(stopped)])[0]:
         return None
     scores.sum_over_ranks()
@@ -85,23 +78,25 @@ def report_scores(
     more: Mapping[str, float] | None = None,
     predictions: Predictions | None = None,
     path: Callable[[int], str] = str,
+    logged: Sequence[str] = (),
 ) -> dict[str, float]:
     """Log the figures, write the tables to `output/eval`, and return the figures.
 
     Args:
         seconds: how long scoring took.
         folders: name of a class's folder, by class.
-        more: further figures; `mCE` is logged.
+        more: further figures.
         predictions: what was said of each image, to be written too; `path` names an image by its place in the list.
+        logged: names of those further figures that are logged, too.
 
     Returns:
         top1, top5 (percent), val_loss, images, images_per_s, and `more`.
     """
     figures = scores.figures() | {"images": scores.images, "images_per_s": scores.images / seconds} | dict(more or {})
-    mce = f" mCE {figures['mCE']:.2f}" if "mCE" in figures else ""
+    further = "".join(f" {name} {figures[name]:.2f}" for name in logged)
     log.LOGGER.info(
         f"{scores.images} images: top-1 {figures['top1']:.2f} top-5 {figures['top5']:.2f}"
-        f" loss {figures['val_loss']:.4f}{mce}; {figures['images_per_s']:.0f} images/s"
+        f" loss {figures['val_loss']:.4f}{further}; {spoken_speed(figures['images_per_s'])}"
     )
     if distributed.is_main():
         write_tables(Path(output) / "eval", scores, figures, folders)

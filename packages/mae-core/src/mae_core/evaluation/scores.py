@@ -1,42 +1,40 @@
 """What an evaluation counts: exact sums over images, added over ranks."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mae_core import distributed
+from mae_core.evaluation.predictions import Predictions
 
 
 class Scores:
-    """Counts of one evaluation.
+    """Counts of one evaluation; a subclass that counts more extends `add` and `counts`.
 
     Args:
         num_classes: outputs K of the model.
-        num_groups: parts of the test set whose error is wanted apart (corruptions); 0 for none.
 
     Attributes:
         confusion: float64 [K, K], images by true class and prediction.
         top5_hits: float64 [K], images by true class whose class is among the five likeliest.
-        groups: float64 [num_groups, 2], images and hits.
         loss_sum: sum of the cross-entropies.
+        predictions: what is said of each image, where that is wanted.
     """
 
-    def __init__(self, num_classes: int, num_groups: int = 0) -> None:
+    def __init__(self, num_classes: int) -> None:
         self.confusion = np.zeros((num_classes, num_classes))
         self.top5_hits = np.zeros(num_classes)
-        self.groups = np.zeros((num_groups, 2))
         self.loss_sum = np.zeros(1)
+        self.predictions: Predictions | None = None
 
     def add(
-        self, logits: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+        self, logits: NDArray[np.floating], labels: NDArray[np.int64], indices: NDArray[np.int64] | None = None
     ) -> None:
         """Count a batch.
 
         Args:
             logits: [N, K]; minus infinity takes an output out of the running.
             labels: int64 [N].
-            groups: int64 [N].
+            indices: int64 [N], which samples these are, for subclasses that know more of each.
         """
         logits = logits.astype(np.float64)
         rows = np.arange(len(labels))
@@ -47,14 +45,17 @@ class Scores:
         np.add.at(self.confusion, (labels, logits.argmax(axis=1)), 1)
         np.add.at(self.top5_hits, labels[rank < 5], 1)
         highest = logits.max(axis=1, keepdims=True)
+        if self.predictions and indices is not None:
+            self.predictions.add(indices, logits, labels)
         self.loss_sum += (highest + np.log(np.exp(logits - highest).sum(axis=1, keepdims=True)) - own).sum()
-        if groups is not None:
-            np.add.at(self.groups[:, 0], groups, 1)
-            np.add.at(self.groups[:, 1], groups[rank == 0], 1)
+
+    def counts(self) -> tuple[NDArray[np.float64], ...]:
+        """Return the arrays that are added over ranks."""
+        return self.confusion, self.top5_hits, self.loss_sum
 
     def sum_over_ranks(self) -> None:
         """Add the counts of all ranks, on every rank."""
-        parts: Sequence[np.ndarray] = (self.confusion, self.top5_hits, self.groups, self.loss_sum)
+        parts = self.counts()
         flat = np.concatenate([part.ravel() for part in parts])
         total = np.asarray(distributed.sum_over_ranks(flat.tolist()))
         for part, values in zip(parts, np.split(total, np.cumsum([part.size for part in parts])[:-1]), strict=True):

@@ -36,7 +36,7 @@ class Parity:
     relative: float
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return the difference as one line for people."""
         batches = " and ".join(map(str, BATCHES))
         return (
             f"largest difference to the model {self.absolute:.1e}, {self.relative:.1e} of the largest output"
@@ -45,7 +45,7 @@ class Parity:
 
 
 def measure_parity(runner: Runner, signature: Signature) -> Parity:
-    """Run random batches through both.
+    """Compare what the model and the engine compute on random batches.
 
     Args:
         signature: of the model in eager mode, ready to evaluate.

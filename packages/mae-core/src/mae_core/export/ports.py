@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mae_core.models import ViTEncoder
+
 BATCH = "N"  # how the description writes the batch dimension, which takes any size
 
 
@@ -34,7 +36,7 @@ class Port:
         return {"name": name, "holds": self.name, **facts} if name else {"name": self.name, **facts}
 
 
-def images_port(model: Any) -> Port:
+def images_port(model: ViTEncoder) -> Port:
     """Describe a model's images: as stored, since the graph normalises them itself; Paddle lacks uint16."""
     order = {1: "grey", 3: "RGB"}.get(model.in_chans, f"{model.in_chans} channels")
     low, high = model.value_low, model.value_low + model.value_span
@@ -44,7 +46,7 @@ def images_port(model: Any) -> Port:
     return Port("images", (*model.img_size, model.in_chans), dtype, values, low, high)
 
 
-def image_facts(model: Any, crop_pct: float) -> dict[str, Any]:
+def image_facts(model: ViTEncoder, crop_pct: float) -> dict[str, Any]:
     """Say what the graph does to pixels, and what is to be done before, as in evaluation.
 
     Args:

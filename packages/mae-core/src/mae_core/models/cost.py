@@ -19,7 +19,7 @@ class Cost(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Both."""
+        """The encoder's and the decoder's together."""
         return self.encoder + self.decoder
 
 
@@ -39,7 +39,7 @@ class ModelSize:
 
     @property
     def num_patches(self) -> int:
-        """L."""
+        """Number of patches L."""
         height, width = pair(self.img_size)
         return (height // self.patch_size) * (width // self.patch_size)
 

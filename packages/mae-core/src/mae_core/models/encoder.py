@@ -10,8 +10,10 @@ import paddle
 from paddle import Tensor, nn
 from paddle.distributed.fleet.utils import recompute
 
+from mae_core.epsilons import LN_EPS
 from mae_core.models.pos_embed import sincos_pos_embed
-from mae_core.models.transformer import LN_EPS, Block
+from mae_core.models.transformer import Block
+from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import Pixels, normalize_patches, pair
 from mae_core.ops.reference import batch_size, take_rows
@@ -20,12 +22,17 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def default_statistics(in_chans: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation per channel where none are known: ImageNet's for 3 channels, else 0.5 each."""
+    return (IMAGENET_MEAN, IMAGENET_STD) if in_chans == 3 else ((0.5,) * in_chans, (0.5,) * in_chans)
+
+
 def pixel_statistics(
     in_chans: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation a channel; where ImageNet's three are given for other images, 0.5 each."""
-    is_imagenet = (tuple(mean), tuple(std)) == (IMAGENET_MEAN, IMAGENET_STD)
-    return ((0.5,) * in_chans,) * 2 if is_imagenet and in_chans != 3 else (tuple(mean), tuple(std))
+    """Return mean and deviation per channel; ImageNet's three count as none given, see `default_statistics`."""
+    given = tuple(mean), tuple(std)
+    return default_statistics(in_chans) if given == (IMAGENET_MEAN, IMAGENET_STD) else given
 
 
 class PatchEmbed(nn.Layer):
@@ -94,7 +101,7 @@ class ViTEncoder(nn.Layer):
         self.blocks = nn.LayerList(
             [Block(embed_dim, num_heads, mlp_ratio, qkv_bias, drop_path=float(rate)) for rate in rates]
         )
-        self.norm = nn.LayerNorm(embed_dim, epsilon=LN_EPS)
+        self.norm = LayerNorm(embed_dim, epsilon=LN_EPS)
 
     def _set_value_range(self, given: float | Sequence[float]) -> None:
         self.stored_floats = isinstance(given, list | tuple)
@@ -104,9 +111,8 @@ class ViTEncoder(nn.Layer):
         self.value_low, self.value_span = float(low), float(high) - float(low)
 
     def _set_pixel_statistics(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-        is_rgb = self.in_chans == 3
-        self.pixel_mean = tuple(mean or (IMAGENET_MEAN if is_rgb else (0.5,) * self.in_chans))
-        self.pixel_std = tuple(std or (IMAGENET_STD if is_rgb else (0.5,) * self.in_chans))
+        default_mean, default_std = default_statistics(self.in_chans)
+        self.pixel_mean, self.pixel_std = tuple(mean or default_mean), tuple(std or default_std)
         if not len(self.pixel_mean) == len(self.pixel_std) == self.in_chans:
             raise ValueError(
                 f"pixel_mean={mean} and pixel_std={std} need one number for each of {self.in_chans} channels"
@@ -123,6 +129,12 @@ class ViTEncoder(nn.Layer):
         return pos
 
     @property
+    def value_range(self) -> int | float | tuple[float, float]:
+        """The stored values that count as black and white, as the constructor takes them."""
+        high = self.value_low + self.value_span
+        return (self.value_low, high) if self.stored_floats else int(high) if high == int(high) else high
+
+    @property
     def pixels(self) -> Pixels:
         """How this model cuts and normalises images."""
         return Pixels(
@@ -131,6 +143,8 @@ class ViTEncoder(nn.Layer):
 
     def check_images(self, images: Tensor) -> None:
         """Refuse images that are not [N, H, W, C] as stored or normalised [N, C, H, W], of the model's size."""
+        if isinstance(images, np.ndarray | list | tuple):
+            raise TypeError(f"images are a {type(images).__name__}, a tensor is needed: paddle.to_tensor(images)")
         order = (1, 2, 3) if self.pixels.are_stored(images) else (2, 3, 1)
         expected = (*self.img_size, self.in_chans)
         if images.ndim != 4 or tuple(images.shape[i] for i in order) != expected:

@@ -1,13 +1,20 @@
-"""What a model knows of itself and its arrays do not show."""
+"""What a model knows of itself that its arrays do not show."""
 
 from typing import Any
 
+from paddle import nn
 
-def describe(model: Any) -> dict[str, Any]:
-    """Return what a model knows of itself and its arrays do not show; {} for models of other kinds."""
+
+def model_facts(model: nn.Layer) -> dict[str, Any]:
+    """Return what a model knows of itself that its arrays do not show; {} for models of other kinds."""
     if not (hasattr(model, "patch_embed") and hasattr(model, "blocks")):
         return {}
     facts: dict[str, Any] = {name: getattr(model, name) for name in ("img_size", "patch_size", "in_chans")}
+    facts |= {name: list(getattr(model, name)) for name in ("pixel_mean", "pixel_std")}
+    if model.value_range != 255:
+        facts["value_range"] = model.value_range
+    if names := getattr(model, "class_names", None):
+        facts["class_names"] = list(names)
     facts["num_heads"] = model.blocks[0].attn.num_heads if len(model.blocks) else None
     if len(getattr(model, "decoder_blocks", ())):
         facts["decoder_num_heads"] = model.decoder_blocks[0].attn.num_heads

@@ -1,17 +1,27 @@
 """The masked autoencoder (paper section 3)."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import paddle
 from paddle import Tensor, nn
 
+from mae_core.epsilons import LN_EPS
 from mae_core.models.encoder import ViTEncoder
-from mae_core.models.transformer import LN_EPS, Block
+from mae_core.models.transformer import Block
+from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
 from mae_core.ops.patches import unpatchify
 from mae_core.ops.random_masking import Noise, random_masking
 from mae_core.ops.reference import Masking, batch_size, patch_targets, take_rows
+from mae_core.ops.token import add_token
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mae_core.models.options import EncoderOptions
 
 
 class MaskedAutoencoderViT(ViTEncoder):
@@ -34,7 +44,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
         norm_pix_loss: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[EncoderOptions],
     ) -> None:
         super().__init__(trainable_pos=False, **kwargs)
         mlp_ratio, qkv_bias = kwargs.get("mlp_ratio", 4.0), kwargs.get("qkv_bias", True)
@@ -47,7 +57,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         self.decoder_blocks = nn.LayerList(
             [Block(decoder_embed_dim, decoder_num_heads, mlp_ratio, qkv_bias) for _ in range(decoder_depth)]
         )
-        self.decoder_norm = nn.LayerNorm(decoder_embed_dim, epsilon=LN_EPS)
+        self.decoder_norm = LayerNorm(decoder_embed_dim, epsilon=LN_EPS)
         self.decoder_pred = Linear(decoder_embed_dim, self.patch_size**2 * self.in_chans)
 
     def forward(
@@ -100,7 +110,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         x = self.decoder_embed(latent)
         pos_cls = self.decoder_pos_embed[:, :1].expand([rows, -1, -1])
         x = x + paddle.concat([pos_cls, take_rows(pos, masking.ids_keep)], axis=1)
-        tail = self.mask_token + take_rows(pos, masking.ids_remove)  # [N, L - K, decoder D]
+        tail = add_token(self.mask_token, take_rows(pos, masking.ids_remove))  # [N, L - K, decoder D]
         return self.run_blocks(self.decoder_blocks, paddle.concat([x, tail.astype(x.dtype)], axis=1), first)
 
     def targets(self, patches: Tensor) -> Tensor:

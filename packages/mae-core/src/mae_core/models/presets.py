@@ -1,9 +1,26 @@
 """Named models. Base, large and huge are the paper's (Table 8); tiny and small follow ViT's usual sizes."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mae_core.models.mae import MaskedAutoencoderViT
 from mae_core.models.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mae_core.models.options import AutoencoderOptions, ClassifierOptions
+
+AutoencoderName = Literal[
+    "mae_vit_tiny_patch16", "mae_vit_small_patch16", "mae_vit_base_patch16", "mae_vit_large_patch16",
+    "mae_vit_huge_patch14",
+]  # fmt: skip
+ClassifierName = Literal[
+    "vit_tiny_patch16", "vit_small_patch16", "vit_base_patch16", "vit_large_patch16", "vit_huge_patch14"
+]
+
+Model = MaskedAutoencoderViT | VisionTransformer
 
 _SIZES: dict[str, dict[str, int]] = {
     "tiny_patch16": {"embed_dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
@@ -12,14 +29,18 @@ _SIZES: dict[str, dict[str, int]] = {
     "large_patch16": {"embed_dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 16},
     "huge_patch14": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "patch_size": 14},
 }
-PRESETS: dict[str, tuple[type, dict[str, int]]] = {
+PRESETS: dict[str, tuple[type[Model], dict[str, int]]] = {
     f"{prefix}_{size}": (model, kwargs)
     for prefix, model in (("mae_vit", MaskedAutoencoderViT), ("vit", VisionTransformer))
     for size, kwargs in _SIZES.items()
 }
 
 
-def build_model(name: str, **overrides: Any) -> Any:
+@overload
+def build_model(name: AutoencoderName, **overrides: Unpack[AutoencoderOptions]) -> MaskedAutoencoderViT: ...
+@overload
+def build_model(name: ClassifierName, **overrides: Unpack[ClassifierOptions]) -> VisionTransformer: ...
+def build_model(name: str, **overrides: Any) -> Model:
     """Build a preset.
 
     Args:
@@ -28,8 +49,16 @@ def build_model(name: str, **overrides: Any) -> Any:
 
     Raises:
         ValueError: the name is not one of these.
+
+    Examples:
+        >>> model = build_model("mae_vit_tiny_patch16", img_size=32, depth=1, decoder_depth=1)
+        >>> model.grid
+        (2, 2)
+        >>> build_model("vit_tiny_patch16", img_size=32, depth=1, num_classes=10).num_classes
+        10
     """
     if name not in PRESETS:
         raise ValueError(f"model {name!r} is not known; use one of {', '.join(sorted(PRESETS))}")
     model, kwargs = PRESETS[name]
-    return model(**{**kwargs, **overrides})
+    built: MaskedAutoencoderViT | VisionTransformer = model(**{**kwargs, **overrides})
+    return built

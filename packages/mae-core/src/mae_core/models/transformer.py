@@ -8,10 +8,9 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+from mae_core.epsilons import LN_EPS
 from mae_core.ops.linear import Linear
 from mae_core.ops.transformer_block import BlockParameters, is_fused, transformer_block
-
-LN_EPS = 1.0e-6
 
 
 class Attention(nn.Layer):

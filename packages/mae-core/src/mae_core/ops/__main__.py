@@ -17,7 +17,7 @@ def main() -> int:
     device = f"CUDA {paddle.version.cuda()}" if paddle.is_compiled_with_cuda() else "CPU"
     print(f"Paddle {paddle.__version__}, {device}")
     try:
-        print(f"operators: {fused.describe()}")
+        print(f"operators: {fused.summary()}")
         if fused.in_use():
             return 0
     except UserError as error:

@@ -76,7 +76,7 @@ def in_use() -> bool:
     return choice() != "reference" and LOADED
 
 
-def describe() -> str:
+def summary() -> str:
     """Say in a few words what runs, for a log."""
     if in_use():
         on_cpu = f"blocks through {gemm_library()}" if gemm_library() else f"not the blocks: {NO_PRODUCTS}"

@@ -11,7 +11,7 @@ from mae_core.ops.patches import Pixels
 def masked_pixel_loss(
     pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool = True
 ) -> Tensor:
-    """Mean squared error of the removed patches; the target is never materialised where the operator is built.
+    """Return the mean squared error of the removed patches; the fused operator never materialises the target.
 
     Args:
         pred: float [N, R, p*p*C], predictions of the removed patches.

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -126,11 +127,18 @@ def _noise_and_keep(
 
 
 def _check_noise(noise: Tensor, length: int | None) -> None:
+    _check_tensor("noise", noise)
     if noise.ndim != 2 or noise.shape[1] < 1 or length not in (None, noise.shape[1]):
         raise ValueError(f"noise has shape {list(noise.shape)}; [N, L] with L >= 1 is needed")
 
 
+def _check_tensor(what: str, given: Tensor) -> None:
+    if isinstance(given, np.ndarray | list | tuple):
+        raise TypeError(f"{what} is a {type(given).__name__}, a tensor is needed: paddle.to_tensor({what})")
+
+
 def _check_shape(what: str, given: Tensor, x: Tensor, length: int) -> None:
+    _check_tensor(what, given)
     expected = [x.shape[0], length]
     if given.ndim != 2 or any(a != b for a, b in zip(given.shape, expected, strict=True) if a >= 0 and b >= 0):
         raise ValueError(f"{what} has shape {list(given.shape)}; [N, L] = {expected} is needed")
@@ -140,7 +148,7 @@ def _count_removed(mask: Tensor) -> int:
     removed = mask.astype("int64").sum(axis=1)
     low, high = int(removed.min()), int(removed.max())
     if low != high:
-        raise ValueError(f"mask removes {low} to {high} patches a sample; all samples must remove the same number")
+        raise ValueError(f"mask removes {low} to {high} patches per sample; all samples must remove the same number")
     if low >= mask.shape[1]:
         raise ValueError(f"mask removes all {low} patches; at least one must stay visible")
     return low

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import paddle
 from paddle import Tensor
 
+from mae_core.epsilons import NORM_PIX_EPS
 from mae_core.ops.patches import Pixels, normalize_patches
 
 
@@ -44,7 +45,7 @@ def batch_size(x: Tensor) -> int | Tensor:
 
 
 def take_rows(x: Tensor, ids: Tensor) -> Tensor:
-    """Gather rows a sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
+    """Gather rows of each sample: x [N, L, D], ids [N, K] -> [N, K, D]."""
     rows, length, dim = batch_size(ids), x.shape[1], x.shape[2]
     start = paddle.arange(rows, dtype=ids.dtype).unsqueeze(1) * length  # [N, 1]
     return paddle.gather(x.reshape([-1, dim]), (ids + start).flatten()).reshape([-1, ids.shape[1], dim])
@@ -67,9 +68,15 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
     """
     if not norm_pix:
         return patches
+    mean, deviation = patch_statistics(patches)
+    return (patches - mean) / deviation
+
+
+def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation [..., 1] of each patch [..., p*p*C], from the unbiased variance plus an epsilon."""
     mean = patches.mean(axis=-1, keepdim=True)
-    var = patches.var(axis=-1, keepdim=True, unbiased=True)
-    return (patches - mean) / (var + 1.0e-6).sqrt()
+    variance = patches.var(axis=-1, keepdim=True, unbiased=True)
+    return mean, (variance + NORM_PIX_EPS).sqrt()
 
 
 def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool) -> Tensor:

@@ -11,6 +11,7 @@ ADDED = {
     "MODEL.HEAD": "linear",
     "MODEL.MASKING": "random",
     "MODEL.NUM_QUERIES": 32,
+    "MODEL.RANDOM_INIT": False,
 }
 
 

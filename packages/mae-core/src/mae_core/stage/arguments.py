@@ -3,12 +3,12 @@
 These functions alone in this package look into a stage's config; all else takes plain arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from mae_core import distributed, log, runtime
-from mae_core.config import Config
+from mae_core.config import Config, to_dict
 from mae_core.models import pixel_statistics
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
@@ -44,13 +44,37 @@ def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
     )
 
 
+class TrainingImages(Protocol):
+    """What a run records and says of its images."""
+
+    def fingerprint(self) -> Mapping[str, object]:
+        """Return the number of images and a hash of what they are."""
+        ...
+
+    def describe_batch(self, indices: Iterable[int]) -> str:
+        """Name images of a batch by their places in the list."""
+        ...
+
+
+def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, Any]:
+    """Read the arguments of `Trainer` that all stages give alike."""
+    return {
+        "lr_at": schedule_of(config, plan),
+        "plan": plan,
+        "config": to_dict(config),
+        "data": {"train": images.fingerprint()},
+        "describe": images.describe_batch,
+        "data_advice": data_advice_of(config),
+    }
+
+
 def precision_of(config: Config) -> Precision:
     """Read in what precision a stage computes, and log it."""
     return Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
 
 
 def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Read mean and deviation a channel that images are normalised with."""
+    """Read mean and deviation per channel that images are normalised with."""
     d = config.DATA
     return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
 

@@ -1,4 +1,4 @@
-"""Checks of a config, in words: those that a stage puts together, and those of the keys that all stages have."""
+"""Checks of a config, in words: those that a stage puts together, and those between keys that all stages have."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,42 +7,11 @@ from mae_core.config import Config, get_key
 from mae_core.errors import ConfigError
 from mae_core.training.writers import BOARDS
 
-_CHOICES = {
-    "DATA.DATASET": ("imagenet2012",),
-    "DATA.ON_ERROR": ("raise", "skip"),
-    "DATA.DECODER": ("exact", "fast"),
-    "AMP_DTYPE": ("bfloat16", "float16"),
-}
-_POSITIVE = (
-    *("DATA.BATCH_SIZE", "DATA.IMAGENET_STD", "DATA.CROP_SCALE"),
-    *("MODEL.PATCH_SIZE", "MODEL.ENCODER.EMBED_DIM", "MODEL.ENCODER.DEPTH", "MODEL.ENCODER.NUM_HEADS"),
-    *("TRAIN.NUM_EPOCHS", "TRAIN.BASE_LR", "TRAIN.ACCUM_ITER"),
-    *("SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ"),
-)
-_RANGES: dict[str, tuple[float, float]] = {
-    "SEED": (0, 2**32 - 1),
-    "DATA.NUM_WORKERS": (0, 1024),
-    "DATA.IMAGE_CHANNELS": (1, 4096),
-    "DATA.TIMEOUT": (0, 10**9),
-    "DATA.IMAGENET_MEAN": (0, 1),
-    "DATA.CROP_SCALE": (0, 1),
-    "DATA.HFLIP": (0, 1),
-    "MODEL.MLP_RATIO": (0.25, 1000),  # with widths that are multiples of 4, at least one hidden unit
-    "MODEL.DROPPATH": (0, 0.999),
-    "TRAIN.WARMUP_EPOCHS": (0, 10**9),
-    "TRAIN.WARMUP_START_LR": (0, 10**9),
-    "TRAIN.END_LR": (0, 10**9),
-    "TRAIN.WEIGHT_DECAY": (0, 1),
-}
-
 
 def require_common(c: Config) -> None:
     """Require what model, data path and loop rely on, of the keys that all stages have."""
     for key in ("SAVE", "DATA.DATA_PATH"):
-        require(bool(get_key(c, key)), f"{key}='' names no folder")
-    require_one_of(c, _CHOICES)
-    require_positive(c, _POSITIVE)
-    require_within(c, _RANGES)
+        require(get_key(c, key) != "", f"{key}='' names no folder")
     require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
     require_value_range(c.DATA.VALUE_RANGE)
     require_pair(c, "DATA.CROP_SCALE")
@@ -61,15 +30,11 @@ def require_common(c: Config) -> None:
 
 def require_adam(c: Config) -> None:
     """Require what Adam relies on, of the keys that pre-training and fine-tuning have."""
-    require_positive(c, ["TRAIN.OPTIMIZER.EPS"])
-    require_within(c, {"TRAIN.OPTIMIZER.BETAS": (0, 0.999999)})
     require_pair(c, "TRAIN.OPTIMIZER.BETAS")
 
 
 def require_classifier(c: Config) -> None:
     """Require what a classifier and its validation rely on, of the keys that fine-tuning and probing have."""
-    require_positive(c, ["MODEL.NUM_CLASSES"])
-    require_within(c, {"VALIDATE_FREQ": (0, 10**9)})
     require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
 
 

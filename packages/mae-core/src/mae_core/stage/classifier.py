@@ -1,5 +1,6 @@
 """A classifier to score: all of it must come from the weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from paddle import nn
@@ -31,21 +32,21 @@ def load_classifier(
     model: nn.Layer,
     pretrained: str | None,
     *,
-    num_classes: int,
-    global_pool: bool,
-    train_first: str,
+    settings: Mapping[str, object],
+    remedy: str,
     command: str = "-eval",
-    head: str | None = None,
     free: tuple[str, ...] = (),
 ) -> KeyReport:
     """Load all of a model from weights of any source and log the report on its keys.
 
     Args:
-        num_classes, global_pool, head, train_first, command: for messages; what to do first, as in "fine-tune it".
+        settings: the config keys that the head is built by and their values, for messages.
+        remedy: what to do about weights without a head, for messages.
+        command: what needs the weights, for messages.
         free: beginnings of the names that the weights may lack.
 
     Returns:
-        the report.
+        the report on the keys.
 
     Raises:
         ConfigError: no weights are named.
@@ -54,10 +55,9 @@ def load_classifier(
     report = load_pretrained(model, require_weights(pretrained, command))
     missing = [name for name in report.missing if not name.startswith(free)]
     if missing:
+        fitting = " and ".join(f"{key}={value}" for key, value in settings.items())
         raise CheckpointError(
-            f"{report.file} has no {', '.join(missing)} that fits MODEL.NUM_CLASSES={num_classes}"
-            f" and MODEL.GLOBAL_POOL={global_pool}{f' and MODEL.HEAD={head}' if head else ''}: {train_first} first,"
-            " or set these as they were"
+            f"{report.file} has no {', '.join(missing)} that fits {fitting}: {remedy}, or set these as they were"
         )
     for line in report.lines():
         log.LOGGER.info(line)

@@ -26,9 +26,11 @@ def export_parser(prog: str, description: str) -> Parser:
 
 
 def export_config(args: Namespace, recipe: Recipe) -> Config:
-    """Import Paddle and return the config of -cfg, or else of the checkpoint, with flags and pairs on top."""
+    """Import Paddle and return the config: what the weights tell, and over it -cfg, flags and pairs."""
+    from mae_core.stage.inheritance import load_config  # what help does without
+
     if not args.pretrained:
         raise UserError("export needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's remarks on graphs
     import_paddle()
-    return recipe.load_beside(args.pretrained, args.cfg, flag_pairs(args, EXPORT_FLAGS), args.pairs)
+    return load_config(recipe, args.cfg, flag_pairs(args, EXPORT_FLAGS), args.pairs, whole=True)

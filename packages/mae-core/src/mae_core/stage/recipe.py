@@ -5,21 +5,25 @@ Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mae_core.config import Also, Config, Schema, merge_file, merge_mapping, merge_pairs, set_key
-from mae_core.errors import ConfigError, UserError
+from mae_core.config import Also, Config, Schema, flatten, merge_file, merge_pairs, set_key, to_dict
+from mae_core.errors import ConfigError
+from mae_core.stage.foreign_config import merge_shared, stage_of_file
+from mae_core.stage.limits import Limits
+from mae_core.stage.predecessor_keys import passed_over
 
 # Keys of every stage that take another type beside their default's.
-ALSO: Also = {
+OTHER_TYPES: Also = {
     "DATA.IMAGE_SIZE": list,
     "DATA.VALUE_RANGE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),
     "MODEL.PRETRAINED": str,
     "MODEL.RESUME": str,
+    "SAVE": str,
 }
 
 
@@ -31,13 +35,15 @@ class Recipe:
         package: import name; its folder `configs/` holds the packaged YAML files.
         defaults: every key with its default.
         also: per key, one more type that is allowed beside the default's.
-        validate: checks what must hold; raises ConfigError.
+        validate: checks what must hold, `limits` included; raises ConfigError.
+        limits: what single keys may be set to.
     """
 
     package: str
     defaults: Config
     also: Also
     validate: Callable[[Config], None]
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def schema(self) -> Schema:
@@ -58,53 +64,56 @@ class Recipe:
             raise ConfigError(f"config {name[:200]} does not exist; give a YAML file or one of {known}")
         return packaged[file_name]
 
+    @property
+    def stage(self) -> str:
+        """The stage's MODEL.TYPE."""
+        return str(self.defaults.MODEL.TYPE)
+
+    def known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the values by dotted key whose keys this stage has."""
+        own = flatten(to_dict(self.defaults))
+        return {key: value for key, value in values.items() if key in own}
+
     def load(self, cfg: str | None = None, flags: Mapping[str, Any] | None = None, pairs: Sequence[str] = ()) -> Config:
         """Build the frozen config: defaults, then the file, then flags, then `KEY VALUE` pairs.
 
         Raises:
             ConfigError: a key, a value, or what must hold between them.
         """
-        config = self.defaults.clone()
-        if cfg:
-            merge_file(config, self.find(cfg), self.schema)
-        return self._finish(config, flags or {}, pairs)
+        return self.finish(self.merge(cfg, flags or {}, pairs))
 
-    def load_beside(
-        self, pretrained: str, cfg: str | None, flags: Mapping[str, Any], pairs: Sequence[str] = ()
+    def merge(
+        self,
+        cfg: str | None,
+        flags: Mapping[str, Any],
+        pairs: Sequence[str],
+        *,
+        lent: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> Config:
-        """Build the config from a file where one is named, else from what lies beside trained weights.
+        """Merge without checks of what must hold between keys.
 
-        Raises:
-            UserError: the weights carry no config, or that of another stage.
-            ConfigError, CheckpointError: see `load` and `weights.load.saved_config`.
+        Args:
+            lent: values by dotted key that hold where the user states nothing.
+            say: receives a line on a file of another stage, which lends the keys that stages share.
         """
+        config, schema = self.defaults.clone(), replace(self.schema, foreign=passed_over(say))
+        for key, value in (lent or {}).items():
+            set_key(config, key, value, schema)
         if cfg:
-            return self.load(cfg, flags, pairs)
-        return self.from_dict(self._saved(pretrained), flags, pairs)
-
-    def _saved(self, pretrained: str) -> dict[str, Any]:
-        """Return the config that weights of this stage were trained with."""
-        from mae_core.weights.load import saved_config  # needs Paddle, which help does without
-
-        file, config = saved_config(pretrained)
-        if config is None:
-            raise UserError(f"{file} carries no config; name the model with -cfg")
-        wanted = self.defaults.MODEL.TYPE
-        found = config.get("MODEL", {}).get("TYPE", wanted)
-        if found != wanted:
-            raise UserError(f"{file} is of a {found} model, {wanted} is needed; name the model with -cfg to take it")
+            path = self.find(cfg)
+            stage = stage_of_file(path)
+            if stage in (None, self.stage):
+                merge_file(config, path, schema)
+            else:
+                say(merge_shared(config, path, schema, stage))
+        for key, value in flags.items():
+            set_key(config, key, value, schema)
+        merge_pairs(config, pairs, schema)
         return config
 
-    def from_dict(self, saved: dict[str, Any], flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> Config:
-        """Build the frozen config that a checkpoint holds, with flags and pairs on top."""
-        config = self.defaults.clone()
-        merge_mapping(config, saved, "checkpoint", self.schema)
-        return self._finish(config, flags, pairs)
-
-    def _finish(self, config: Config, flags: Mapping[str, Any], pairs: Sequence[str]) -> Config:
-        for key, value in flags.items():
-            set_key(config, key, value, self.schema)
-        merge_pairs(config, pairs, self.schema)
+    def finish(self, config: Config) -> Config:
+        """Validate and freeze."""
         self.validate(config)
         config.freeze()
         return config

@@ -1,5 +1,6 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,23 +16,27 @@ from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.stage.added_keys import with_added_keys
 from mae_core.stage.documents import documented
+from mae_core.stage.inheritance import drift_flags
+from mae_core.stage.output import other_stage, with_output
+from mae_core.stage.schedule_change import EPOCHS, note_schedule
 from mae_core.training import environment
 from mae_core.training.batch import Batch
 from mae_core.training.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
-from mae_core.training.meters import clock
+from mae_core.training.meters import clock, spoken_speed
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_pretrained
 
-CUT = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
-FREE = (
-    *("SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
+MAY_CHANGE = (
+    *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
+SLACK = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Run:
         trainer: model, optimizer, loss, plan.
         images: training images.
         batches: (first step, steps of the whole run) -> this rank's batches.
-        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
     """
@@ -70,9 +75,13 @@ def run_training(
     Raises:
         UserError: input, data, checkpoint or loss that a run cannot go on with.
     """
+    config = with_output(config)
     folder = open_run(config.SAVE)
     run = build(config, folder)
     trainer = run.trainer
+    trainer.program = build.__module__.partition(".")[0].replace("_", "-")
+    # A loader with workers gives up by itself, and names what it waits for.
+    trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
     begin(
         trainer,
         output=config.SAVE,
@@ -82,7 +91,7 @@ def run_training(
         allow_drift=allow_drift,
         free_cut=run.free_cut,
     )
-    describe(trainer, config.MODEL.NAME, run.images, run.notes)
+    log_run(trainer, config.MODEL.NAME, run.images, run.notes)
     with documented(trainer, config):
         fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
     return trainer
@@ -96,7 +105,7 @@ def open_run(output: str) -> RunFolder | None:
     if folder:
         sweep(folder.checkpoints)
     logger.info(f"runtime: {runtime.choice()}")
-    logger.info(f"operators: {fused.describe()}")
+    logger.info(f"operators: {fused.summary()}")
     return folder
 
 
@@ -116,7 +125,7 @@ def begin(
         output: run folder.
         resume: run or checkpoint folder to go on from; "auto" means `output`, or anew where that holds no checkpoint.
         pretrained: weights to start from, of any source; the report on their keys is logged.
-        free: config keys, or groups of them, that a resumed run of this stage may change beside FREE.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
@@ -132,16 +141,16 @@ def begin(
         checkpoint, state = _find(Path(output if resume == "auto" else resume))
         if checkpoint.resolve().parent != checkpoints.resolve() and list_checkpoints(checkpoints):
             raise ConfigError(
-                f"{output} holds a run already, and -resume {resume} is of another; go on here with -resume auto,"
-                " or choose another -output"
+                f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer)}"
             )
         _refuse_drift(trainer, state, free, allow_drift, free_cut)
+        note_schedule(trainer, state)
         trainer.resume(checkpoint, state)
         log.LOGGER.info(f"resumed from {checkpoint} at step {trainer.step}")
         if changed := environment.changes(state.get("versions", {})):
             log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
     elif list_checkpoints(checkpoints):
-        raise ConfigError(f"{output} holds a run already; go on with -resume auto, or choose another -output")
+        raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
     elif pretrained:
         for line in load_pretrained(trainer.model, pretrained).lines():
             log.LOGGER.info(line)
@@ -150,6 +159,19 @@ def begin(
     if trainer.folder:
         with refuse_unwritable(trainer.folder.config, "free some space, or choose another with -output"):
             write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
+
+
+def _advice(output: str, trainer: Trainer) -> str:
+    """Say what to do about an output folder that holds a run; one of another stage cannot go on."""
+    if stage := other_stage(output, trainer.config):
+        return f"it is of another stage ({stage}): choose another -output"
+    return f"go on with it (-resume {output}), or choose another -output"
+
+
+def find_checkpoint(output: str | None, resume: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint that would be resumed, with its state; None where `auto` finds none."""
+    source = Path(output or "") if resume == "auto" else Path(resume)
+    return None if resume == "auto" and not list_checkpoints(source / "checkpoints") else _find(source)
 
 
 def _find(source: Path) -> tuple[Path, dict[str, Any]]:
@@ -164,20 +186,23 @@ def _refuse_drift(
     before = with_added_keys(state["config"], trainer.config)
     saved = flatten(before)
     saved_batch = state["world_size"]
-    for key in CUT:
+    for key in BATCH_KEYS:
         if type(saved.get(key)) is not int:
             raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
-    cut = CUT if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(before, trainer.config, (*FREE, *free, *allow_drift, *cut))
-    if saved_batch != now_batch and CUT[0] not in allow_drift:
-        drift[f"{CUT[0]} (global batch)"] = (saved_batch, now_batch)
+    cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
+    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
+    if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
+        drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
         drift |= _data_drift(state.get("data") or {}, trainer.data)
     if drift:
+        keys = dict.fromkeys(key.split(" ")[0] for key in drift)
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
-        raise CheckpointError(f"the resumed run had another config: {listed}. Restore it, or pass --allow-drift KEY")
+        raise CheckpointError(
+            f"the resumed run had another config: {listed}. Leave it as it was, or add {drift_flags(keys)}"
+        )
 
 
 def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -190,7 +215,7 @@ def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[A
     return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
 
 
-def describe(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
+def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
     """Log the model's size, the data, what there is to say of it, and the steps."""
     log.say(notes)
     plan, world = trainer.plan, distributed.world_size()
@@ -214,7 +239,5 @@ def fit(trainer: Trainer, batches: Iterable[Batch], output: str) -> None:
         )
         return
     images = (plan.total_steps - first) * plan.global_batch
-    log.LOGGER.info(
-        f"done: {plan.total_steps} steps in {clock(seconds)} ({images / max(seconds, 1e-9):.0f} images/s);"
-        f" checkpoints and log in {output}"
-    )
+    done = f"done: {plan.total_steps} steps in {clock(seconds)} ({spoken_speed(images / max(seconds, 1e-9))})"
+    log.LOGGER.info(f"{done}; checkpoints and log in {output}")

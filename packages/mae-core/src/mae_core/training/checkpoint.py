@@ -19,12 +19,12 @@ from paddle import nn
 
 from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder, write_atomic
-from mae_core.models.facts import describe
+from mae_core.models.facts import model_facts
 from mae_core.training.environment import environment
 from mae_core.training.host_copy import host_copy
 from mae_core.weights.checkpoint_folder import STATE, list_checkpoints, step_folder
 from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state, encode_state
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.load import load_arrays
 
@@ -60,7 +60,7 @@ def take_snapshot(
         state: JSON-able facts to keep (config, scaler, ...).
         ema: averaged weights, by structured name; a copy of the caller's.
     """
-    header = {"format": "mae-core", "schema": "1", "architecture": json.dumps(describe(model))}
+    header = {"format": "mae-core", "schema": "1", "architecture": json.dumps(model_facts(model))}
     arrays = {MODEL: model_arrays(model), OPTIMIZER: _optimizer_arrays(model, optimizer)}
     if ema is not None:
         arrays[EMA] = dict(ema)
@@ -152,7 +152,9 @@ def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optim
     for key, value in read_safetensors(checkpoint / OPTIMIZER)[0].items():
         name, _, kind = key.rpartition("/")
         if name not in parameters or list(value.shape) not in (list(parameters[name].shape), [1], []):
-            raise CheckpointError(f"{checkpoint / OPTIMIZER} does not fit this model: {shown(key)} {list(value.shape)}")
+            raise CheckpointError(
+                f"{checkpoint / OPTIMIZER} does not fit this model: {safe_text(key)} {list(value.shape)}"
+            )
         tensor = paddle.to_tensor(value)
         if kind == "master":
             state["master_weights"][parameters[name].name] = tensor

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 
 class CheckpointWriter:
@@ -15,14 +14,14 @@ class CheckpointWriter:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "checkpoint")
-        self._save: Future[Any] | None = None
+        self._save: Future[object] | None = None
 
     @property
     def busy(self) -> bool:
         """Tell whether a save goes on."""
         return self._save is not None and not self._save.done()
 
-    def start(self, save: Callable[[], Any]) -> None:
+    def start(self, save: Callable[[], object]) -> None:
         """Begin a save, after the one before is finished.
 
         Raises:

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from mae_core import distributed, log
+from mae_core import distributed, log, rank_watch
 from mae_core.errors import NonFiniteError, Stopped
+from mae_core.signals import Stop
 from mae_core.training.batch import Batch
-from mae_core.training.checkpoint import model_arrays, restore
+from mae_core.training.capture import Pass, write_capture
+from mae_core.training.checkpoint import model_arrays, restore, take_snapshot
 from mae_core.training.ema import Ema
 from mae_core.training.optim import clip_gradients, grad_norm, trainable
 from mae_core.training.plan import Plan
@@ -26,11 +29,11 @@ from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.stop_request import Stop, StopRequest
+from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import read_ema
 
-LossFn = Callable[[nn.Layer, Any, int], tuple[Tensor, dict[str, float]]]
+LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass
@@ -42,14 +45,12 @@ class Totals:
         metrics: what the stage's loss tells, averaged likewise.
         images: how many.
         waited: seconds without data, on this rank.
-        bad_files: the files of the last batch whose loss is not finite.
     """
 
     loss: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     images: float = 0.0
     waited: float = 0.0
-    bad_files: str = ""
 
 
 @dataclass
@@ -68,6 +69,8 @@ class Trainer:
         data_advice: what to do when training waits for data; logged once where it does.
         loggers: boards that get the figures too; names of `writers.BOARDS`.
         pictures: draws what boards show of the model at each checkpoint, by name, uint8 [H, W, 1 or 3].
+        program: command that trains, for messages.
+        data_patience: seconds that other ranks wait for this one's data.
     """
 
     model: nn.Layer
@@ -79,12 +82,14 @@ class Trainer:
     folder: RunFolder | None = None
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], str] = lambda indices: "unknown"
+    describe: Callable[[Iterable[int]], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""
     loggers: Sequence[str] = ()
     pictures: Callable[[nn.Layer], Mapping[str, Any]] | None = None
+    program: str = "mae"
+    data_patience: float = math.inf
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -94,6 +99,8 @@ class Trainer:
         self._bad_steps = 0
         self._parameters = [p for _, p in trainable(self.model)]
         self._wrapped = distributed.wrap(self.model)
+        self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
+        self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
 
     def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Go on from a verified checkpoint (`weights.checkpoint_folder.newest_checkpoint`)."""
@@ -117,9 +124,10 @@ class Trainer:
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
+        rank_watch.before_leaving(self.checkpoints.wait)
         self.model.train()
         self._stop = StopRequest()
-        shown = self.progress.shown(self.folder, self.step, self.validation.scored)
+        shown = self.progress.display(self.folder, self.step, self.validation.scored)
         with self._stop as stop, shown, self.checkpoints.finished():
             if self._validation_due():  # the run was stopped before it
                 self._finish_step(stop, None)
@@ -130,46 +138,59 @@ class Trainer:
         """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
         return bool(self._stop)
 
+    def time_steps(self, batches: Iterable[Batch], count: int) -> list[float]:
+        """Do steps without reporting or saving; return the seconds that each took."""
+        stream, seconds = iter(batches), []
+        self.model.train()
+        with StopRequest() as stop:
+            for _ in range(count):
+                started = time.perf_counter()
+                self._train_step(stream, stop)
+                seconds.append(time.perf_counter() - started)
+        return seconds
+
     def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> Stop | None:
         """Do one optimizer step; return why to stop, where any rank was asked to."""
+        started = time.perf_counter()
         lr = self.lr_at(self.step / self.plan.steps_per_epoch)  # 1. learning rate and generator of this step
         self.optimizer.set_lr(lr)
         paddle.seed((self.plan.seed * 1_000_003 + self.step) * 4096 + distributed.rank())
         own = self._accumulate(stream)  # 2. forward and backward; gradients are averaged over ranks
         totals, asked = _over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
         if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
-            raise NonFiniteError(
-                f"loss is {totals.loss} at epoch {self.step // self.plan.steps_per_epoch} step {self.step}"
-                f" lr {lr:.3e}; the weights were not updated; batch: {totals.bad_files}"
-            )
+            raise self._not_finite(f"loss is {totals.loss}")
         norm = self._update()  # 5. weights, unless a gradient is not finite
         if self.ema:
             self.ema.update(self.model)  # 6. their average
         self.step += 1
         figures = {"loss": totals.loss, "grad_norm": norm, **totals.metrics}
         self.progress.step_done(self.step, lr, figures, int(totals.images), totals.waited)  # 7. meters and log
+        self._step_seconds = time.perf_counter() - started
         return asked
 
     def _accumulate(self, stream: Iterator[Batch]) -> Totals:
-        """Forward and backward over the step's batches; gradients are averaged over ranks in the last one only."""
+        """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
         totals = Totals()
+        self._passes = []
         for i in range(n):
             started = time.perf_counter()
+            rank_watch.mark("reading data", self.data_patience)
             batch = self._next_batch(stream)
             totals.waited += time.perf_counter() - started
+            rank_watch.mark("computing", 5 * self._step_seconds)
             local = distributed.no_sync(self._wrapped) if i < n - 1 else None
             with local or nullcontext():
                 with self.precision.autocast():
                     loss, metrics = self.loss_fn(self._wrapped, batch, epoch)
+                rank_watch.mark("computing gradients", 5 * self._step_seconds)
                 self.precision.backward(loss / n)
             value = float(loss)
             totals.loss += value / n
             for name, figure in metrics.items():
                 totals.metrics[name] = totals.metrics.get(name, 0.0) + float(figure) / n
             totals.images += len(batch.images)
-            if not math.isfinite(value):
-                totals.bad_files = self.describe(batch.indices.numpy())
+            self._passes.append((batch.indices.numpy(), value))
         return totals
 
     def _next_batch(self, stream: Iterator[Batch]) -> Batch:
@@ -203,9 +224,22 @@ class Trainer:
         if not finite:
             log.LOGGER.warning(f"step {self.step}: gradient is not finite, step skipped ({self._bad_steps} in a row)")
         if self._bad_steps >= self.plan.max_bad_steps:
-            raise NonFiniteError(
-                f"{self._bad_steps} steps in a row had a NaN or infinite gradient, up to step {self.step}"
-            )
+            raise self._not_finite(f"{self._bad_steps} steps in a row had a NaN or infinite gradient, the last")
+
+    def _not_finite(self, what: str) -> NonFiniteError:
+        """Keep the step, to be done again, and return the error that names it; every rank knows of all."""
+        rank, lr, epoch = distributed.rank(), self.optimizer.get_lr(), self.step // self.plan.steps_per_epoch
+        own = [Pass(rank, loss, indices.tolist(), self.describe(indices)) for indices, loss in self._passes]
+        passes = [told for told_of_rank in distributed.gather(own) for told in told_of_rank]
+        bad = [told.files for told in passes if not math.isfinite(told.loss)] or [told.files for told in passes]
+        where = f"epoch {epoch} step {self.step} lr {lr:.3e}"
+        message = f"{what} at {where}; the weights were not updated; batch: {', '.join(bad)}"
+        if self.folder:
+            facts = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
+            averages = self.ema.arrays() if self.ema else None
+            state = take_snapshot(self.step, self.model, self.optimizer, self._state(), averages)
+            message += "; " + write_capture(self.folder.path, state, facts, passes, self.program)
+        return NonFiniteError(message)
 
     def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
         """Save and validate where it is time; raise Stopped when a signal asks for it and work is left."""
@@ -242,9 +276,9 @@ class Trainer:
         except Exception:
             if not stop:
                 raise
-            scores = None  # its loader gave up waiting
+            return stop.asked  # its loader gave up waiting
         if scores is None:
-            return stop.asked or Stop.TERMINATED
+            return Stop.first(distributed.sum_over_ranks(Stop.counts(stop.asked))) or Stop.TERMINATED
         self.progress.scored(self.step, scores, time.perf_counter() - started)
         self.checkpoints.note_score(self.step, self.validation.state_dict(), self.validation.best_step)
         return None
@@ -255,7 +289,12 @@ class Trainer:
         distributed.barrier()
 
     def _write(self) -> None:
-        state = {
+        averages = self.ema.arrays if self.ema else None
+        state, best = self._state(), self.validation.best_step
+        self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, best)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "scaler": self.precision.state_dict(),
             "meter": self.progress.meter.state_dict(),
             "bad_steps": self._bad_steps,
@@ -264,17 +303,13 @@ class Trainer:
             "data": self.data,
             "world_size": distributed.world_size(),
         }
-        averages = self.ema.arrays if self.ema else None
-        self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, self.validation.best_step)
 
 
 def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:
     """Average losses and figures over ranks and add images; a signal to one rank stops them all."""
     world, names = distributed.world_size(), sorted(own.metrics)
     means = [own.loss / world, *(own.metrics[name] / world for name in names)]
-    signals = [float(asked is kind) for kind in Stop]
-    summed = distributed.sum_over_ranks([own.images, *means, *signals])
+    summed = distributed.sum_over_ranks([own.images, *means, *Stop.counts(asked)])
     images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
-    stops = [kind for kind, count in zip(Stop, summed[2 + len(names) :], strict=True) if count]
-    totals = Totals(loss, dict(zip(names, metrics, strict=True)), images, own.waited, own.bad_files)
-    return totals, next(iter(stops), None)
+    totals = Totals(loss, dict(zip(names, metrics, strict=True)), images, own.waited)
+    return totals, Stop.first(summed[2 + len(names) :])

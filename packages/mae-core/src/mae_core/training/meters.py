@@ -1,5 +1,6 @@
 """Running figures of a training run."""
 
+import math
 import resource
 import sys
 import time
@@ -43,11 +44,11 @@ class IntervalMeter:
         self.steps_before = self.steps
 
     def means(self) -> dict[str, float]:
-        """Mean of each metric over the interval's steps."""
+        """Return the mean of each metric over the interval's steps."""
         return {name: total / max(1, self.steps) for name, total in self.sums.items()}
 
     def speeds(self) -> dict[str, float]:
-        """Images a second, share of the time spent waiting for data, seconds a step."""
+        """Return images per second, the share of the time spent waiting for data, and seconds per step."""
         seconds = max(1e-9, time.perf_counter() - self.started)
         return {
             "images_per_s": self.images / seconds,
@@ -84,7 +85,7 @@ class SlowData:
 
 
 def peak_memory_mb() -> float:
-    """Peak memory in MB: of the GPU when one is used, else of the process."""
+    """Return the peak memory in MB: of the GPU when one is used, else of the process."""
     if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         return float(paddle.device.cuda.max_memory_allocated()) / 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10
@@ -95,3 +96,10 @@ def clock(seconds: float) -> str:
     """Format a duration as h:mm:ss."""
     minutes, secs = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{secs:02d}"
+
+
+def spoken_speed(images_per_s: float) -> str:
+    """Format a speed with the decimals that it needs: never 0 images/s."""
+    speed = max(images_per_s, 1e-3)
+    digits = 0 if speed >= 10 else min(3, 1 - math.floor(math.log10(speed)))
+    return f"{speed:.{digits}f} images/s"

@@ -1,6 +1,5 @@
 """What a run says of itself: a line for people and a record for programs per interval, and a bar over its steps."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from typing import Any
 
 from mae_core import log
 from mae_core.run_log import RunLog, kind_of
-from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb
+from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb, spoken_speed
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.writers import Writer, open_writers
@@ -40,7 +39,7 @@ class Progress:
         self._bar = log.progress_bar(0, 0)
 
     @contextmanager
-    def shown(self, folder: RunFolder | None, step: int, scored: int) -> Iterator[None]:
+    def display(self, folder: RunFolder | None, step: int, scored: int) -> Iterator[None]:
         """Open log and bar for a run at `step` whose last validation was after step `scored`.
 
         Records of steps that the run has gone back before are dropped; a score may be logged before it is kept.
@@ -73,9 +72,9 @@ class Progress:
             self.meter.reset()
 
     def scored(self, step: int, scores: dict[str, float], seconds: float) -> None:
-        """Record a validation; the seconds it took are none of training."""
+        """Record a validation and what it cost; the seconds that it took do not count as training."""
         self.meter.exclude(seconds)
-        self._write("validation", step, scores)
+        self._write("validation", step, {**scores, "seconds": round(seconds, 2)})
 
     def pictures(self, step: int, draw: Callable[[], Mapping[str, Any]]) -> None:
         """Show pictures on the boards where there are any; `draw` makes them, each uint8 [H, W, 1 or 3].
@@ -100,7 +99,7 @@ class Progress:
         log.LOGGER.info(
             f"epoch {step / plan.steps_per_epoch:.2f}/{plan.total_steps / plan.steps_per_epoch:g}"
             f" step {step}/{plan.total_steps} loss {means['loss']:.4f} lr {lr:.2e}"
-            f" {speeds['images_per_s']:.{_digits(speeds['images_per_s'])}f} images/s"
+            f" {spoken_speed(speeds['images_per_s'])}"
             f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB"
             f" eta {clock((plan.total_steps - step) * speeds['s_per_step'])}"
         )
@@ -112,8 +111,3 @@ class Progress:
     def _write(self, kind: str, step: int, figures: dict[str, Any]) -> None:
         for writer in self._writers:
             writer.write(kind, step, {"epoch": step / self.plan.steps_per_epoch, **figures})
-
-
-def _digits(speed: float) -> int:
-    """Return the decimals that a speed needs: never 0 images/s."""
-    return 0 if speed >= 10 else min(3, 1 - math.floor(math.log10(max(speed, 1e-3))))

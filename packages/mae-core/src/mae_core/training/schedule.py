@@ -7,6 +7,10 @@ def scaled_lr(base_lr: float, batch_size: int, per: int | None = 256) -> float:
     """Scale the base learning rate by the effective batch, `base_lr * batch_size / per` (Goyal et al.).
 
     With `per` None (or 0) the base learning rate is the learning rate itself.
+
+    Examples:
+        >>> scaled_lr(1.5e-4, 4096)
+        0.0024
     """
     return base_lr * batch_size / per if per else base_lr
 
@@ -26,6 +30,10 @@ def warmup_cosine(
         epoch: position, step / steps_per_epoch.
         lr: peak, reached when the warm-up ends.
         min_lr: value at the last epoch.
+
+    Examples:
+        >>> [round(warmup_cosine(e, lr=1.0, min_lr=0.0, warmup_epochs=10, epochs=110), 3) for e in (0, 5, 10, 60, 110)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     if epoch < warmup_epochs:
         return warmup_start_lr + (lr - warmup_start_lr) * epoch / warmup_epochs

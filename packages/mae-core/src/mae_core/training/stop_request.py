@@ -2,22 +2,15 @@
 
 import os
 import signal
-from enum import Enum
+import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 
-
-class Stop(Enum):
-    """Why a run is asked to stop; the value is the code that its process exits with."""
-
-    TERMINATED = 143
-    INTERRUPTED = 130
-
-
-_SIGNALS = {signal.SIGTERM: Stop.TERMINATED, signal.SIGINT: Stop.INTERRUPTED}
+from mae_core.signals import SIGNALS, Stop, heeded
 
 
 class StopRequest:
-    """Notes SIGTERM and Ctrl-C while it is entered; a second Ctrl-C quits at once.
+    """Notes signals while it is entered; a second Ctrl-C quits at once.
 
     Attributes:
         asked: None until a signal came, then why the run is to stop.
@@ -30,14 +23,33 @@ class StopRequest:
         return self.asked is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.asked is Stop.INTERRUPTED:
-            os._exit(self.asked.value)
-        self.asked = _SIGNALS[signal.Signals(number)]
+        kind = SIGNALS[signal.Signals(number)]
+        if kind is Stop.INTERRUPTED and self.asked is kind:
+            os._exit(kind.value)
+        if self.asked is Stop.REQUEUE and kind is Stop.TERMINATED:
+            return  # the batch system grows impatient; it still wants the job back
+        self.asked = kind
 
     def __enter__(self) -> "StopRequest":
-        self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._previous = {number: signal.signal(number, self._note) for number in heeded()}
+        reading, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        threading.Thread(target=_quit_at_second_interrupt, args=(reading,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._wakeup)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+def _quit_at_second_interrupt(reading: int) -> None:
+    """Wait for signals where the main thread cannot: it may be in compiled code that waits for another rank."""
+    interrupts = 0
+    with suppress(OSError), os.fdopen(reading, "rb", buffering=0) as pipe:
+        while number := pipe.read(1):
+            interrupts += number[0] == signal.SIGINT
+            if interrupts == 2:
+                os._exit(Stop.INTERRUPTED.value)

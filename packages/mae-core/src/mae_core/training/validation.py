@@ -1,5 +1,6 @@
 """Validation during training: score the model now and then, remember the best."""
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Validation:
         evaluate: (model in evaluation mode, asks whether to stop early) -> figures; None when any rank stopped early.
             Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
-        best_by: the figure of which the highest makes the best checkpoint.
+        best_by: the figure of which the highest makes the best checkpoint; None where none of them tells that.
 
     Attributes:
         best: step and score of the best so far.
@@ -30,7 +31,7 @@ class Validation:
 
     evaluate: EvaluateFn | None = None
     every: int = 1
-    best_by: str = "top1"
+    best_by: str | None = "top1"
     best: dict[str, Any] | None = None
     scored: int = 0
 
@@ -49,6 +50,7 @@ class Validation:
     ) -> dict[str, float] | None:
         """Score the model, by its averaged weights where there are any; None when it was stopped early."""
         assert self.evaluate is not None
+        started = time.perf_counter()
         model.eval()
         with ema.swapped_in(model) if ema else nullcontext():
             scores = self.evaluate(model, should_stop)
@@ -56,11 +58,20 @@ class Validation:
         if scores is None:
             return None
         self.scored = step
+        figures = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        log.LOGGER.info(
+            f"validation after step {step}: {figures}{self._note_best(step, scores)}"
+            f" ({time.perf_counter() - started:.1f} s)"
+        )
+        return scores
+
+    def _note_best(self, step: int, scores: dict[str, float]) -> str:
+        """Remember the best score; return what to say of it."""
+        if self.best_by is None:
+            return ""
         if self.best is None or scores[self.best_by] > self.best["score"]:
             self.best = {"step": step, "score": scores[self.best_by]}
-        figures = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        log.LOGGER.info(f"validation after step {step}: {figures} (best {self.best_by} {self.best['score']:.4f})")
-        return scores
+        return f" (best {self.best_by} {self.best['score']:.4f})"
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

@@ -14,6 +14,9 @@ from mae_core.errors import CheckpointError
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 _DECODER_HEADS = {512: 16}
 FACTS = ("img_size", "patch_size", "in_chans", "num_heads", "decoder_num_heads", "norm_pix_loss")
+# What our headers tell besides.
+_STATISTICS = ("pixel_mean", "pixel_std")
+_NAMES = "class_names"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Architecture:
     norm_pix_loss: bool | None = None
     num_classes: int | None = None
     global_pool: bool | None = None
+    pixel_mean: tuple[float, ...] | None = None
+    pixel_std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    value_range: int | float | tuple[float, float] | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -81,10 +88,20 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
         norm_pix_loss=facts.get("norm_pix_loss") if decoder_dim else None,
         num_classes=None if head is None else int(head.shape[-1]),
         global_pool=None if decoder_dim else "fc_norm.weight" in arrays,
+        **_told(facts, chans, None if head is None else int(head.shape[-1])),
     )
     _check_heads("num_heads", model.num_heads, dim)
     _check_heads("decoder_num_heads", model.decoder_num_heads, decoder_dim or 0)
     return _check_positions(arrays, model)
+
+
+def _told(facts: Mapping[str, Any], chans: int | None, num_classes: int | None) -> dict[str, Any]:
+    """Return what a header tells, as far as it is of this model: a head may have been cut off or replaced."""
+    sizes = {**dict.fromkeys(_STATISTICS, chans), _NAMES: num_classes}
+    told = {key: tuple(facts[key]) for key, size in sizes.items() if key in facts and len(facts[key]) == size}
+    if "value_range" in facts:
+        told["value_range"] = facts["value_range"]
+    return told
 
 
 def _check_heads(name: str, heads: int | None, dim: int) -> None:
@@ -136,9 +153,25 @@ def facts_from_json(text: str | None) -> dict[str, Any]:
         return {}
     try:
         facts = json.loads(text)
-        return checked_facts({key: facts[key] for key in FACTS if facts.get(key) is not None})
+        known = checked_facts({key: facts[key] for key in FACTS if facts.get(key) is not None})
+        known |= {key: facts[key] for key, kind in _LISTS.items() if _is_list(facts.get(key), kind)}
+        return known | _value_range(facts.get("value_range"))
     except (ValueError, AttributeError, RecursionError):
         raise CheckpointError("the header's architecture is not readable") from None
+
+
+_LISTS: dict[str, type] = {**dict.fromkeys(_STATISTICS, float), _NAMES: str}
+
+
+def _value_range(value: Any) -> dict[str, Any]:
+    """Return the range of stored pixel values where a header tells one that can be."""
+    if isinstance(value, list) and len(value) == 2 and all(type(end) is float for end in value) and value[0] < value[1]:
+        return {"value_range": (value[0], value[1])}
+    return {"value_range": value} if type(value) is int and value > 0 else {}
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 def checked_facts(facts: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 
 SCHEMA = 2  # 1 had no seal
 MODEL, OPTIMIZER, EMA = "model.safetensors", "optimizer.safetensors", "ema.safetensors"
@@ -41,7 +41,7 @@ def decode_state(data: bytes) -> dict[str, Any]:
     if type(record) is not dict or not {"schema", "step", "sha256"} <= record.keys():
         raise ValueError("schema, step or sha256 is missing")
     if not _whole(record["schema"], 1):
-        raise ValueError(f"schema is {_brief(record['schema'])}, 1 to {SCHEMA} are read")
+        raise ValueError(f"schema is {_json_text(record['schema'])}, 1 to {SCHEMA} are read")
     if record["schema"] > SCHEMA:
         raise ValueError(f"schema {record['schema']} is newer than {SCHEMA}: upgrade mae-core")
     # Compared as bytes: then not even a capital letter in the checksum can be flipped unseen.
@@ -70,15 +70,15 @@ def _check_entries(record: dict[str, Any]) -> None:
     """Refuse entries of another type or range; those that are not known here are of later versions, or the stage's."""
     for key, (holds, wanted) in _ENTRIES.items():
         if key in record and not holds(record[key]):
-            raise ValueError(f"{key} is {_brief(record[key])}, not {wanted}")
+            raise ValueError(f"{key} is {_json_text(record[key])}, not {wanted}")
     validation = record.get("validation") or {"best": None, "scored": 0}
     best = validation["best"] or {"step": 0}
     if max(validation["scored"], best["step"]) > record["step"]:
         raise ValueError(f"validation is of a step after {record['step']}")
 
 
-def _brief(value: Any) -> str:
-    return shown(json.dumps(value))
+def _json_text(value: Any) -> str:
+    return safe_text(json.dumps(value))
 
 
 def _whole(value: Any, least: int = 0, most: int = _MOST_STEPS) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mae_core import __version__
 from mae_core.command_line import Parser, run
+from mae_core.runtime import version_line
 
 _ABOUT = """commands:
   convert SRC DST   convert weights from any published format to any other
@@ -90,9 +91,12 @@ _COMMANDS = {"convert": _convert, "inspect": _inspect}
 
 def _main(argv: list[str]) -> None:
     parser = Parser(prog="mae-core", description="Weights of masked autoencoders.", epilog=_ABOUT, formatter_class=_Raw)
-    parser.add_argument("--version", action="version", version=f"mae-core {__version__}")
+    parser.add_argument("--version", action="version", version=version_line("mae-core", __version__))
     parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    if not argv:
+        parser.print_help()
+        return
     args = parser.parse_args(argv)
     try:
         _COMMANDS[args.command](args.arguments)

@@ -9,7 +9,7 @@ from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import FACTS, Architecture, checked_facts
 from mae_core.weights.formats.shards import fingerprint
 from mae_core.weights.layouts import LAYOUTS
-from mae_core.weights.report import brief
+from mae_core.weights.report import join_names
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
 
@@ -30,7 +30,7 @@ class Conversion:
         """Say it for people."""
         said = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
         if self.left_out:
-            said.append(f"left out: {brief(self.left_out)}")
+            said.append(f"left out: {join_names(self.left_out)}")
         return said + self.remarks
 
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mae_core.epsilons import LN_EPS
 from mae_core.errors import CheckpointError
 from mae_core.weights.architecture import Architecture, checked_facts
 
-LN_EPS = 1.0e-6  # of the official code and of this package's models
 _FACTS = {
     "image_size": "img_size",
     "patch_size": "patch_size",

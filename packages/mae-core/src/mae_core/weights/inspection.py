@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.report import join_names
 from mae_core.weights.sources import find_file, guess_source, read_file, translate
 
 
@@ -22,17 +23,20 @@ def inspect_lines(path: str | Path) -> Iterator[str]:
     yield f"file     {file} ({file.stat().st_size:,} bytes)"
     yield f"sha256   {fingerprint(file)}"
     for key, value in sorted(raw.metadata.items()):
-        yield f"header   {shown(key)} = {shown(value)}"
+        yield f"header   {safe_text(key)} = {safe_text(value)}"
     try:
         yield f"source   {guess_source(raw)}"
         weights = translate(raw)
         facts = weights.architecture().known()
+        names = facts.pop("class_names", ())
         yield "model    " + ", ".join(f"{key}={value}" for key, value in facts.items())
+        if names:
+            yield f"classes  {join_names(names)}"
         yield from (f"remark   {remark}" for remark in weights.remarks)
-        yield from (f"unknown  {shown(name)}" for name in weights.unknown)
+        yield from (f"unknown  {safe_text(name)}" for name in weights.unknown)
     except CheckpointError as error:
         yield f"source   unknown: {error}"
     count = sum(array.size for array in raw.arrays.values() if np.issubdtype(array.dtype, np.floating))
     yield f"tensors  {len(raw.arrays)}, {count:,} floating-point numbers"
     for name, array in raw.arrays.items():
-        yield f"  {shown(name)}  {list(array.shape)}  {array.dtype}"
+        yield f"  {safe_text(name)}  {list(array.shape)}  {array.dtype}"

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import nn
+from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.facts import describe
+from mae_core.models.encoder import ViTEncoder
+from mae_core.models.facts import model_facts
 from mae_core.weights.checkpoint_folder import STATE, find_weights, read_state
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
-from mae_core.weights.report import Grid, KeyReport, brief
+from mae_core.weights.report import Grid, KeyReport, join_names
 from mae_core.weights.sources import Weights, read_weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
@@ -49,7 +50,16 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
     _refuse(weights, own, fitting, missing, unexpected, other_facts(weights, model, same_target))
     filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
+    _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
+
+
+def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:
+    """Name the classes of a classifier that has no names as the file does, where its head is the file's."""
+    if not any(name.startswith("head.") for name in fitting) or getattr(model, "class_names", ()) is not None:
+        return
+    if names := weights.architecture().class_names:
+        model.name_classes(names)
 
 
 def _dtype(tensor: paddle.Tensor) -> str:
@@ -62,7 +72,7 @@ def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[st
     Args:
         same_target: whether the decoder must also predict the model's kind of pixels (`norm_pix_loss`).
     """
-    own, compared = describe(model), ["patch_size", "in_chans", "num_heads"]
+    own, compared = model_facts(model), ["patch_size", "in_chans", "num_heads"]
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
         compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
     told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
@@ -76,8 +86,8 @@ def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[st
 
 def _refuse(
     weights: Weights,
-    own: dict[str, Any],
-    fitting: dict[str, Any],
+    own: dict[str, Tensor],
+    fitting: dict[str, NDArray[Any]],
     missing: list[str],
     unexpected: list[str],
     wrong: list[str],
@@ -90,7 +100,7 @@ def _refuse(
         if list(array.shape) != list(own[name].shape)
     ]
     if wrong:
-        raise CheckpointError(f"{weights.file} does not fit this model: {brief(wrong, '; ')}")
+        raise CheckpointError(f"{weights.file} does not fit this model: {join_names(wrong, '; ')}")
 
 
 def _is_free(name: str) -> bool:
@@ -98,14 +108,14 @@ def _is_free(name: str) -> bool:
 
 
 def _fit_positions(
-    model: Any, weights: Weights, own: dict[str, Any]
+    model: ViTEncoder, weights: Weights, own: dict[str, Tensor]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[Grid, Grid]]]:
     """Resize position embeddings of another grid; a file that does not tell its grid is taken as square."""
     arrays, resized = dict(weights.arrays), {}
     for name in _POSITIONS:
         if name not in own or name not in arrays or arrays[name].ndim != 3:
             continue
-        old, new = _grid_of(weights, arrays[name].shape[1] - 1, model.grid), tuple(model.grid)
+        old, new = _grid_of(weights, arrays[name].shape[1] - 1, model.grid), model.grid
         if old != new:
             arrays[name] = resize_positions(np.asarray(arrays[name]), old, new)
             resized[name] = (old, new)
@@ -145,10 +155,11 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     weights = read_weights(find_weights(Path(path)))
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
-        raise CheckpointError(f"{weights.file} does not fit this model: unexpected {brief(weights.unknown)}")
+        raise CheckpointError(f"{weights.file} does not fit this model: unexpected {join_names(weights.unknown)}")
     if wrong := other_facts(weights, model, same_target=True):
         raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
+    _take_names(model, weights, arrays)
     return weights.file
 
 

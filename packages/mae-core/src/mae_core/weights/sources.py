@@ -8,7 +8,7 @@ from typing import Any
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture, architecture_of
 from mae_core.weights.formats.paddle_file import read_pdparams
-from mae_core.weights.formats.pickle_values import Refused, shown
+from mae_core.weights.formats.pickle_values import Refused, safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors
 from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
 from mae_core.weights.formats.torch_file import read_torch
@@ -58,6 +58,8 @@ def find_file(path: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file{'' if path.suffix in SUFFIXES else ' or folder'}")
     raise CheckpointError(
         f"{path} holds no weights; give a run folder, a checkpoint folder, a Hugging Face folder or a file"
         f" ({', '.join(SUFFIXES)})"
@@ -96,7 +98,7 @@ def _read_shards(index: Path) -> RawFile:
     for shard, names in list_shards(index).items():
         found = read_file(shard).arrays
         if missing := [name for name in names if name not in found]:
-            raise CheckpointError(f"it lists {shown(missing[0])} in {shard.name}, which lacks it")
+            raise CheckpointError(f"it lists {safe_text(missing[0])} in {shard.name}, which lacks it")
         arrays |= {name: found[name] for name in names}
     return RawFile(index, arrays)
 
@@ -111,7 +113,7 @@ def guess_source(raw: RawFile) -> str:
     for layout in LAYOUTS.values():
         if layout.matches(raw, shapes):
             return layout.name
-    names = ", ".join(shown(name) for name in list(shapes)[:4])
+    names = ", ".join(safe_text(name) for name in list(shapes)[:4])
     raise CheckpointError(f"{raw.file} is none of the MAE and ViT checkpoints that are read (it has {names}, ...)")
 
 
@@ -156,7 +158,7 @@ def _refuse_unless(good: bool, why: str) -> None:
 
 
 def _conv_facts(raw: RawFile) -> dict[str, Any]:
-    """Patch size and channels of a convolution."""
+    """Return patch size and channels of a convolution."""
     for array in raw.arrays.values():
         if array.ndim == 4 and array.shape[2] == array.shape[3]:
             return {"patch_size": int(array.shape[2]), "in_chans": int(array.shape[1])}

@@ -1,16 +1,17 @@
 """Arrays of one layout into another: names, transposed weights, the patch embedding, query/key/value. All exact."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.layout import Layout, plain_name
 
 Arrays = dict[str, NDArray[Any]]
+Convert = Callable[[NDArray[Any]], NDArray[Any]]
 _PATCH = "patch_embed.proj.weight"
 _TRACKED = "head.0.num_batches_tracked"
 
@@ -31,7 +32,7 @@ def to_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout) -> tuple[Arrays,
         if translated is None:
             unknown.append(name)
         else:
-            ours[translated] = _turned(translated, array, layout, patch_to_ours)
+            ours[translated] = _converted(translated, array, layout, patch_to_ours)
     return (_joined(ours) if layout.split_qkv else ours), unknown
 
 
@@ -51,13 +52,13 @@ def from_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout, patch_size: in
         if translated is None:
             left_out.append(name)
         else:
-            theirs[translated] = _turned(name, array, layout, lambda weight: patch_from_ours(weight, patch_size))
+            theirs[translated] = _converted(name, array, layout, lambda weight: patch_from_ours(weight, patch_size))
     if "head.0._mean" in arrays and _TRACKED not in arrays and layout.endings:
         theirs[_TRACKED] = np.zeros((), np.int64)  # PyTorch's batch norm has it, Paddle's not
     return theirs, left_out
 
 
-def _turned(name: str, array: NDArray[Any], layout: Layout, patch: Any) -> NDArray[Any]:
+def _converted(name: str, array: NDArray[Any], layout: Layout, patch: Convert) -> NDArray[Any]:
     if name == _PATCH:
         return patch(array) if layout.conv else array
     is_linear = layout.out_in and array.ndim == 2 and name.endswith(".weight")
@@ -65,14 +66,14 @@ def _turned(name: str, array: NDArray[Any], layout: Layout, patch: Any) -> NDArr
 
 
 def patch_to_ours(weight: NDArray[Any]) -> NDArray[Any]:
-    """[D, C, p, p] -> [p*p*C, D]."""
+    """Turn the weight of a convolution into that of a linear layer: [D, C, p, p] -> [p*p*C, D]."""
     if weight.ndim != 4:
         raise CheckpointError(f"the patch embedding has shape {list(weight.shape)}; [D, C, p, p] is needed")
     return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])  # [p, p, C, D]
 
 
 def patch_from_ours(weight: NDArray[Any], patch_size: int | None) -> NDArray[Any]:
-    """[p*p*C, D] -> [D, C, p, p]."""
+    """Turn the weight of a linear layer into that of a convolution: [p*p*C, D] -> [D, C, p, p]."""
     pixels, dim = weight.shape
     if patch_size is None or pixels % patch_size**2:
         raise CheckpointError(f"a patch of {pixels} numbers does not tell its size; add --set patch_size=P")
@@ -87,12 +88,12 @@ def _joined(ours: Arrays) -> Arrays:
         if part:
             triple = [ours.get(f"{head}.attn.{letter}.{ending}") for letter in "qkv"]
             if any(item is None or item.shape != array.shape for item in triple):
-                raise CheckpointError(f"query, key and value of {shown(head)} are not three of the same shape")
+                raise CheckpointError(f"query, key and value of {safe_text(head)} are not three of the same shape")
             result[f"{head}.attn.qkv.{ending}"] = np.concatenate(triple, axis=-1)  # type: ignore[arg-type]
         elif ".attn.k." not in name and ".attn.v." not in name:
             result[name] = array
         elif name.replace(".attn.k.", ".attn.q.").replace(".attn.v.", ".attn.q.") not in ours:
-            raise CheckpointError(f"{shown(name)} has no query beside it")
+            raise CheckpointError(f"{safe_text(name)} has no query beside it")
     return result
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mae_data.errors import DataError
-from mae_data.sources.index_file import Index, open_index, write_whole
+from mae_data.sources.index_file import Index, open_index
+from mae_data.whole_file import write_whole
 
 # A file that changed within this time of being indexed could have changed again unseen: its time is too coarse.
 SETTLED_NS = 2_000_000_000
@@ -37,10 +38,10 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
     Where the cache cannot be written, the index is made in a file without a name, which goes with this process.
 
     Args:
-        name: What the source is, a path or an address, and what of it is indexed.
-        state: Changes whenever the source does, as far as can be seen at little cost: sizes, times.
-        fill: Writes the index into an open file.
-        is_current: Tells whether an index that was found, and whether for this very state, still holds.
+        name: what the source is, a path or an address, and what of it is indexed.
+        state: changes whenever the source does, as far as can be seen at little cost: sizes, times.
+        fill: writes the index into an open file.
+        is_current: tells whether an index that was found, and whether for this very state, still holds.
     """
     folder = cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"

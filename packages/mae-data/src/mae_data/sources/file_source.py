@@ -17,9 +17,9 @@ class FileSource(Source):
     locale, and worker processes share the block, as no reference count in it changes.
 
     Args:
-        name: What messages call the source.
-        root: Folder that the names are relative to.
-        index: Names, labels and the fact `sha256`.
+        name: what messages call the source.
+        root: folder that the names are relative to.
+        index: names, labels and the fact `sha256`.
     """
 
     def __init__(self, name: str, root: str, index: Index) -> None:

@@ -43,13 +43,13 @@ def open_folder(
     val/ where the folder has them.
 
     Args:
-        root: The folder.
+        root: the folder.
         part: "train" or "val".
-        labelled: Whether labels are needed.
-        num_classes: When given, labels must be below it.
+        labelled: whether labels are needed.
+        num_classes: when given, labels must be below it.
 
     Raises:
-        DataError: No images, or no class folders where labels are needed, or too many.
+        DataError: no images, or no class folders where labels are needed, or too many.
     """
     name = f"{os.path.realpath(root)}\0{part}{' with labels' if labelled else ''}"
     index = cached_index(name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current)

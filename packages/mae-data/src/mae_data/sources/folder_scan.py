@@ -17,9 +17,9 @@ class Scan:
     """What lies in a folder.
 
     Attributes:
-        images: Paths of the images below the folder, sorted.
-        folders: For each folder that was read, its state: another one after any change of its names.
-        left_out: How many things of each kind were left out.
+        images: paths of the images below the folder, sorted.
+        folders: for each folder that was read, its state: another one after any change of its names.
+        left_out: how many things of each kind were left out.
     """
 
     images: list[bytes] = field(default_factory=list)
@@ -34,7 +34,7 @@ def scan_folder(root: bytes) -> Scan:
     Hidden names are left out.
 
     Args:
-        root: The folder.
+        root: the folder.
     """
     scan, seen = Scan(), set[tuple[int, int]]()
     folders, links = [b""], list[bytes]()

@@ -9,10 +9,8 @@ Processes that open one share its pages. Nothing in it is executed, and its numb
 """
 
 import json
-import os
 import struct
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
-from mae_data.list_writer import file_mode
 
 MAGIC = b"MAEIDX01"
 ALIGNMENT = 64
@@ -36,8 +33,8 @@ class Index:
 
     Attributes:
         text: uint8, the names, each ended by a newline.
-        arrays: By name, each [N]; `ends` (where each name ends in the text, its newline included) and `labels` always.
-        facts: Plain values about the source.
+        arrays: by name, each [N]; `ends` (where each name ends in the text, its newline included) and `labels` always.
+        facts: plain values about the source.
     """
 
     text: npt.NDArray[np.uint8]
@@ -59,7 +56,7 @@ class IndexWriter:
     """Writes an index from begin to end.
 
     Args:
-        file: An empty file, open for writing.
+        file: an empty file, open for writing.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -84,34 +81,11 @@ class IndexWriter:
         self._file.write(header + _TRAILER.pack(len(header), MAGIC))
 
 
-def write_whole(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Write a file of any size, whole or not at all.
-
-    Args:
-        path: The file.
-        fill: Writes the content into an open file.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, file_mode())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def open_index(path: Path) -> Index:
     """Map an index file into memory.
 
     Raises:
-        DataError: It cannot be read, or is not an index of this version.
+        DataError: it cannot be read, or is not an index of this version.
     """
     try:
         buffer = np.memmap(path, np.uint8, mode="r")
@@ -124,11 +98,11 @@ def parse_index(buffer: npt.NDArray[np.uint8], name: str) -> Index:
     """Find the sections of an index.
 
     Args:
-        buffer: The whole file.
-        name: What messages call it.
+        buffer: the whole file.
+        name: what messages call it.
 
     Raises:
-        DataError: It is damaged, or not an index of this version.
+        DataError: it is damaged, or not an index of this version.
     """
     try:
         length, magic = _TRAILER.unpack(buffer[-_TRAILER.size :].tobytes())

@@ -12,12 +12,12 @@ def require_labels(source: Source, labels: str, num_classes: int | None) -> None
     """Require labels of a source where they are needed, and below the number of classes.
 
     Args:
-        source: The source.
+        source: the source.
         labels: "required" or "optional".
-        num_classes: When given, labels must be below it.
+        num_classes: when given, labels must be below it.
 
     Raises:
-        DataError: Some are not; all are counted and the first ten named.
+        DataError: some are not; all are counted and the first ten named.
     """
     missing = source.labels < 0 if labels == "required" else source.labels < NO_LABEL
     bad = missing if num_classes is None else missing | (source.labels >= num_classes)

@@ -27,12 +27,12 @@ class Lines:
     """The lines of a block that are not blank.
 
     Attributes:
-        text: Their paths, each ended by a newline.
+        text: their paths, each ended by a newline.
         ends: int64 [N], where each path ends in `text`, its newline included.
         labels: int64 [N]; -1 where a line has none.
         numbers: int64 [N], line numbers.
-        leaves: Whether a path is absolute or has a `..` part.
-        faulty: Whether a line is wrong whatever the caller allows.
+        leaves: whether a path is absolute or has a `..` part.
+        faulty: whether a line is wrong whatever the caller allows.
     """
 
     text: bytes
@@ -47,7 +47,7 @@ def read_blocks(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes, bytes]]
     """Yield (number of its first line, whole lines in UTF-8, the same as in the file) of a list, block by block.
 
     Raises:
-        DataError: The list is not UTF-8, or has a line that no path can be.
+        DataError: the list is not UTF-8, or has a line that no path can be.
     """
     number, rest, mark = 1, b"", BOM
     while chunk := file.read(BLOCK_BYTES):
@@ -77,8 +77,8 @@ def parse_lines(block: bytes, number: int) -> Lines:
     """Split whole lines into paths and labels.
 
     Args:
-        block: Lines, each ended by a newline.
-        number: Of the first of them.
+        block: lines, each ended by a newline.
+        number: of the first of them.
     """
     bytes_ = np.frombuffer(block, np.uint8)
     space = _SPACE[bytes_]

@@ -39,17 +39,17 @@ def open_source(
     | a folder without any of these                         | what lies in it; see `sources.folder`             |
 
     Args:
-        root: The folder or address.
-        list_file: The list below `root`. The usual names, train_list.txt and val_list.txt, stand for the parts
+        root: the folder or address.
+        list_file: the list below `root`. The usual names, train_list.txt and val_list.txt, stand for the parts
             "train" and "val" of what has no lists; a list of another name must be there.
             NAME.index is one of shards, NAME.parquet a table.
         labels: "required", or "optional": labels of a list may be missing, those of folders are ignored.
-        num_classes: When given, labels must be below it.
-        allow_outside: Accept absolute paths and `..` in a list.
-        opt_in: How the reader of a message sets `allow_outside`.
+        num_classes: when given, labels must be below it.
+        allow_outside: accept absolute paths and `..` in a list.
+        opt_in: how the reader of a message sets `allow_outside`.
 
     Raises:
-        DataError: There are no images, or what names them is faulty.
+        DataError: there are no images, or what names them is faulty.
     """
     if labels not in ("required", "optional"):
         raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")
@@ -89,9 +89,9 @@ def open_parts(root: str | os.PathLike[str], *, labelled: bool = False, **option
     """Open what a data set has of the parts "train" and "val".
 
     Args:
-        root: The folder or address.
-        labelled: Whether labels are required.
-        options: Others of `open_source`.
+        root: the folder or address.
+        labelled: whether labels are required.
+        options: others of `open_source`.
     """
     labels = "required" if labelled else "optional"
     names = {part: name for name, part in PARTS.items()}

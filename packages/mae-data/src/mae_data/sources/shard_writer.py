@@ -15,13 +15,13 @@ from PIL import Image
 
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.image_file import EXTENSIONS, FORMATS, open_image
-from mae_data.list_writer import CLASSES, write_atomically
+from mae_data.list_writer import CLASSES
 from mae_data.parallel import map_tasks
-from mae_data.sources.index_file import write_whole
 from mae_data.sources.shards import INDEX_ENDING
 from mae_data.sources.source import Source
 from mae_data.sources.store import is_address
 from mae_data.sources.tar_index import LABEL_ENDING, write_tar_index
+from mae_data.whole_file import write_atomically, write_whole
 
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -31,9 +31,9 @@ class Plan:
     """How a source is cut into shards and what becomes of its images.
 
     Attributes:
-        per_shard: Images in each shard.
-        side: Pixels that the shorter side of larger images is scaled down to; None keeps every file as it is.
-        quality: Of the JPEG files that scaled images become.
+        per_shard: images in each shard.
+        side: pixels that the shorter side of larger images is scaled down to; None keeps every file as it is.
+        quality: of the JPEG files that scaled images become.
     """
 
     per_shard: int = 1000
@@ -54,20 +54,20 @@ def write_shards(
     """Write `PART-000000.tar`, ... and `PART.index`.
 
     Args:
-        source: The images.
-        folder: Where to.
+        source: the images.
+        folder: where to.
         part: "train" or "val".
-        plan: How.
-        workers: Number of processes.
-        force: Replace shards that were written from other images or in another way.
-        progress: Called with the number of shards that are done, and of all.
+        plan: how.
+        workers: number of processes.
+        force: replace shards that were written from other images or in another way.
+        progress: called with the number of shards that are done, and of all.
 
     Returns:
-        Numbers of shards and of those that were there already.
+        numbers of shards and of those that were there already.
 
     Raises:
-        InputError: Other shards are there, or the folder cannot be written.
-        DataError: An image cannot be read.
+        InputError: other shards are there, or the folder cannot be written.
+        DataError: an image cannot be read.
     """
     shards = [f"{part}-{number:06d}.tar" for number in range(-(-len(source) // plan.per_shard))]
     _claim(folder, part, {"source": dict(source.fingerprint()), **plan.__dict__}, force)

@@ -33,9 +33,9 @@ class ShardSource(Source):
     """The images of tar shards.
 
     Args:
-        name: What messages call the source: its index.
-        store: Where the shards lie.
-        index: Where each image lies in them.
+        name: what messages call the source: its index.
+        store: where the shards lie.
+        index: where each image lies in them.
     """
 
     def __init__(self, name: str, store: Store, index: Index) -> None:
@@ -119,12 +119,12 @@ def open_shards(
     """Open tar shards by their index.
 
     Args:
-        root: Folder or address that holds index and shards.
-        index_name: Such as "train.index".
-        timeout: Seconds until a store must have answered, all tries included.
+        root: folder or address that holds index and shards.
+        index_name: such as "train.index".
+        timeout: seconds until a store must have answered, all tries included.
 
     Raises:
-        DataError: The index is missing, damaged or not of these shards.
+        DataError: the index is missing, damaged or not of these shards.
     """
     store = open_store(root, timeout)
     name = f"{os.fspath(root).rstrip('/')}/{index_name}"

@@ -26,10 +26,10 @@ class Source(ABC):
     """Images with labels and names, each of which can be read alone and in any order.
 
     Attributes:
-        name: What messages call the source: its list file, folder or index.
+        name: what messages call the source: its list file, folder or index.
         labels: int64 [N]; -1 where an image has none.
-        duplicates: How many entries repeat the name of an earlier one.
-        notes: What a run should say of it at its start, a line each.
+        duplicates: how many entries repeat the name of an earlier one.
+        notes: what a run should say of it at its start, a line each.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Source(ABC):
         """Return the encoded image of entry `index`.
 
         Raises:
-            ImageError: This image cannot be read.
-            DataError: No image can: the store is gone.
+            ImageError: this image cannot be read.
+            DataError: no image can: the store is gone.
         """
 
     def fetch(self, indices: Sequence[int]) -> None:  # noqa: B027 - most sources gain nothing by it
         """Prepare for `read` of these entries, each once: a source far away reads them at the same time.
 
         Args:
-            indices: Entries, of one batch.
+            indices: entries, of one batch.
         """
 
     @abstractmethod

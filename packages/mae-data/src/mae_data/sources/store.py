@@ -32,7 +32,7 @@ class LocalStore:
     """A folder on disk.
 
     Args:
-        root: The folder.
+        root: the folder.
     """
 
     def __init__(self, root: str) -> None:
@@ -62,8 +62,8 @@ class RemoteStore:
     Each process makes its own connections, when it first reads: they do not survive a fork.
 
     Args:
-        url: The address of the folder.
-        timeout: Seconds until an answer must have come, all tries included.
+        url: the address of the folder.
+        timeout: seconds until an answer must have come, all tries included.
 
     Raises:
         InputError: fsspec, or what it needs for this kind of address, is not installed.

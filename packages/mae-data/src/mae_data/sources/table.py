@@ -29,8 +29,8 @@ class TableSource(Source):
     """The rows of Parquet or Arrow files.
 
     Args:
-        name: What messages call the source.
-        files: Its files, in order.
+        name: what messages call the source.
+        files: its files, in order.
     """
 
     def __init__(self, name: str, files: Sequence[TableFile]) -> None:
@@ -112,12 +112,12 @@ def open_table(
     """Open the rows of table files.
 
     Args:
-        root: What messages call the source.
+        root: what messages call the source.
         part: "train" or "val"; None: all files are of it.
-        files: The files of all parts, from `table_files`.
+        files: the files of all parts, from `table_files`.
 
     Raises:
-        DataError: No file is of this part, or one is damaged.
+        DataError: no file is of this part, or one is damaged.
     """
     chosen = files if part is None else files_of_part(Path(root), part, files)
     if not chosen:

@@ -17,17 +17,17 @@ class TableFile:
     """One file: rows in parts, of which a part is what one read gives.
 
     Args:
-        path: The file.
+        path: the file.
 
     Attributes:
-        rows: Number of rows of each part.
-        bytes: Size of the largest part, all of which is read for one image; 0 where only the image is.
-        classes: Class names by label, where the file says them.
-        digest: Hash of what describes the file's content.
+        rows: number of rows of each part.
+        bytes: size of the largest part, all of which is read for one image; 0 where only the image is.
+        classes: class names by label, where the file says them.
+        digest: hash of what describes the file's content.
 
     Raises:
         InputError: pyarrow is not installed.
-        DataError: It is damaged, or has no column of images.
+        DataError: it is damaged, or has no column of images.
     """
 
     rows: list[int]

@@ -13,8 +13,9 @@ import numpy as np
 from mae_data.errors import DataError
 from mae_data.image_file import EXTENSIONS
 from mae_data.parallel import map_tasks
-from mae_data.sources.index_file import Array, IndexWriter, write_whole
+from mae_data.sources.index_file import Array, IndexWriter
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
+from mae_data.whole_file import write_whole
 
 LABEL_ENDING = "cls"
 _ENDINGS = tuple(ending[1:] for ending in EXTENSIONS)
@@ -36,16 +37,16 @@ def write_tar_index(folder: Path, shards: Sequence[str], index: Path, workers: i
     """Index the images of tar files that lie in one folder.
 
     Args:
-        folder: The folder.
-        shards: Names of the tar files, in the order that their images are to have.
-        index: The index file to write.
-        workers: Number of processes.
+        folder: the folder.
+        shards: names of the tar files, in the order that their images are to have.
+        index: the index file to write.
+        workers: number of processes.
 
     Returns:
-        How many images there are.
+        how many images there are.
 
     Raises:
-        DataError: A tar file is damaged, compressed or without images, or a label is none.
+        DataError: a tar file is damaged, compressed or without images, or a label is none.
     """
     found = list(map_tasks(scan_tar, [folder / shard for shard in shards], workers))
     entries = [entry for several in found for entry in several]
@@ -80,7 +81,7 @@ def scan_tar(path: Path) -> list[Entry]:
     """Find the images of a tar file: of the members that share a name up to its first dot, the first image.
 
     Raises:
-        DataError: See `write_tar_index`.
+        DataError: see `write_tar_index`.
     """
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:

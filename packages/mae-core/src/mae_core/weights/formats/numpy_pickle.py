@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.weights.formats.pickle_values import PLAIN, Builder, kind_of, shown
+from mae_core.weights.formats.pickle_values import PLAIN, Builder, kind_of, safe_text
 
 _CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 _MAX_DIMENSIONS, _MAX_SIZE = 32, 1 << 60  # NumPy 1's own
@@ -17,7 +17,9 @@ class DType:
 
     def __init__(self, code: str, *flags: Any) -> None:
         if not isinstance(code, str) or code not in _CODES:
-            raise ValueError(f"dtype {shown(code) if isinstance(code, str) else kind_of(code)} is not a number type")
+            raise ValueError(
+                f"dtype {safe_text(code) if isinstance(code, str) else kind_of(code)} is not a number type"
+            )
         self.numpy = np.dtype(code)
 
     def build(self, state: Any) -> None:
@@ -53,7 +55,7 @@ def scalar(dtype: DType, data: bytes) -> Any:
     return np.frombuffer(data, dtype.numpy)[0].item()
 
 
-def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
+def bfloat16_to_float32(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Turn bfloat16 bit patterns into float32, exactly."""
     return (bfloat16.astype(np.uint32) << 16).view(np.float32)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.numpy_pickle import NUMPY, Array, widened
+from mae_core.weights.formats.numpy_pickle import NUMPY, Array, bfloat16_to_float32
 from mae_core.weights.formats.pickles import read_pickle
 from mae_core.weights.formats.state_dict import pick_tensors
 
@@ -23,7 +23,7 @@ def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:
     except ValueError:  # what mmap says of an empty file
         raise CheckpointError("it is empty") from None
     arrays = pick_tensors(content, _array_of, lambda array: array.nbytes, path.stat().st_size)
-    return {name: widened(array) if array.dtype == np.uint16 else array for name, array in arrays.items()}
+    return {name: bfloat16_to_float32(array) if array.dtype == np.uint16 else array for name, array in arrays.items()}
 
 
 def _array_of(value: Any) -> NDArray[Any] | None:

@@ -63,7 +63,7 @@ PLAIN: dict[str, Builder | None] = {
 }
 
 
-def shown(text: str) -> str:
+def safe_text(text: str) -> str:
     """Make a name from a file safe and short enough for a message."""
     return "".join(c if c.isprintable() else "?" for c in text[:80]) + ("..." if len(text) > 80 else "")
 

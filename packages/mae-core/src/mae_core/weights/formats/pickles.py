@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import Attributed, Builder, Name, Refused, kind_of, plain_key, shown
+from mae_core.weights.formats.pickle_values import Attributed, Builder, Name, Refused, kind_of, plain_key, safe_text
 
 
 class Readable(Protocol):
@@ -66,7 +66,7 @@ def read_pickle(
         raise CheckpointError("there is too little memory to read it") from None
     # RecursionError too: whatever a damaged file provokes, the answer is the same.
     except Exception as error:
-        raise CheckpointError(f"the pickle is damaged ({type(error).__name__}: {shown(str(error))})") from None
+        raise CheckpointError(f"the pickle is damaged ({type(error).__name__}: {safe_text(str(error))})") from None
 
 
 class _Machine:
@@ -94,7 +94,7 @@ class _Machine:
         elif method := getattr(self, f"on_{name.lower()}", None):
             method(argument)
         else:  # INST, OBJ, NEWOBJ_EX, EXT1, EXT2, EXT4, buffers outside the file
-            named = f" {shown(argument)}" if isinstance(argument, str) else ""
+            named = f" {safe_text(argument)}" if isinstance(argument, str) else ""
             raise Refused(f"pickle opcode {name}{named} is not allowed")
 
     def pop(self) -> Any:
@@ -207,7 +207,7 @@ class _Machine:
     def _push_name(self, module: Any, name: Any) -> None:
         text = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a name that is no text"
         if text not in self.allowed:
-            raise Refused(f"it refers to {shown(text)}")
+            raise Refused(f"it refers to {safe_text(text)}")
         self.stack.append(Name(text))
 
     def on_reduce(self, argument: Any) -> None:
@@ -215,7 +215,7 @@ class _Machine:
         function = self.pop()
         builder = self.allowed.get(function.text) if isinstance(function, Name) else None
         if builder is None or type(arguments) is not tuple:
-            raise Refused(f"it calls {shown(function.text) if isinstance(function, Name) else kind_of(function)}")
+            raise Refused(f"it calls {safe_text(function.text) if isinstance(function, Name) else kind_of(function)}")
         self._charge(len(arguments) + sum(len(item) for item in arguments if isinstance(item, _SIZED)))
         self.stack.append(builder(*arguments))
 
@@ -236,7 +236,7 @@ class _Machine:
 
     def on_persid(self, argument: Any) -> None:
         if self.persistent is None:
-            raise Refused(f"persistent id {shown(argument) if isinstance(argument, str) else kind_of(argument)}")
+            raise Refused(f"persistent id {safe_text(argument) if isinstance(argument, str) else kind_of(argument)}")
         self._charge(len(argument) if isinstance(argument, _SIZED) else 1)
         self.stack.append(self.persistent(argument))
 

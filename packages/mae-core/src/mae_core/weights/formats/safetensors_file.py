@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.numpy_pickle import widened
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.numpy_pickle import bfloat16_to_float32
+from mae_core.weights.formats.pickle_values import safe_text
 
 _DTYPES = {
     "F64": "<f8",
@@ -36,7 +36,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
         with safe_open(path, "numpy"):  # checks header, names, offsets and sizes
             pass
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"it is not a readable .safetensors file ({shown(str(error))})") from None
+        raise CheckpointError(f"it is not a readable .safetensors file ({safe_text(str(error))})") from None
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
@@ -47,15 +47,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
 
 def _array(name: str, entry: Mapping[str, Any], data: NDArray[np.uint8]) -> NDArray[Any]:
     if entry["dtype"] not in _DTYPES:
-        raise CheckpointError(f"{shown(name)} is of type {entry['dtype']}; floats of 16 to 64 bits are read")
+        raise CheckpointError(f"{safe_text(name)} is of type {entry['dtype']}; floats of 16 to 64 bits are read")
     if len(entry["shape"]) > _MAX_DIMENSIONS:
-        raise CheckpointError(f"{shown(name)} has {len(entry['shape'])} dimensions")
+        raise CheckpointError(f"{safe_text(name)} has {len(entry['shape'])} dimensions")
     start, end = entry["data_offsets"]
     try:
         array = np.frombuffer(data[start:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (ValueError, OverflowError):  # [0, 2**62] holds nothing, but is no shape either
-        raise CheckpointError(f"{shown(name)} has shape {entry['shape']}, which is beyond any array") from None
-    return widened(array) if entry["dtype"] == "BF16" else array
+        raise CheckpointError(f"{safe_text(name)} has shape {entry['shape']}, which is beyond any array") from None
+    return bfloat16_to_float32(array) if entry["dtype"] == "BF16" else array
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] = _NONE) -> str:

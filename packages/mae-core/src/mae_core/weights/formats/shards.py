@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mae_core.errors import CheckpointError
 from mae_core.files import sha256
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 
 INDEX_ENDING = ".index.json"  # of model.safetensors.index.json
 
@@ -24,12 +24,12 @@ def list_shards(index: Path) -> dict[Path, list[str]]:
     shards: dict[Path, list[str]] = {}
     for name, file in places:
         if not isinstance(file, str) or Path(file).name != file or not file.endswith((".safetensors", ".bin")):
-            raise CheckpointError(f"it names {shown(str(file))}, which is no weight file beside it")
+            raise CheckpointError(f"it names {safe_text(str(file))}, which is no weight file beside it")
         shards.setdefault(index.with_name(file), []).append(name)
     if not shards:
         raise CheckpointError("it names no shards")
     if missing := [shard.name for shard in shards if not shard.is_file()]:
-        raise CheckpointError(f"it names {shown(missing[0])}, which is not there; download every shard")
+        raise CheckpointError(f"it names {safe_text(missing[0])}, which is not there; download every shard")
     return shards
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import shown
+from mae_core.weights.formats.pickle_values import safe_text
 
 T = TypeVar("T")
 _KEYS = ("model", "state_dict", "model_state_dict")
@@ -30,7 +30,7 @@ def pick_tensors(
     nested = next((content[key] for key in _KEYS if isinstance(content.get(key), Mapping)), content)
     tensors = {name: tensor for name, value in nested.items() if (tensor := tensor_of(value)) is not None}
     if not tensors:
-        keys = ", ".join(shown(str(key)) for key in list(nested)[:5])
+        keys = ", ".join(safe_text(str(key)) for key in list(nested)[:5])
         raise CheckpointError(f"it holds no tensors (keys: {keys or 'none'})")
     if (total := sum(map(bytes_of, tensors.values()))) > _MOST * file_size:
         raise CheckpointError(f"its tensors take {total:,} bytes, over {_MOST} times the file's {file_size:,}")

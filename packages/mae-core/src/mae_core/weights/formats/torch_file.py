@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.numpy_pickle import NUMPY, widened
-from mae_core.weights.formats.pickle_values import Builder, Inert, Name, shown
+from mae_core.weights.formats.numpy_pickle import NUMPY, bfloat16_to_float32
+from mae_core.weights.formats.pickle_values import Builder, Inert, Name, safe_text
 from mae_core.weights.formats.pickles import read_pickle
 from mae_core.weights.formats.state_dict import pick_tensors
 
@@ -109,7 +109,7 @@ class _Storages:
     def __call__(self, persistent_id: Any) -> Storage:
         storage = _storage(persistent_id)
         if self.by_key.setdefault(storage.key, storage) != storage:
-            raise ValueError(f"storage {shown(storage.key)} is given two types or sizes")
+            raise ValueError(f"storage {safe_text(storage.key)} is given two types or sizes")
         return storage
 
 
@@ -149,7 +149,7 @@ def _view(tensor: Tensor, storages: dict[str, NDArray[Any]], bytes_of: Callable[
             raise CheckpointError(f"storage {storage.key} has {len(data)} bytes of {storage.size * storage.itemsize}")
         dtype = "<u2" if storage.dtype == _BFLOAT16 else storage.dtype
         flat: NDArray[Any] = np.frombuffer(data, dtype, storage.size)
-        storages[storage.key] = widened(flat) if storage.dtype == _BFLOAT16 else flat
+        storages[storage.key] = bfloat16_to_float32(flat) if storage.dtype == _BFLOAT16 else flat
     flat = storages[storage.key]
     strides = [stride * flat.itemsize for stride in tensor.strides]
     if not math.prod(tensor.shape):
@@ -175,7 +175,7 @@ def _read_zip(path: Path) -> dict[str, NDArray[Any]]:
             bytes_of = partial(_storage_bytes, archive, members, root)
             return _arrays(content, bytes_of, path.stat().st_size)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, struct.error) as error:
-        raise CheckpointError(f"it is not a readable zip file ({shown(str(error))})") from None
+        raise CheckpointError(f"it is not a readable zip file ({safe_text(str(error))})") from None
 
 
 def _storage_bytes(
@@ -183,7 +183,7 @@ def _storage_bytes(
 ) -> bytes:
     name = f"{root}data/{storage.key}"
     if name not in members:
-        raise CheckpointError(f"it lacks {shown(name)}")
+        raise CheckpointError(f"it lacks {safe_text(name)}")
     return archive.read(name)
 
 
@@ -206,7 +206,7 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, NDArray[Any]]:
     for key in keys:
         (count,) = struct.unpack("<q", data.read(8).ljust(8, b"\xff"))
         if key not in storages or count != storages[key].size or data.tell() + count * storages[key].itemsize > size:
-            raise CheckpointError(f"storage {shown(key)} is cut off or not described")
+            raise CheckpointError(f"storage {safe_text(key)} is cut off or not described")
         starts[key] = data.tell()
         data.seek(count * storages[key].itemsize, io.SEEK_CUR)
     if starts.keys() != storages.keys():

@@ -29,6 +29,10 @@ class Features:
     labels: NDArray[np.int64]
     paths: list[str]
 
+    def columns(self, first: int, end: int | None) -> "Features":
+        """Return the same images with some of the features' numbers."""
+        return Features(np.ascontiguousarray(self.features[:, first:end]), self.labels, self.paths)
+
     def batch(self, rows: NDArray[np.int64] | None = None) -> Batch:
         """Return (features, labels, indices) of some rows, or of all, as the loader returns images."""
         rows = np.arange(len(self.labels)) if rows is None else rows

@@ -10,6 +10,7 @@ from paddle import Tensor
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.patches import denormalize_patches, unit_patches, unpatchify
 from mae_core.ops.random_masking import Noise
+from mae_core.ops.reference import patch_statistics
 from mae_data.shown_bands import ShownBands
 
 
@@ -35,15 +36,14 @@ def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, 
     patches = model.patchify(images)
     normalized = model.normalize(patches)
     if model.norm_pix_loss:
-        mean = normalized.mean(axis=-1, keepdim=True)
-        std = (normalized.var(axis=-1, keepdim=True) + 1.0e-6).sqrt()
-        pred = pred * std + mean
+        mean, deviation = patch_statistics(normalized)
+        pred = pred * deviation + mean
     predicted = denormalize_patches(pred, model.pixels)
     return Reconstruction(unit_patches(patches, model.pixels), predicted, mask, loss)
 
 
 def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:
-    """Mean squared error over the removed patches of each sample, [N], pixel values 0 to 1."""
+    """Return the mean squared error over the removed patches of each sample, [N], pixel values 0 to 1."""
     per_patch = (predicted - recon.original).square().mean(axis=-1)  # [N, L]
     return ((per_patch * recon.mask).sum(axis=1) / recon.mask.sum(axis=1)).numpy().astype(np.float64)
 

@@ -1,0 +1,88 @@
+"""A model with its weights from one path, of whatever source."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_core.errors import CheckpointError
+from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
+from mae_core.weights.checkpoint_folder import find_weights
+from mae_core.weights.load import load_arrays, load_pretrained, saved_config
+from mae_core.weights.report import join_names
+from mae_core.weights.sources import Weights, read_weights
+
+_NEEDED = ("img_size", "patch_size", "num_heads", "decoder_num_heads")
+_NORM = ("head.0._mean", "head.0._variance")  # of a linear probe
+_NORM_EPS = 1e-6
+
+
+def load(path: str | Path, source: str = "auto", **facts: Any) -> MaskedAutoencoderViT | VisionTransformer:
+    """Load a model with its weights, ready to evaluate.
+
+    Weights with a decoder give a `MaskedAutoencoderViT`; others a `VisionTransformer`, without a head where they have
+    none. The batch norm of a linear probe goes into its classifier: the logits are those of the probe up to rounding.
+
+    Args:
+        path: run folder, checkpoint folder, Hugging Face folder, or file of any published format, suffix optional.
+        source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
+        facts: what the weights do not tell: img_size, patch_size, in_chans, num_heads, decoder_num_heads,
+            norm_pix_loss.
+
+    Raises:
+        CheckpointError: nothing there, damaged or refused, or not all of a model; what is not told is named.
+
+    Examples:
+        >>> load("nope.pth")
+        Traceback (most recent call last):
+        mae_core.errors.CheckpointError: nope.pth: no such file
+    """
+    weights = read_weights(find_weights(Path(path)), source)
+    known = weights.architecture(facts).known()
+    has_decoder = "mask_token" in weights.arrays
+    untold = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
+    if untold:
+        raise CheckpointError(f"{weights.file} does not tell {', '.join(untold)}: load(..., {untold[0]}=...)")
+    known = {**_statistics(path, int(known["in_chans"])), **known}
+    if has_decoder:
+        model = MaskedAutoencoderViT(**known)
+    else:
+        model = VisionTransformer(**{"num_classes": 0, **known})
+    if _NORM[0] in weights.arrays:
+        load_arrays(model, _without_norm(weights), str(weights.file))
+    else:
+        _load_all(model, path, source)
+    model.eval()
+    return model
+
+
+def _load_all(model: MaskedAutoencoderViT | VisionTransformer, path: str | Path, source: str) -> None:
+    report = load_pretrained(model, path, source)
+    if report.missing:
+        raise CheckpointError(f"{report.file} has no {join_names(report.missing)}: this is not all of a model")
+
+
+def _statistics(path: str | Path, in_chans: int) -> dict[str, Any]:
+    """Read pixel statistics from the config of a run; older weight files do not tell them."""
+    config = (saved_config(path)[1] or {}).get("DATA", {})
+    if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
+        return {}
+    mean, std = pixel_statistics(in_chans, config["IMAGENET_MEAN"], config["IMAGENET_STD"])
+    return {"pixel_mean": mean, "pixel_std": std, "value_range": config.get("VALUE_RANGE", 255)}
+
+
+def _without_norm(weights: Weights) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a linear probe as those of a classifier.
+
+    Raises:
+        CheckpointError: the probe has another head, which mae-probe alone builds.
+    """
+    arrays = {name: np.asarray(array) for name, array in weights.arrays.items()}
+    if others := [name for name in arrays if name.startswith("head.pool.")]:
+        raise CheckpointError(f"{weights.file} has {join_names(others)}, of an attentive probe; use mae-probe -eval")
+    mean, variance = (arrays.pop(name).astype(np.float64) for name in _NORM)
+    weight, bias = (arrays.pop(f"head.1.{name}").astype(np.float64) for name in ("weight", "bias"))
+    scaled = weight / np.sqrt(variance + _NORM_EPS)[:, None]  # [D, K]
+    arrays["head.weight"], arrays["head.bias"] = scaled.astype(np.float32), (bias - mean @ scaled).astype(np.float32)
+    return {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}

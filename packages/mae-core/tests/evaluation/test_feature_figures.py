@@ -1,0 +1,64 @@
+"""kNN against a plain loop in float64, RankMe against its formula and against what it must be."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.rankme import rankme
+
+
+def blobs(n, seed, classes=4, dim=6):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes, dim))
+    labels = rng.integers(0, classes, n)
+    return (centres[labels] + rng.normal(size=(n, dim))).astype(np.float32), labels
+
+
+def plain_knn(train, train_labels, val, val_labels, k):
+    """Row by row, in float64."""
+    hits = 0
+    for x, label in zip(val.astype(np.float64), val_labels, strict=True):
+        pairs = []
+        for y, other in zip(train.astype(np.float64), train_labels, strict=True):
+            pairs.append((float(x @ y) / math.sqrt(float(x @ x) * float(y @ y)), int(other)))
+        sums = dict.fromkeys(range(4), 0.0)
+        for cosine, other in sorted(pairs, reverse=True)[:k]:
+            sums[other] += math.exp(cosine / 0.07)
+        hits += max(sums, key=lambda c: sums[c]) == label
+    return 100 * hits / len(val_labels)
+
+
+def test_knn_is_that_of_a_plain_loop():
+    train, val = blobs(120, 1), blobs(601, 2)  # more than the chunk that is compared at a time
+    found = knn_accuracy(*train, *val, [100, 10, 20])
+    assert list(found) == [10, 20, 100]
+    for k, accuracy in found.items():
+        assert accuracy == pytest.approx(plain_knn(*train, *val, k), abs=1e-9)
+    assert 30 < found[10] < 95
+
+
+@pytest.mark.parametrize("ks", [[], [0, 5], [5, 13]])
+def test_knn_refuses_numbers_of_neighbours_that_are_not_there(ks):
+    train = blobs(12, 0)
+    with pytest.raises(ValueError, match="12 training rows; use numbers from 1"):
+        knn_accuracy(*train, *train, ks)
+
+
+@pytest.mark.parametrize("shape", [(200, 12), (7, 30)])
+def test_rankme_is_its_formula(shape):
+    """The formula by another way: singular values are roots of the eigenvalues of the Gram matrix."""
+    features = np.random.default_rng(3).normal(size=shape) * np.linspace(0.1, 3, shape[1])
+    smaller = features @ features.T if shape[0] < shape[1] else features.T @ features
+    values = [math.sqrt(value) for value in np.linalg.eigvalsh(smaller)]
+    shares = [value / sum(values) + 1e-7 for value in values]
+    expected = math.exp(-sum(share * math.log(share) for share in shares))
+    assert rankme(features.astype(np.float32)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_rankme_counts_directions():
+    axes = np.eye(8, dtype=np.float32)
+    assert rankme(np.repeat(axes[:5], 4, axis=0)) == pytest.approx(5, rel=1e-4)
+    assert rankme(np.ones((9, 8), np.float32)) == pytest.approx(1, rel=1e-4)  # collapsed
+    assert np.isfinite(rankme(np.zeros((9, 8), np.float32)))

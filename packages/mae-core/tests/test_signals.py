@@ -1,0 +1,96 @@
+"""Signals: which code a process ends with, inside and outside the training loop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mae_core.signals import Stop
+from mae_core.training.stop_request import StopRequest
+
+COMMAND = """
+import sys, time
+from mae_core.command_line import run
+def body(argv):
+    if "paddle" in argv:
+        from mae_core.runtime import import_paddle
+        import_paddle()
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("tidied", flush=True)
+sys.exit(run(body))
+"""
+BLOCKED = """
+import ctypes
+from mae_core.training.stop_request import StopRequest
+with StopRequest():
+    print("ready", flush=True)
+    lock = ctypes.create_string_buffer(256)  # a mutex: whoever locks it twice waits for ever, in compiled code
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+
+
+def start(code, *args, **kwargs):
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGTERM, 143, ["paddle"]), (signal.SIGHUP, 143, []), (signal.SIGUSR1, 75, [])],
+)
+def test_a_command_outside_the_loop_ends_at_once_and_tidies_up(number, code, words):
+    process = start(COMMAND, *words)
+    started = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert (process.returncode, out) == (code, "tidied\n")
+    assert err.splitlines() == [f"ended by {number.name}"]
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored():
+    process = start(COMMAND, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # nohup
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+
+
+def test_a_second_interrupt_quits_at_once_even_in_compiled_code():
+    process = start(BLOCKED)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ([signal.SIGHUP], Stop.TERMINATED),
+        ([signal.SIGUSR1, signal.SIGTERM], Stop.REQUEUE),  # a batch system that grows impatient
+        ([signal.SIGUSR1, signal.SIGINT], Stop.INTERRUPTED),
+    ],
+)
+def test_a_run_notes_why_it_is_to_stop(sent, asked):
+    before = [signal.getsignal(number) for number in sent]
+    with StopRequest() as stop:
+        assert not stop
+        for number in sent:
+            os.kill(os.getpid(), number)
+        assert stop.asked is asked
+    assert [signal.getsignal(number) for number in sent] == before

@@ -1,0 +1,56 @@
+"""What `mae-finetune predict` prints and writes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mae_core import log
+from mae_core.config import Config
+from mae_core.errors import UserError
+from mae_core.files import refuse_unwritable, try_folder, write_output
+from mae_core.stage.figures import prepare_json, write_json
+from mae_data.model_input import find_images
+from mae_finetune.prediction import BATCH_SIZE, Classifier, as_csv, as_json
+
+_ADVICE = "choose another with --csv"
+
+
+def run_predict(
+    config: Config,
+    paths: Sequence[str],
+    *,
+    topk: int,
+    batch_size: int | None = None,
+    json: str | None = None,
+    csv: str | None = None,
+) -> None:
+    """Classify images and print a line for each, as they come; write them as JSON or as a table where asked for.
+
+    Args:
+        config: MODEL.PRETRAINED names the weights.
+        paths: image files and folders.
+        json, csv: files to write; "-" is standard output, which then holds nothing else.
+
+    Raises:
+        UserError: weights, names or files that cannot be used.
+        DataError: an image that cannot be read.
+    """
+    if json == csv == "-":
+        raise UserError("--json - and --csv - would both write to standard output; name a file for one of them")
+    log.setup()
+    log.use_stderr()  # standard output is for predictions
+    prepare_json(json)
+    if csv and csv != "-":
+        with refuse_unwritable(Path(csv), _ADVICE):
+            try_folder(Path(csv).parent)
+    images = find_images(paths)
+    predictions = []
+    for prediction in Classifier(config).predict(images, topk, batch_size or BATCH_SIZE):
+        predictions.append(prediction)
+        if "-" not in (json, csv):
+            print(prediction.line(), flush=True)
+    write_json(json, {"weights": config.MODEL.PRETRAINED, "predictions": as_json(predictions)})
+    if csv == "-":
+        print(as_csv(predictions), end="")
+    elif csv:
+        with refuse_unwritable(Path(csv), _ADVICE):
+            write_output(Path(csv), as_csv(predictions).encode())

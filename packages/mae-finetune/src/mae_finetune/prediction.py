@@ -1,0 +1,177 @@
+"""What a classifier says of images that are in no list: `mae-finetune predict`, and the same from Python."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle.nn import functional as F
+
+from mae_core import log
+from mae_core.config import Config
+from mae_core.errors import NonFiniteError, UserError
+from mae_core.models import VisionTransformer
+from mae_core.stage.arguments import precision_of
+from mae_core.stage.inheritance import load_config
+from mae_core.training.precision import Precision
+from mae_data.loader import as_paddle_takes
+from mae_data.model_input import Images, OneImage, each_image, preprocess
+from mae_finetune.build import build_model, load_for_evaluation
+from mae_finetune.class_names import names_of
+from mae_finetune.config import RECIPE
+
+TOPK = 5
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class, its name (its number where nobody knows names), and the probability that the model gives it."""
+
+    label: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one image: its path, or its place in the input, and the likeliest classes, the best first."""
+
+    image: str
+    guesses: tuple[Guess, ...]
+
+    def line(self) -> str:
+        """Say it for people."""
+        guesses = (f"{_printable(guess.name)} {guess.probability:.4f}" for guess in self.guesses)
+        return f"{_printable(self.image)}: {', '.join(guesses)}"
+
+
+def _printable(text: str) -> str:
+    """Keep what would steer a terminal out of it: names come from files."""
+    return text if text.isprintable() else ascii(text)
+
+
+class Classifier:
+    """A trained classifier, ready for images.
+
+    Args:
+        config: of its run, MODEL.PRETRAINED its weights.
+
+    Raises:
+        UserError: weights, config or names that do not fit.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.model: VisionTransformer = build_model(config)
+        self.file = load_for_evaluation(config, self.model).file
+        self.model.eval()
+        known = names_of(config, self.model)
+        if known is None:
+            log.LOGGER.warning("no names of the classes are known: they are numbers; --class-names FILE names them")
+        known = known or [None] * self.model.num_classes
+        self.names = [str(i) if name is None else name for i, name in enumerate(known)]
+        self.crop_pct: float | None = config.DATA.CROP_PCT
+        self.precision: Precision = precision_of(config)
+
+    def predict(self, images: Images, topk: int = TOPK, batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
+        """Yield a prediction for each image, in their order; a batch of them is in memory at a time.
+
+        Args:
+            images: paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
+            topk: classes to name, at most as many as there are.
+            batch_size: images to a forward pass.
+
+        Raises:
+            UserError: topk or batch_size is not positive.
+            DataError: an image cannot be read; it is named.
+            NonFiniteError: the model's output for an image is not finite.
+        """
+        if topk < 1 or batch_size < 1:
+            raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
+        each, first = iter(each_image(images)), 0
+        while batch := list(islice(each, batch_size)):
+            said = [_name(image, first + i) for i, image in enumerate(batch)]
+            yield from self._guess(said, self._probabilities(batch, said), topk)
+            first += len(batch)
+
+    @paddle.no_grad()
+    def _probabilities(self, batch: Sequence[OneImage], said: Sequence[str]) -> NDArray[np.float32]:
+        m = self.model
+        pixels = preprocess(batch, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
+        with self.precision.autocast():
+            logits = m(paddle.to_tensor(as_paddle_takes(pixels))).astype("float32")
+        array: NDArray[np.float32] = F.softmax(logits, axis=-1).numpy()
+        finite = np.isfinite(array).all(axis=1)
+        if not finite.all():
+            raise NonFiniteError(f"the model's output for {said[int(np.argmin(finite))]} is not finite")
+        return array
+
+    def _guess(self, said: Sequence[str], array: NDArray[np.float32], topk: int) -> Iterator[Prediction]:
+        for image, row in zip(said, array, strict=True):
+            best = np.argsort(-row, kind="stable")[:topk]  # of classes that are as likely, the lower first
+            yield Prediction(image, tuple(Guess(int(c), self.names[c], float(row[c])) for c in best))
+
+
+def _name(image: OneImage, place: int) -> str:
+    return str(image) if isinstance(image, str | os.PathLike) else f"image {place}"
+
+
+def predict(
+    pretrained: str | Path,
+    images: Images,
+    *,
+    topk: int = TOPK,
+    batch_size: int = BATCH_SIZE,
+    cfg: str | None = None,
+    class_names: str | Path | None = None,
+) -> list[Prediction]:
+    """Classify images with a fine-tuned run.
+
+    Args:
+        pretrained: run folder, checkpoint folder or weight file that lies in one.
+        images: one or several paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
+        topk, batch_size: see `Classifier.predict`.
+        cfg: YAML config, for weights that carry none.
+        class_names: file of a name a line, for weights that carry none.
+
+    Raises:
+        UserError: weights, config or names that cannot be used.
+        DataError: an image that cannot be read.
+    """
+    flags = {"MODEL.PRETRAINED": str(pretrained)}
+    if class_names is not None:
+        flags["DATA.CLASS_NAMES"] = str(class_names)
+    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.info)
+    return list(Classifier(config).predict(images, topk, batch_size))
+
+
+def as_json(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    """Return predictions as plain values."""
+    return [asdict(prediction) for prediction in predictions]
+
+
+def as_csv(predictions: Iterable[Prediction]) -> str:
+    """Return a table with a line for each image and class: image, rank from 1, label, name, probability.
+
+    Examples:
+        >>> print(as_csv([Prediction("a.jpg", (Guess(1, "cat", 0.75), Guess(0, "dog", 0.25)))]))
+        image,rank,label,name,probability
+        a.jpg,1,1,cat,0.75
+        a.jpg,2,0,dog,0.25
+        <BLANKLINE>
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "rank", "label", "name", "probability"])
+    for p in predictions:
+        writer.writerows(
+            [p.image, rank, g.label, g.name, f"{g.probability:.6g}"] for rank, g in enumerate(p.guesses, 1)
+        )
+    return text.getvalue()

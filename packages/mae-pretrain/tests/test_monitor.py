@@ -1,0 +1,153 @@
+"""The monitor: its figures from outside, and that it neither changes a run nor loses its place in it."""
+
+import shutil
+import signal
+import subprocess
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+from stage_runs import PRETRAIN, assert_same, records
+
+from mae_core.training.precision import Precision
+from mae_pretrain.build import build_model, eval_dataset, mask_noise
+from mae_pretrain.config import RECIPE
+from mae_pretrain.monitor import Monitor
+from mae_pretrain.monitored_images import MonitoredImages
+
+TINY = PRETRAIN.tiny
+EVERY = ["MONITOR.EVERY", 1, "MONITOR.PICTURES", 2]
+
+
+def config_of(folder, *pairs):
+    return RECIPE.load(None, {"DATA.DATA_PATH": str(folder)}, [str(w) for w in (*TINY, "DATA.BATCH_SIZE", 4, *pairs)])
+
+
+SINGLE = Precision(False, "bfloat16", print)
+
+
+def never():
+    return False
+
+
+@pytest.fixture(scope="module")
+def watched(data, tmp_path_factory):
+    """A run with a look after each of its epochs of 3 steps."""
+    run = tmp_path_factory.mktemp("watched") / "run"
+    result = PRETRAIN.start("-batch_size", 8, "-data_path", data, "-output", run, *TINY, *EVERY, "REPORT_FREQ", 1)
+    assert result.returncode == 0, result.stderr
+    return run, result.stdout
+
+
+def looks(run):
+    return [record for record in records(run) if record["kind"] == "validation"]
+
+
+def test_every_epoch_has_its_figures_and_pictures(watched):
+    run, out = watched
+    assert "monitor: every 1 epochs, 7 held-out images; kNN among 26 training images" in out
+    assert [record["step"] for record in looks(run)] == [3, 6, 9]
+    for record in looks(run):
+        assert set(record) == {"kind", "step", "epoch", "val_loss", "rankme", "knn_top1"}
+        assert 1 <= record["rankme"] <= 7
+    assert looks(run)[0]["val_loss"] > looks(run)[-1]["val_loss"]
+    pictures = sorted(path.name for path in (run / "monitor").iterdir())
+    assert pictures == [f"step_{step:08d}.png" for step in (3, 6, 9)]
+    with Image.open(run / "monitor" / pictures[0]) as picture:
+        assert picture.height > 2 * 128
+    assert not (run / "best").exists()  # no figure of pre-training says which weights are best
+
+
+def test_it_changes_no_weight(watched, data, cli, tmp_path):
+    result = cli("-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "REPORT_FREQ", 1)
+    assert result.returncode == 0, result.stderr
+    assert_same(watched[0], tmp_path / "run")
+    assert records(tmp_path / "run") == [r for r in records(watched[0]) if r["kind"] == "train"]
+
+
+def test_stopped_and_resumed_gives_the_same_weights_and_records(watched, data, cli, tmp_path):
+    args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, *EVERY, "REPORT_FREQ", 1]
+    process = subprocess.Popen(PRETRAIN.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if " step 3/9" in line:  # before or within the first look
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=60)
+    resumed = cli(*args, "-resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(watched[0], tmp_path / "run")
+    assert records(tmp_path / "run") == records(watched[0])
+
+
+def test_watching_may_begin_on_resume(watched, data, cli, tmp_path):
+    args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "REPORT_FREQ", 1]
+    longer = ["TRAIN.NUM_EPOCHS", 4, "--allow-drift", "TRAIN.NUM_EPOCHS"]
+    result = cli(*args, *longer, "-resume", watched[0], "MONITOR.EVERY", 2)
+    assert result.returncode == 0, result.stderr
+    assert [record["step"] for record in looks(tmp_path / "run")] == [12]
+
+
+def test_two_ranks_see_the_figures_of_one(watched, data, tmp_path):
+    PRETRAIN.launch(tmp_path, "-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *TINY, *EVERY)
+    for one, two in zip(looks(watched[0]), looks(tmp_path / "run"), strict=True):
+        assert two.pop("kind") == one.pop("kind")
+        assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_figures_are_those_of_plain_loops(data, tmp_path):
+    """Image by image and in float64: the loss of each under its own mask, mean tokens, cosines, singular values."""
+    config = config_of(data, "MONITOR.EVERY", 1)
+    model = build_model(config)
+    model.eval()
+    found = Monitor(config, SINGLE, None, lambda: 1).look(model, never)
+    losses, tokens, labels = [], {}, {}
+    for part in ("val", "train"):
+        dataset = eval_dataset(config, f"{part}_list.txt")
+        tokens[part], labels[part] = [], []
+        for index in range(len(dataset)):
+            pixels, label, _ = dataset[index]
+            image = paddle.to_tensor(pixels[None])
+            if part == "val":
+                noise = mask_noise(config, paddle.to_tensor([index]), epoch=0)
+                losses.append(float(model(image, config.MODEL.MASK_RATIO, noise=noise)[0]))
+            whole = model.forward_features(image)[0].numpy().astype(np.float64)
+            tokens[part].append(whole[1:].mean(axis=0))
+            labels[part].append(int(label))
+    assert found["val_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    values = np.linalg.svd(np.stack(tokens["val"]), compute_uv=False)
+    shares = values / values.sum() + 1e-7
+    assert found["rankme"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-3)
+    hits = 0
+    for x, label in zip(tokens["val"], labels["val"], strict=True):
+        cosines = [x @ y / np.sqrt((x @ x) * (y @ y)) for y in tokens["train"]]
+        votes = [0.0] * 3
+        for near in np.argsort(cosines)[::-1][:20]:
+            votes[labels["train"][near]] += np.exp(cosines[near] / 0.07)
+        hits += int(np.argmax(votes) == label)
+    assert found["knn_top1"] == pytest.approx(100 * hits / 7)
+
+
+def test_labels_come_from_lists_or_class_folders_but_not_from_images_of_training(data, tmp_path):
+    for part in ("train", "val"):
+        shutil.copytree(data / part, tmp_path / "classes" / part)
+    shutil.copytree(data / "train", tmp_path / "alone")
+    lists = MonitoredImages(config_of(data), "val_list.txt", 100)
+    folders = MonitoredImages(config_of(tmp_path / "classes"), "val_list.txt", 100)
+    assert sorted(lists.labels) == sorted(folders.labels) == [0, 0, 0, 1, 1, 2, 2]
+    assert MonitoredImages(config_of(tmp_path / "alone"), "val_list.txt", 100).labels is None
+    monitor = Monitor(config_of(data, "MONITOR.TRAIN_IMAGES", 5, "MONITOR.VAL_IMAGES", 3), SINGLE, None, lambda: 1)
+    assert len(monitor.val.chosen) == 3
+    part = monitor.train
+    assert part.chosen.tolist() == [0, 6, 12, 18, 25]
+    assert part.labels.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_without_labels_there_is_no_knn_and_a_stop_ends_the_look(data, tmp_path):
+    shutil.copytree(data / "val", tmp_path / "photos")
+    config = config_of(tmp_path / "photos", "MONITOR.EVERY", 1)
+    model = build_model(config)
+    model.eval()
+    monitor = Monitor(config, SINGLE, None, lambda: 1)
+    assert set(monitor.look(model, never)) == {"val_loss", "rankme"}
+    assert monitor.look(model, lambda: True) is None

@@ -1,0 +1,19 @@
+"""A small dose of `tools/chaos.py`."""
+
+import json
+import signal
+import subprocess
+import sys
+
+from stage_runs import ROOT
+
+
+def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
+    words = ["--ends", 2, "--seed", 5, "--output", tmp_path / "out", "--stages", "mae_finetune", "--workers", 2]
+    command = [sys.executable, ROOT / "tools/chaos.py", *words, "--ranks", 1]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (scenario,) = json.loads((tmp_path / "out" / "chaos.json").read_text())
+    assert scenario["same"] is True
+    assert len(scenario["ends"]) == 3
+    assert set(scenario["codes"]) <= {143, -signal.SIGTERM, 0}  # while Python itself starts; at the end of the run

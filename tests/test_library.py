@@ -1,0 +1,158 @@
+"""The packages as a library: from a folder of photographs to predictions in a few calls, without a command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from stage_runs import PRETRAIN, PROBE, assert_same, write_images
+
+import mae_core
+import mae_data
+import mae_finetune
+import mae_pretrain
+import mae_probe
+from mae_core.errors import ConfigError, UserError
+
+QUICK = {"DATA.NUM_WORKERS": 0, "MODEL.ENCODER.DEPTH": 1, "REPORT_FREQ": 2}
+DECODER = {"MODEL.DECODER.EMBED_DIM": 8, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2}
+CLASSIFIER = {**QUICK, "DATA.BATCH_SIZE": 8}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    write_images(root, "train", 26)
+    write_images(root, "val", 9)
+    return root
+
+
+@pytest.fixture(scope="module")
+def files(photos):
+    return sorted((photos / "val").rglob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def pretrained(photos, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "pretrained"
+    settings = {**QUICK, **DECODER}
+    trainer = mae_pretrain.pretrain(
+        photos, output=run, model="mae_vit_tiny_patch16", epochs=20, batch_size=13, image_size=32, settings=settings
+    )
+    assert trainer.step == 40
+    return run
+
+
+def config_of(run):
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def test_a_preset_makes_the_model_and_the_warm_up_keeps_its_share(pretrained):
+    config = config_of(pretrained)
+    assert config["MODEL"]["NAME"] == "mae_vit_tiny_patch16"
+    assert config["MODEL"]["ENCODER"] == {"EMBED_DIM": 192, "DEPTH": 1, "NUM_HEADS": 3}
+    assert config["TRAIN"]["WARMUP_EPOCHS"] == 1  # 40 of 800
+
+
+def test_pretraining_is_the_commands(pretrained, photos, tmp_path):
+    words = [word for key, value in {**QUICK, **DECODER}.items() for word in (key, value)]
+    shape = ["MODEL.ENCODER.EMBED_DIM", 192, "MODEL.ENCODER.NUM_HEADS", 3, "TRAIN.WARMUP_EPOCHS", 1]
+    epochs = ["TRAIN.NUM_EPOCHS", 20, "-image_size", 32, "-batch_size", 13]
+    done = PRETRAIN.start("-data_path", photos, "-output", tmp_path / "run", *epochs, *shape, *words)
+    assert done.returncode == 0, done.stderr
+    assert_same(pretrained, tmp_path / "run", atol=1e-6)  # equal where Paddle was imported under the same settings
+
+
+def test_reconstructions_are_pictures_of_any_input(pretrained, files, tmp_path):
+    pictures = mae_pretrain.reconstruct(pretrained, files[:2], seed=3)
+    assert pictures.original.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(pictures.original, mae_data.preprocess(files[:2], 32, 0.875))
+    assert pictures.mask.sum(axis=1).tolist() == [3, 3]  # three of four patches
+    seen = np.kron(1 - pictures.mask.reshape(2, 2, 2), np.ones((16, 16)))[..., None].astype(bool)
+    np.testing.assert_array_equal(np.where(seen, pictures.pasted, 0), np.where(seen, pictures.original, 0))
+    assert (np.where(seen, 128, pictures.masked) == 128).all()
+    model = mae_core.load(pretrained)
+    model.train()
+    again = mae_pretrain.reconstruct(model, [Image.open(files[0]), np.asarray(Image.open(files[1]))], seed=3)
+    assert model.training
+    np.testing.assert_array_equal(again.pasted, pictures.pasted)
+    assert repr(again) == f"Pictures(2 of 32x32, loss {pictures.loss:.4f})"
+    assert again._repr_png_().startswith(b"\x89PNG")
+    assert (mae_pretrain.reconstruct(model, files[:2], seed=4).mask != pictures.mask).any()
+
+
+def test_features_are_those_of_the_command(pretrained, photos, files, tmp_path):
+    (photos / "all.txt").write_text("".join(f"{file.relative_to(photos)} 0\n" for file in files))
+    shape = {"MODEL.ENCODER.EMBED_DIM": 192, "MODEL.ENCODER.NUM_HEADS": 3, **QUICK}
+    words = ["-pretrained", pretrained, "-data_path", photos, "-image_size", 32, "--list", "all.txt"]
+    done = PROBE.start("features", *words, "-output", tmp_path / "f.npz", *(x for pair in shape.items() for x in pair))
+    assert done.returncode == 0, done.stderr
+    found = mae_probe.features(pretrained, files, batch_size=4)
+    np.testing.assert_allclose(found, np.load(tmp_path / "f.npz")["features"], rtol=0, atol=1e-5)
+    model = mae_core.load(pretrained)
+    mean = mae_probe.features(model, files[0], pool="mean")
+    import paddle
+
+    tokens = model.forward_features(paddle.to_tensor(mae_data.preprocess(files[0], 32)))
+    np.testing.assert_allclose(mean, tokens[:, 1:].mean(axis=1).numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def tuned(pretrained, photos, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "tuned"
+    settings = {**CLASSIFIER, "TRAIN.BASE_LR": 0.01}
+    mae_finetune.finetune(
+        photos, output=run, model="vit_tiny_patch16", pretrained=pretrained, epochs=5, image_size=32, settings=settings
+    )
+    return run
+
+
+def test_fine_tuning_counts_the_classes_and_predictions_name_them(tuned, files):
+    assert config_of(tuned)["MODEL"]["NUM_CLASSES"] == 3
+    said = mae_finetune.predict(tuned, files, topk=1)
+    hits = [p.guesses[0].name == Path(p.image).parent.name for p in said]
+    assert sum(hits) >= 7
+    model = mae_core.load(tuned)
+    assert model.class_names == ["class 0", "class 1", "class 2"]
+    with pytest.raises(UserError, match="tuned has no decoder"):
+        mae_pretrain.reconstruct(tuned, files[0])
+
+
+@pytest.mark.parametrize("global_pool", [False, True])
+def test_a_probe_comes_back_with_its_batch_norm_in_the_classifier(global_pool, pretrained, photos, files, tmp_path):
+    settings = {**CLASSIFIER, "TRAIN.BASE_LR": 5.0, "MODEL.GLOBAL_POOL": global_pool}
+    trainer = mae_probe.probe(
+        photos, output=tmp_path / "p", model="vit_tiny_patch16", pretrained=pretrained, epochs=3, image_size=32,
+        settings=settings,
+    )  # fmt: skip
+    import paddle
+
+    images = paddle.to_tensor(mae_data.preprocess(files, 32))
+    trainer.model.eval()
+    expected = trainer.model(images).numpy()
+    found = mae_core.load(tmp_path / "p")(images).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+
+
+def test_what_a_call_cannot_do_is_said(photos, tmp_path):
+    with pytest.raises(UserError, match="'vit_tine' is not known"):
+        mae_pretrain.pretrain(photos, output=tmp_path / "x", model="vit_tine")
+    with pytest.raises(ConfigError, match=r"TRAIN\.BASE_LT is not known"):
+        mae_pretrain.pretrain(photos, output=tmp_path / "x", settings={"TRAIN.BASE_LT": 1})
+    with pytest.raises(TypeError, match="epoch"):
+        mae_pretrain.pretrain(photos, output=tmp_path / "x", epoch=3)
+    with pytest.raises(UserError, match="pool='max'"):
+        mae_probe.features(tmp_path, [], pool="max")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("package", ["mae_pretrain", "mae_finetune", "mae_probe"])
+def test_importing_a_stage_needs_no_paddle(package):
+    code = f"import sys, {package}; assert 'paddle' not in sys.modules; print(dir({package}))"
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, stdout=subprocess.DEVNULL)

@@ -1,0 +1,184 @@
+"""What the commands answer before anything runs: keys, schema, completion, versions, a dry run."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage
+
+from mae_core import streams
+from mae_core.config import flatten, to_dict
+from mae_core.errors import ConfigError
+from mae_core.stage.help_config import help_lines, json_schema, key_comments, keys_of
+from mae_core.stage.recipe import Recipe
+
+PLACE = r"(paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)"
+COMMANDS = {"mae_core": "mae_core.weights", "mae_data": "mae_data"}
+every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
+
+
+def recipe(stage: Stage) -> Recipe:
+    return import_module(f"{stage.package}.config").RECIPE
+
+
+@every_stage
+def test_every_key_says_what_it_means_beside_its_default(stage: Stage) -> None:
+    keys = keys_of(recipe(stage))
+    assert [key.name for key in keys] == list(flatten(to_dict(recipe(stage).defaults)))
+    assert [key.name for key in keys if len(key.meaning) < 10] == []
+    assert [key.name for key in keys if key.meaning.startswith(("likewise", "as above"))] == []
+
+
+def test_a_comment_above_or_beside_an_assignment_is_read() -> None:
+    source = '# of the file\n\n# one\n# two\n_C.A.B = "# no comment"\n_C.C = 1  # three\nx = 2  # four\n_C.D = 3\n'
+    assert key_comments(source) == {"A.B": "one two", "C": "three"}
+
+
+def test_a_key_a_group_and_what_is_near() -> None:
+    lines = help_lines(recipe(FINETUNE), "train.mixup_mode")
+    assert lines[0] == "TRAIN.MIXUP_MODE = batch"
+    assert lines[2] == "    takes batch or pair or elem"
+    assert len(help_lines(recipe(FINETUNE), "MODEL.ENCODER")) == 9
+    assert help_lines(recipe(FINETUNE), "SMOOTHING")[0].startswith("TRAIN.SMOOTHING")
+    with pytest.raises(ConfigError, match=r"no config key TRAIN\.BASE_RL; nearest: TRAIN\.BASE_LR"):
+        help_lines(recipe(FINETUNE), "TRAIN.BASE_RL")
+
+
+@every_stage
+def test_what_help_allows_is_what_the_config_takes(stage: Stage) -> None:
+    """The limits that are told are those that are checked."""
+    for key in keys_of(recipe(stage)):
+        refused = []
+        if key.choices and None not in key.choices and False not in key.choices:
+            refused.append("nothing of the kind")
+        if key.positive and not isinstance(key.default, list):
+            refused.append("0")
+        if key.range and not isinstance(key.default, list):
+            refused.append(str(key.range[0] - 1))
+        for value in refused:
+            with pytest.raises(ConfigError):
+                recipe(stage).load(pairs=[key.name, value])
+
+
+@every_stage
+def test_the_schema_takes_the_packaged_files_and_the_defaults(stage: Stage) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="no validator is installed")
+    import yaml
+
+    schema = json.loads(json_schema(recipe(stage)))
+    folder = Path(import_module(stage.package).__file__).parent / "configs"
+    for file in sorted(folder.glob("*.yaml")):
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+    jsonschema.validate(to_dict(recipe(stage).defaults), schema)
+    for wrong in ({"DATA": {"BATCH_SIZE": 0}}, {"DATA": {"BATCH": 8}}, {"AMP_DTYPE": "int8"}, {"SEED": "x"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+@every_stage
+def test_bare_commands_print_help_and_versions_are_alike(stage: Stage) -> None:
+    command = stage.package.replace("_", "-")
+    bare = stage.start()
+    assert (bare.returncode, bare.stderr) == (0, "")
+    assert bare.stdout.startswith(f"usage: {command}")
+    version = stage.start("--version").stdout
+    assert re.fullmatch(rf"{command} \S+ \(mae-core \S+, {PLACE}\)\n", version)
+
+
+@pytest.mark.parametrize("package", ["mae_core", "mae_data"])
+def test_the_two_other_commands_answer_alike(package: str) -> None:
+    def start(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", COMMANDS[package], *words], capture_output=True, text=True)
+
+    command = package.replace("_", "-")
+    assert start().stdout.startswith(f"usage: {command}")
+    said = start("--version").stdout
+    assert re.fullmatch(rf"{command} \S+ \({PLACE}\)\n", said)
+
+
+def test_errors_are_red_where_the_terminal_takes_it() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert streams.red("x", Terminal(), {"TERM": "xterm"}) == "\x1b[31mx\x1b[0m"
+    for stream, env in ((io.StringIO(), {"TERM": "xterm"}), (Terminal(), {}), (Terminal(), {"TERM": "dumb"}),
+                        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})):  # fmt: skip
+        assert streams.red("x", stream, env) == "x"
+
+
+def test_importing_paddle_through_the_package_says_nothing() -> None:
+    code = "import mae_core; mae_core.build_model"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"}
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_subcommands_flags_and_keys(shell: str, tmp_path) -> None:
+    script = PRETRAIN.start("--completion", shell)
+    assert script.returncode == 0, script.stderr
+    assert ("bashcompinit" in script.stdout) == (shell == "zsh")
+    if shell == "zsh" or not shutil.which("bash"):
+        return
+    (tmp_path / "script").write_text(script.stdout)
+
+    def completed(*words: str) -> list[str]:
+        asked = f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _mae_pretrain; echo "${{COMPREPLY[@]}}"'
+        return subprocess.run(
+            ["bash", "-c", f"source {tmp_path / 'script'}; {asked}"], capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert completed("mae-pretrain", "vis") == ["visualize"]
+    assert completed("mae-pretrain", "visualize", "--mask") == ["--mask-ratio"]
+    assert "TRAIN.BASE_LR" in completed("mae-pretrain", "TRAIN.BA")
+
+
+def test_image_sizes_of_two_sides(tmp_path) -> None:
+    from mae_core.command_line import image_size
+
+    assert image_size("224") == 224
+    assert image_size("64x96") == [64, 96]
+    refused = PRETRAIN.start("-image_size", "64y96")
+    assert refused.returncode == 2
+    assert "HEIGHTxWIDTH" in refused.stderr
+
+
+def test_a_dry_run_says_it_all_and_writes_nothing(data, tmp_path) -> None:
+    args = ["-data_path", data, *PRETRAIN.tiny, "-batch_size", 8, "--dry-run"]
+    result = subprocess.run(PRETRAIN.command(*args), cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.iterdir()) == []
+    for words in (
+        "MASK_RATIO: 0.75",
+        f"data: 26 training images below {data}",
+        "output: runs/pretrain-001",
+        "steps: 9 of 8 images, 3 per epoch, 3 epochs; learning rate 4.69e-06 at its highest",
+        "measured ones",
+        "MB at most so far, measured",
+        "nothing was written",
+    ):
+        assert words in result.stdout
+    large = ["DATA.BATCH_SIZE", 26, "MODEL.ENCODER.EMBED_DIM", 2048, "MODEL.ENCODER.DEPTH", 48, "DATA.IMAGE_SIZE", 192]
+    # Too large to be tried is told from the model's sizes; the model itself is small here.
+    from mae_core.stage.estimate import estimate
+
+    assert estimate(recipe(PRETRAIN).load(pairs=[str(word) for word in [*PRETRAIN.tiny, *large]]), "cpu").seconds > 20
+
+
+def test_estimates_are_those_of_the_cost_module() -> None:
+    from mae_core.stage.estimate import estimate
+
+    base = estimate(recipe(PRETRAIN).load("vit_base_patch16_224_pretrain"), "cpu")
+    assert base.parameters == 111_907_840
+    half = estimate(recipe(PRETRAIN).load("vit_base_patch16_224_pretrain", pairs=["DATA.BATCH_SIZE", "128"]), "cpu")
+    assert half.seconds == pytest.approx(base.seconds / 2)
+    assert half.memory < base.memory

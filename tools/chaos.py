@@ -1,0 +1,187 @@
+"""Prove that a run cannot be lost: end it at random moments, go on, and compare with a run that was left alone.
+
+    python tools/chaos.py --ends 100 --seed 0 --output chaos
+
+Every scenario is a stage with 0 or 2 loader workers on 1 or 2 ranks. Its run is ended by SIGKILL or SIGTERM, of a rank
+or, alone, of the main process, after a random time; it is resumed and ended again until it is through. Then all arrays
+of its last checkpoint must equal those of the run that was left alone, bit for bit. Saving and validating each few
+steps puts many ends inside them. The results go to OUTPUT/chaos.json; the exit code is 1 where anything differed.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import load_file
+
+COMMON: dict[str, object] = {
+    "DATA.IMAGE_SIZE": 16, "MODEL.PATCH_SIZE": 4, "MODEL.ENCODER.EMBED_DIM": 32, "MODEL.ENCODER.DEPTH": 2,
+    "MODEL.ENCODER.NUM_HEADS": 2, "TRAIN.NUM_EPOCHS": 24, "TRAIN.WARMUP_EPOCHS": 1, "REPORT_FREQ": 1, "SAVE_KEEP": 2,
+}  # fmt: skip
+CLASSIFY: dict[str, object] = {"MODEL.NUM_CLASSES": 3, "VALIDATE_FREQ": 2}
+STAGES: dict[str, dict[str, object]] = {
+    "mae_pretrain": {"MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2},
+    "mae_finetune": {**CLASSIFY, "TRAIN.MIXUP_ALPHA": 0.8, "TRAIN.EMA": 0.99, "MODEL.DROPPATH": 0.1},
+    "mae_probe": CLASSIFY,
+}
+
+
+@dataclass
+class Scenario:
+    """A stage as it is run, and what came of it.
+
+    Attributes:
+        ends: how its run was ended, one word each.
+        inside_saves: SIGKILLs that left a half-written checkpoint behind.
+        codes: exit codes after SIGTERM.
+        slowest_stop: seconds from SIGTERM to the end.
+        same: whether all arrays were those of the run left alone.
+    """
+
+    stage: str
+    workers: int
+    ranks: int
+    ends: list[str] = field(default_factory=list)
+    inside_saves: int = 0
+    codes: list[int] = field(default_factory=list)
+    slowest_stop: float = 0.0
+    same: bool | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}-workers{self.workers}-ranks{self.ranks}"
+
+
+def write_data(root: Path) -> None:
+    """Write 48 training and 12 validation JPEGs of noise, with lists."""
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 48), ("val", 12)):
+        (root / part).mkdir(parents=True, exist_ok=True)
+        for i in range(number):
+            Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(root / part / f"{i}.jpg")
+        (root / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
+
+
+def start(scenario: Scenario, data: Path, run: Path) -> subprocess.Popen[bytes]:
+    """Begin or resume a scenario's run, in a process group of its own."""
+    settings = {**COMMON, **STAGES[scenario.stage], "DATA.NUM_WORKERS": scenario.workers}
+    pairs = [word for pair in settings.items() for word in pair]
+    flags: list[object] = ["-batch_size", 8 // scenario.ranks, "-data_path", data, "-output", run, "-resume", "auto"]
+    command: list[object] = [sys.executable, "-m", scenario.stage]
+    if scenario.ranks > 1:
+        script = subprocess.check_output([sys.executable, "-c", f"import {scenario.stage} as s; print(s.__path__[0])"])
+        launcher: list[object] = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", scenario.ranks]
+        command = [*launcher, "--log_dir", f"{run}-logs", f"{script.decode().strip()}/__main__.py"]
+    log = (run.parent / f"{run.name}.log").open("ab")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [str(word) for word in (*command, *flags, *pairs)]
+    return subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, env=env)
+
+
+def ranks_of(process: subprocess.Popen[bytes], ranks: int) -> list[int]:
+    """Return the processes that train: the command itself, or what the launcher started."""
+    if ranks == 1:
+        return [process.pid]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+
+def end(process: subprocess.Popen[bytes], scenario: Scenario, run: Path, rng: random.Random) -> None:
+    """End a run now, by SIGKILL or SIGTERM to one of its ranks, and note how it went."""
+    number = rng.choice([signal.SIGKILL, signal.SIGTERM])
+    while not (victims := ranks_of(process, scenario.ranks)) and process.poll() is None:
+        time.sleep(0.05)  # the launcher is still at its start
+    if not victims:
+        return  # through already: the caller sees it
+    started = time.monotonic()
+    os.kill(rng.choice(victims), number)
+    code = process.wait(120)
+    scenario.ends.append(number.name)
+    if number is signal.SIGKILL:
+        scenario.inside_saves += any((run / "checkpoints").glob(".step_*.tmp"))
+    else:
+        scenario.codes.append(code)
+        scenario.slowest_stop = max(scenario.slowest_stop, time.monotonic() - started)
+
+
+def last_arrays(run: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield all arrays of a run's newest checkpoint."""
+    newest = max((run / "checkpoints").glob("step_*"))
+    for file in sorted(newest.glob("*.safetensors")):
+        for name, value in sorted(load_file(file).items()):
+            yield f"{newest.name}/{file.name}/{name}", value
+
+
+def same(a: Path, b: Path) -> bool:
+    """Tell whether two runs ended with the same arrays."""
+    pairs = itertools.zip_longest(last_arrays(a), last_arrays(b))
+    return all(x and y and x[0] == y[0] and np.array_equal(x[1], y[1]) for x, y in pairs)
+
+
+def torment(scenario: Scenario, ends: int, data: Path, output: Path, rng: random.Random) -> None:
+    """Run a scenario twice, left alone and ended `ends` times, and compare."""
+    alone, ended = output / f"{scenario.name}-alone", output / f"{scenario.name}-ended"
+    started = time.monotonic()
+    if start(scenario, data, alone).wait():
+        raise SystemExit(f"{alone.name} failed; see {alone}.log")
+    seconds = time.monotonic() - started
+    while True:
+        process = start(scenario, data, ended)
+        if len(scenario.ends) < ends:
+            try:  # before the first step, too: a start costs a good part of these short runs
+                process.wait(seconds * rng.uniform(0.3, 1.0))
+            except subprocess.TimeoutExpired:
+                end(process, scenario, ended, rng)
+                if process.returncode:
+                    continue
+        if process.wait():
+            raise SystemExit(f"{ended.name} failed; see {ended}.log")
+        if len(scenario.ends) >= ends:
+            break
+        scenario.same = scenario.same is not False and same(alone, ended)  # through before it was ended: once more
+        shutil.rmtree(ended)
+    scenario.same = scenario.same is not False and same(alone, ended)
+
+
+def main() -> int:
+    """Run all scenarios; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ends", type=int, default=100, help="how often runs are ended, over all scenarios")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("chaos"))
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
+    parser.add_argument("--ranks", nargs="+", type=int, choices=[1, 2], default=[1, 2])
+    args = parser.parse_args()
+    rng, data = random.Random(args.seed), args.output / "data"
+    shutil.rmtree(args.output, ignore_errors=True)
+    write_data(data)
+    scenarios = [Scenario(*words) for words in itertools.product(args.stages, args.workers, args.ranks)]
+    for i, scenario in enumerate(scenarios):
+        torment(scenario, (args.ends + i) // len(scenarios), data, args.output, rng)
+        print(f"{scenario.name}: {len(scenario.ends)} ends, {'same' if scenario.same else 'DIFFERENT'}", flush=True)
+        (args.output / "chaos.json").write_text(json.dumps([asdict(s) for s in scenarios[: i + 1]], indent=1))
+    ends = sum(len(s.ends) for s in scenarios)
+    print(
+        f"{ends} ends, {sum(s.ends.count('SIGKILL') for s in scenarios)} of them SIGKILL"
+        f" ({sum(s.inside_saves for s in scenarios)} inside a save);"
+        f" {sum(bool(s.same) for s in scenarios)} of {len(scenarios)} scenarios ended the same;"
+        f" slowest stop {max(s.slowest_stop for s in scenarios):.1f} s"
+    )
+    return 0 if all(s.same for s in scenarios) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

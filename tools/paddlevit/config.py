@@ -1,0 +1,34 @@
+"""PaddleViT's `from config import get_config`: the config of the stage that a file names."""
+
+from importlib import import_module
+
+from mae_core.config import Config
+from mae_core.stage.foreign_config import stage_of_file
+from mae_core.stage.recipe import Recipe
+
+_PACKAGES = {"PRETRAIN": "mae_pretrain", "FINETUNE": "mae_finetune", "LINEARPROBE": "mae_probe"}
+
+
+def get_config(cfg_file: str | None = None) -> Config:
+    """Return a config that can still be changed, over which a file was merged; pre-training's where none is named.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds a key or value that is not known.
+    """
+    stage = "PRETRAIN"
+    if cfg_file:
+        stage = _stage_of(cfg_file)
+    recipe = _recipe(stage)
+    return recipe.merge(cfg_file, {}, (), say=print)
+
+
+def _stage_of(cfg_file: str) -> str:
+    for stage in _PACKAGES:
+        if cfg_file.removesuffix(".yaml").endswith(stage.lower()):
+            return stage
+    return stage_of_file(_recipe("PRETRAIN").find(cfg_file)) or "PRETRAIN"
+
+
+def _recipe(stage: str) -> Recipe:
+    recipe: Recipe = import_module(f"{_PACKAGES[stage]}.config").RECIPE
+    return recipe
