@@ -109,7 +109,9 @@ def test_a_release_is_a_commit_a_tag_and_two_files(clone: Path, tmp_path: Path, 
     assert git(clone, "status", "--porcelain") == ""
     assert tagged_package("mae-data-v0.1.1", read_packages(clone)).name == "mae-data"
     wheel, source = sorted((tmp_path / "dist").iterdir(), key=lambda path: path.suffix, reverse=True)
-    assert (wheel.name, source.name) == ("mae_data-0.1.1-py3-none-any.whl", "mae_data-0.1.1.tar.gz")
+    # Where there is a C compiler, mae-data's wheel holds a library for this platform.
+    assert wheel.name.startswith("mae_data-0.1.1-")
+    assert source.name == "mae_data-0.1.1.tar.gz"
     assert b'__version__ = "0.1.1"' in zipfile.ZipFile(wheel).read("mae_data/__init__.py")
     with tarfile.open(source) as archive:
         assert "mae_data-0.1.1/src/mae_data/__init__.py" in archive.getnames()

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError
-from mae_core.models.facts import describe
+from mae_core.models.facts import model_facts
 from mae_core.training.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights.convert import convert
@@ -22,7 +22,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8
 
 
 def save(file, model, header=True):
-    metadata = {"format": "mae-core", "architecture": json.dumps(describe(model))} if header else {}
+    metadata = {"format": "mae-core", "architecture": json.dumps(model_facts(model))} if header else {}
     save_file(model_arrays(model), file, metadata=metadata)
     return file
 
@@ -69,9 +69,9 @@ def test_classifiers_come_back_with_and_without_head(global_pool, num_classes, t
 
 def test_pixel_statistics_of_older_checkpoints_are_those_of_their_config(tmp_path, monkeypatch):
     old = {
-        key: value for key, value in describe(MaskedAutoencoderViT(**SMALL, **DECODER)).items() if "pixel" not in key
+        key: value for key, value in model_facts(MaskedAutoencoderViT(**SMALL, **DECODER)).items() if "pixel" not in key
     }
-    monkeypatch.setattr("mae_core.training.checkpoint.describe", lambda model: old)
+    monkeypatch.setattr("mae_core.training.checkpoint.model_facts", lambda model: old)
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     config = {"DATA": {"IMAGENET_MEAN": [0.1, 0.2, 0.3], "IMAGENET_STD": [0.4, 0.5, 0.6]}}
     (tmp_path / "checkpoints").mkdir()
@@ -91,7 +91,7 @@ def test_what_cannot_be_a_model_is_named(tmp_path):
     save_file(
         arrays,
         tmp_path / "part.safetensors",
-        metadata={"format": "mae-core", "architecture": json.dumps(describe(model))},
+        metadata={"format": "mae-core", "architecture": json.dumps(model_facts(model))},
     )
     with pytest.raises(CheckpointError, match=r"has no decoder_norm\.bias"):
         mae_core.load(tmp_path / "part")

@@ -19,7 +19,7 @@ import mae_core
 from mae_core import log
 from mae_core.errors import CheckpointError, NonFiniteError, Stopped
 from mae_core.signals import Stop
-from mae_core.training import engine, retention
+from mae_core.training import engine, retention, totals
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import SlowData
@@ -179,12 +179,12 @@ def test_figures_of_the_loss_are_averaged_over_accumulated_batches_and_the_inter
 
 def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_all(monkeypatch):
     other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 0.0, 1.0]  # images, loss, figure, requeue, terminated, interrupted
-    monkeypatch.setattr(engine.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(totals.distributed, "world_size", lambda: 2)
     monkeypatch.setattr(
         engine.distributed, "sum_over_ranks", lambda own: [a + b for a, b in zip(own, other, strict=True)]
     )
-    totals, asked = engine._over_ranks(engine.Totals(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None)
-    assert (totals.loss, totals.metrics, totals.images, totals.waited) == (2.0, {"top1": 15.0}, 12.0, 0.5)
+    summed, asked = totals.over_ranks(totals.Totals(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None)
+    assert (summed.loss, summed.metrics, summed.images, summed.waited) == (2.0, {"top1": 15.0}, 12.0, 0.5)
     assert asked is Stop.INTERRUPTED
 
 

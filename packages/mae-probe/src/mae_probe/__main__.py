@@ -1,5 +1,6 @@
 """`mae-probe` and `python -m mae_probe`; Ctrl-C while these modules are imported is one line, as it is later."""
 
+import os
 import sys
 
 
@@ -10,8 +11,8 @@ def main() -> int:
 
         return cli.main()
     except KeyboardInterrupt:
-        print("interrupted by Ctrl-C", file=sys.stderr)
-        return 130
+        os.write(2, b"interrupted by Ctrl-C\n")
+        os._exit(130)  # where an import of compiled code has seen it, Python itself would end by the signal
 
 
 if __name__ == "__main__":

@@ -30,27 +30,11 @@ from mae_core.training.progress import Progress
 from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.stop_request import StopRequest
+from mae_core.training.totals import Totals, over_ranks
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import read_ema
 
 LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
-
-
-@dataclass
-class Totals:
-    """Sums over the forward passes of one step: of this rank, then of all.
-
-    Attributes:
-        loss: mean over passes, and over ranks.
-        metrics: what the stage's loss tells, averaged likewise.
-        images: how many.
-        waited: seconds without data, on this rank.
-    """
-
-    loss: float = 0.0
-    metrics: dict[str, float] = field(default_factory=dict)
-    images: float = 0.0
-    waited: float = 0.0
 
 
 @dataclass
@@ -156,7 +140,7 @@ class Trainer:
         self.optimizer.set_lr(lr)
         paddle.seed((self.plan.seed * 1_000_003 + self.step) * 4096 + distributed.rank())
         own = self._accumulate(stream)  # 2. forward and backward; gradients are averaged over ranks
-        totals, asked = _over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
+        totals, asked = over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
         if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
             raise self._not_finite(f"loss is {totals.loss}")
         norm = self._update()  # 5. weights, unless a gradient is not finite
@@ -303,13 +287,3 @@ class Trainer:
             "data": self.data,
             "world_size": distributed.world_size(),
         }
-
-
-def _over_ranks(own: Totals, asked: Stop | None) -> tuple[Totals, Stop | None]:
-    """Average losses and figures over ranks and add images; a signal to one rank stops them all."""
-    world, names = distributed.world_size(), sorted(own.metrics)
-    means = [own.loss / world, *(own.metrics[name] / world for name in names)]
-    summed = distributed.sum_over_ranks([own.images, *means, *Stop.counts(asked)])
-    images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
-    totals = Totals(loss, dict(zip(names, metrics, strict=True)), images, own.waited)
-    return totals, Stop.first(summed[2 + len(names) :])
