@@ -6,6 +6,7 @@ Indexes that the tests make go with the tests, not into the user's cache.
 """
 
 import os
+import signal
 import tempfile
 from typing import Any
 
@@ -19,6 +20,12 @@ if CHOSEN_HERE:
 
 CACHE = tempfile.TemporaryDirectory(prefix="mae-data-")  # gone when pytest ends; xdist's workers inherit it
 os.environ.setdefault("MAE_DATA_CACHE", CACHE.name)
+
+
+# A shell starts background jobs with Ctrl-C ignored, `nohup` with SIGHUP: programs under test would keep that.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

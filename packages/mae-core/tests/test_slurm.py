@@ -61,7 +61,9 @@ def test_cores_of_a_task_are_not_shared_again():
 @pytest.mark.parametrize(("theirs", "kept"), [({}, False), ({"OMP_NUM_THREADS": "1"}, True)])
 def test_one_thread_is_the_launchers_choice_unless_the_user_said_so(theirs, kept):
     bare = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    launcher = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=bare | theirs)
+    words = [sys.executable, "-c", "print(flush=True); input()"]
+    launcher = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bare | theirs)
+    launcher.stdout.readline()  # /proc shows no environment before the program runs
     env = {"PADDLE_LOG_DIR": "logs", "OMP_NUM_THREADS": "1"}
     assert ("OMP_NUM_THREADS" in without_launchers_threads(env, launcher.pid)) == kept
     launcher.communicate(b"\n")

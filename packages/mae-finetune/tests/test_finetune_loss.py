@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 import mae_core  # noqa: F401
+from mae_data.batch import Batch
 from mae_data.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset
 from mae_finetune.config import RECIPE
@@ -95,7 +96,7 @@ def test_every_switch_changes_the_loss(key):
     model.head.weight.set_value(paddle.randn([8, 4]))
 
     def losses(config):
-        return [float(finetune_loss(_mixer(config), model, batch(), epoch)[0]) for epoch in range(8)]
+        return [float(finetune_loss(_mixer(config), model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
 
     assert losses(config) != losses(RECIPE.load(pairs=[*small.split(), key, SWITCHES[key]]))
 

@@ -29,7 +29,7 @@ def build_sgd(model, train):
 def sgd(monkeypatch):
     """What a user writes into `optimizer.py` and `config.py`."""
     monkeypatch.setitem(BUILDERS, "SGD", build_sgd)
-    monkeypatch.setattr(config, "OPTIMIZERS", (*OPTIMIZERS, "SGD"))
+    monkeypatch.setitem(config.LIMITS.choices, "TRAIN.OPTIMIZER.NAME", (*OPTIMIZERS, "SGD"))
 
 
 def test_the_config_names_the_optimizers_that_can_be_built():

@@ -46,7 +46,8 @@ def images(rows):
 def run_snippet(folder, tmp_path, **inputs):
     """Run the README's example as printed, in a process without this package."""
     np.savez(tmp_path / "inputs.npz", **inputs)
-    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    (code,) = [block for block in blocks if "exported/" in block]
     code = code.replace("exported/", f"{folder}/")
     code = code.replace(".json", ".pdmodel") if paddle.__version__.startswith("2.") else code
     script = (
