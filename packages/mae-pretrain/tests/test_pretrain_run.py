@@ -193,14 +193,17 @@ def test_a_folder_without_lists_is_enough(data, cli, tmp_path):
     assert "no val/ folder, so these are the images of training" in scored.stdout
 
 
-def test_paths_out_of_the_folder_are_refused_by_key_before_weights_are_loaded(data, cli, tmp_path):
+def test_paths_out_of_the_folder_are_refused_by_key_before_weights_are_loaded(data, finished, cli, tmp_path):
     copy = shutil.copytree(data, tmp_path / "data")
     (copy / "val_list.txt").write_text(f"../data/{(copy / 'val_list.txt').read_text()}")
-    args = ["-eval", "-data_path", copy, *TINY, "-pretrained"]
-    result = cli(*args, tmp_path / "no_weights")
+    args = ["-eval", "-data_path", copy, *TINY, "-pretrained", finished[0]]
+    result = cli(*args)
     assert result.returncode == 3
     assert result.stderr.strip().endswith("or opt in with DATA.ALLOW_OUTSIDE True")
-    assert "no_weights" in cli(*args, tmp_path / "no_weights", "DATA.ALLOW_OUTSIDE", True).stderr
+    assert "weights: " not in result.stdout  # the line that loading writes
+    allowed = cli(*args, "DATA.ALLOW_OUTSIDE", True)
+    assert allowed.returncode == 0, allowed.stderr
+    assert "weights: " in allowed.stdout
 
 
 def test_accumulation_gives_the_weights_of_the_joined_batch(data, finished, cli, tmp_path):
