@@ -1,8 +1,6 @@
 """`mae-core convert` and `mae-core inspect`."""
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,6 @@ _ABOUT = """commands:
   inspect FILE      say what a weight file holds
 
 mae-core COMMAND --help says more."""
-
-
-_READER_LEFT = 141  # 128 + SIGPIPE, as other programs exit
 
 
 def _path(text: str) -> Path:
@@ -98,12 +93,7 @@ def _main(argv: list[str]) -> None:
         parser.print_help()
         return
     args = parser.parse_args(argv)
-    try:
-        _COMMANDS[args.command](args.arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_READER_LEFT)
+    _COMMANDS[args.command](args.arguments)
 
 
 _Raw = argparse.RawDescriptionHelpFormatter
