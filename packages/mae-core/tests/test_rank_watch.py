@@ -60,7 +60,12 @@ def ended(monkeypatch):
     other.join("127.0.0.1", main.open("127.0.0.1", "5"), "5")
     while 1 not in main._ranks:
         time.sleep(0.01)
-    return main, other, found, over
+    yield main, other, found, over
+    # Their threads live on: later on, with the true `_leave`, they would end the process that runs the tests.
+    other.done()
+    main.done()
+    main._ranks[1].done = True
+    time.sleep(0.3)
 
 
 def test_the_cause_ends_all_ranks_whoever_tells_first(ended):
