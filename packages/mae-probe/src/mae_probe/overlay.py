@@ -12,6 +12,7 @@ from PIL import Image
 from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import UserError
+from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
@@ -20,7 +21,6 @@ from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
 from mae_data.stored_image import read_image
 from mae_data.value_range import as_value_range
-from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.build import build_model, eval_transform, load_encoder
 
 _HOT = np.array([255.0, 40.0, 0.0])
