@@ -7,12 +7,12 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
-from mae_core.models import VisionTransformer
+from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.models.transformer import Attention
 
 
 @paddle.no_grad()
-def attention_weights(model: VisionTransformer, images: Tensor) -> list[NDArray[np.float32]]:
+def attention_weights(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor) -> list[NDArray[np.float32]]:
     """Return each block's softmax weights [N, heads, 1 + L, 1 + L] for uint8 images [N, H, W, C]."""
     collected: list[NDArray[np.float32]] = []
 
