@@ -442,4 +442,6 @@ def test_pixel_statistics_and_class_names_are_kept_where_there_is_a_place(target
         assert "no place" not in "\n".join(done.lines())
         assert (written.pixel_mean, written.pixel_std, written.class_names) == (*told.values(), tuple(names))
     if target == "huggingface":
-        assert json.loads((tmp_path / name / "config.json").read_text())["id2label"] == dict(zip("012", names))
+        assert json.loads((tmp_path / name / "config.json").read_text())["id2label"] == dict(
+            zip("012", names, strict=True)
+        )
