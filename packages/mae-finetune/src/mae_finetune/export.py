@@ -52,7 +52,7 @@ def export_classifier(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     if class_names is not None:
         flags["DATA.CLASS_NAMES"] = str(class_names)
-    config, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.info), paddle.get_device()
+    config, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug), paddle.get_device()
     try:
         return export(config, str(output), file_format)
     finally:

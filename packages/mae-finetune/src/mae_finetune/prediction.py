@@ -177,7 +177,7 @@ def predict(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     if class_names is not None:
         flags["DATA.CLASS_NAMES"] = str(class_names)
-    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.info)
+    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug)
     return list(Classifier(config).predict(images, topk, batch_size, num_workers))
 
 
