@@ -35,6 +35,9 @@ WORKSPACE_REQUIREMENTS = (
     "jinja2>=3.1",
     "selenium>=4.20",  # the pages in a Chromium, where there is one
     "tensorboardX>=2.6",
+    "nbclient>=0.10",  # the notebooks are run, and kept without outputs
+    "ipykernel>=6.29",
+    "nbstripout>=0.8",
 )
 
 

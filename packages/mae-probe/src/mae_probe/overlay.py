@@ -24,7 +24,7 @@ from mae_data.value_range import as_value_range
 from mae_probe.build import build_model, eval_transform, load_encoder
 
 _HOT = np.array([255.0, 40.0, 0.0])
-_CELL = 160  # pixels that a small image is enlarged to
+CELL = 160  # pixels that a small image is enlarged to
 _PER_ROW = 6  # pictures
 
 
@@ -104,4 +104,4 @@ def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) ->
     pairs = list(tiles.items())
     rows = -(-len(pairs) // _PER_ROW)
     columns = -(-len(pairs) // rows)  # seven make four and three, not six and one
-    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=_CELL)
+    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=CELL)

@@ -77,9 +77,18 @@ def run_training(
     """
     config = with_output(config)
     folder = open_run(config.SAVE)
-    run = build(config, folder)
+    try:
+        run = build(config, folder)
+        run.trainer.program = build.__module__.partition(".")[0].replace("_", "-")
+        return _train(config, run, allow_drift)
+    finally:
+        if folder:
+            folder.close()  # by name: in a notebook, the trainer or the traceback of what went wrong stays alive
+
+
+def _train(config: Config, run: Run, allow_drift: Sequence[str]) -> Trainer:
+    """Begin or resume, and train to the end of the plan."""
     trainer = run.trainer
-    trainer.program = build.__module__.partition(".")[0].replace("_", "-")
     # A loader with workers gives up by itself, and names what it waits for.
     trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
     begin(
