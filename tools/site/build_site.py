@@ -104,7 +104,11 @@ def _write(path: str, text: str) -> None:
 
 def _write_settings(nav: dict[str, list[object]]) -> None:
     settings = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
-    settings |= {"docs_dir": STAGED.name, "site_dir": BUILT.name, "nav": [{name: nav[name]} for name in SECTIONS if name in nav]}
+    settings |= {
+        "docs_dir": STAGED.name,
+        "site_dir": BUILT.name,
+        "nav": [{name: nav[name]} for name in SECTIONS if name in nav],
+    }
     for plugin in settings["plugins"]:
         if isinstance(plugin, dict) and "mkdocstrings" in plugin:
             plugin["mkdocstrings"]["handlers"]["python"]["paths"] = [str(path) for path in SOURCES]

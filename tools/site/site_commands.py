@@ -55,7 +55,7 @@ def _wrapped(usage: str) -> Iterator[str]:
     head, *words = re.findall(r"usage: \S+(?: [a-z-]+(?= ))?|\[[^\]]*\]+|\S+", usage)
     line = head
     for word in words:
-        if len(line) + len(word) > 100:
+        if len(line) + len(word) > 84:
             yield line
             line = "   "
         line += f" {word}"
