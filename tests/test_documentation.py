@@ -1,4 +1,4 @@
-"""What the pages print works: their blocks run on small pictures, or say why not, and then their flags and keys exist."""
+"""What the pages print works: their blocks run on small pictures, or say why not and name only what exists."""
 
 import argparse
 import gc
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from document_blocks import PAGES, Block, blocks_of, write_pictures
 
+import dev
 import mae_core
 from mae_core.config import flatten, to_dict
 from mae_core.stage import predecessor_keys
@@ -40,6 +41,7 @@ LAUNCHERS = {
     r"(?:[A-Z]+=\S+ )*tools/run_(\w+?)_multi\.sh": r"mae-\1",
     r"sbatch tools/pretrain\.sbatch": "mae-pretrain",
 }
+OTHER_PROGRAMS = {"pip", "pipx", "python", "python3", "git", ".ci/run", "cat", "tensorboard"}
 # Appended where a command trains: the pages' commands, with one block for one epoch.
 SHORT = ["TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0", "DATA.NUM_WORKERS", "0"]
 SHALLOW = ["MODEL.ENCODER.DEPTH", "1"]
@@ -95,10 +97,10 @@ def test_blocks_that_are_not_run_say_why_and_name_only_what_exists(page: Path) -
                 words = command_words(line)
                 if words[0] in MAINS:
                     check_command(words)
+                elif "tools/dev.py" in words:
+                    assert dev.make_parser().parse_known_args(words[2:])[0].command in dev.COMMANDS
                 else:
-                    assert words[0] in ("pip", "pipx", "python", "python3", "git", ".ci/run", "cat", "tensorboard"), (
-                        line
-                    )
+                    assert words[0] in OTHER_PROGRAMS, line
             scripts = re.findall(r"\b(?:tools|packages)/[\w./-]+\.(?:py|sh|sbatch)", block.text)
             assert [script for script in scripts if not (ROOT / script).is_file()] == []
 

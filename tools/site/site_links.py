@@ -47,8 +47,8 @@ def rewrite_links(text: str, source: Path, path: str, paths: Mapping[Path, str])
 
 def linked_files(text: str, source: Path) -> list[Path]:
     """List the files that a page links to or shows."""
-    found: list[str] = []
-    outside_code(text, lambda part: found.extend(match[2] for match in _LINK.finditer(part)) or part)
+    parts = [part for part in _FENCE.split(text) if not part.startswith("```")]
+    found = [match[2] for part in parts for match in _LINK.finditer(part)]
     targets = [target.partition("#")[0] for target in found if not re.match(r"[a-z]+:|#", target)]
     return [file for target in targets if (file := (source.parent / target).resolve()).is_file()]
 

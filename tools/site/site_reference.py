@@ -57,5 +57,6 @@ def exit_codes() -> str:
 def _errors() -> Iterator[tuple[int, str, str]]:
     for module in (core_errors, data_errors):
         for name, error in inspect.getmembers(module, inspect.isclass):
-            if isinstance(getattr(error, "exit_code", None), int):
-                yield error.exit_code, f"{module.__name__}.{name}", (error.__doc__ or "").splitlines()[0]
+            code = getattr(error, "exit_code", None)
+            if isinstance(code, int):
+                yield code, f"{module.__name__}.{name}", (error.__doc__ or "").splitlines()[0]

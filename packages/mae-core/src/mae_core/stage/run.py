@@ -77,9 +77,16 @@ def run_training(
     """
     config = with_output(config)
     folder = open_run(config.SAVE)
-    run = build(config, folder)
+    try:
+        return _trained(config, build(config, folder), build.__module__, allow_drift)
+    finally:
+        if folder:  # the same process may go on with it: a notebook does
+            folder.close()
+
+
+def _trained(config: Config, run: Run, module: str, allow_drift: Sequence[str]) -> Trainer:
     trainer = run.trainer
-    trainer.program = build.__module__.partition(".")[0].replace("_", "-")
+    trainer.program = module.partition(".")[0].replace("_", "-")
     # A loader with workers gives up by itself, and names what it waits for.
     trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
     begin(
