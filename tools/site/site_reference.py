@@ -50,8 +50,8 @@ def _plain(text: str) -> str:
 
 def exit_codes() -> str:
     """Return the exceptions of both foundations that name an exit code."""
-    rows = [f"| {code} | `{name}` | {said} |" for code, name, said in sorted(_errors())]
-    return "\n".join(["| exit code | exception | what it says |", "| --- | --- | --- |", *rows])
+    rows = [f"| {code} | {said} | `{name}` |" for code, name, said in sorted(_errors())]
+    return "\n".join(["| exit code | what it says | exception |", "| --- | --- | --- |", *rows])
 
 
 def _errors() -> Iterator[tuple[int, str, str]]:
