@@ -60,7 +60,7 @@ def stage() -> None:
         _write(page.path, text)
         nav.setdefault(page.section, []).append({page.title or first_heading(text): page.path})
     for page in notebooks():
-        text = notebook_text(page.source)
+        text = rewrite_links(notebook_text(page.source), page.source, page.path, paths)
         _write(page.path, text)
         nav.setdefault(page.section, []).append({first_heading(text): page.path})
     for path, title, modules in api_pages():
