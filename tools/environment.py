@@ -99,6 +99,16 @@ def install(
             _write_stamp(env, done)
 
 
+def install_file(env: Environment, file: Path) -> None:
+    """Install a file of requirements into an environment that is there, unless the stamp says that it was."""
+    done, lines = read_stamp(env.stamp), file.read_text(encoding="utf-8").splitlines()
+    stamp, name = digest([done.get("requirements", ""), *lines]), f"file {file.parent.name}/{file.name}"
+    if done.get(name) != stamp:
+        pip_install(env, [*PADDLE_REQUIREMENTS[env.paddle], "--requirement", str(file)])
+        done[name] = stamp
+        _write_stamp(env, done)
+
+
 def extra_requirements(packages: Mapping[str, Package], names: Sequence[str], extra: str) -> list[str]:
     """List what the named packages, or all, declare under an extra; nothing where only others declare it.
 
