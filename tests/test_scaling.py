@@ -45,6 +45,12 @@ def test_a_slow_backward_pass_hides_all_but_the_last_bucket():
     )
 
 
+def test_without_overlap_all_of_the_exchange_is_waited_for():
+    c = replace(Cluster(), hop=0.0, overlap=0.0)
+    sent = sum(size for size, _ in buckets(BASE, c))
+    assert simulate(BASE, 64, c).exposed == pytest.approx(2 * sent * 63 / 64 / (c.link * c.link_share), rel=1e-3)
+
+
 def test_the_buckets_are_those_that_paddle_makes():
     from paddle.base import core
 

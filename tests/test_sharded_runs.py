@@ -5,7 +5,8 @@ import signal
 import subprocess
 import time
 
-from stage_runs import FINETUNE, assert_same, data, pretrained, records
+from safetensors.numpy import load_file
+from stage_runs import FINETUNE, PRETRAIN, assert_same, data, pretrained, records
 
 __all__ = ["data", "pretrained"]
 
@@ -29,3 +30,16 @@ def test_a_run_that_was_killed_and_resumed_is_the_run_of_whole_optimizers(data, 
     for file in ("model", "optimizer", "ema"):
         assert_same(tmp_path / "whole", run, file=file)
     assert records(tmp_path / "whole") == records(run)
+
+
+def test_the_capture_of_a_loss_that_is_not_finite_holds_the_state_of_all_ranks(data, tmp_path):
+    words = ["-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *PRETRAIN.tiny]
+    words += ["TRAIN.BASE_LR", 1e30, "TRAIN.SHARD_OPTIMIZER", True]
+    done = subprocess.run(PRETRAIN.on_two_ranks(tmp_path, *words), capture_output=True, timeout=120)
+    assert done.returncode == 5
+    (checkpoint,) = (tmp_path / "run/capture/checkpoints").glob("step_*")
+    state = load_file(checkpoint / "optimizer.safetensors")
+    fixed = {"pos_embed", "decoder_pos_embed"}
+    named = {name for name, value in load_file(checkpoint / "model.safetensors").items()} - fixed
+    assert {key.rpartition("/")[0] for key in state} == named
+    assert len(state) == 4 * len(named)  # two moments and their powers

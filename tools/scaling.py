@@ -35,6 +35,7 @@ class Cluster:
     Args:
         link: between nodes, per node and direction.
         hop: seconds that a message takes from rank to rank; a reduction has two for each doubling of the ranks.
+        overlap: 1 where buckets are sent as soon as they are ready, 0 where all wait for the backward pass.
         update: of a GPU's memory; AdamW reads and writes 28 bytes a parameter.
         decode: seconds of a core for one image; `packages/mae-data/README.md` has it measured.
         bus: from a GPU to the host, which copies a checkpoint.
@@ -47,6 +48,7 @@ class Cluster:
     link: float = 400 * GBIT
     link_share: float = 0.85
     hop: float = 10e-6
+    overlap: float = 1.0
     update: float = 1.2e12
     bucket: float = 25 * MIB
     decode: float = 1.02e-3
@@ -109,7 +111,7 @@ def exposed(size: ModelSize, backward: float, ranks: int, c: Cluster) -> float:
     """Return the seconds of sending gradients that go on after the backward pass."""
     free = 0.0
     for nbytes, share in buckets(size, c):
-        free = max(free, share * backward) + reduction(nbytes, ranks, c)
+        free = max(free, (1 - c.overlap * (1 - share)) * backward) + reduction(nbytes, ranks, c)
     return max(0.0, free - backward) if ranks > 1 else 0.0
 
 
