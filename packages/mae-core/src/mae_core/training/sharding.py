@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from mae_core import distributed, rank_watch
+from mae_core import distributed, log, rank_watch
 from mae_core.training.host_copy import host_copy
 
 
@@ -37,6 +37,8 @@ class ShardedOptimizer:
         self._optimizer = optimizer
         sizes = [int(p.size) for p in parameters]
         self._shares = list(zip(parameters, owners(sizes, distributed.world_size()), strict=True))
+        own = sum(int(p.size) for p, owner in self._shares if owner == distributed.rank())
+        log.LOGGER.info(f"optimizer: sharded, state of {own:,} of {sum(sizes):,} numbers on this rank")
         self._collected: dict[str, np.ndarray] | None = None
 
     def __getattr__(self, name: str) -> Any:
