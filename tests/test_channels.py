@@ -13,6 +13,7 @@ from PIL import Image
 from stage_runs import FINETUNE, PRETRAIN, PROBE, assert_refused, records
 
 tifffile = pytest.importorskip("tifffile")
+pytestmark = pytest.mark.xdist_group("channels")  # trained once
 
 BANDS, SIDE, WHITE = 5, 24, 10000
 MODEL = """

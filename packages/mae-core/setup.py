@@ -18,7 +18,7 @@ WISHES = ("auto", "0", "1")
 CPU_SOURCES = [
     f"csrc/{name}.cc"
     for name in (
-        *("paddle_ops", "cpu_masking", "cpu_loss", "cpu_rows"),
+        *("library_facts", "paddle_ops", "cpu_masking", "cpu_loss", "cpu_rows"),
         *("block_op", "norm_op", "cpu_block", "gemm", "block_kernels", "block_kernels_avx2", "block_kernels_avx512"),
     )
 ]

@@ -134,9 +134,6 @@ std::vector<Tensor> BlockBackward(const Tensor& x, const Tensor& qkv, const Tens
 
 }  // namespace
 
-// For Python: which library computes the products, null where none is there and the block cannot run.
-extern "C" __attribute__((visibility("default"))) const char* mae_gemm_library() { return mae::gemm_library(); }
-
 #define MAE_BLOCK_ATTRS "heads: int64_t", "first: int64_t", "epsilon: float", "has_qkv_bias: bool", "has_scales: bool"
 
 PD_BUILD_OP(mae_block)

@@ -79,3 +79,10 @@ def test_freed_memory_is_kept_unless_the_user_handles_it():
     assert int(python(COUNT_FAULTS).stdout) < 1000  # of 12,288 pages
     assert int(python(COUNT_FAULTS, MALLOC_MMAP_THRESHOLD_="1000000").stdout) > 10_000
     assert not runtime.keep_freed_memory({"LD_PRELOAD": "libjemalloc.so"})
+
+
+@pytest.mark.parametrize("module", ["mae_core.ops", "mae_core.models"])
+def test_a_library_user_is_not_told_about_thread_counts(module):
+    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", f"import {module}"], env=env, capture_output=True, text=True, check=True)
+    assert done.stderr == ""

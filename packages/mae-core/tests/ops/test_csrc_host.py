@@ -15,7 +15,10 @@ from cuda_check.reference import philox
 CASES = make_cases(large=False)
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler (g++ or clang++)")
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler (g++ or clang++)"),
+    pytest.mark.xdist_group("csrc_host"),  # compiled once
+]
 
 PHILOX_SOURCE = """
 #include "philox.h"

@@ -28,7 +28,7 @@ def test_what_a_run_is_called_is_text():
     bars = bars_section(EVIL, [Bar(EVIL, 0.5, "50 %", elsewhere=EVIL)], EVIL)
     page = render(Page(EVIL, EVIL, EVIL, [bars, Section(EVIL, [chart, part("listing", EVIL, EVIL)])]))
     assert EVIL not in page
-    assert "measured in another run" in page
+    assert "not measured in this run" in page
 
 
 def test_charts_of_one_page_share_no_names_and_follow_the_style_sheet():

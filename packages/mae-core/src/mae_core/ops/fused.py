@@ -20,6 +20,7 @@ from mae_core.errors import ConfigError
 
 CHOICES = ("auto", "fused", "reference")
 NO_PRODUCTS = "this Paddle brings neither MKL nor oneDNN"
+LIBRARY_VERSION = 2  # that of csrc/library_facts.cc
 BUILD_COMMAND = "MAE_CORE_BUILD_OPS=1 pip install --force-reinstall --no-deps mae-core"
 DTYPES = (paddle.uint8, paddle.int16, paddle.float32, paddle.float16, paddle.bfloat16)
 # Outputs of each operator, needed to name them in a static graph.
@@ -95,6 +96,11 @@ def gemm_library() -> str | None:
     return found.decode() if found else None
 
 
+def _version(path: Path) -> int:
+    """Ask a library for its set of operators; 1 is that of libraries which cannot tell."""
+    return int(getattr(ctypes.CDLL(str(path)), "mae_library_version", lambda: 1)())
+
+
 def call(name: str, inputs: dict[str, Tensor], attrs: dict[str, Any]) -> list[Tensor]:
     """Run an operator in eager mode, or add it to the graph that is being built."""
     eager_run = getattr(paddle._C_ops, "_run_custom_op", None)
@@ -125,6 +131,8 @@ def _load() -> str:
     if path is None:
         return ""
     try:
+        if (version := _version(path)) != LIBRARY_VERSION:
+            return f"it has the operators of version {version}, this mae-core needs {LIBRARY_VERSION}"
         paddle.utils.cpp_extension.load_op_meta_info_and_register_op(str(path))
     except Exception as error:
         return str(error).strip().splitlines()[-1]

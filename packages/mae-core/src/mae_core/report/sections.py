@@ -78,7 +78,7 @@ def _accuracy(run: RunFiles) -> list["Markup"]:
 def bars_section(title: str, bars: Sequence[Bar], caption: str, more: Sequence["Markup"] = ()) -> Section:
     """Show figures side by side; those of other experiments are marked as such."""
     if any(bar.elsewhere for bar in bars):
-        caption += " What is marked with a dashed label was measured in another run."
+        caption += " What is marked with a dashed label was not measured in this run."
     return Section(title, [part("figure", part("bars", bars), caption), *more])
 
 
