@@ -189,11 +189,18 @@ def test_a_dry_run_says_it_all_and_writes_nothing(data, tmp_path) -> None:
     assert estimate(recipe(PRETRAIN).load(pairs=[str(word) for word in [*PRETRAIN.tiny, *large]]), "cpu").seconds > 20
 
 
-def test_estimates_are_those_of_the_cost_module() -> None:
+def test_estimates_are_those_of_the_cost_module(monkeypatch) -> None:
     from mae_core.stage.estimate import estimate
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     base = estimate(recipe(PRETRAIN).load("vit_base_patch16_224_pretrain"), "cpu")
     assert base.parameters == 111_907_840
     half = estimate(recipe(PRETRAIN).load("vit_base_patch16_224_pretrain", pairs=["DATA.BATCH_SIZE", "128"]), "cpu")
     assert half.seconds == pytest.approx(base.seconds / 2)
     assert half.memory < base.memory
+    monkeypatch.setenv("OMP_NUM_THREADS", "8,1")  # eight threads, one in each of them
+    config = recipe(PRETRAIN).load("vit_base_patch16_224_pretrain")
+    assert estimate(config, "cpu").seconds == pytest.approx(base.seconds / 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tiny = recipe(PRETRAIN).load("vit_tiny_96_pretrain")
+    assert 1.28 / 1.5 < estimate(tiny, "cpu").seconds < 1.28 * 1.5  # measured: one core of an AMD EPYC

@@ -4,8 +4,8 @@
 
 Pre-trains a tiny model on noise with two loader workers; it saves each fifth epoch of 24 steps and looks at held-out
 loss, kNN and pictures each tenth. The process and its workers are sampled; memory is their proportional set size, so
-that shared pages count once. OUTPUT gets soak.json and soak.png; the exit code is 1 where anything grew by more than a tenth
-from the first quarter's median to the last one's, or where SIGTERM at the end did not lead to 143.
+that shared pages count once. OUTPUT gets soak.json and soak.png; the exit code is 1 where anything grew by more than a
+tenth from the first quarter's median to the last one's, or where SIGTERM at the end did not lead to 143.
 """
 
 import argparse

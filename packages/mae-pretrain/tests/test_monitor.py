@@ -49,7 +49,7 @@ def test_every_epoch_has_its_figures_and_pictures(watched):
     assert "monitor: every 1 epochs, 7 held-out images; kNN among 26 training images" in out
     assert [record["step"] for record in looks(run)] == [3, 6, 9]
     for record in looks(run):
-        assert set(record) == {"kind", "step", "epoch", "val_loss", "rankme", "knn_top1"}
+        assert set(record) == {"kind", "step", "epoch", "val_loss", "rankme", "knn_top1", "knn_whitened_top1"}
         assert 1 <= record["rankme"] <= 7
     assert looks(run)[0]["val_loss"] > looks(run)[-1]["val_loss"]
     pictures = sorted(path.name for path in (run / "monitor").iterdir())
@@ -118,6 +118,21 @@ def test_figures_are_those_of_plain_loops(data, tmp_path):
     values = np.linalg.svd(np.stack(tokens["val"]), compute_uv=False)
     shares = values / values.sum() + 1e-7
     assert found["rankme"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-3)
+    assert found["knn_top1"] == pytest.approx(plain_knn(tokens, labels))
+    white = dict(zip(("train", "val"), whitened(np.stack(tokens["train"]), np.stack(tokens["val"])), strict=True))
+    assert found["knn_whitened_top1"] == pytest.approx(plain_knn(white, labels))
+
+
+def whitened(train, val):
+    """By another way than the product's: singular values instead of a covariance."""
+    mean = train.mean(axis=0)
+    _, values, directions = np.linalg.svd(train - mean, full_matrices=False)
+    variances = values**2 / (len(train) - 1)
+    scale = np.sqrt(variances + 1e-4 * variances.sum() / train.shape[1])
+    return (train - mean) @ directions.T / scale, (val - mean) @ directions.T / scale
+
+
+def plain_knn(tokens, labels):
     hits = 0
     for x, label in zip(tokens["val"], labels["val"], strict=True):
         cosines = [x @ y / np.sqrt((x @ x) * (y @ y)) for y in tokens["train"]]
@@ -125,7 +140,13 @@ def test_figures_are_those_of_plain_loops(data, tmp_path):
         for near in np.argsort(cosines)[::-1][:20]:
             votes[labels["train"][near]] += np.exp(cosines[near] / 0.07)
         hits += int(np.argmax(votes) == label)
-    assert found["knn_top1"] == pytest.approx(100 * hits / 7)
+    return 100 * hits / len(labels["val"])
+
+
+def test_collapsed_features_have_no_whitened_figure(data):
+    monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None, lambda: 1)
+    same = [np.ones((len(part.chosen), 16), np.float32) for part in (monitor.train, monitor.val)]
+    assert set(monitor._knn_figures(*same)) == {"knn_top1"}
 
 
 def test_labels_come_from_lists_or_class_folders_but_not_from_images_of_training(data, tmp_path):

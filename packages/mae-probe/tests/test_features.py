@@ -1,6 +1,7 @@
 """Feature files, kNN, logistic regression, and the commands as a user starts them."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set, 
 import mae_core
 from mae_core.errors import UserError
 from mae_core.evaluation import knn
-from mae_probe.cli import SUFFIXES
+from mae_probe.cli import POOLS, SUFFIXES
 from mae_probe.feature_file import FORMATS, read_features, write_features
 from mae_probe.feature_set import Features
 from mae_probe.knn import knn_accuracy
 from mae_probe.logistic import logistic_accuracy
+from mae_probe.pooling import POOLS as POOLINGS
 from mae_probe.raw_pixels import pixel_features
 
 TINY = PROBE.tiny
@@ -83,6 +85,20 @@ def test_knn_and_logistic_refuse_what_means_nothing():
         knn_accuracy(good, good, [20])
 
 
+def test_whitening_finds_classes_behind_loud_directions():
+    """Two directions without meaning hide the others from a cosine."""
+    train, val = blobs(400, 1, spread=0.5), blobs(200, 2, spread=0.5)
+    rng = np.random.default_rng(3)
+    loud = [
+        Features(np.hstack([f.features, 100 * rng.normal(size=(len(f.labels), 2))]).astype(np.float32), f.labels, [])
+        for f in (train, val)
+    ]
+    plain, whitened = knn_accuracy(*loud, [10])[10], knn_accuracy(*loud, [10], whiten=True)[10]
+    assert plain < 60 < 80 < whitened
+    with pytest.raises(UserError, match="--whiten: 400 rows of features do not vary"):
+        knn_accuracy(Features(np.ones_like(train.features), train.labels, []), val, [10], whiten=True)
+
+
 @needs_sklearn
 def test_logistic_regression_is_near_the_best_linear_rule():
     train, val = blobs(400, 1, spread=0.7), blobs(400, 2, spread=0.7)
@@ -127,8 +143,25 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     assert float(logistic.stdout.split()[-1]) > 70
 
 
-def test_help_names_the_suffixes_that_are_written():
+def test_help_names_the_suffixes_and_pools_that_there_are():
     assert tuple(FORMATS) == SUFFIXES
+    assert tuple(POOLINGS) == POOLS
+
+
+def test_pooled_and_whitened_features_of_images_and_of_files_agree(data, pretrained, cli, tmp_path):
+    source = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 5, *TINY, "--pool", "grid2"]
+    for part in ("train", "val"):
+        made = cli("features", "--list", f"{part}_list.txt", "-output", tmp_path / f"{part}.npz", *source)
+        assert made.returncode == 0, made.stderr
+    assert "7 images, 64 numbers each" in made.stdout
+    files = ["--train", tmp_path / "train.npz", "--val", tmp_path / "val.npz"]
+    flags = ["--whiten", "--k", 5, "--json", "-"]
+    from_files, from_images = cli("knn", *files, *flags), cli("knn", *source, *flags)
+    assert from_files.returncode == from_images.returncode == 0, from_files.stderr + from_images.stderr
+    one, other = json.loads(from_files.stdout), json.loads(from_images.stdout)
+    assert one["top1"] == other["top1"]
+    assert (one["whitened"], one["pool"]) == (True, None)
+    assert (other["whitened"], other["pool"]) == (True, "grid2")
 
 
 def test_a_table_is_what_its_reader_expects(tmp_path):
@@ -196,6 +229,8 @@ def test_features_never_skip_an_image(pretrained, cli, tmp_path):
         (["knn", "--train", "a.npz"], 2, ["--train and --val go together"]),
         (["knn", "--train", "/nowhere/a.npz", "--val", "b.npz"], 2, ["/nowhere/a.npz"]),
         (["knn", "--k", "0"], 2, ["--k 0"]),
+        (["knn", "--pool", "grid3"], 2, ["grid3", "grid2"]),
+        (["knn", "--pool", "mean", "--train", "a.npz", "--val", "b.npz"], 2, ["--pool is for images"]),
         (["attention", "x.jpg"], 2, ["attention needs weights"]),
     ],
 )

@@ -17,6 +17,7 @@ from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.evaluation.knn import knn_accuracy
 from mae_core.evaluation.rankme import rankme
+from mae_core.evaluation.whitening import fit_whitening
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
@@ -76,6 +77,7 @@ class Monitor:
             val_loss: the model's loss under masks that are the same at every look, mean over images.
             rankme: effective rank of the held-out images' mean tokens.
             knn_top1: accuracy in percent of kNN on mean tokens, where labels are known.
+            knn_whitened_top1: the same on whitened ones, unless they are all the same.
         """
         assert isinstance(model, MaskedAutoencoderViT)
         val = self._encode(model, self.val, should_stop, with_loss=True)
@@ -87,9 +89,17 @@ class Monitor:
             self._draw(model)
             figures["rankme"] = rankme(val[0])
             if self.knows_labels:
-                figures["knn_top1"] = self._knn(train[0], val[0])
+                figures |= self._knn_figures(train[0], val[0])
         distributed.barrier()
         return figures
+
+    def _knn_figures(self, train: NDArray[np.float32], val: NDArray[np.float32]) -> dict[str, float]:
+        figures = {"knn_top1": self._knn(train, val)}
+        try:
+            whitening = fit_whitening(train)
+        except ValueError:  # collapsed features, which RankMe tells, or one image
+            return figures
+        return figures | {"knn_whitened_top1": self._knn(whitening(train), whitening(val))}
 
     def _knn(self, train: NDArray[np.float32], val: NDArray[np.float32]) -> float:
         assert self.train.labels is not None

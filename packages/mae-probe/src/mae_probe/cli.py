@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
 SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
+POOLS = ("class", "mean", "grid2", "grid4")  # the names in mae_probe.pooling.POOLS, which need Paddle
 COMMANDS = ("features", "knn", "logistic", "attention", "report")
 EPILOG = "also: " + ", ".join(f"mae-probe {name} --help" for name in COMMANDS)
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
@@ -73,10 +74,20 @@ def _add_pairs(parser: Parser) -> None:
     )
 
 
+def _add_pool(parser: Parser) -> None:
+    parser.add_argument(
+        "--pool",
+        choices=POOLS,
+        help="class token, mean of the patch tokens, or means of 2 x 2 or 4 x 4 parts of the image, side by side"
+        " (default: as MODEL.GLOBAL_POOL says)",
+    )
+
+
 def _features(argv: list[str]) -> None:
     parser = _parser("features", "Write the features of a list's images, with paths and labels.", ENCODING_FLAGS)
     add_flags(parser, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     parser.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
+    _add_pool(parser)
     _add_pairs(parser)
     args = parser.parse_intermixed_args(argv)
     config = _config(args, ENCODING_FLAGS)
@@ -86,7 +97,7 @@ def _features(argv: list[str]) -> None:
 
     output = Path(args.output or "features.npz")
     prepare_file(output)  # before the work
-    features = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", labels="optional")[0]
+    features = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", "optional", args.pool)[0]
     write_features(output, features)
     print(f"{output}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
 
@@ -95,6 +106,7 @@ def _pair_parser(command: str, description: str) -> Parser:
     parser = _parser(command, description, ENCODING_FLAGS)
     parser.add_argument("--train", type=Path, metavar="FILE", help="features of the training list, instead of images")
     parser.add_argument("--val", type=Path, metavar="FILE", help="features of the images to score")
+    _add_pool(parser)
     add_json(parser)
     _add_pairs(parser)
     return parser
@@ -104,6 +116,8 @@ def _pair_config(args: Namespace) -> Config:
     """Check the arguments of a command on two lists, or on files of their features."""
     if bool(args.train) != bool(args.val):
         raise UserError("--train and --val go together: two files of mae-probe features")
+    if args.train and args.pool:
+        raise UserError("--pool is for images; what lies in --train and --val is pooled: give it to mae-probe features")
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
     from mae_core.stage.figures import prepare_json
@@ -115,6 +129,12 @@ def _pair_config(args: Namespace) -> Config:
 def _knn(argv: list[str]) -> None:
     parser = _pair_parser("knn", "Classify by the nearest training images: cosine, votes exp(cosine / 0.07).")
     parser.add_argument("--k", type=int, action="append", help="neighbours; may be repeated (default 10, 20, 100, 200)")
+    parser.add_argument(
+        "--whiten",
+        action="store_true",
+        help="centre the features and scale their principal directions to one variance, as the training images have"
+        " them; raw pixels stay as they are",
+    )
     args = parser.parse_intermixed_args(argv)
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
@@ -129,16 +149,23 @@ def _knn(argv: list[str]) -> None:
         train, val = read_features(args.train), read_features(args.val)
     else:
         lists = [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST]
-        (train, val), (train_pixels, val_pixels) = encode_with_pixels(config, lists, "knn")
+        (train, val), (train_pixels, val_pixels) = encode_with_pixels(config, lists, "knn", args.pool)
         pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
-    found = knn_accuracy(train, val, args.k or KS)
+    found = knn_accuracy(train, val, args.k or KS, args.whiten)
     for k, accuracy in found.items():
         say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}" + (f" (raw pixels {pixels[k]:.2f})" if pixels else ""))
     if pixels and max(pixels.values()) > max(found.values()):
-        say(args.json, "raw pixels do better than these features: pre-train longer, or try MODEL.GLOBAL_POOL True")
+        say(args.json, f"raw pixels do better than these features: {_advice(args)}")
     figures = {"top1": found, "raw_pixels": pixels} if pixels else {"top1": found}
     as_text = {name: {str(k): accuracy for k, accuracy in by_k.items()} for name, by_k in figures.items()}
-    write_json(args.json, {**as_text, "images": len(val.labels)})
+    write_json(args.json, {**as_text, "whitened": args.whiten, "pool": args.pool, "images": len(val.labels)})
+
+
+def _advice(args: Namespace) -> str:
+    """Say what may be tried where raw pixels do better; `docs/small_data.md` has what each was worth."""
+    flags = {"--whiten": args.whiten, "--pool grid2": args.pool}
+    untried = " ".join(flag for flag, given in flags.items() if not given)
+    return f"try {untried}, or pre-train longer" if untried else "pre-train longer"
 
 
 def _logistic(argv: list[str]) -> None:
@@ -157,7 +184,7 @@ def _logistic(argv: list[str]) -> None:
     if args.train:
         train, val = read_features(args.train), read_features(args.val)
     else:
-        train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "logistic")
+        train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "logistic", pool=args.pool)
     accuracy = logistic_accuracy(train, val, args.C)
     say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
     write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})

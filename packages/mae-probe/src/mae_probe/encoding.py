@@ -1,6 +1,7 @@
 """Encode the lists of a config with its pre-trained encoder: what `features`, `knn` and `logistic` begin with."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import paddle
 from paddle import Tensor
@@ -12,37 +13,43 @@ from mae_core.stage.arguments import precision_of
 from mae_data.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.feature_set import Features, encode
+from mae_probe.model import LinearProbe
+from mae_probe.pooling import POOLS, pooled
 from mae_probe.raw_pixels import pixel_features
 
 RANDOM_INIT = "--random-init: the features are those of random weights, a yardstick for trained ones"
 
 
-def encode_lists(config: Config, list_names: Sequence[str], command: str, labels: str = "required") -> list[Features]:
+def encode_lists(
+    config: Config, list_names: Sequence[str], command: str, labels: str = "required", pool: str | None = None
+) -> list[Features]:
     """Encode lists with MODEL.PRETRAINED, or with initial weights, as in evaluation, without augmentation.
 
     Args:
         list_names: files, relative to DATA.DATA_PATH.
         command: for error messages.
         labels: "required" or "optional".
+        pool: one of `pooling.POOLS`; None: as MODEL.GLOBAL_POOL says.
 
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
     """
-    datasets, forward = _open(config, list_names, command, labels)
+    datasets, forward = _open(config, list_names, command, labels, pool)
     precision = precision_of(config)
     return [encode(config, forward, dataset, precision) for dataset in datasets]
 
 
 def encode_with_pixels(
-    config: Config, list_names: Sequence[str], command: str
+    config: Config, list_names: Sequence[str], command: str, pool: str | None = None
 ) -> tuple[list[Features], list[Features]]:
     """Encode lists as `encode_lists` does, and their pixels beside, each image read once.
 
     Returns:
         features of the encoder, and of raw pixels (see `raw_pixels`), a list each.
     """
-    datasets, forward = _open(config, list_names, command, "required")
-    precision, width = precision_of(config), config.MODEL.ENCODER.EMBED_DIM
+    datasets, forward = _open(config, list_names, command, "required", pool)
+    precision = precision_of(config)
+    width = config.MODEL.ENCODER.EMBED_DIM * (POOLS[pool].parts if pool else 1)
 
     def both(images: Tensor) -> Tensor:
         return paddle.concat([forward(images).astype("float32"), pixel_features(images)], axis=1)
@@ -52,7 +59,7 @@ def encode_with_pixels(
 
 
 def _open(
-    config: Config, list_names: Sequence[str], command: str, labels: str
+    config: Config, list_names: Sequence[str], command: str, labels: str, pool: str | None
 ) -> tuple[list[ListDataset], Callable[[Tensor], Tensor]]:
     """Open the lists, then build the encoder; the data's faults are found first."""
     if distributed.world_size() > 1:
@@ -66,4 +73,9 @@ def _open(
     else:
         load_encoder(config, model, command)
     model.eval()
-    return datasets, model.forward_features
+    return datasets, partial(_features, model, pool) if pool else model.forward_features
+
+
+@paddle.no_grad()
+def _features(model: LinearProbe, pool: str, images: Tensor) -> Tensor:
+    return pooled(model, images, pool)

@@ -6,7 +6,7 @@ from os import PathLike
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import Tensor, nn
+from paddle import nn
 
 import mae_core
 from mae_core.errors import UserError
@@ -14,8 +14,7 @@ from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_data.errors import InputError
 from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, each_image, preprocess
-
-POOLS = ("class", "mean")
+from mae_probe.pooling import POOLS, pooled
 
 
 @paddle.no_grad()
@@ -32,13 +31,14 @@ def features(
     Args:
         model: the model, or a run or weight file of any source.
         images: one or several paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
-        pool: "class", the class token after the last norm, or "mean", the mean of the patch tokens after it. A
-            classifier with global_pool gives what its head reads.
+        pool: "class", the class token after the last norm, or "mean", the mean of the patch tokens after it; "grid2"
+            and "grid4", the mean of each part of a 2 x 2 or 4 x 4 grid, side by side. A classifier with global_pool
+            has no class token, and gives the mean that its head reads.
         batch_size: images to a forward pass.
         crop_pct: part of the shorter side that is shown; by default 0.875 up to 224 pixels and 1.0 above.
 
     Returns:
-        float32 [N, D].
+        float32 [N, D]; of the grids [N, 4 D] and [N, 16 D].
 
     Raises:
         UserError: pool or batch_size cannot be used.
@@ -52,21 +52,16 @@ def features(
     if pool not in POOLS or batch_size < 1:
         raise UserError(f"pool={pool!r}, batch_size={batch_size}; pool is one of {', '.join(POOLS)}, a batch 1 or more")
     loaded = model if isinstance(model, nn.Layer) else mae_core.load(str(model))
+    averages = isinstance(loaded, VisionTransformer) and loaded.global_pool
+    pool = "mean" if averages and pool == "class" else pool
     was_training, each = loaded.training, iter(each_image(images))
     loaded.eval()
     parts = []
     while batch := list(islice(each, batch_size)):
         pixels = preprocess(batch, loaded.img_size, crop_pct, channels=loaded.in_chans, value_range=loaded.value_range)
-        parts.append(_pooled(loaded, paddle.to_tensor(as_paddle_takes(pixels)), pool).astype("float32").numpy())
+        parts.append(pooled(loaded, paddle.to_tensor(as_paddle_takes(pixels)), pool).numpy())
     if was_training:
         loaded.train()
     if not parts:
         raise InputError("there is no image; give a path, a PIL image or an array, or several")
     return np.concatenate(parts)
-
-
-def _pooled(model: MaskedAutoencoderViT | VisionTransformer, pixels: Tensor, pool: str) -> Tensor:
-    if isinstance(model, VisionTransformer) and (model.global_pool or pool == "class"):
-        return model.forward_features(pixels)
-    tokens = model.norm(model.encode(model.normalize(model.patchify(pixels))))  # [N, 1 + L, D]
-    return tokens[:, 0] if pool == "class" else tokens[:, 1:].mean(axis=1)

@@ -2,24 +2,41 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mae_core.errors import UserError
 from mae_core.evaluation import knn
+from mae_core.evaluation.whitening import fit_whitening
 from mae_probe.feature_set import Features
 
 KS = (10, 20, 100, 200)
 
 
-def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS) -> dict[int, float]:
+def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS, whiten: bool = False) -> dict[int, float]:
     """Return the top-1 accuracy in percent by k, for each k that the training images suffice for.
 
+    Args:
+        whiten: compare whitened features; the whitening is that of the training images.
+
     Raises:
-        UserError: labels are missing, widths differ, or there are fewer training images than the least k.
+        UserError: labels are missing, widths differ, there are fewer training images than the least k, or the training
+            features do not vary, so that they cannot be whitened.
     """
     check_pair(train, val)
     ks = [k for k in sorted(ks) if k <= len(train.labels)]
     if not ks:
         raise UserError(f"{len(train.labels)} training images are fewer than the least k; give more")
-    return knn.knn_accuracy(train.features, train.labels, val.features, val.labels, ks)
+    features = _whitened(train, val) if whiten else (train.features, val.features)
+    return knn.knn_accuracy(features[0], train.labels, features[1], val.labels, ks)
+
+
+def _whitened(train: Features, val: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    try:
+        whitening = fit_whitening(train.features)
+    except ValueError as error:
+        raise UserError(f"--whiten: {error}; leave it out, or use an encoder that tells images apart") from None
+    return whitening(train.features), whitening(val.features)
 
 
 def check_pair(train: Features, val: Features) -> None:

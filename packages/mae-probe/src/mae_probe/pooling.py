@@ -1,0 +1,70 @@
+"""From an encoder's tokens to one row of features for each image: what `--pool` chooses from."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from paddle import Tensor
+from paddle.nn import functional as F
+
+from mae_core.errors import UserError
+from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+
+Grid = tuple[int, int]
+
+
+def class_token(tokens: Tensor, grid: Grid) -> Tensor:
+    """Return the class token, [N, 1, D]."""
+    return tokens[:, :1]
+
+
+def mean_token(tokens: Tensor, grid: Grid) -> Tensor:
+    """Return the mean of the patch tokens, [N, 1, D]."""
+    return tokens[:, 1:].mean(axis=1, keepdim=True)
+
+
+def grid_means(side: int) -> Callable[[Tensor, Grid], Tensor]:
+    """Make the pooling that cuts an image into side x side parts: the mean token of each, [N, side * side, D].
+
+    Where `side` does not divide the grid of patches, neighbouring parts share a row or a column of them.
+    """
+
+    def pool(tokens: Tensor, grid: Grid) -> Tensor:
+        if min(grid) < side:
+            raise UserError(
+                f"pool grid{side} needs {side} x {side} patches, the model has {grid[0]} x {grid[1]}; use mean"
+            )
+        planes = tokens[:, 1:].transpose([0, 2, 1]).reshape([tokens.shape[0], -1, *grid])  # [N, D, rows, columns]
+        return F.adaptive_avg_pool2d(planes, side).flatten(2).transpose([0, 2, 1])  # [N, side * side, D]
+
+    return pool
+
+
+class Pool(NamedTuple):
+    """A pooling of tokens [N, 1 + L, D] on a grid of patches to [N, parts, D]."""
+
+    parts: int
+    of_tokens: Callable[[Tensor, Grid], Tensor]
+
+
+POOLS = {
+    "class": Pool(1, class_token),
+    "mean": Pool(1, mean_token),
+    "grid2": Pool(4, grid_means(2)),
+    "grid4": Pool(16, grid_means(4)),
+}
+
+
+def pooled(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor, pool: str) -> Tensor:
+    """Encode images to float32 features [N, D], or [N, 4 D] and [N, 16 D] for the grids; `pool` is one of POOLS.
+
+    Tokens go through the last norm; a classifier with global_pool norms each mean instead, as its head reads it.
+
+    Raises:
+        UserError: the grid has too few patches, or there is no norm for the class token.
+    """
+    averages = isinstance(model, VisionTransformer) and model.global_pool
+    if averages and pool == "class":
+        raise UserError("pool class: with MODEL.GLOBAL_POOL True the class token has no norm; leave one of them out")
+    tokens = model.norm(model.encode(model.normalize(model.patchify(images))))  # [N, 1 + L, D]
+    parts = POOLS[pool].of_tokens(tokens, model.grid)  # [N, parts, D]
+    return (model.fc_norm(parts) if averages else parts).flatten(1).astype("float32")
