@@ -11,12 +11,12 @@ from PIL import Image
 
 import mae_core
 from mae_core.errors import UserError
+from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, preprocess
 from mae_data.picture_rows import Tile, draw_rows
 from mae_data.shown_bands import choose_bands
-from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_probe.overlay import CELL, overlay
 
 
