@@ -54,7 +54,7 @@ def test_training_commands_are_accepted(line, monkeypatch):
     reached = []
     monkeypatch.setattr("mae_core.weights.load.saved_config", lambda *args: (Path("w"), {}))
     works = [("train", "train"), ("evaluate", "evaluate"), ("export", "export")]
-    works += [("predict_command", "run_predict")] if package == "mae_finetune" else []
+    works += [("predict_command", "run_predict")] if package == "mae_finetune" else [("web.server", "serve")]
     for module, function in works:
         monkeypatch.setattr(f"{package}.{module}.{function}", lambda *args, **kwargs: reached.append(args))
     assert import_module(f"{package}.cli").main(words[1:]) == 0
