@@ -38,20 +38,16 @@ class Stage:
         """Run the command as a user does; returns the finished process."""
         return subprocess.run(self.command(*args), capture_output=True, text=True, timeout=300)
 
+    def on_two_ranks(self, tmp_path: Path, *args: object) -> list[str]:
+        """Return the words that start it on two ranks."""
+        script = ROOT / f"packages/{self.package.replace('_', '-')}/src/{self.package}/__main__.py"
+        launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", 2]
+        return [*map(str, (*launcher, "--log_dir", tmp_path / "logs", script, *args))]
+
     def launch(self, tmp_path: Path, *args: object) -> str:
         """Run on two ranks; returns what they logged."""
-        script = ROOT / f"packages/{self.package.replace('_', '-')}/src/{self.package}/__main__.py"
-        words = [
-            "-m",
-            "paddle.distributed.launch",
-            "--nproc_per_node",
-            2,
-            "--log_dir",
-            tmp_path / "logs",
-            script,
-            *args,
-        ]
-        result = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300)
+        words = self.on_two_ranks(tmp_path, *args)
+        result = subprocess.run(words, capture_output=True, text=True, timeout=300)
         logs = "".join(p.read_text() for p in sorted((tmp_path / "logs").glob("workerlog.*")))
         assert result.returncode == 0, logs[-3000:] + result.stderr[-2000:]
         return logs

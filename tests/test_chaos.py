@@ -17,3 +17,23 @@ def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
     assert scenario["same"] is True
     assert len(scenario["ends"]) == 2
     assert set(scenario["codes"]) <= {143, -signal.SIGTERM, 0}  # while Python itself starts; at the end of the run
+
+
+def test_a_soak_sees_a_run_and_what_it_holds(tmp_path):
+    words = ["--minutes", 0.35, "--every", 1, "--output", tmp_path / "out"]
+    result = subprocess.run(
+        [*map(str, [sys.executable, ROOT / "tools/soak.py", *words])], capture_output=True, text=True, timeout=300
+    )
+    record = json.loads((tmp_path / "out" / "soak.json").read_text())
+    assert record["code"] == 143, result.stdout + result.stderr
+    last = record["samples"][-1]
+    assert last["threads"] > 3  # the workers are seen, too
+    assert 150 < last["memory_mb"] < 2000
+    assert (tmp_path / "out" / "soak.png").stat().st_size > 5000
+
+
+def test_a_soak_notices_growth():
+    import soak
+
+    assert soak.growth([100.0, 100, 100, 100]) == 0
+    assert soak.growth([float(i) for i in range(100, 200)]) > 0.5

@@ -67,6 +67,67 @@ def test_pretraining_is_the_commands(pretrained, photos, tmp_path):
     assert_same(pretrained, tmp_path / "run", atol=1e-6)  # equal where Paddle was imported under the same settings
 
 
+def test_a_dry_run_of_the_same_arguments_writes_nothing(photos, tmp_path, capsys):
+    arguments = {"model": "mae_vit_tiny_patch16", "epochs": 20, "batch_size": 13, "image_size": 32}
+    mae_pretrain.dry_run(photos, output=tmp_path / "run", settings={**QUICK, **DECODER}, **arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("data: 26 training images") for line in lines)
+    assert any(line.startswith("steps: 40 of 13 images, 2 per epoch") for line in lines)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(TypeError, match="epoch"):
+        mae_pretrain.dry_run(photos, output=tmp_path / "run", epoch=3)
+
+
+def test_a_cell_can_be_run_again(photos, tmp_path, capsys):
+    """The first call's trainer, and the traceback of what went wrong, are still there in a notebook."""
+    arguments = {"output": tmp_path / "run", "model": "mae_vit_tiny_patch16", "batch_size": 13, "image_size": 32}
+    settings = {**QUICK, **DECODER}
+    first = mae_pretrain.pretrain(photos, epochs=1, settings=settings, **arguments)
+    again = mae_pretrain.pretrain(photos, epochs=1, settings=settings, resume="auto", **arguments)
+    assert first.step == again.step == 2
+    assert "nothing to train" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds a run already") as kept:
+        mae_pretrain.pretrain(photos, epochs=1, settings=settings, **arguments)
+    longer = mae_pretrain.pretrain(photos, epochs=2, settings=settings, resume="auto", **arguments)
+    assert longer.step == 4
+    assert kept.traceback
+
+
+def test_the_same_network_untrained(pretrained):
+    import paddle
+
+    paddle.seed(0)
+    model, trained = mae_core.load(pretrained, random_init=True), mae_core.load(pretrained)
+    assert repr(model) == repr(trained)
+    assert not np.allclose(model.blocks[0].attn.qkv.weight.numpy(), trained.blocks[0].attn.qkv.weight.numpy())
+
+
+def test_knn_on_arrays_and_attention_as_pictures(pretrained, files):
+    found = mae_probe.features(pretrained, files)
+    names = [file.parent.name for file in files]
+    assert mae_probe.knn_top1(found, names, found, names, k=1) == 100.0
+    pixels = mae_data.preprocess(files, 32)
+    assert mae_probe.knn_top1(pixels, names, pixels, names, k=1) == 100.0
+    for wrong, words in (
+        ({"k": 10}, "k=10 for 9 training images"),
+        ({"val": found[:, :5]}, "val 5"),
+        ({"train_labels": names[1:]}, "for 8 labels"),
+        ({"val": found * np.nan}, "not finite"),
+    ):
+        arguments = {"train": found, "train_labels": names, "val": found, "val_labels": names, **wrong}
+        with pytest.raises(UserError, match=words):
+            mae_probe.knn_top1(**arguments)
+    maps = mae_probe.attention_maps(pretrained, files[:2])
+    assert (maps.heads.shape, maps.rollout.shape) == ((2, 3, 2, 2), (2, 2, 2))
+    assert (maps.heads.sum(axis=(2, 3)) < 1).all()  # the rest goes to the class token itself
+    np.testing.assert_array_equal(maps.pictures, mae_data.preprocess(files[:2], 32))
+    assert maps._repr_png_().startswith(b"\x89PNG")
+    model = mae_core.load(pretrained)
+    np.testing.assert_allclose(mae_probe.attention_maps(model, files[0]).heads[0], maps.heads[0], rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match="no attention"):
+        mae_probe.attention_maps(__import__("paddle").nn.Linear(2, 2), files[0])
+
+
 def test_reconstructions_are_pictures_of_any_input(pretrained, files, tmp_path):
     pictures = mae_pretrain.reconstruct(pretrained, files[:2], seed=3)
     assert pictures.original.shape == (2, 32, 32, 3)
@@ -120,6 +181,21 @@ def test_fine_tuning_counts_the_classes_and_predictions_name_them(tuned, files):
     assert model.class_names == ["class 0", "class 1", "class 2"]
     with pytest.raises(UserError, match="tuned has no decoder"):
         mae_pretrain.reconstruct(tuned, files[0])
+
+
+def test_an_export_from_python_is_the_commands(tuned, files, tmp_path, capfd):
+    import json
+
+    import paddle
+
+    said = mae_finetune.export_classifier(tuned, tmp_path / "exported")
+    assert "largest difference to the model" in said
+    assert capfd.readouterr().err == ""  # Paddle's remarks on graphs
+    about = json.loads((tmp_path / "exported/export.json").read_text())
+    assert about["class_names"] == ["class 0", "class 1", "class 2"]
+    assert paddle.get_device() == "cpu"
+    with pytest.raises(UserError, match="'torch' is not known; use paddle or onnx"):
+        mae_finetune.export_classifier(tuned, tmp_path / "other", file_format="torch")
 
 
 @pytest.mark.parametrize("global_pool", [False, True])

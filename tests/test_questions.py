@@ -122,6 +122,14 @@ def test_importing_paddle_through_the_package_says_nothing() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def completed(script: Path, *words: str) -> list[str]:
+    """Return what bash offers for the last of some words."""
+    function = "_" + words[0].replace("-", "_")
+    asked = f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", f"source {script}; {asked}"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_knows_subcommands_flags_and_keys(shell: str, tmp_path) -> None:
     script = PRETRAIN.start("--completion", shell)
@@ -130,16 +138,23 @@ def test_completion_knows_subcommands_flags_and_keys(shell: str, tmp_path) -> No
     if shell == "zsh" or not shutil.which("bash"):
         return
     (tmp_path / "script").write_text(script.stdout)
+    assert completed(tmp_path / "script", "mae-pretrain", "vis") == ["visualize"]
+    assert completed(tmp_path / "script", "mae-pretrain", "visualize", "--mask") == ["--mask-ratio"]
+    assert "TRAIN.BASE_LR" in completed(tmp_path / "script", "mae-pretrain", "TRAIN.BA")
 
-    def completed(*words: str) -> list[str]:
-        asked = f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _mae_pretrain; echo "${{COMPREPLY[@]}}"'
-        return subprocess.run(
-            ["bash", "-c", f"source {tmp_path / 'script'}; {asked}"], capture_output=True, text=True, check=True
-        ).stdout.split()
 
-    assert completed("mae-pretrain", "vis") == ["visualize"]
-    assert completed("mae-pretrain", "visualize", "--mask") == ["--mask-ratio"]
-    assert "TRAIN.BASE_LR" in completed("mae-pretrain", "TRAIN.BA")
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_of_mae_data_knows_subcommands_and_flags(shell: str, tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mae_data", "--completion", shell], capture_output=True, text=True, check=True
+    )
+    assert ("bashcompinit" in done.stdout) == (shell == "zsh")
+    if shell == "zsh" or not shutil.which("bash"):
+        return
+    (tmp_path / "script").write_text(done.stdout)
+    assert completed(tmp_path / "script", "mae-data", "ver") == ["verify"]
+    assert completed(tmp_path / "script", "mae-data", "index", "--val") == ["--val-fraction"]
+    assert "--completion" in completed(tmp_path / "script", "mae-data", "--")
 
 
 def test_image_sizes_of_two_sides(tmp_path) -> None:

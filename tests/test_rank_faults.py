@@ -15,11 +15,15 @@ from stage_runs import PRETRAIN, ROOT, data
 
 __all__ = ["data"]
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-LONG = ("TRAIN.NUM_EPOCHS", "10000", "SAVE_FREQ", "10000")
+LONG = ("TRAIN.NUM_EPOCHS", "10000")
+# How each node goes on by itself: with codes that say that a rank was lost, all ranks are started again.
+AGAIN = """c=1; while [ $c = 1 ] || [ $c = 247 ]; do c=0; "$@" -resume auto || c=$?; done; exit $c"""
 
 
 def start(tmp_path, data, *command, **env):
-    words = ["-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *PRETRAIN.tiny, *LONG]
+    """Start a command on the tiny recipe, for longer than any test; SAVE_FREQ may be given beside the environment."""
+    frequency = ("SAVE_FREQ", env.pop("SAVE_FREQ", 10000))
+    words = ["-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *PRETRAIN.tiny, *LONG, *frequency]
     return subprocess.Popen(
         [*map(str, (*command, *words))], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENV | env
     )
@@ -79,24 +83,99 @@ def test_a_rank_that_is_killed_or_stopped_is_named_and_ends_the_run(data, tmp_pa
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_the_loss_of_a_node_ends_the_other_by_name(data, tmp_path):
+def free_port():
     with socket.create_server(("127.0.0.1", 0)) as free:
-        nodes = {"NPROC": "1", "NNODES": "2", "MASTER": f"127.0.0.1:{free.getsockname()[1]}"}
-    first, second = (launch(tmp_path, data, **nodes, LOGS=str(tmp_path / f"logs{node}")) for node in range(2))
-    wait_for_steps(lambda: (tmp_path / "run" / "log.jsonl").exists() and (tmp_path / "run" / "log.jsonl").read_text())
-    lost = {first: tmp_path / "logs0", second: tmp_path / "logs1"}
+        return free.getsockname()[1]
+
+
+def log_of(node):
+    """Return what the rank of a node, of `start_nodes`, said."""
+    file = node[1] / "workerlog.0"
+    return file.read_text() if file.exists() else ""
+
+
+def start_nodes(tmp_path, data, before=((), ()), host="127.0.0.1", **env):
+    """Start two launchers with one master; returns (process, log folder) of each, of rank 0 first.
+
+    Args:
+        before: words before those of the script, by node.
+        host: of the master.
+    """
+    script, log = ROOT / "tools/run_pretrain_multi.sh", tmp_path / "run" / "log.jsonl"
+    env |= {"NPROC": "1", "NNODES": "2", "MASTER": f"{host}:{free_port()}"}
+    logs = [tmp_path / f"logs{node}" for node in range(2)]
+    nodes = [(start(tmp_path, data, *before[n], script, **env, LOGS=str(logs[n])), logs[n]) for n in range(2)]
+    wait_for_steps(lambda: log.exists() and log.read_text())
     # Which of them is rank 0 is the launchers' affair: the one whose log tells of steps.
-    other = next(node for node, logs in lost.items() if " step " not in (logs / "workerlog.0").read_text())
-    rest = first if other is second else second
-    children = Path(f"/proc/{other.pid}/task/{other.pid}/children").read_text().split()
+    return sorted(nodes, key=lambda node: " step " not in log_of(node))
+
+
+def children(pid):
+    """Return a process's children and theirs."""
+    own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*own, *(grandchild for child in own for grandchild in children(child))]
+
+
+def test_the_loss_of_a_node_ends_the_other_by_name(data, tmp_path):
+    (rest, _), (other, _) = start_nodes(tmp_path, data)
+    (rank,) = children(other.pid)
     started = time.monotonic()
-    for pid in (other.pid, *map(int, children)):
+    for pid in (other.pid, rank):
         os.kill(pid, signal.SIGKILL)
     _, err = rest.communicate(timeout=90)
     other.communicate(timeout=10)
     assert time.monotonic() - started < 60
     assert rest.returncode == 1
-    assert re.search(rf"error: rank 1 on \S+ \(pid {children[0]}\) ended without a word", err)
+    assert re.search(rf"error: rank 1 on \S+ \(pid {rank}\) ended without a word", err)
+
+
+def test_nodes_that_start_again_go_on_from_the_last_checkpoint(data, tmp_path):
+    again = ("bash", "-c", AGAIN, "again")
+    first, second = start_nodes(tmp_path, data, (again, again), SAVE_FREQ=2)
+    checkpoints = tmp_path / "run/checkpoints"
+    wait_for_steps(lambda: list(checkpoints.glob("step_*")))
+    os.kill(children(second[0].pid)[-1], signal.SIGKILL)
+    wait_for_steps(
+        lambda: re.search(r"resumed from .* at step \d+\n(.*\n)*.* step \d+/", log_of(first) + log_of(second))
+    )
+    os.kill(children(first[0].pid)[-1], signal.SIGTERM)
+    assert [node.wait(60) for node, _ in (first, second)] == [143, 143]
+
+
+@pytest.fixture
+def two_machines():
+    """Two network namespaces with a link; returns the words that run a command in each, and the one that cuts it."""
+    names = [f"mae{os.getpid()}{letter}" for letter in "ab"]
+    within = [("ip", "netns", "exec", name) for name in names]
+    address = ("env", "GLOO_SOCKET_IFNAME=link0")
+    setup = [("ip", "netns", "add", name) for name in names]
+    setup += [("ip", "link", "add", "link0", "netns", names[0], "type", "veth", "peer", "link0", "netns", names[1])]
+    for n, inside in enumerate(within, 1):
+        setup += [(*inside, "ip", "addr", "add", f"10.77.0.{n}/24", "dev", "link0")]
+        setup += [(*inside, "ip", "link", "set", device, "up") for device in ("lo", "link0")]
+    try:
+        for command in setup:
+            try:
+                subprocess.run(command, check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError):
+                pytest.skip("network namespaces need root and iproute2")
+        before = [(*inside, *address, f"POD_IP=10.77.0.{n}") for n, inside in enumerate(within, 1)]
+        yield before, (*within[1], "ip", "link", "set", "link0", "down")
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+def test_machines_that_are_cut_off_from_each_other_end_and_name_each_other(data, tmp_path, two_machines):
+    before, cut = two_machines
+    nodes = start_nodes(tmp_path, data, before, host="10.77.0.1", MAE_RANK_TIMEOUT="5")
+    started = time.monotonic()
+    subprocess.run(cut, check=True)
+    errs = [node.communicate(timeout=60)[1] for node, _ in nodes]
+    assert time.monotonic() - started < 60
+    assert [node.returncode for node, _ in nodes] == [1, 1]
+    for rank, err in ((1, errs[0]), (0, errs[1])):
+        assert re.search(rf"error: rank {rank} on .* gave no sign of life", err)
 
 
 def test_srun_starts_ranks_and_one_rank_s_signal_saves_and_asks_for_a_requeue(data, tmp_path):

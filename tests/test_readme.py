@@ -1,4 +1,4 @@
-"""What the READMEs print works: commands are accepted as printed, the Python examples run."""
+"""What the READMEs print is accepted as printed, up to where the work begins; see test_documentation for the rest."""
 
 import re
 import shlex
@@ -64,18 +64,3 @@ def test_training_commands_are_accepted(line, monkeypatch):
 def test_there_are_commands_to_check():
     assert any("-cfg='./configs/vit_base_patch16_224_pretrain.yaml'" in line for line in commands("mae-pretrain"))
     assert len(commands(r"python3? tools/dev\.py")) >= 2
-
-
-def test_the_core_example_runs():
-    example = "\n".join(code_blocks(ROOT / "packages/mae-core/README.md", "python"))
-    small = example.replace('"mae_vit_base_patch16")', '"mae_vit_base_patch16", depth=1, decoder_depth=1)')
-    small = small.replace(
-        "visible, masking",
-        "tokens, seed, epoch, sample_numbers = features, 0, 0, paddle.arange(2)\nvisible, masking",
-        1,
-    )
-    code = "my_mask = __import__('numpy').arange(392).reshape(2, 196) % 2\n" + small.replace(
-        "mask=my_mask", "mask=paddle.to_tensor(my_mask)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, Stage, data
+from browser_pages import SIZES, axe_findings, browser, open_page
+from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, data
 
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
-__all__ = ["data"]
+__all__ = ["browser", "data"]
 ONE = ["TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0"]
-SIZES = {"desktop": 1280, "phone": 390}
 
 
 def run_main(stage: Stage, *args: object) -> None:
@@ -117,30 +115,9 @@ def test_user_errors_are_one_line(
     assert message in line
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium; Debian's packages are chromium and chromium-driver."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("there is no chromium with chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield session
-    session.quit()
-
-
 def show(browser: Any, page: Path, width: int, scheme: str) -> None:
-    """Open a page at a width in a colour scheme, all that is folded unfolded."""
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get(page.as_uri())
+    """Open a page with all that is folded unfolded."""
+    open_page(browser, page.as_uri(), width, scheme)
     browser.execute_script("for (const item of document.querySelectorAll('details')) item.open = true")
 
 
@@ -158,19 +135,8 @@ def test_a_page_fits_the_screen_and_has_no_error(runs: dict[str, Path], browser:
         assert browser.get_log("browser") == []
 
 
-def axe() -> str:
-    """Return axe-core's source: `npm install --no-save axe-core@4` at the top, or the file that AXE_CORE names."""
-    file = Path(os.environ.get("AXE_CORE") or ROOT / "node_modules/axe-core/axe.min.js")
-    if not file.is_file():
-        pytest.skip(f"axe-core is not there: npm install --no-save axe-core@4, or name axe.min.js in AXE_CORE ({file})")
-    return file.read_text(encoding="utf-8")
-
-
 def test_axe_finds_nothing_that_keeps_people_out(runs: dict[str, Path], browser: Any) -> None:
-    source = axe()
-    check = "const done = arguments[0]; axe.run().then(r => done(r.violations.map(v => [v.id, v.nodes[0].html])))"
     for folder in runs.values():
         for width, scheme in ((SIZES["desktop"], "light"), (SIZES["phone"], "dark")):
             show(browser, folder / "report.html", width, scheme)
-            browser.execute_script(source)
-            assert browser.execute_async_script(check) == []
+            assert axe_findings(browser) == []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, curve, bench, zoo, affected, wheels, release.
+"""Work on this repository: install, test, lint, demo, curve, bench, zoo, docs, affected, wheels, release.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affected import affected, changed_paths
-from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install
+from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install, install_file
 from steps import run
 from wheels import build_distributions
 from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, tagged_package, with_dependencies
@@ -96,6 +96,13 @@ def run_zoo(args: argparse.Namespace) -> int:
     return run([str(installed().python), "tools/zoo.py"])
 
 
+def run_docs(args: argparse.Namespace) -> int:
+    """Build the documentation site with the remaining arguments."""
+    env = installed()
+    install_file(env, ROOT / "tools/site/requirements.txt")
+    return run([str(env.python), "tools/site/build_site.py", *args.rest])
+
+
 def run_affected(args: argparse.Namespace) -> int:
     """Print the packages that a change touches."""
     graph = dependency_graph(read_packages())
@@ -144,11 +151,12 @@ COMMANDS = {
     "curve": run_curve,
     "bench": run_bench,
     "zoo": run_zoo,
+    "docs": run_docs,
     "affected": run_affected,
     "wheels": run_wheels,
     "release": run_release,
 }
-PASSES_ARGUMENTS_ON = {"test", "demo", "curve", "release"}
+PASSES_ARGUMENTS_ON = {"test", "demo", "curve", "docs", "release"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -177,6 +185,7 @@ def make_parser() -> argparse.ArgumentParser:
     bench = add("bench", "run the benchmarks of all packages")
     bench.add_argument("words", nargs="*", metavar="WORD", help="only files with one of these words in their path")
     add("zoo", "write packages/mae-core/MODELS.md from tools/model_zoo.yaml")
+    add("docs", "build the documentation site into tools/site/build/html; --serve shows it at a local address")
     change = add("affected", "list the packages that a change touches, dependents included")
     change.add_argument(
         "--base", default="main", metavar="REF", help="what the change is measured from (default: main)"

@@ -35,6 +35,9 @@ WORKSPACE_REQUIREMENTS = (
     "jinja2>=3.1",
     "selenium>=4.20",  # the pages in a Chromium, where there is one
     "tensorboardX>=2.6",
+    "nbclient>=0.10",  # the notebooks are run, and kept without outputs
+    "ipykernel>=6.29",
+    "nbstripout>=0.8",
 )
 
 
@@ -94,6 +97,16 @@ def install(
             pip_install(env, [*paddle, *lines])
             done[f"extra {name}"] = stamp
             _write_stamp(env, done)
+
+
+def install_file(env: Environment, file: Path) -> None:
+    """Install a file of requirements into an environment that is there, unless the stamp says that it was."""
+    done, lines = read_stamp(env.stamp), file.read_text(encoding="utf-8").splitlines()
+    stamp, name = digest([done.get("requirements", ""), *lines]), f"file {file.parent.name}/{file.name}"
+    if done.get(name) != stamp:
+        pip_install(env, [*PADDLE_REQUIREMENTS[env.paddle], "--requirement", str(file)])
+        done[name] = stamp
+        _write_stamp(env, done)
 
 
 def extra_requirements(packages: Mapping[str, Package], names: Sequence[str], extra: str) -> list[str]:

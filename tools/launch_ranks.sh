@@ -9,7 +9,8 @@ options=(--log_dir "${LOGS:-logs}")
 [ -n "${NPROC:-}" ] && options+=(--nproc_per_node "$NPROC")
 [ -n "${DEVICES:-}" ] && options+=(--devices "$DEVICES")
 if [ "${NNODES:-1}" != 1 ]; then
-    options+=(--nnodes "$NNODES" --master "${MASTER:?host:port of the first node, the same on all nodes}")
+    [ -n "${MASTER:-}" ] || { echo "error: NNODES=$NNODES needs MASTER=host:port of the first node" >&2; exit 2; }
+    options+=(--nnodes "$NNODES" --master "$MASTER")
 fi
 python=$(dirname "$command")/python
 [ -x "$python" ] || python=python3

@@ -84,5 +84,7 @@ def test_freed_memory_is_kept_unless_the_user_handles_it():
 @pytest.mark.parametrize("module", ["mae_core.ops", "mae_core.models"])
 def test_a_library_user_is_not_told_about_thread_counts(module):
     env = {**os.environ, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", f"import {module}"], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}"], env=env, capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""

@@ -58,6 +58,28 @@ def test_a_command_outside_the_loop_ends_at_once_and_tidies_up(number, code, wor
     assert err.splitlines() == [f"ended by {number.name}"]
 
 
+SAVED = """
+import sys, time
+from mae_core.command_line import run
+from mae_core.errors import Stopped
+def body(argv):
+    raise Stopped("saved", 75)
+code = run(body)
+print("ready", flush=True)
+time.sleep(1)  # what is left to do at the end
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_run_that_has_saved_keeps_its_code_whatever_comes(number):
+    """`srun` sends SIGTERM to all other tasks when the first one has ended."""
+    process = start(SAVED)
+    process.send_signal(number)
+    assert "saved" in process.communicate(timeout=30)[1]
+    assert process.returncode == 75
+
+
 def test_a_signal_that_the_caller_ignores_stays_ignored():
     process = start(COMMAND, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # nohup
     process.send_signal(signal.SIGHUP)

@@ -50,6 +50,12 @@ def test_the_command_writes_lines_of_the_list(image_root, capsys):
     assert np.bincount(read_list(few, image_root).labels).tolist() == [2, 2, 2]
 
 
+def test_a_relative_list_is_found_from_here(image_root, monkeypatch):
+    monkeypatch.chdir(image_root.parent)
+    assert main(["subset", f"{image_root.name}/train_list.txt", "--per-class", "2"]) == 0
+    assert (image_root / "train_list_2_per_class_seed0.txt").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

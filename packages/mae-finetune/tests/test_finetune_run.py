@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -119,6 +120,23 @@ def test_evaluation_scores_the_trained_head_whatever_the_batch(data, finished, c
 def test_evaluation_never_skips_an_image(finished, cli, tmp_path):
     args = ["-data_path", broken_set(tmp_path), "-output", tmp_path / "o", *TINY, "DATA.ON_ERROR", "skip"]
     assert_never_skipped(cli("-eval", "-pretrained", finished[0], *args))
+
+
+def test_a_terminated_evaluation_ends_at_once_and_leaves_no_half_figures(data, finished, tmp_path):
+    root, out = tmp_path / "data", tmp_path / "o"
+    shutil.copytree(data, root)
+    listed = (root / "val_list.txt").read_text() * 3000
+    (root / "val_list.txt").write_text(listed)
+    process = subprocess.Popen(
+        FINETUNE.command("-eval", "-pretrained", finished[0], "-data_path", root, "-output", out),
+        stderr=subprocess.PIPE,
+    )
+    while not (out / "eval").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=10)[1].splitlines()[-1] == b"ended by SIGTERM"
+    assert process.returncode == 143
+    assert [path.name for path in out.rglob("*")] == ["eval"]
 
 
 def test_what_would_lose_the_figures_is_refused_before_scoring(data, finished, cli, tmp_path):

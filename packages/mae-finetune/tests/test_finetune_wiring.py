@@ -43,6 +43,7 @@ WIRES = {
     "MODEL.DROPPATH": wire(0.2, lambda w: [b.drop_path.rate for b in w.model.blocks], arrives=[0.0, 0.1, 0.2]),
     "MODEL.GLOBAL_POOL": wire(False, lambda w: w.model.global_pool),
     "MODEL.GRAD_CHECKPOINTING": wire(True, lambda w: w.model.grad_checkpointing),
+    "TRAIN.SHARD_OPTIMIZER": wire(True, lambda w: w.trainer.shard_optimizer),
     "TRAIN.WEIGHT_DECAY": wire(0.07, lambda w: w.trainer.optimizer._weight_decay),
     "TRAIN.OPTIMIZER.EPS": wire(1e-5, lambda w: w.trainer.optimizer._epsilon),
     "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from stage_runs import FINETUNE, weights, write_images
 
-import mae_finetune
+import mae_finetune.prediction
 from mae_core import log
 from mae_core.errors import ConfigError, UserError
 from mae_core.files import sha256
@@ -226,3 +226,34 @@ def test_where_the_names_of_trained_weights_come_from(tmp_path):
     assert names("ROBUST.CLASS_MAP", str(tmp_path / "map.txt")) == ["n00", None, "n02"]
     with pytest.raises(ValueError, match="2 class names for 3 outputs"):
         model.name_classes(["a", "b"])
+
+
+def test_workers_decode_ahead_and_change_nothing(run, photos, tmp_path, monkeypatch):
+    files = sorted((photos / "train").rglob("*.jpg"))
+    here = mae_finetune.predict(run, files, topk=3, batch_size=5)
+    asked = []
+    real = mae_finetune.prediction.make_loader
+    monkeypatch.setattr(
+        "mae_finetune.prediction.make_loader", lambda *args, **kwargs: asked.append(kwargs) or real(*args, **kwargs)
+    )
+    assert mae_finetune.predict(run, files, topk=3, batch_size=5, num_workers=2) == here
+    assert asked == [{"num_workers": 2}]
+    (tmp_path / "bad.jpg").write_bytes(files[0].read_bytes()[:200])
+    with pytest.raises(DataError, match=r"bad\.jpg"):
+        mae_finetune.predict(run, [*files, tmp_path / "bad.jpg"], batch_size=5, num_workers=2)
+    mae_finetune.predict(run, [np.zeros((20, 20, 3), np.uint8)] * 3, num_workers=2)
+    assert len(asked) == 2  # arrays are at hand
+
+
+def test_the_command_takes_workers_for_more_than_a_batch(run, photos, tmp_path, monkeypatch, capsys):
+    asked = []
+    real = mae_finetune.prediction.Classifier.predict
+    monkeypatch.setattr(
+        mae_finetune.prediction.Classifier, "predict", lambda self, *a: asked.append(a[3]) or real(self, *a)
+    )
+    words = ["predict", "-pretrained", str(run), "--set", "DATA.NUM_WORKERS", "2", str(photos / "val")]
+    assert main([*words, "-batch_size", "4", "--csv", "-"]) == 0
+    with_workers = capsys.readouterr().out
+    assert main([*words, "--csv", "-"]) == 0
+    assert capsys.readouterr().out.count("\n") == with_workers.count("\n") == 1 + 9 * 3
+    assert asked == [2, 0]

@@ -39,6 +39,7 @@ WIRES = {
     "MODEL.DECODER.EMBED_DIM": wire(20, lambda w: w.model.mask_token.shape[-1]),
     "MODEL.DECODER.DEPTH": wire(2, lambda w: len(w.model.decoder_blocks)),
     "MODEL.DECODER.NUM_HEADS": wire(5, lambda w: w.model.decoder_blocks[0].attn.num_heads),
+    "TRAIN.SHARD_OPTIMIZER": wire(True, lambda w: w.trainer.shard_optimizer),
     "TRAIN.WEIGHT_DECAY": wire(0.07, lambda w: w.trainer.optimizer._weight_decay),
     "TRAIN.OPTIMIZER.EPS": wire(1e-5, lambda w: w.trainer.optimizer._epsilon),
     "TRAIN.OPTIMIZER.BETAS": wire((0.7, 0.8), lambda w: (w.trainer.optimizer._beta1, w.trainer.optimizer._beta2)),

@@ -6,8 +6,8 @@ from PIL import Image
 from stage_runs import PROBE
 
 import mae_core
+from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.models import VisionTransformer
-from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.overlay import overlay
 
 TINY = PROBE.tiny

@@ -139,6 +139,8 @@ def run(
             if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
                 rank_watch.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
                 return _refuse("interrupted by Ctrl-C", _INTERRUPTED)
+            if argv is None and isinstance(error, Stopped):  # this process ends with it
+                signals.settle()
             return _fail(error, explain(error), debug)
     rank_watch.done()
     return _lost_output(_output_failure())

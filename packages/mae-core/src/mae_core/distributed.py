@@ -91,6 +91,12 @@ def sum_array(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(total.numpy(), np.float32)
 
 
+def broadcast(tensor: paddle.Tensor, source: int) -> None:
+    """Give a tensor, in place, the values that it has on rank `source`."""
+    if world_size() > 1:
+        dist.broadcast(tensor, src=source)
+
+
 def barrier() -> None:
     """Wait for all ranks."""
     sum_over_ranks([0.0])

@@ -57,7 +57,15 @@ def leaving() -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _leave:
+                signal.signal(number, handler)
+
+
+def settle() -> None:
+    """Ignore from now on what would change the exit code: `srun` ends the other tasks once the first has ended."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
 
 _left = False

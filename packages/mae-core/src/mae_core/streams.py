@@ -36,7 +36,7 @@ def say(line: str, stream: TextIO | None = None) -> None:
     """Print a line on standard output, or another stream; where that fails, go on without."""
     stream = stream or sys.stdout
     try:
-        print(line, file=stream, flush=True)
+        print(f"{line}\n", end="", file=stream, flush=True)  # in one write: a notebook shows each by itself
     except (OSError, ValueError) as error:
         lose(stream, error)
 

@@ -18,6 +18,7 @@ from mae_core.export import onnx_file, parity
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, images_port
 from mae_core.export.program import PROGRAMS, Signature
+from mae_core.export.standard_output import quiet
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import draw_masking, fused
 
@@ -341,7 +342,7 @@ def test_nothing_is_installed_and_no_network_is_asked(file_format, tmp_path):
         "def watch(event, args):\n"
         "    if event in ('subprocess.Popen', 'os.system', 'os.exec', 'os.posix_spawn', 'socket.connect',"
         " 'socket.getaddrinfo'):\n"
-        "        print('EVENT', event, args[:2], file=sys.stderr)\n"
+        f"        open({str(tmp_path / 'events')!r}, 'a').write(f'EVENT {{event}} {{args[:2]}}\\n')\n"
         "sys.addaudithook(watch)\n"
     )
     code = (
@@ -354,5 +355,20 @@ def test_nothing_is_installed_and_no_network_is_asked(file_format, tmp_path):
     words = [sys.executable, "-c", code, str(TESTS), str(tmp_path / "served"), file_format]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    events = [line for line in done.stderr.splitlines() if line.startswith("EVENT")]
+    file = tmp_path / "events"
+    events = file.read_text().splitlines() if file.exists() else []
     assert not [line for line in events if "pip" in line or "socket" in line], events
+
+
+def test_compiled_code_is_quiet_unless_it_fails(capfd):
+    def fail():
+        os.write(1, b"what led to it")
+        raise UserError("it fails")
+
+    with quiet():
+        os.write(1, b"a remark")
+        os.write(2, b"another")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(UserError), quiet():
+        fail()
+    assert capfd.readouterr() == ("", "what led to it")

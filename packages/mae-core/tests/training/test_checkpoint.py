@@ -248,7 +248,11 @@ def test_second_run_in_a_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="in use"):
         RunFolder(tmp_path / "run")
     first.close()
-    RunFolder(tmp_path / "run").close()
+    second = RunFolder(tmp_path / "run")
+    first.close()  # once more does nothing, and nothing to the second
+    with pytest.raises(UserError, match="in use"):
+        RunFolder(tmp_path / "run")
+    second.close()
 
 
 def test_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -23,10 +23,11 @@ from mae_core.training import engine, retention, totals
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import SlowData
-from mae_core.training.optim import build_adamw
+from mae_core.training.optim import build_adamw, trainable
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.sharding import ShardedOptimizer
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.load import load_model
@@ -496,6 +497,16 @@ def test_what_was_trained_is_saved_when_no_more_data_come(tmp_path):
     assert second.step == 7
     second.fit(stream(7))
     assert_equal(whole, second)
+
+
+def test_a_rank_whose_data_fail_saves_nothing_where_the_optimizer_is_sharded(tmp_path, caplog):
+    """The others take no part: to wait for their moments would be for ever."""
+    trainer = make(RunFolder(tmp_path))
+    trainer.optimizer = ShardedOptimizer(trainer.optimizer, [p for _, p in trainable(trainer.model)])
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer.fit(broken_stream(at=7))
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000004"]
+    assert "steps since the last checkpoint are lost" in caplog.text
 
 
 def test_a_run_without_one_step_leaves_no_checkpoint(tmp_path):

@@ -422,3 +422,26 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     convert(save_own(tmp_path / "own.safetensors", model), tmp_path / "mae_pretrain_vit_base.pth")
     monkeypatch.chdir(tmp_path)
     assert [cli.main(shlex.split(line)[1:]) for line in commands] == [0] * 4
+
+
+@pytest.mark.parametrize(("target", "name"), [*TARGETS, ("timm", "x.safetensors")])
+def test_pixel_statistics_and_class_names_are_kept_where_there_is_a_place(target, name, tmp_path):
+    names = ["cat", "dog", "owl"]
+    told = {"pixel_mean": (0.1, 0.2, 0.3), "pixel_std": (0.4, 0.5, 0.6)}
+    model = VisionTransformer(img_size=16, **SIZES, num_classes=3, global_pool=False, class_names=names, **told)
+    own = save_own(tmp_path / "own.safetensors", model)
+    done = convert(own, tmp_path / name, target=target, settings={"num_heads": 2})
+    written = read_weights(tmp_path / name).architecture({"num_heads": 2, "patch_size": 4})
+    if name.endswith((".pth", ".pdparams")):
+        ending = name[name.index(".") :]
+        (line,) = [line for line in done.lines() if "no place" in line]
+        assert line.startswith(f"{ending} has no place for pixel statistics, ")
+        assert "the names of 3 classes; .safetensors keeps them" in line
+        assert written.class_names is None
+    else:
+        assert "no place" not in "\n".join(done.lines())
+        assert (written.pixel_mean, written.pixel_std, written.class_names) == (*told.values(), tuple(names))
+    if target == "huggingface":
+        assert json.loads((tmp_path / name / "config.json").read_text())["id2label"] == dict(
+            zip("012", names, strict=True)
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mae_data.dataset import ListDataset
+    from mae_data.demo_digits import make_demo_dataset
     from mae_data.errors import DataError, InputError
     from mae_data.image_file import open_image
     from mae_data.image_list import ImageList, read_list
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mae_data.random_streams import sample_rng
     from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
     from mae_data.stored_image import read_image
+    from mae_data.subset import subset_of_list
     from mae_data.transforms import (
         make_eval_transform,
         make_finetune_transform,
@@ -41,6 +43,7 @@ _MODULE_OF = {
     "as_value_range": "value_range",
     "draw_mixture": "mixup",
     "find_images": "model_input",
+    "make_demo_dataset": "demo_digits",
     "make_eval_transform": "transforms",
     "make_finetune_transform": "transforms",
     "make_loader": "loader",
@@ -55,6 +58,7 @@ _MODULE_OF = {
     "read_list": "image_list",
     "sample_rng": "random_streams",
     "soft_targets": "mixed_batch",
+    "subset_of_list": "subset",
 }
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "as_value_range",
     "draw_mixture",
     "find_images",
+    "make_demo_dataset",
     "make_eval_transform",
     "make_finetune_transform",
     "make_loader",
@@ -83,6 +88,7 @@ __all__ = [
     "read_list",
     "sample_rng",
     "soft_targets",
+    "subset_of_list",
 ]
 
 

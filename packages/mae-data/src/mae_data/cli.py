@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mae_data import __version__, actions
+from mae_data.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class _Parser(argparse.ArgumentParser):
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mae-data", description="Make, check and describe lists of images.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=_version_line())
+    parser.add_argument(
+        "--completion", choices=SHELLS, action=CompletionAction, help="print a script that completes this command"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     index = _add(commands, "index", actions.index, "write train_list.txt, val_list.txt and classes.txt for a folder")

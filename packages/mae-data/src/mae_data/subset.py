@@ -61,7 +61,7 @@ def subset_of_list(
         DataError: The list is faulty or has no labels.
     """
     # Paths of a list are copied as they are, whether they leave its folder or not.
-    images = read_list(list_file, list_file.parent, allow_outside=True)
+    images = read_list(list_file.name, list_file.parent, allow_outside=True)
     path = output or list_file.with_name(f"{list_file.stem}_{per_class}_per_class_seed{seed}{list_file.suffix}")
     if path.exists() and path.samefile(list_file):
         raise InputError(f"{path} is the list itself; write to another file")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mae_finetune.export import export_classifier
     from mae_finetune.one_call import finetune
     from mae_finetune.prediction import Classifier, Guess, Prediction, predict
 
@@ -15,16 +16,17 @@ _HOMES = {
     "Classifier": "prediction",
     "Guess": "prediction",
     "Prediction": "prediction",
+    "export_classifier": "export",
     "finetune": "one_call",
     "predict": "prediction",
 }
-__all__ = ["Classifier", "Guess", "Prediction", "__version__", "finetune", "predict"]
+__all__ = ["Classifier", "Guess", "Prediction", "__version__", "export_classifier", "finetune", "predict"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_finetune' has no attribute {name!r}")
-    from mae_core.runtime import require_paddle  # and the runtime is prepared before Paddle is imported
+    from mae_core.runtime import import_paddle  # and the runtime is prepared before
 
-    require_paddle()
+    import_paddle()
     return getattr(import_module(f"mae_finetune.{_HOMES[name]}"), name)

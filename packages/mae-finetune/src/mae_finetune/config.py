@@ -72,6 +72,7 @@ _C.TRAIN.LAYER_DECAY = 0.65  # learning rate of a layer over that of the next; N
 _C.TRAIN.PARTIAL = None  # train the last so many blocks only; 0.5: the last MLP, 0: the head alone
 _C.TRAIN.GRAD_CLIP = None  # largest norm of all gradients together; None: any
 _C.TRAIN.ACCUM_ITER = 1  # forward passes per update
+_C.TRAIN.SHARD_OPTIMIZER = False  # each rank keeps a share of Adam's moments: less memory, one more exchange a step
 _C.TRAIN.EMA = None  # decay of averaged weights (0.9999); validation and -pretrained then take the averages
 _C.TRAIN.OPTIMIZER = CN()
 _C.TRAIN.OPTIMIZER.NAME = "AdamW"  # AdamWDL is PaddleNLP's (extra paddlenlp); the steps are the same

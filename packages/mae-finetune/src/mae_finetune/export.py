@@ -1,5 +1,6 @@
 """`mae-finetune export`: the classifier as a folder that a server runs."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,55 @@ import paddle
 
 from mae_core import log
 from mae_core.config import Config
+from mae_core.errors import UserError
+from mae_core.export import FORMATS
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
+from mae_core.stage.inheritance import load_config
 from mae_core.stage.recipe import values_from_config
 from mae_data.transforms import make_eval_transform
 from mae_finetune import __version__
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
+from mae_finetune.config import RECIPE
+
+
+def export_classifier(
+    pretrained: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    file_format: str = "paddle",
+    cfg: str | None = None,
+    class_names: str | PathLike[str] | None = None,
+) -> str:
+    """Write a fine-tuned run as a folder that a server runs, as `mae-finetune export` does.
+
+    Args:
+        pretrained: run folder, checkpoint folder or weight file.
+        output: folder to write; an earlier export is replaced.
+        file_format: "paddle" for Paddle inference, or "onnx".
+        cfg: YAML config, for weights that carry none.
+        class_names: file of a name a line, for weights that carry none.
+
+    Returns:
+        what was written and how close it is to the model, for people.
+
+    Raises:
+        UserError: settings, folder or packages do not allow it.
+        CheckpointError: weights that are missing, damaged or of another model.
+    """
+    if file_format not in FORMATS:
+        raise UserError(f"file_format={file_format!r} is not known; use {' or '.join(FORMATS)}")
+    flags = {"MODEL.PRETRAINED": str(pretrained)}
+    if class_names is not None:
+        flags["DATA.CLASS_NAMES"] = str(class_names)
+    config, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug), paddle.get_device()
+    try:
+        return export(config, str(output), file_format)
+    finally:
+        paddle.set_device(device)
 
 
 def export(config: Config, output: str | None, file_format: str) -> str:

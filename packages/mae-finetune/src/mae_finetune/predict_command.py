@@ -43,8 +43,9 @@ def run_predict(
         with refuse_unwritable(Path(csv), _ADVICE):
             try_folder(Path(csv).parent)
     images = find_images(paths)
-    predictions = []
-    for prediction in Classifier(config).predict(images, topk, batch_size or BATCH_SIZE):
+    predictions, batch_size = [], batch_size or BATCH_SIZE
+    workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
+    for prediction in Classifier(config).predict(images, topk, batch_size, workers):
         predictions.append(prediction)
         if "-" not in (json, csv):
             print(prediction.line(), flush=True)

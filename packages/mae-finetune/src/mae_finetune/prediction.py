@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import paddle
 from numpy.typing import NDArray
+from paddle import Tensor
 from paddle.nn import functional as F
 
 from mae_core import log
@@ -21,8 +22,10 @@ from mae_core.models import VisionTransformer
 from mae_core.stage.arguments import precision_of
 from mae_core.stage.inheritance import load_config
 from mae_core.training.precision import Precision
-from mae_data.loader import as_paddle_takes
+from mae_data.image_paths import ImagePaths
+from mae_data.loader import as_paddle_takes, make_loader
 from mae_data.model_input import Images, OneImage, each_image, preprocess
+from mae_data.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
 from mae_finetune.config import RECIPE
@@ -80,13 +83,16 @@ class Classifier:
         self.crop_pct: float | None = config.DATA.CROP_PCT
         self.precision: Precision = precision_of(config)
 
-    def predict(self, images: Images, topk: int = TOPK, batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:
+    def predict(
+        self, images: Images, topk: int = TOPK, batch_size: int = BATCH_SIZE, num_workers: int = 0
+    ) -> Iterator[Prediction]:
         """Yield a prediction for each image, in their order; a batch of them is in memory at a time.
 
         Args:
             images: paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
             topk: classes to name, at most as many as there are.
             batch_size: images to a forward pass.
+            num_workers: processes that decode a list of paths ahead, on Linux; 0 decodes in this process.
 
         Raises:
             UserError: topk or batch_size is not positive.
@@ -95,18 +101,33 @@ class Classifier:
         """
         if topk < 1 or batch_size < 1:
             raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
-        each, first = iter(each_image(images)), 0
+        paths = _paths(images) if num_workers else None
+        batches = self._loaded(paths, batch_size, num_workers) if paths else self._prepared(images, batch_size)
+        for said, pixels in batches:
+            yield from self._guess(said, self._probabilities(pixels, said), topk)
+
+    def _prepared(self, images: Images, batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+        """Yield names and pixels of one batch after the other, decoded in this process."""
+        m, each, first = self.model, iter(each_image(images)), 0
         while batch := list(islice(each, batch_size)):
+            pixels = preprocess(batch, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
             said = [_name(image, first + i) for i, image in enumerate(batch)]
-            yield from self._guess(said, self._probabilities(batch, said), topk)
+            yield said, paddle.to_tensor(as_paddle_takes(pixels))
             first += len(batch)
 
-    @paddle.no_grad()
-    def _probabilities(self, batch: Sequence[OneImage], said: Sequence[str]) -> NDArray[np.float32]:
+    def _loaded(self, paths: list[str], batch_size: int, num_workers: int) -> Iterator[tuple[list[str], Tensor]]:
+        """Yield the same from worker processes."""
         m = self.model
-        pixels = preprocess(batch, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
+        dataset = ImagePaths(paths, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
+        for pixels, _, indices in make_loader(
+            dataset, EvalBatchSampler(len(paths), batch_size), num_workers=num_workers
+        ):
+            yield [paths[i] for i in indices.tolist()], pixels
+
+    @paddle.no_grad()
+    def _probabilities(self, pixels: Tensor, said: Sequence[str]) -> NDArray[np.float32]:
         with self.precision.autocast():
-            logits = m(paddle.to_tensor(as_paddle_takes(pixels))).astype("float32")
+            logits = self.model(pixels).astype("float32")
         array: NDArray[np.float32] = F.softmax(logits, axis=-1).numpy()
         finite = np.isfinite(array).all(axis=1)
         if not finite.all():
@@ -119,6 +140,13 @@ class Classifier:
             yield Prediction(image, tuple(Guess(int(c), self.names[c], float(row[c])) for c in best))
 
 
+def _paths(images: Images) -> list[str] | None:
+    """Return images as paths where all of them are; None otherwise."""
+    if not isinstance(images, list | tuple) or not all(isinstance(image, str | os.PathLike) for image in images):
+        return None
+    return [str(image) for image in images]
+
+
 def _name(image: OneImage, place: int) -> str:
     return str(image) if isinstance(image, str | os.PathLike) else f"image {place}"
 
@@ -129,6 +157,7 @@ def predict(
     *,
     topk: int = TOPK,
     batch_size: int = BATCH_SIZE,
+    num_workers: int = 0,
     cfg: str | None = None,
     class_names: str | Path | None = None,
 ) -> list[Prediction]:
@@ -137,7 +166,7 @@ def predict(
     Args:
         pretrained: run folder, checkpoint folder or weight file that lies in one.
         images: one or several paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
-        topk, batch_size: see `Classifier.predict`.
+        topk, batch_size, num_workers: see `Classifier.predict`.
         cfg: YAML config, for weights that carry none.
         class_names: file of a name a line, for weights that carry none.
 
@@ -148,8 +177,8 @@ def predict(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     if class_names is not None:
         flags["DATA.CLASS_NAMES"] = str(class_names)
-    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.info)
-    return list(Classifier(config).predict(images, topk, batch_size))
+    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug)
+    return list(Classifier(config).predict(images, topk, batch_size, num_workers))
 
 
 def as_json(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:

@@ -7,18 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_pretrain.one_call import pretrain
+    from mae_pretrain.curve import draw_curve
+    from mae_pretrain.one_call import dry_run, pretrain
     from mae_pretrain.pictures import Pictures, reconstruct
 
 __version__ = "0.1.0"
-_HOMES = {"Pictures": "pictures", "pretrain": "one_call", "reconstruct": "pictures"}
-__all__ = ["Pictures", "__version__", "pretrain", "reconstruct"]
+_HOMES = {
+    "Pictures": "pictures",
+    "draw_curve": "curve",
+    "dry_run": "one_call",
+    "pretrain": "one_call",
+    "reconstruct": "pictures",
+}
+__all__ = ["Pictures", "__version__", "draw_curve", "dry_run", "pretrain", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_pretrain' has no attribute {name!r}")
-    from mae_core.runtime import require_paddle  # and the runtime is prepared before Paddle is imported
+    from mae_core.runtime import import_paddle  # and the runtime is prepared before
 
-    require_paddle()
+    import_paddle()
     return getattr(import_module(f"mae_pretrain.{_HOMES[name]}"), name)

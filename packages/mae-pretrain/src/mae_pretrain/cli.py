@@ -1,5 +1,6 @@
 """`mae-pretrain`: train (no subcommand) and the subcommands of COMMANDS. Help answers without importing Paddle."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from mae_core.stage.memory import explain
 from mae_core.stage.report import add_images, prepare_page, report_parser, write_page
 from mae_pretrain import __version__
 
-COMMANDS = ("visualize", "curve", "export", "report", "watch")
+COMMANDS = ("visualize", "curve", "export", "report", "watch", "serve")
 EPILOG = "also: " + ", ".join(f"mae-pretrain {name} --help" for name in COMMANDS)
 
 
@@ -23,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> None:
-    commands = {"visualize": _visualize, "curve": _curve, "export": _export, "report": _report, "watch": _watch}
+    functions = (_visualize, _curve, _export, _report, _watch, _serve)
+    commands = dict(zip(COMMANDS, functions, strict=True))
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
@@ -105,10 +107,21 @@ def _report(argv: list[str]) -> None:
     print(write_page(run_page(args.run, args.images, args.scores), path))
 
 
-def _watch(argv: list[str]) -> None:
-    parser = _parser(" watch", "Serve the report of a run, made anew while it goes on. Ctrl-C ends it.")
+def _server_parser(command: str, description: str) -> Parser:
+    parser = _parser(command, f"{description} Ctrl-C ends it.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port; give 1 to 65535, or 0 for a free one")
+    return int(text)
+
+
+def _watch(argv: list[str]) -> None:
+    parser = _server_parser(" watch", "Serve the report of a run, made anew while it goes on.")
     add_images(parser, _IMAGES)
     parser.add_argument("run", help="run folder")
     args = parser.parse_args(argv)
@@ -118,3 +131,13 @@ def _watch(argv: list[str]) -> None:
     from mae_pretrain.report import live_page
 
     watch(args.run, live_page(args.run, args.images), args.host, args.port)
+
+
+def _serve(argv: list[str]) -> None:
+    parser = _server_parser(" serve", "Serve a page that shows what a model makes of images that are dropped on it.")
+    parser.add_argument("weights", help="run folder, checkpoint folder or weight file")
+    args = parser.parse_args(argv)
+    import_paddle()
+    from mae_pretrain.web.server import serve
+
+    serve(args.weights, args.host, args.port)

@@ -67,6 +67,7 @@ _C.TRAIN.END_LR = 0.0  # learning rate at the end of the cosine
 _C.TRAIN.WEIGHT_DECAY = 0.05  # of weight matrices; biases, norms and tokens have none (Table 8: 0.05)
 _C.TRAIN.GRAD_CLIP = None  # largest norm of all gradients together; None: any
 _C.TRAIN.ACCUM_ITER = 1  # forward passes per update
+_C.TRAIN.SHARD_OPTIMIZER = False  # each rank keeps a share of Adam's moments: less memory, one more exchange a step
 _C.TRAIN.OPTIMIZER = CN()
 _C.TRAIN.OPTIMIZER.NAME = "AdamW"  # AdamWDL is AdamW here, without layer decay
 _C.TRAIN.OPTIMIZER.EPS = 1e-8  # number added to the root of the second moment

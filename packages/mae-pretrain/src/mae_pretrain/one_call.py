@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+from mae_core.stage import dry_run as dry_runs
 from mae_core.stage.one_call import config_of_call
 from mae_core.training.engine import Trainer
 from mae_pretrain.config import RECIPE
-from mae_pretrain.train import train
+from mae_pretrain.train import build_run, train
 
 
 def pretrain(
@@ -59,3 +60,25 @@ def pretrain(
         resume=resume,
     )
     return train(config)
+
+
+def dry_run(
+    data: str | PathLike[str],
+    *,
+    cfg: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    show_config: bool = False,
+    **arguments: Any,
+) -> None:
+    """Print what `pretrain` would do with the same arguments: images found, steps, time and memory; write nothing.
+
+    Args:
+        data, cfg, settings, arguments: those of `pretrain`.
+        show_config: print every key first.
+
+    Raises:
+        UserError: what would refuse the run itself.
+    """
+    config = config_of_call(RECIPE, cfg, settings, data=data, **arguments)
+    for line in list(dry_runs.dry_run(config, build_run))[0 if show_config else 1 :]:
+        print(line)

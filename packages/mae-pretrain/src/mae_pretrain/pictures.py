@@ -17,7 +17,7 @@ from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, preprocess
 from mae_pretrain.reconstruction import Reconstruction
 from mae_pretrain.reconstruction import reconstruct as predict_patches
-from mae_pretrain.visualize import NORM_PIX_CAPTION, VISIBLE_CAPTION, columns_of, draw_grid
+from mae_pretrain.visualize import COLUMNS, NORM_PIX_CAPTION, SHOWN, columns_of, draw_grid
 
 Pixels = NDArray[np.uint8]
 
@@ -45,8 +45,8 @@ class Pictures:
     caption: str
 
     def grid(self) -> Image.Image:
-        """Draw them, a row for each image."""
-        return draw_grid([self.original, self.masked, self.predicted, self.pasted], self.caption)
+        """Draw original, masked and reconstruction with the visible patches put back, a row for each image."""
+        return draw_grid([self.original, self.masked, self.pasted], self.caption, titles=[COLUMNS[i] for i in SHOWN])
 
     def __repr__(self) -> str:
         number, height, width, _ = self.original.shape
@@ -95,7 +95,7 @@ def reconstruct(
     recon = predict_patches(loaded, paddle.to_tensor(as_paddle_takes(pixels)), mask_ratio, key)
     if was_training:
         loaded.train()
-    caption = f"mask ratio {mask_ratio:g}; {VISIBLE_CAPTION}"
+    caption = f"mask ratio {mask_ratio:g}"
     caption += f"\n{NORM_PIX_CAPTION}" if loaded.norm_pix_loss else ""
     original, masked, predicted, pasted = columns_of(loaded, recon)
     return Pictures(original, masked, predicted, pasted, recon.mask.numpy(), _loss(recon), caption)

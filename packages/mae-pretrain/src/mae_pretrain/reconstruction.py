@@ -25,13 +25,22 @@ class Reconstruction:
 
 
 @paddle.no_grad()
-def reconstruct(model: MaskedAutoencoderViT, images: Tensor, mask_ratio: float, noise: Noise) -> Reconstruction:
-    """Reconstruct images [N, H, W, C] as stored under the mask that noise [N, L] or a key draws.
+def reconstruct(
+    model: MaskedAutoencoderViT,
+    images: Tensor,
+    mask_ratio: float = 0.75,
+    noise: Noise | None = None,
+    mask: Tensor | None = None,
+) -> Reconstruction:
+    """Reconstruct images [N, H, W, C] as stored under the mask that noise [N, L] or a key draws, or under one given.
 
     A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of
     the true patch are put back, so such pictures look better than what the model alone knows.
+
+    Args:
+        mask: [N, L], 1 = remove, the same number in each row; takes the place of ratio and noise.
     """
-    loss, pred, mask = model(images, mask_ratio, noise=noise)
+    loss, pred, mask = model(images, mask_ratio, noise=noise, mask=mask)
     assert pred is not None
     patches = model.patchify(images)
     normalized = model.normalize(patches)

@@ -110,8 +110,10 @@ def _grey(model: MaskedAutoencoderViT, shown: ShownBands) -> NDArray[np.float32]
     return np.tile(values, model.patch_size**2)
 
 
-def draw_grid(columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128) -> Image.Image:
+def draw_grid(
+    columns: Sequence[NDArray[np.uint8]], caption: str, cell: int = 128, titles: Sequence[str] = COLUMNS
+) -> Image.Image:
     """Lay columns of images out with their titles and a caption; small images are enlarged to `cell` pixels."""
-    titled = list(zip(COLUMNS, columns, strict=True))
+    titled = list(zip(titles, columns, strict=True))
     rows = [[("" if i else title, images[i]) for title, images in titled] for i in range(len(columns[0]))]
     return draw_rows(rows, cell=cell, caption=caption)

@@ -12,6 +12,7 @@ from PIL import Image
 from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import UserError
+from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.stage.arguments import statistics_of
 from mae_core.stage.recipe import values_from_config
@@ -20,11 +21,10 @@ from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
 from mae_data.stored_image import read_image
 from mae_data.value_range import as_value_range
-from mae_probe.attention import attention_weights, class_maps, rollout
 from mae_probe.build import build_model, eval_transform, load_encoder
 
 _HOT = np.array([255.0, 40.0, 0.0])
-_CELL = 160  # pixels that a small image is enlarged to
+CELL = 160  # pixels that a small image is enlarged to
 _PER_ROW = 6  # pictures
 
 
@@ -104,4 +104,4 @@ def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) ->
     pairs = list(tiles.items())
     rows = -(-len(pairs) // _PER_ROW)
     columns = -(-len(pairs) // rows)  # seven make four and three, not six and one
-    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=_CELL)
+    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=CELL)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mae_core.errors import UserError
 from mae_core.export.ports import BATCH, Port
 from mae_core.export.program import PARAMETERS
-from mae_core.export.standard_output import stdout_to_stderr
+from mae_core.export.standard_output import quiet
 
 FILE = "model.onnx"
 OPSET = 17  # the first with LayerNormalization
@@ -53,7 +53,7 @@ def write_onnx(program: Path, path: Path, outputs: Sequence[Port]) -> None:
     import onnx
     from paddle2onnx import export
 
-    with stdout_to_stderr():
+    with quiet():
         # Returned, not saved: on saving, paddle2onnx folds constants with a tool that runs pip.
         data = export(
             str(program),

@@ -13,7 +13,7 @@ from paddle import Tensor, inference, nn
 from paddle.static import InputSpec
 
 from mae_core.export.ports import Port
-from mae_core.export.standard_output import stdout_to_stderr
+from mae_core.export.standard_output import quiet
 
 Function: TypeAlias = Callable[..., tuple[Tensor, ...]]
 
@@ -50,7 +50,7 @@ def save_program(folder: Path, model: nn.Layer, signature: Signature) -> Path:
     spec = [InputSpec([None, *port.shape], port.dtype, port.name) for port in signature.inputs]
     graph = _Graph(model, signature.function)
     graph.eval()
-    with _reference_operations(), warnings.catch_warnings():
+    with _reference_operations(), warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # of Paddle's to itself
         paddle.jit.save(graph, str(folder / STEM), input_spec=spec)
     return find_program(folder)
@@ -82,7 +82,7 @@ class ProgramRunner:
         config = inference.Config(str(find_program(folder)), str(folder / PARAMETERS))
         config.disable_gpu()
         config.disable_glog_info()
-        with stdout_to_stderr():
+        with quiet():
             self._predictor = inference.create_predictor(config)
         self.output_names = list(self._predictor.get_output_names())
 
@@ -90,6 +90,6 @@ class ProgramRunner:
         """Compute the outputs of one batch."""
         for name, array in zip(self._predictor.get_input_names(), inputs, strict=True):
             self._predictor.get_input_handle(name).copy_from_cpu(array)
-        with stdout_to_stderr():
+        with quiet():
             self._predictor.run()
         return [self._predictor.get_output_handle(name).copy_to_cpu() for name in self.output_names]

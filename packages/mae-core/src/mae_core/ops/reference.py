@@ -75,7 +75,8 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation [..., 1] of each patch [..., p*p*C], from the unbiased variance plus an epsilon."""
     mean = patches.mean(axis=-1, keepdim=True)
-    variance = patches.var(axis=-1, keepdim=True, unbiased=True)
+    squared = ((patches - mean) ** 2).sum(axis=-1, keepdim=True)
+    variance = squared / float(patches.shape[-1] - 1)  # the bits of paddle.var, which warns of types of its own
     return mean, (variance + NORM_PIX_EPS).sqrt()
 
 

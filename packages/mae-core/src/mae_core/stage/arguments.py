@@ -65,6 +65,7 @@ def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, 
         "data": {"train": images.fingerprint()},
         "describe": images.describe_batch,
         "data_advice": data_advice_of(config),
+        "shard_optimizer": config.TRAIN.get("SHARD_OPTIMIZER", False),
     }
 
 

@@ -15,7 +15,8 @@ _SIGNS = (
 )
 _ADVICE = (
     "lower DATA.BATCH_SIZE (with TRAIN.ACCUM_ITER raised as much, the global batch stays), DATA.BATCH_SIZE_EVAL or"
-    " DATA.NUM_WORKERS; set AMP true, or MODEL.GRAD_CHECKPOINTING true where the stage has it"
+    " DATA.NUM_WORKERS; set AMP true, or MODEL.GRAD_CHECKPOINTING true where the stage has it, or on several ranks"
+    " TRAIN.SHARD_OPTIMIZER"
 )
 
 

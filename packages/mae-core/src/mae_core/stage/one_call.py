@@ -50,7 +50,10 @@ def config_of_call(
     Raises:
         ConfigError: a key, a value, or what must hold between them.
         UserError: the model is not known.
+        TypeError: there is no such argument.
     """
+    if unknown := arguments.keys() - _KEYS.keys():
+        raise TypeError(f"{min(unknown)!r} is no argument; there are cfg, settings, model, {', '.join(_KEYS)}")
     flags = {_KEYS[name]: _plain(value) for name, value in arguments.items() if value is not None}
     flags |= _preset(model) if model else {}
     flags |= {key: _plain(value) for key, value in (settings or {}).items()}

@@ -31,6 +31,8 @@ _OTHER_STAGES = frozenset(
     ]
 )
 
+KEYS = frozenset(_IN_FORCE) | frozenset(_NO_EFFECT) | _OTHER_STAGES
+
 
 def passed_over(say: Callable[[str], None]) -> Callable[[str, Any, str], bool]:
     """Return what `Schema.foreign` asks: whether a key is one of these, and of no effect.

@@ -34,6 +34,7 @@ TRAIN_LIST = "DATA.TRAIN_LIST"
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
+    "TRAIN.SHARD_OPTIMIZER",
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
 )
 SLACK = 15.0  # seconds
@@ -77,9 +78,18 @@ def run_training(
     """
     config = with_output(config)
     folder = open_run(config.SAVE)
-    run = build(config, folder)
+    try:
+        run = build(config, folder)
+        run.trainer.program = build.__module__.partition(".")[0].replace("_", "-")
+        return _train(config, run, allow_drift)
+    finally:
+        if folder:
+            folder.close()  # by name: in a notebook, the trainer or the traceback of what went wrong stays alive
+
+
+def _train(config: Config, run: Run, allow_drift: Sequence[str]) -> Trainer:
+    """Begin or resume, and train to the end of the plan."""
     trainer = run.trainer
-    trainer.program = build.__module__.partition(".")[0].replace("_", "-")
     # A loader with workers gives up by itself, and names what it waits for.
     trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
     begin(

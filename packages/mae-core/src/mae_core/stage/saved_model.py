@@ -18,7 +18,9 @@ _NORM = ("head.0._mean", "head.0._variance")  # of a linear probe
 _NORM_EPS = 1e-6
 
 
-def load(path: str | Path, source: str = "auto", **facts: Any) -> MaskedAutoencoderViT | VisionTransformer:
+def load(
+    path: str | Path, source: str = "auto", *, random_init: bool = False, **facts: Any
+) -> MaskedAutoencoderViT | VisionTransformer:
     """Load a model with its weights, ready to evaluate.
 
     Weights with a decoder give a `MaskedAutoencoderViT`; others a `VisionTransformer`, without a head where they have
@@ -27,6 +29,8 @@ def load(path: str | Path, source: str = "auto", **facts: Any) -> MaskedAutoenco
     Args:
         path: run folder, checkpoint folder, Hugging Face folder, or file of any published format, suffix optional.
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
+        random_init: keep the weights that the model is made with, drawn from `paddle.seed`: the same network untrained,
+            as a baseline.
         facts: what the weights do not tell: img_size, patch_size, in_chans, num_heads, decoder_num_heads,
             norm_pix_loss.
 
@@ -49,7 +53,9 @@ def load(path: str | Path, source: str = "auto", **facts: Any) -> MaskedAutoenco
         model = MaskedAutoencoderViT(**known)
     else:
         model = VisionTransformer(**{"num_classes": 0, **known})
-    if _NORM[0] in weights.arrays:
+    if random_init:
+        pass
+    elif _NORM[0] in weights.arrays:
         load_arrays(model, _without_norm(weights), str(weights.file))
     else:
         _load_all(model, path, source)

@@ -44,8 +44,7 @@ def write_capture(run: Path, snapshot: Snapshot, facts: Mapping[str, Any], passe
         what to tell of it.
     """
     folder = run / "capture"
-    paths = {"cfg": run / "config.yaml", "resume": folder, "output": run / "replay"}
-    command = " ".join([program, *(f"-{flag} {shlex.quote(str(path))}" for flag, path in paths.items())])
+    command = _replay(run, program, 1 + max(told.rank for told in passes))
     listed = [{**asdict(p), "loss": p.loss if math.isfinite(p.loss) else str(p.loss)} for p in passes]
     try:
         with publish_folder(folder) as temporary:
@@ -55,3 +54,11 @@ def write_capture(run: Path, snapshot: Snapshot, facts: Mapping[str, Any], passe
     except (OSError, CheckpointError) as error:
         return f"{folder} could not be written: {error}"
     return f"weights and batch are kept in {folder}; the step again: {command}"
+
+
+def _replay(run: Path, program: str, ranks: int) -> str:
+    """Write the command that does the step again, with as many ranks: what is drawn for a batch is drawn by rank."""
+    launched = f"python -m paddle.distributed.launch --nproc_per_node {ranks} $(which {program})"
+    paths = {"cfg": run / "config.yaml", "resume": run / "capture", "output": run / "replay"}
+    words = (f"-{flag} {shlex.quote(str(path))}" for flag, path in paths.items())
+    return " ".join([launched if ranks > 1 else program, *words])

@@ -22,6 +22,7 @@ from mae_core.files import publish_folder, write_atomic
 from mae_core.models.facts import model_facts
 from mae_core.training.environment import environment
 from mae_core.training.host_copy import host_copy
+from mae_core.training.sharding import ShardedOptimizer, owns
 from mae_core.weights.checkpoint_folder import STATE, list_checkpoints, step_folder
 from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state, encode_state
 from mae_core.weights.formats.pickle_values import safe_text
@@ -49,7 +50,7 @@ class Snapshot:
 def take_snapshot(
     step: int,
     model: nn.Layer,
-    optimizer: paddle.optimizer.Optimizer,
+    optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
     state: Mapping[str, Any],
     ema: Mapping[str, np.ndarray] | None = None,
 ) -> Snapshot:
@@ -94,7 +95,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     model: nn.Layer,
-    optimizer: paddle.optimizer.Optimizer,
+    optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
     state: Mapping[str, Any],
     ema: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
@@ -120,7 +121,9 @@ def model_arrays(model: nn.Layer) -> dict[str, np.ndarray]:
     return {name: host_copy(value) for name, value in model.state_dict().items()}
 
 
-def _optimizer_arrays(model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> dict[str, np.ndarray]:
+def _optimizer_arrays(
+    model: nn.Layer, optimizer: paddle.optimizer.Optimizer | ShardedOptimizer
+) -> dict[str, np.ndarray]:
     """Key accumulators by structured names: Paddle's own count up within a process."""
     structured = {p.name: name for name, p in model.named_parameters()}
     state = dict(optimizer.state_dict())
@@ -129,8 +132,13 @@ def _optimizer_arrays(model: nn.Layer, optimizer: paddle.optimizer.Optimizer) ->
     arrays = {f"{structured[name]}/master": host_copy(value) for name, value in masters.items()}
     for key, value in state.items():
         owner = next(name for name in structured if key.startswith(f"{name}_"))
-        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = host_copy(value)
+        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = _on_host(value)
     return arrays
+
+
+def _on_host(value: paddle.Tensor | np.ndarray) -> np.ndarray:
+    """Copy a tensor; what other ranks sent is a copy already."""
+    return value if isinstance(value, np.ndarray) else host_copy(value)
 
 
 def sweep(folder: Path) -> None:
@@ -140,7 +148,7 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
+def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optimizer | ShardedOptimizer) -> None:
     """Load the weights and the optimizer's moments of a verified checkpoint, exactly.
 
     Raises:
@@ -155,6 +163,8 @@ def restore(checkpoint: Path, model: nn.Layer, optimizer: paddle.optimizer.Optim
             raise CheckpointError(
                 f"{checkpoint / OPTIMIZER} does not fit this model: {safe_text(key)} {list(value.shape)}"
             )
+        if not owns(optimizer, parameters[name]):
+            continue
         tensor = paddle.to_tensor(value)
         if kind == "master":
             state["master_weights"][parameters[name].name] = tensor

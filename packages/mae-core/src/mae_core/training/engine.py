@@ -29,6 +29,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.sharding import ShardedOptimizer, collect, shard
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.totals import Totals, over_ranks
 from mae_core.training.validation import Validation
@@ -55,10 +56,11 @@ class Trainer:
         pictures: draws what boards show of the model at each checkpoint, by name, uint8 [H, W, 1 or 3].
         program: command that trains, for messages.
         data_patience: seconds that other ranks wait for this one's data.
+        shard_optimizer: whether each rank keeps the optimizer's state of its share of the parameters only.
     """
 
     model: nn.Layer
-    optimizer: paddle.optimizer.Optimizer
+    optimizer: paddle.optimizer.Optimizer | ShardedOptimizer
     loss_fn: LossFn
     lr_at: Callable[[float], float]
     plan: Plan
@@ -74,6 +76,7 @@ class Trainer:
     pictures: Callable[[nn.Layer], Mapping[str, Any]] | None = None
     program: str = "mae"
     data_patience: float = math.inf
+    shard_optimizer: bool = False
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class Trainer:
         self.checkpoints = Checkpoints(self.folder, self.plan.keep)
         self._bad_steps = 0
         self._parameters = [p for _, p in trainable(self.model)]
+        if self.shard_optimizer:
+            self.optimizer = shard(self.optimizer, self._parameters)
         self._wrapped = distributed.wrap(self.model)
         self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
@@ -143,7 +148,9 @@ class Trainer:
         totals, asked = over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
         if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
             raise self._not_finite(f"loss is {totals.loss}")
+        rank_watch.mark("updating weights", 5 * self._step_seconds)
         norm = self._update()  # 5. weights, unless a gradient is not finite
+        rank_watch.mark("working")
         if self.ema:
             self.ema.update(self.model)  # 6. their average
         self.step += 1
@@ -182,7 +189,9 @@ class Trainer:
         try:
             return next(stream)
         except Exception:
-            if self.step:
+            if isinstance(self.optimizer, ShardedOptimizer):  # the others, who have parts of it, do not save now
+                log.LOGGER.warning("the optimizer is sharded: steps since the last checkpoint are lost")
+            elif self.step:
                 self._write()
             if not self._stop.asked:
                 raise
@@ -218,6 +227,7 @@ class Trainer:
         bad = [told.files for told in passes if not math.isfinite(told.loss)] or [told.files for told in passes]
         where = f"epoch {epoch} step {self.step} lr {lr:.3e}"
         message = f"{what} at {where}; the weights were not updated; batch: {', '.join(bad)}"
+        collect(self.optimizer)
         if self.folder:
             facts = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
             averages = self.ema.arrays() if self.ema else None

@@ -18,6 +18,7 @@ from mae_core.files import discard_folder
 from mae_core.training.checkpoint import Snapshot, take_snapshot, update_state, write_snapshot
 from mae_core.training.checkpoint_writer import CheckpointWriter
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.sharding import ShardedOptimizer, collect
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder, step_of
 
 
@@ -48,14 +49,14 @@ class Checkpoints:
         self,
         step: int,
         model: nn.Layer,
-        optimizer: paddle.optimizer.Optimizer,
+        optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
         state: Mapping[str, Any],
         averages: Callable[[], Mapping[str, np.ndarray]] | None,
         best: int | None,
     ) -> None:
         """Copy a step's state, unless its checkpoint is there, and begin to write it; the caller goes on meanwhile.
 
-        What is older than is kept is deleted once it is written.
+        All ranks call it. What is older than is kept is deleted once it is written.
 
         Args:
             state: see `take_snapshot`.
@@ -65,9 +66,12 @@ class Checkpoints:
         Raises:
             CheckpointError: the save before failed.
         """
-        if self.folder and self.saved != step:
+        wanted = self.folder is not None and self.saved != step
+        if self.folder and wanted:
             self.folder.renew()
             self._writer.wait()  # before the copy: there is never more than one in memory
+        collect(optimizer, wanted)
+        if wanted:
             snapshot = take_snapshot(step, model, optimizer, state, averages() if averages else None)
             self._writer.start(partial(self._write, snapshot, best))
             self.saved = step

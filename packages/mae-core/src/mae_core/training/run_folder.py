@@ -59,5 +59,7 @@ class RunFolder:
             return False
 
     def close(self) -> None:
-        """Release the lock."""
-        os.close(self._lock)
+        """Release the lock; once more does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

@@ -76,8 +76,21 @@ def convert(
         chosen,
         written,
         [*weights.unknown, *left_out],
-        [*weights.remarks, *remarks, *cautions],
+        [*weights.remarks, *remarks, *cautions, *_not_kept(path, model)],
     )
+
+
+def _not_kept(path: Path, model: Architecture | None) -> list[str]:
+    """Say what the header of a safetensors file would tell and this one has no place for."""
+    if model is None or path.suffix not in (".pth", ".pdparams"):
+        return []
+    named = {
+        "pixel statistics": model.pixel_mean,
+        "the value range": model.value_range,
+        f"the names of {model.num_classes} classes": model.class_names,
+    }
+    lost = [words for words, value in named.items() if value is not None]
+    return [f"{path.suffix} has no place for {join_names(lost)}; .safetensors keeps them"] if lost else []
 
 
 def _architecture(weights: Weights, settings: Mapping[str, Any] | None) -> tuple[Architecture | None, list[str]]:

@@ -98,7 +98,8 @@ def _mae_part(model: Architecture) -> dict[str, Any]:
 def _vit_part(model: Architecture) -> dict[str, Any]:
     if model.num_classes is None:
         return {"model_type": "vit", "architectures": ["ViTModel"]}
-    labels = {str(i): f"LABEL_{i}" for i in range(model.num_classes)}
+    names = model.class_names or [f"LABEL_{i}" for i in range(model.num_classes)]
+    labels = {str(i): name for i, name in enumerate(names)}
     return {
         "model_type": "vit",
         "architectures": ["ViTForImageClassification"],

@@ -4,6 +4,7 @@
 the patch embedding as a linear weight [p*p*C, D] in the order rows, columns, channel.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -45,8 +46,8 @@ def header_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
 
 
 def pytorch_header(model: Architecture | None) -> dict[str, str]:
-    """Return the safetensors header that transformers asks for."""
-    return {"format": "pt"}
+    """Return the safetensors header that transformers asks for, and in it what no shape tells."""
+    return {"format": "pt", **({"architecture": json.dumps(model.known())} if model else {})}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def _official_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
 
 
 def _huggingface_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
-    return read_config(raw.file.with_name("config.json"))
+    config, remarks = read_config(raw.file.with_name("config.json"))
+    return {**header_facts(raw)[0], **config}, remarks
 
 
 def _huggingface_cautions(model: Architecture) -> list[str]:

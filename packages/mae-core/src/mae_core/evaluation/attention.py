@@ -7,19 +7,23 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
-from mae_core.models import VisionTransformer
+from mae_core.models import ViTEncoder
 from mae_core.models.transformer import Attention
 
 
 @paddle.no_grad()
-def attention_weights(model: VisionTransformer, images: Tensor) -> list[NDArray[np.float32]]:
-    """Return each block's softmax weights [N, heads, 1 + L, 1 + L] for uint8 images [N, H, W, C]."""
+def attention_weights(model: ViTEncoder, images: Tensor, last: int | None = None) -> list[NDArray[np.float32]]:
+    """Return each block's softmax weights [N, heads, 1 + L, 1 + L] for uint8 images [N, H, W, C].
+
+    Args:
+        last: how many blocks, from the end; all when None.
+    """
     collected: list[NDArray[np.float32]] = []
 
     def collect(layer: Attention, inputs: tuple[Tensor, ...]) -> None:
         collected.append(_weights(layer, inputs[0]))
 
-    hooks = [block.attn.register_forward_pre_hook(collect) for block in model.blocks]
+    hooks = [block.attn.register_forward_pre_hook(collect) for block in list(model.blocks)[-last if last else 0 :]]
     try:
         model.forward_features(images)
     finally:

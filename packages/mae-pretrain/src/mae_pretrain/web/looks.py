@@ -1,0 +1,152 @@
+"""What a model makes of one image, as plain values and PNGs that a page shows."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import Tensor
+from PIL import Image
+
+import mae_core
+from mae_core.errors import UserError
+from mae_core.evaluation.attention import attention_weights, class_maps
+from mae_core.files import png_bytes
+from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+from mae_core.ops import MaskKey
+from mae_core.ops.patches import unit_patches
+from mae_core.weights.load import saved_config
+from mae_data.errors import DataError, ImageError
+from mae_data.loader import as_paddle_takes
+from mae_data.shown_bands import choose_bands
+from mae_data.stored_image import read_image
+from mae_data.transforms import make_eval_transform
+from mae_data.value_range import as_value_range
+from mae_pretrain.reconstruction import masked_error, reconstruct, to_images
+from mae_pretrain.visualize import columns_of
+
+MAX_PIXELS = 50_000_000  # of an image that is sent; larger ones are refused from their header
+TOPK = 5
+
+
+class Looks:
+    """A model, ready to look at images.
+
+    Args:
+        model: as `mae_core.load` gives it.
+        name: what to call it.
+        crop_pct: part of an image's shorter side that is looked at; see `mae_data.preprocess`.
+    """
+
+    def __init__(
+        self, model: MaskedAutoencoderViT | VisionTransformer, name: str, crop_pct: float | None = None
+    ) -> None:
+        self.model, self.name = model, name
+        model.eval()
+        self._transform = make_eval_transform(image_size=model.img_size, crop_pct=crop_pct)
+        self._limits = as_value_range(model.value_range)
+        self._shown = choose_bands(model.pixel_mean, model.pixel_std, model.value_range)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Looks":
+        """Load a run folder, checkpoint folder or weight file.
+
+        Raises:
+            CheckpointError: no model.
+        """
+        model, config = mae_core.load(path), saved_config(path)[1] or {}
+        return cls(model, Path(path).resolve().name, config.get("DATA", {}).get("CROP_PCT"))
+
+    @property
+    def can(self) -> list[str]:
+        """Name what this model can be asked for."""
+        if isinstance(self.model, MaskedAutoencoderViT):
+            return ["reconstruct", "attend"]
+        return ["attend", "classify"] if self.model.num_classes else ["attend"]
+
+    def facts(self) -> dict[str, Any]:
+        """Say what the page needs to know of the model."""
+        m = self.model
+        normalized = isinstance(m, MaskedAutoencoderViT) and m.norm_pix_loss
+        grid, size = [*m.grid], [*m.img_size]
+        return {"name": self.name, "can": self.can, "size": size, "grid": grid, "normalized": normalized}
+
+    def reconstruct(self, data: bytes, ratio: float, seed: int, removed: str) -> dict[str, Any]:
+        """Remove patches and predict them.
+
+        Args:
+            data: an image file.
+            ratio: share to remove, in (0, 1), drawn by the seed.
+            removed: a 0 or 1 for each patch, 1 = remove, instead of a drawn mask; empty where it is to be drawn.
+
+        Raises:
+            UserError: the model has no decoder, or the mask does not fit.
+            DataError: data is no usable image.
+        """
+        m = self.model
+        if not isinstance(m, MaskedAutoencoderViT):
+            raise UserError(f"{self.name} has no decoder, so it reconstructs nothing; serve a pre-training run")
+        images, mask = self._read(data), self._mask(removed) if removed else None
+        key = MaskKey(seed, 0, paddle.arange(1)) if mask is None else None
+        recon = reconstruct(m, images, ratio, key, mask)
+        pasted = columns_of(m, recon, self._shown)[3][0]
+        drawn = recon.mask.numpy()[0].astype(int)
+        return {
+            "original": self._picture(images),
+            "reconstruction": _uri(pasted),
+            "removed": "".join(map(str, drawn)),
+            "error": float(masked_error(recon, recon.predicted)[0]),
+        }
+
+    def attend(self, data: bytes) -> dict[str, Any]:
+        """Say what the class token attends to in the last block: a weight per head and patch."""
+        images = self._read(data)
+        maps = class_maps(attention_weights(self.model, images, last=1)[0], self.model.grid)[0]
+        heads = np.round(maps.reshape(len(maps), -1).astype(np.float64), 5).tolist()
+        return {"original": self._picture(images), "heads": heads}
+
+    @paddle.no_grad()
+    def classify(self, data: bytes) -> dict[str, Any]:
+        """Name the likeliest classes.
+
+        Raises:
+            UserError: the model has no head.
+        """
+        m = self.model
+        if not isinstance(m, VisionTransformer) or not m.num_classes:
+            raise UserError(f"{self.name} is no classifier; serve a fine-tuned run")
+        chances = paddle.nn.functional.softmax(m(self._read(data)).astype("float32"), axis=-1).numpy()[0]
+        names = m.class_names or [str(label) for label in range(m.num_classes)]
+        best = np.argsort(-chances, kind="stable")[:TOPK]
+        return {"classes": [{"name": names[i], "probability": float(chances[i])} for i in best]}
+
+    def _read(self, data: bytes) -> Tensor:
+        """Decode, resize and crop an image as evaluation does -> [1, H, W, C]."""
+        try:
+            image = read_image(io.BytesIO(data), self.model.in_chans, self._limits, MAX_PIXELS)
+        except ImageError as error:
+            raise DataError(f"this is no image that can be used: {error.reason}") from None
+        return paddle.to_tensor(as_paddle_takes(self._transform(image)[None]))
+
+    def _mask(self, removed: str) -> Tensor:
+        count = self.model.grid[0] * self.model.grid[1]
+        if len(removed) != count or set(removed) != {"0", "1"}:
+            raise UserError(
+                f"the mask has {len(removed)} patches, {removed.count('1')} of them removed; give {count} times 0 or 1,"
+                " at least one of each"
+            )
+        return paddle.to_tensor(np.array([[int(digit) for digit in removed]], np.float32))
+
+    def _picture(self, images: Tensor) -> str:
+        m = self.model
+        unit = unit_patches(m.patchify(images), m.pixels)
+        return _uri(to_images(unit, m.patch_size, m.grid, self._shown)[0])
+
+
+def _uri(pixels: NDArray[np.uint8]) -> str:
+    """Write pixels [H, W, 1 or 3] as a PNG that stands in the page."""
+    picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture.save)).decode()

@@ -1,0 +1,250 @@
+"""`mae-pretrain serve` without a browser: what is answered, and what is refused."""
+
+import base64
+import io
+import json
+import socket
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mae_core
+from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+from mae_core.training.checkpoint import save_checkpoint
+from mae_core.training.optim import build_adamw
+from mae_pretrain import reconstruct
+from mae_pretrain.cli import main
+from mae_pretrain.web import application as web
+from mae_pretrain.web.application import Application
+from mae_pretrain.web.looks import Looks
+
+waitress = pytest.importorskip("waitress", reason="the demo extra is not installed")
+from mae_pretrain.web.server import make_server  # noqa: E402
+
+SMALL = {"img_size": (16, 24), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+PATCHES = 24
+
+
+def image_bytes(kind="PNG", size=(30, 20)):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    return Looks(MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL), "mae")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Looks(VisionTransformer(num_classes=3, class_names=["<b>cat</b>", "dog", "cow"], **SMALL), "vit")
+
+
+@pytest.fixture
+def server(autoencoder):
+    """The running server's port."""
+    application = Application(autoencoder, "127.0.0.1")
+    server = make_server(application, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield server.effective_port
+    application.queue.close()
+    server.trigger.pull_trigger(server.close)  # in the thread that waits for it
+
+
+def ask(port, path, body=b"", method="POST", **headers):
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Content-Type": "application/octet-stream", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read(), answer.headers
+
+
+def pixels_of(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def test_a_reconstruction_is_that_of_the_library(server, autoencoder):
+    data = image_bytes()
+    status, body, _ = ask(server, "/reconstruct?ratio=0.5&seed=3", data)
+    told = json.loads(body)
+    expected = reconstruct(autoencoder.model, Image.open(io.BytesIO(data)), mask_ratio=0.5, seed=3)
+    assert status == 200
+    np.testing.assert_array_equal(pixels_of(told["original"]), expected.original[0])
+    np.testing.assert_array_equal(pixels_of(told["reconstruction"]), expected.pasted[0])
+    assert [int(digit) for digit in told["removed"]] == expected.mask[0].astype(int).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 5, PATCHES - 1])
+def test_a_drawn_mask_is_the_one_that_is_removed(server, autoencoder, count):
+    mask = "1" * count + "0" * (PATCHES - count)
+    told = json.loads(ask(server, f"/reconstruct?removed={mask}", image_bytes())[1])
+    assert told["removed"] == mask
+    shown, source = pixels_of(told["reconstruction"]), pixels_of(told["original"])
+    differs = (shown != source).any(axis=-1).reshape(4, 4, 6, 4).any(axis=(1, 3)).reshape(-1)
+    assert differs.tolist() == [digit == "1" for digit in mask]
+
+
+def test_attention_is_a_share_of_one_for_each_head(server):
+    told = json.loads(ask(server, "/attend", image_bytes())[1])
+    heads = np.array(told["heads"])
+    assert heads.shape == (2, PATCHES)
+    assert (heads.sum(axis=1) > 0.5).all()  # the rest is the class token's own
+    assert (heads.sum(axis=1) < 1).all()
+
+
+def test_a_classifier_names_and_reconstructs_nothing(classifier):
+    told = classifier.classify(image_bytes("JPEG"))
+    assert {guess["name"] for guess in told["classes"]} == {"<b>cat</b>", "dog", "cow"}
+    assert sum(guess["probability"] for guess in told["classes"]) == pytest.approx(1)
+    assert classifier.facts()["can"] == ["attend", "classify"]
+    assert np.shape(classifier.attend(image_bytes())["heads"]) == (2, PATCHES)
+    with pytest.raises(mae_core.errors.UserError, match="no decoder"):
+        classifier.reconstruct(image_bytes(), 0.5, 0, "")
+
+
+def bomb():
+    """A PNG of 60,000 x 60,000 pixels in a few bytes."""
+    head = bytearray(image_bytes())
+    head[16:24] = (60000).to_bytes(4, "big") * 2
+    head[29:33] = zlib.crc32(bytes(head[12:29])).to_bytes(4, "big")
+    return bytes(head)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/reconstruct", b"no image at all", 400, "no image that can be used"),
+        ("/reconstruct", image_bytes("JPEG")[:-300], 400, "no image that can be used"),
+        ("/reconstruct", bomb(), 400, "pixels"),
+        ("/reconstruct", b"", 400, "no image was sent"),
+        ("/attend", b"GIF89a" + b"\0" * 50, 400, "no image that can be used"),
+        ("/reconstruct?ratio=1", image_bytes(), 400, "above 0 and below 1"),
+        ("/reconstruct?ratio=nan", image_bytes(), 400, "above 0 and below 1"),
+        ("/reconstruct?seed=-1", image_bytes(), 400, "whole number"),
+        ("/reconstruct?seed=<b>", image_bytes(), 400, "whole number"),
+        ("/reconstruct?removed=" + "0" * PATCHES, image_bytes(), 400, "at least one of each"),
+        ("/reconstruct?removed=" + "1" * PATCHES, image_bytes(), 400, "at least one of each"),
+        ("/reconstruct?removed=0101", image_bytes(), 400, "give 24 times 0 or 1"),
+        ("/classify", image_bytes(), 400, "no classifier"),
+        ("/../../etc/passwd", b"", 405, "only read"),
+    ],
+)
+def test_what_cannot_be_computed_is_said_in_words(server, path, body, status, words):
+    answered, told, headers = ask(server, path, body)
+    assert answered == status
+    assert words in json.loads(told)["error"]
+    assert headers["Content-Type"] == "application/json"
+    assert ask(server, "/facts", method="GET")[0] == 200  # it goes on
+
+
+def test_requests_of_others_are_refused(server):
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        assert ask(server, "/attend", image_bytes(), **headers)[0] == 403
+    assert ask(server, "/attend", image_bytes(), Origin=f"http://127.0.0.1:{server}")[0] == 200
+    for kind in ("multipart/form-data; boundary=x", "text/plain", "application/x-www-form-urlencoded"):
+        assert ask(server, "/attend", image_bytes(), Content_Type=kind)[0] == 415
+    assert ask(server, "/attend", method="GET")[0] == 405
+    assert ask(server, "/%2e%2e/pyproject.toml", method="GET")[0] == 404
+    policy = ask(server, "/", method="GET")[2]["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_a_hundred_megabytes_are_refused_before_they_are_sent(server):
+    with socket.create_connection(("127.0.0.1", server), timeout=10) as client:
+        client.sendall(b"POST /attend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 104857600\r\n\r\n")
+        client.sendall(b"x" * 65536)
+        assert client.recv(100).split(b"\r\n")[0] == b"HTTP/1.1 413 Request Entity Too Large"
+
+
+def test_slow_and_silent_clients_keep_nobody_waiting(server):
+    slow = [socket.create_connection(("127.0.0.1", server)) for _ in range(30)]
+    for client in slow:
+        client.sendall(b"POST /attend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nabc")
+    started = time.monotonic()
+    assert ask(server, "/attend", image_bytes())[0] == 200
+    assert time.monotonic() - started < 5
+    for client in slow:
+        client.close()
+
+
+def test_many_at_once_are_computed_one_by_one_or_asked_to_come_again(autoencoder, monkeypatch):
+    monkeypatch.setattr(web, "PLACES", 3)
+    running, most, first = [], [], threading.Event()
+
+    def attend(data):
+        running.append(1)
+        most.append(len(running))
+        first.wait(10)
+        running.pop()
+        return {}
+
+    monkeypatch.setattr(autoencoder, "attend", attend)
+    application = Application(autoencoder, "127.0.0.1")
+
+    def call(_):
+        said = []
+        environ = {
+            "PATH_INFO": "/attend", "REQUEST_METHOD": "POST", "HTTP_HOST": "localhost", "CONTENT_TYPE": "image/png",
+            "wsgi.input": io.BytesIO(b"x"),
+        }  # fmt: skip
+        body = b"".join(application(environ, lambda status, headers: said.append(status)))
+        return said[0], body
+
+    with ThreadPoolExecutor(8) as users:
+        answers = [users.submit(call, i) for i in range(8)]
+        while sum(a.done() for a in answers) < 5:
+            time.sleep(0.01)
+        first.set()
+        told = [a.result() for a in answers]
+    application.queue.close()
+    assert sorted(status for status, _ in told) == ["200 OK"] * 3 + ["503 Service Unavailable"] * 5
+    assert any(b"try again" in body for _, body in told)
+    assert max(most) == 1
+
+
+def test_a_fault_inside_is_no_page_of_code(autoencoder, monkeypatch, capsys):
+    monkeypatch.setattr(autoencoder, "attend", lambda data: 1 / 0)
+    application = Application(autoencoder, "127.0.0.1")
+    environ = {
+        "PATH_INFO": "/attend", "REQUEST_METHOD": "POST", "HTTP_HOST": "[::1]:80", "CONTENT_TYPE": "image/png",
+        "wsgi.input": io.BytesIO(b"x"),
+    }  # fmt: skip
+    (body,) = application(environ, lambda status, headers: None)
+    application.queue.close()
+    assert json.loads(body)["error"] == "this could not be computed; the console says why"
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["nope.pth"], 4, "no such file"),
+        (["RUN", "--port", "70000"], 2, "1 to 65535"),
+        (["RUN", "--host", "no.such.host.invalid"], 2, "cannot be listened at"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(tmp_path, capsys, words, code, message):
+    model = MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL)
+    (tmp_path / "checkpoints").mkdir()
+    save_checkpoint(tmp_path / "checkpoints", 1, model, build_adamw(model), {"config": {"DATA": {"CROP_PCT": 1.0}}})
+    assert main(["serve", *(str(tmp_path) if word == "RUN" else word for word in words)]) == code
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_is_looked_at_as_it_was_evaluated(tmp_path):
+    model = MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL)
+    (tmp_path / "checkpoints").mkdir()
+    save_checkpoint(tmp_path / "checkpoints", 1, model, build_adamw(model), {"config": {"DATA": {"CROP_PCT": 1.0}}})
+    told = Looks.load(tmp_path).reconstruct(image_bytes(), 0.5, 0, "")
+    expected = reconstruct(model, Image.open(io.BytesIO(image_bytes())), mask_ratio=0.5, crop_pct=1.0)
+    np.testing.assert_array_equal(pixels_of(told["original"]), expected.original[0])

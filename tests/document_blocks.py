@@ -1,0 +1,75 @@
+"""The fenced blocks of all pages, and what they need to run: a folder as their reader has it."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from site_pages import pages
+
+SHELL = ("", "sh", "shell", "bash", "console")
+PAGES = [page.source for page in pages() if page.section != "Changes"]
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>not run|with): (?P<said>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
+_HEREDOC = re.compile(r"^(cat > \S+ <<(\w+)\n.*?^\2)$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A shell or Python block.
+
+    Args:
+        not_run: why it is not run; empty where it is.
+        before: Python that gives it the names that its text only speaks of.
+    """
+
+    page: Path
+    kind: str
+    text: str
+    not_run: str
+    before: str
+
+    def commands(self) -> Iterator[str]:
+        """Yield the command lines of a shell block, a whole `cat > FILE <<END` as one; output is left out."""
+        for number, part in enumerate(_HEREDOC.split(self.text)):
+            if number % 3 == 1:
+                yield part
+            elif number % 3 == 0:
+                lines = [line for line in part.replace("\\\n", " ").splitlines() if line.strip()]
+                typed = [line[2:] for line in lines if line.startswith("$ ")]
+                yield from (re.sub(r"\s+# .*", "", line).strip() for line in typed or lines)
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """List the shell and Python blocks of a page."""
+    found = []
+    for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if match["kind"] in (*SHELL, "python"):
+            said = {match["mark"]: match["said"]} if match["mark"] else {}
+            kind = "python" if match["kind"] == "python" else "shell"
+            found.append(Block(page, kind, match["text"], said.get("not run", ""), said.get("with", "")))
+    return found
+
+
+def write_pictures(root: Path) -> None:
+    """Write what the pages call pets, photos, tiles, cat.jpg, ...: small, and told apart by colour."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("cat", "dog", "owl")):
+        for i in range(20):
+            pixels = rng.integers(0, 128, (6, 8, 3), dtype=np.uint8)
+            pixels[..., label] += 100
+            path = root / "pets" / name / f"{name} {i:02d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).resize((64, 48), Image.Resampling.BICUBIC).save(path, quality=95)
+    (root / "photos").mkdir()
+    for name in ("a", "b", "cat", "dog"):
+        shutil.copy(root / f"pets/cat/cat 0{len(name)}.jpg", root / f"{name}.jpg")
+        shutil.copy(root / f"{name}.jpg", root / "photos")
+    (root / "tiles").mkdir()
+    for i in range(20):
+        np.save(root / f"tiles/tile_{i}.npy", rng.integers(0, 10000, (32, 32, 5), dtype=np.uint16))
