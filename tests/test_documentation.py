@@ -41,7 +41,18 @@ LAUNCHERS = {
     r"(?:[A-Z]+=\S+ )*tools/run_(\w+?)_multi\.sh": r"mae-\1",
     r"sbatch tools/pretrain\.sbatch": "mae-pretrain",
 }
-OTHER_PROGRAMS = {".venv/bin/nbstripout", ".venv/bin/jupyter", "pip", "pipx", "python", "python3", "git", ".ci/run", "cat", "tensorboard"}
+OTHER_PROGRAMS = {
+    ".venv/bin/nbstripout",
+    ".venv/bin/jupyter",
+    "pip",
+    "pipx",
+    "python",
+    "python3",
+    "git",
+    ".ci/run",
+    "cat",
+    "tensorboard",
+}
 # Appended where a command trains: the pages' commands, with one block for one epoch.
 SHORT = ["TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0", "DATA.NUM_WORKERS", "0"]
 SHALLOW = ["MODEL.ENCODER.DEPTH", "1"]

@@ -21,32 +21,28 @@ def image(tmp_path_factory):
 
 
 def serving(model):
-    """Serve a model; returns the address and what ends it."""
+    """Serve a model; returns the address. The server's thread ends with the process."""
     from mae_pretrain.web.application import Application
     from mae_pretrain.web.looks import Looks
     from mae_pretrain.web.server import make_server
 
     server = make_server(Application(Looks(model, "model"), "127.0.0.1"), "127.0.0.1", 0)
     threading.Thread(target=server.run, daemon=True).start()
-    return f"http://127.0.0.1:{server.effective_port}/", lambda: server.trigger.pull_trigger(server.close)
+    return f"http://127.0.0.1:{server.effective_port}/"
 
 
 @pytest.fixture(scope="module")
 def autoencoder():
     from mae_core.models import MaskedAutoencoderViT
 
-    address, close = serving(MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL))
-    yield address
-    close()
+    return serving(MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL))
 
 
 @pytest.fixture(scope="module")
 def classifier():
     from mae_core.models import VisionTransformer
 
-    address, close = serving(VisionTransformer(num_classes=3, class_names=["<i>cat</i>", "dog", "cow"], **SMALL))
-    yield address
-    close()
+    return serving(VisionTransformer(num_classes=3, class_names=["<i>cat</i>", "dog", "cow"], **SMALL))
 
 
 def by_id(browser, name):

@@ -51,7 +51,7 @@ def snippet(number):
 def run_snippet(number, folder, images, tmp_path):
     """Run the README's example as printed, in a process without this package."""
     np.save(tmp_path / "images.npy", images)
-    code = snippet(number).replace("exported/", f"{folder}/")
+    code = snippet(number).replace("exported_onnx/", "exported/").replace("exported/", f"{folder}/")
     code = code.replace(".json", ".pdmodel") if IS_PADDLE2 else code
     script = (
         f"import zlib, numpy as np; images = np.load('{tmp_path}/images.npy')\n{code}\nnp.save('{tmp_path}/l', logits)"

@@ -48,16 +48,12 @@ def classifier():
     return Looks(VisionTransformer(num_classes=3, class_names=["<b>cat</b>", "dog", "cow"], **SMALL), "vit")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(autoencoder):
-    """The running server's port."""
-    application = Application(autoencoder, "127.0.0.1")
-    server = make_server(application, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield server.effective_port
-    application.queue.close()
-    server.trigger.pull_trigger(server.close)  # in the thread that waits for it
+    """The port of a running server; its thread ends with the process."""
+    server = make_server(Application(autoencoder, "127.0.0.1"), "127.0.0.1", 0)
+    threading.Thread(target=server.run, daemon=True).start()
+    return server.effective_port
 
 
 def ask(port, path, body=b"", method="POST", **headers):

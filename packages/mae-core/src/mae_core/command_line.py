@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from mae_core import rank_watch, signals, streams
+from mae_core import log, rank_watch, signals, streams
 from mae_core.errors import Stopped, UserError
 
 
@@ -125,6 +125,7 @@ def run(
         explain: turns an error of a library into one of ours, where the user can mend it.
     """
     streams.prepare()
+    log.use_stderr(False)  # in a process that ran another command before
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     with _Interrupt() as interrupt, signals.leaving():

@@ -12,10 +12,10 @@ LOGGER = logging.getLogger("mae")
 _stream = "stdout"
 
 
-def use_stderr() -> None:
-    """Send lines to standard error from now on: standard output is for data."""
+def use_stderr(use: bool = True) -> None:
+    """Send lines to standard error, because standard output is for data, until a command has ended."""
     global _stream
-    _stream = "stderr"
+    _stream = "stderr" if use else "stdout"
 
 
 def setup(main: bool = True) -> logging.Logger:
