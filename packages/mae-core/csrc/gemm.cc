@@ -4,6 +4,8 @@
 
 #include <initializer_list>
 
+#include "signal_stack.h"
+
 namespace mae {
 namespace {
 
@@ -53,12 +55,21 @@ const Library& library() {
   return found;
 }
 
+// Let signals leave this thread's products alone, and those of the threads that work for it.
+bool guard_from_signals() {
+#pragma omp parallel
+  own_signal_stack();
+  return true;
+}
+
 }  // namespace
 
 const char* gemm_library() { return library().name; }
 
 void gemm(Side side_a, Side side_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
           int64_t ldb, float beta, float* c, int64_t ldc) {
+  static thread_local const bool is_guarded = guard_from_signals();
+  (void)is_guarded;
   const bool ta = side_a == Side::kTransposed, tb = side_b == Side::kTransposed;
   if (library().mkl) {
     constexpr int kRowMajor = 101, kNoTrans = 111, kTrans = 112;
