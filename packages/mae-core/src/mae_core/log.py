@@ -13,7 +13,7 @@ _stream = "stdout"
 
 
 def use_stderr(use: bool = True) -> None:
-    """Send lines to standard error, because standard output is for data, until a command has ended."""
+    """Send lines to standard error, because standard output is for data, until the next command begins."""
     global _stream
     _stream = "stderr" if use else "stdout"
 

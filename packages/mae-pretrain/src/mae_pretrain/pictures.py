@@ -1,6 +1,5 @@
 """Reconstructions of images from anywhere, to look at: pictures in memory, as `visualize` draws them to a file."""
 
-import io
 from dataclasses import dataclass
 from os import PathLike
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 import mae_core
 from mae_core.errors import UserError
+from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
 from mae_data.loader import as_paddle_takes
@@ -53,9 +53,7 @@ class Pictures:
         return f"Pictures({number} of {height}x{width}, loss {self.loss:.4f})"
 
     def _repr_png_(self) -> bytes:
-        png = io.BytesIO()
-        self.grid().save(png, format="png")
-        return png.getvalue()
+        return png_bytes(self.grid().save)
 
 
 def reconstruct(

@@ -1,6 +1,5 @@
 """Attention of images from anywhere, to look at: what `mae-probe attention` draws to files."""
 
-import io
 from dataclasses import dataclass
 from os import PathLike
 
@@ -12,6 +11,7 @@ from PIL import Image
 import mae_core
 from mae_core.errors import UserError
 from mae_core.evaluation.attention import attention_weights, class_maps, rollout
+from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_data.loader import as_paddle_takes
 from mae_data.model_input import Images, preprocess
@@ -49,9 +49,7 @@ class AttentionMaps:
         return f"AttentionMaps({images} images, {heads} heads, {rows}x{columns} patches)"
 
     def _repr_png_(self) -> bytes:
-        png = io.BytesIO()
-        self.grid().save(png, format="png")
-        return png.getvalue()
+        return png_bytes(self.grid().save)
 
 
 def attention_maps(

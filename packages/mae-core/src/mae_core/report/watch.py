@@ -15,6 +15,14 @@ from mae_core.report.page import Page, Section, part, render
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+def is_own_name(host: str, header: str) -> bool:
+    """Tell whether a server at `host` may be asked by a request's Host header.
+
+    At loopback other names are refused: a web page elsewhere could have its own name point here.
+    """
+    return host not in LOOPBACK or header.rsplit(":", 1)[0].strip("[]") in LOOPBACK
+
+
 class LivePage:
     """The page of a run, made anew where the run has gone on.
 
@@ -70,8 +78,7 @@ def make_server(page: LivePage, host: str, port: int) -> ThreadingHTTPServer:
         server_version = "mae"
 
         def do_GET(self) -> None:
-            name = self.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
-            if host in LOOPBACK and name not in LOOPBACK:  # a web page that had its own name point here
+            if not is_own_name(host, self.headers.get("Host", "")):
                 self.send_error(HTTPStatus.FORBIDDEN)
             elif self.path == "/version":
                 self._send(page.version().encode(), "text/plain")

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from mae_core.errors import UserError
+from mae_core.report.watch import is_own_name
 from mae_data.errors import DataError
 from mae_pretrain.web.looks import Looks
 from mae_pretrain.web.queue import Busy, Queue
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_BYTES = 20 * 2**20  # of an image that is sent
 PLACES = 16  # requests that may be computed or wait
 _FILES = {
@@ -51,12 +51,11 @@ class Application:
 
     Args:
         looks: the model.
-        host: address that is listened at. At loopback others' names for it are refused: a web page elsewhere could have
-            its own name point here.
+        host: address that is listened at; see `is_own_name`.
     """
 
     def __init__(self, looks: Looks, host: str) -> None:
-        self._looks, self._is_local = looks, host in LOOPBACK
+        self._looks, self._host = looks, host
         self.queue = Queue(PLACES)
         self._files = {path: (kind, _read(package, file)) for path, (package, file, kind) in _FILES.items()}
         self._facts = json.dumps({**looks.facts(), "limit": MAX_BYTES}).encode()
@@ -91,8 +90,7 @@ class Application:
 
     def _check_origin(self, environ: Environ) -> None:
         host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
-        name = host.rsplit(":", 1)[0].strip("[]")
-        _require(not self._is_local or name in LOOPBACK, HTTPStatus.FORBIDDEN, "this server is asked by another name")
+        _require(is_own_name(self._host, host), HTTPStatus.FORBIDDEN, "this server is asked by another name")
         same = origin in (None, f"http://{host}") and environ.get("HTTP_SEC_FETCH_SITE") != "cross-site"
         _require(same, HTTPStatus.FORBIDDEN, "another web page may not ask this server")
 
