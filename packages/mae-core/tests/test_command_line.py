@@ -86,6 +86,19 @@ def test_ctrl_c_is_one_line(capsys):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_inside_text_that_is_executed_ends_with_the_code_too():
+    # there Python notes that it was not caught, and ends the process by SIGINT after all
+    script = """
+import atexit, sys, mae_core.command_line as command_line
+def main(argv):
+    atexit.register(print, "tidied up")
+    exec("raise KeyboardInterrupt")
+sys.exit(command_line.run(main))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "tidied up\n", "interrupted by Ctrl-C\n")
+
+
 def test_a_message_cannot_control_the_terminal(capsys):
     def main(argv):
         raise ConfigError("file \x1b[2Jname\r ü")

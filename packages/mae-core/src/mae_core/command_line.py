@@ -1,6 +1,7 @@
 """Command lines: flags declared once with both spellings, errors in one line."""
 
 import argparse
+import atexit
 import os
 import signal
 import sys
@@ -139,12 +140,20 @@ def run(
         except (Exception, KeyboardInterrupt) as error:
             if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
                 rank_watch.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
-                return _refuse("interrupted by Ctrl-C", _INTERRUPTED)
+                _refuse("interrupted by Ctrl-C", _INTERRUPTED)
+                return _INTERRUPTED if argv is not None else _end_process(_INTERRUPTED)
             if argv is None and isinstance(error, Stopped):  # this process ends with it
                 signals.settle()
             return _fail(error, explain(error), debug)
     rank_watch.done()
     return _lost_output(_output_failure())
+
+
+def _end_process(code: int) -> NoReturn:
+    """End with this code: Python itself would end by SIGINT where an `exec` of text, as in dataclasses, saw it."""
+    atexit._run_exitfuncs()
+    _output_failure()  # flushes
+    os._exit(code)
 
 
 def _output_failure(error: Exception | None = None) -> OSError | None:

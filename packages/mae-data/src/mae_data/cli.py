@@ -7,14 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from mae_data import __version__, actions
 from mae_data.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(argv: Sequence[str] | None = None) -> int:
