@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[1]
+IS_PADDLE2 = any(d.name.startswith("paddlepaddle") and d.version.startswith("2.") for d in distributions())
 
 
 @dataclass(frozen=True)

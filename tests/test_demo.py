@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import subprocess
 import sys
 from collections import Counter
 from html.parser import HTMLParser
@@ -13,9 +15,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from console import call, call_together
-from demo_report import FEW, write_report
+from demo_report import DIGITS_SHOWN, FEW, write_report
 from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
 from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, mean_over_seeds
+from stage_runs import IS_PADDLE2
 
 PYTHON = Path(sys.executable).name
 
@@ -119,7 +122,7 @@ def test_the_report_holds_everything_in_one_file(tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.new("L", (4, 4)).save(picture, "png")
     digits = tmp_path / "digits"
-    for path in ("reconstruction.png", "attention/a.png", "digits/val/8.jpg"):
+    for path in ("attention/a.png", "digits/val/8.jpg"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(picture.getvalue())
     for name in ("finetune", "scratch", "features", "pixels"):
@@ -140,9 +143,36 @@ def test_the_report_holds_everything_in_one_file(tmp_path: Path) -> None:
     page = write_report(tmp_path, results).read_text()
     sources = Sources()
     sources.feed(page)
-    assert len([source for source in sources.found if source.startswith("data:image/png;base64,")]) == 4
+    assert len([source for source in sources.found if source.startswith("data:image/png;base64,")]) == 3
     assert all(source.startswith(("data:", "#")) for source in sources.found), "refers to another file"
-    for words in ("98.0", "71.0", "0.0123", "kNN &lt;k&gt;", "12 s", "--share: 0.125", "#mistake-0-1", "60% sure"):
+    for words in (
+        "98.0",
+        "71.0",
+        "0.0123",
+        "kNN &lt;k&gt;",
+        "12 s",
+        "--share: 0.125",
+        "#mistake-0-1",
+        "60% sure",
+        "None are shown",
+    ):
         assert words in page
     assert "93.6 % with 10 labels per class, 88.0 % without pre-training</h1>" in page
     assert page.count('class="elsewhere"') == 1, "the recorded curve is of another experiment"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(IS_PADDLE2, reason="a minute; its commands are tested on both Paddles")
+def test_the_demo_runs_to_its_report(tmp_path: Path) -> None:
+    words = [sys.executable, RESULTS.parent / "demo.py", "--output", tmp_path, "TRAIN.NUM_EPOCHS", 2]
+    done = subprocess.run([*map(str, words), "TRAIN.WARMUP_EPOCHS", "0"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    run = tmp_path / "run-1"
+    page = (run / "report.html").read_text()
+    assert re.findall(r'class="head">([^<]*)<', page) == ["original", "masked", "reconstruction + visible"]
+    assert "None are shown" not in page
+    assert page.count("data:image/png;base64,") > 3 * DIGITS_SHOWN
+    results = json.loads((run / "results.json").read_text())
+    assert all(20 < top1 <= 100 for row in results["accuracy"].values() for top1 in row.values())  # guessing: 10
+    assert results["reconstruction_mse"]["MAE"] < results["reconstruction_mse"]["inpainting"]

@@ -4,13 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import matplotlib
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from stage_runs import IS_PADDLE2
 
 ROOT = Path(__file__).resolve().parents[1]
 # In this order the first one makes the run that the next two take.
@@ -28,15 +28,6 @@ UGLY = re.compile(r"\x1b\[|\r|[Ww]arning|WISELY|promot|Traceback")
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def paddle_version() -> str:
-    for name in ("paddlepaddle", "paddlepaddle-gpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            pass
-    return ""
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
@@ -52,7 +43,7 @@ def test_no_notebook_is_left_out():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("notebooks")
-@pytest.mark.skipif(paddle_version().startswith("2."), reason="two minutes; the calls are tested on both Paddles")
+@pytest.mark.skipif(IS_PADDLE2, reason="two minutes; the calls are tested on both Paddles")
 @every_notebook
 def test_it_runs_and_looks_right(path, home):
     notebook = nbformat.read(path, as_version=4)

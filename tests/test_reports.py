@@ -140,3 +140,12 @@ def test_axe_finds_nothing_that_keeps_people_out(runs: dict[str, Path], browser:
         for width, scheme in ((SIZES["desktop"], "light"), (SIZES["phone"], "dark")):
             show(browser, folder / "report.html", width, scheme)
             assert axe_findings(browser) == []
+
+
+def test_what_is_folded_is_printed(runs: dict[str, Path], browser: Any) -> None:
+    seen = "return document.querySelector('details').lastElementChild.checkVisibility({contentVisibilityAuto: true})"
+    open_page(browser, (runs["mae_pretrain"] / "report.html").as_uri(), SIZES["desktop"], "light")
+    assert not browser.execute_script(seen)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script(seen)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

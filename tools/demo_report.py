@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 LEARNING_CURVE = Path(__file__).with_name("results") / "learning_curve.png"
+DIGITS_SHOWN = 10
 FEW = f"fine-tuning, {PER_CLASS} labels per class"
 ABOUT = (
     "1,347 handwritten digits for training, 450 held out, 32x32 grey; the scans are 8x8. Pre-training sees no label."
@@ -79,18 +80,15 @@ def _accuracy_chart(run: Path) -> "Markup":
 
 
 def _errors(errors: dict[str, float], run: Path) -> Section:
-    from mae_pretrain.report import WHY_INPAINTING
+    from mae_pretrain.report import WHY_INPAINTING, reconstructions
 
     largest = max(errors.values())
     bars = [Bar(name, e / largest, f"{e:.4f}", ours=name == "MAE") for name, e in errors.items()]
     caption = "Mean squared error of removed pixels, 0 to 1. Shorter is better; the yardsticks need no training."
-    grid = picture_of(run / "reconstruction.png", "Held-out digits, masked, reconstructed, and with visible patches")
-    seen = (
-        "Read the last column: the visible patches are put back there. The column before it shows the prediction alone,"
-        " which is noise where a patch was visible, because that was never trained."
-    )
     why = part("folded", "Why inpainting can be worse than the mean image", part("paragraph", WHY_INPAINTING))
-    return bars_section("Reconstructions", bars, caption, [why, part("figure", grid, seen)])
+    return bars_section(
+        "Reconstructions", bars, caption, [why, *reconstructions(str(run / "pixels"), DIGITS_SHOWN).body]
+    )
 
 
 def _attention(run: Path) -> Section:
