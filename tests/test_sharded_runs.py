@@ -1,6 +1,7 @@
 """TRAIN.SHARD_OPTIMIZER on two ranks, killed on the way: the run is that of whole optimizers, bit for bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -43,3 +44,18 @@ def test_the_capture_of_a_loss_that_is_not_finite_holds_the_state_of_all_ranks(d
     named = {name for name, value in load_file(checkpoint / "model.safetensors").items()} - fixed
     assert {key.rpartition("/")[0] for key in state} == named
     assert len(state) == 4 * len(named)  # two moments and their powers
+
+
+def test_what_two_ranks_wrote_goes_on_in_one_process_as_if_it_had_been_whole(data, pretrained, tmp_path):
+    words = ["-data_path", data, "-pretrained", pretrained, *FINETUNE.tiny, "SAVE_FREQ", 2]
+    for name in ("whole", "sharded"):
+        run = tmp_path / name
+        one = [*words, "-output", run, "TRAIN.SHARD_OPTIMIZER", name == "sharded"]
+        FINETUNE.launch(tmp_path, *one, "-batch_size", 6)
+        for later in sorted(run.glob("checkpoints/step_*"))[1:]:
+            shutil.rmtree(later)
+        again = FINETUNE.start(*one, "-batch_size", 12, "-resume", "auto", "--allow-drift", "DATA.BATCH_SIZE")
+        assert again.returncode == 0, again.stderr
+        assert "resumed from" in again.stdout
+    for file in ("model", "optimizer"):
+        assert_same(tmp_path / "whole", tmp_path / "sharded", file=file)
