@@ -9,9 +9,11 @@ import pytest
 import yaml
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, assert_refused, records
 
+from mae_core.stage.inheritance import told_by
 from mae_core.weights.cli import main as weights_main
 
 SHORT = ["TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0, "DATA.NUM_WORKERS", 0, "-batch_size", 8]
+CROP = ["DATA.CROP_PCT", 1.0]
 GREY = ["DATA.IMAGE_CHANNELS", 1, "DATA.IMAGENET_MEAN", "[0.4]", "DATA.IMAGENET_STD", "[0.25]"]
 
 
@@ -24,7 +26,7 @@ def start(stage: Stage, folder: Path, *words: object) -> subprocess.CompletedPro
 def home(data, tmp_path_factory) -> Path:
     """A folder in which a small grey model was pre-trained, without a word on where to."""
     folder = tmp_path_factory.mktemp("home")
-    result = start(PRETRAIN, folder, "-data_path", data, "-batch_size", 8, *PRETRAIN.tiny, *GREY, "SAVE_FREQ", 2)
+    result = start(PRETRAIN, folder, "-data_path", data, "-batch_size", 8, *PRETRAIN.tiny, *GREY, *CROP, "SAVE_FREQ", 2)
     assert result.returncode == 0, result.stderr
     assert "this run writes to runs/pretrain-001 (also runs/latest); -output names another" in result.stdout
     return folder
@@ -40,6 +42,9 @@ def test_outputs_never_collide_and_the_latest_is_linked(data, home, tmp_path) ->
         assert result.returncode == 0, result.stderr
         assert config_of(tmp_path / "runs/latest")["SAVE"] == f"runs/pretrain-00{number}"
     assert os.readlink(tmp_path / "runs/latest") == "pretrain-002"
+    told = told_by(str(tmp_path / "runs/latest"))
+    assert told is not None
+    assert "DATA.CROP_PCT" not in told.values, "the default is no reason to crop larger images so"
     # A start that failed leaves nothing that the next one would have to go round.
     for _ in range(2):
         failed = start(PROBE, tmp_path, "-data_path", tmp_path, *PROBE.tiny)
@@ -64,15 +69,17 @@ def test_other_stages_take_geometry_channels_size_and_statistics(stage: Stage, d
     assert result.returncode == 0, result.stderr
     taken = config_of(tmp_path / "run")
     before = config_of(run)
-    for key in ("IMAGE_SIZE", "IMAGE_CHANNELS", "IMAGENET_MEAN", "IMAGENET_STD"):
+    for key in ("IMAGE_SIZE", "IMAGE_CHANNELS", "IMAGENET_MEAN", "IMAGENET_STD", "CROP_PCT"):
         assert taken["DATA"][key] == before["DATA"][key]
     assert taken["MODEL"]["ENCODER"] == before["MODEL"]["ENCODER"]
     assert taken["TRAIN"]["BASE_LR"] != before["TRAIN"]["BASE_LR"]
     scored = stage.start("-eval", "-pretrained", tmp_path / "run", "-output", tmp_path / "scores")
     assert scored.returncode == 0, scored.stderr
     # What the user states is taken, unless no weights could be so.
-    other_size = stage.start("-pretrained", run, "-image_size", 24, *[*args[:3], tmp_path / "larger", *args[4:]])
+    other = ["-image_size", 24, "DATA.CROP_PCT", 0.9]
+    other_size = stage.start("-pretrained", run, *other, *[*args[:3], tmp_path / "larger", *args[4:]])
     assert "pos_embed resized from 4x4 to 6x6 patches" in other_size.stdout
+    assert config_of(tmp_path / "larger")["DATA"]["CROP_PCT"] == 0.9
     words = ["MODEL.ENCODER.DEPTH", 2, "DATA.IMAGENET_MEAN", "[0.5]"]
     refused = stage.start("-pretrained", run, *args[:2], "-output", tmp_path / "no", *args[4:], *words)
     assert_refused(refused, 4, ["MODEL.ENCODER.DEPTH is 1 in these weights, 2 was asked for", "leave them out"])

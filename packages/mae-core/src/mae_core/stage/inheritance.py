@@ -30,6 +30,8 @@ GEOMETRY = {
 }
 # What a classifier's shapes tell, for scoring and exporting it.
 HEAD = {"MODEL.NUM_CLASSES": "num_classes", "MODEL.GLOBAL_POOL": "global_pool"}
+# Pre-training's default of the evaluation crop; a run of small pictures that shows more of them has a reason to.
+_USUAL_CROP = 0.875
 PIXELS = ("DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD", "DATA.VALUE_RANGE")
 # No shape shows these: where the file does not tell them either, they are guesses, which contradict nobody.
 _GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
@@ -174,6 +176,8 @@ def told_by(path: str) -> Told | None:
         if key in config:
             values[key] = config[key]
             binding.add(key)
+    if config.get("DATA.CROP_PCT") not in (None, _USUAL_CROP):
+        values["DATA.CROP_PCT"] = config["DATA.CROP_PCT"]
     head = {key: model[name] for key, name in HEAD.items() if "num_classes" in model}
     return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
 
