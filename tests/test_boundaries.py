@@ -101,7 +101,8 @@ def core_modules() -> dict[str, str]:
     root = PACKAGES["mae-core"].folder / "src"
     files = {path.relative_to(root).with_suffix(""): path for path in (root / "mae_core").rglob("*.py")}
     names = {".".join(name.parts).removesuffix(".__init__"): path for name, path in files.items()}
-    return {name: path.read_text(encoding="utf-8") for name, path in names.items() if name != "mae_core"}
+    doors = ("mae_core", "mae_core.__main__")  # they stand before the rooms, and lead to any
+    return {name: path.read_text(encoding="utf-8") for name, path in names.items() if name not in doors}
 
 
 def core_arrows(modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 import time
+import tomllib
 from importlib import import_module
 
 import pytest
-from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage, assert_refused
+from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_refused
 
 FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
@@ -92,3 +93,20 @@ def test_paths_that_look_like_numbers_are_paths(stage: Stage, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "2024").mkdir()
     assert_refused(stage.start("-eval", "-pretrained", "2024", *stage.tiny), 4, ["2024 holds no weights"])
+
+
+@pytest.mark.parametrize("package", ["mae_core", "mae_data", *COMMANDS])
+def test_ctrl_c_while_a_command_is_imported_is_one_line(package: str) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(name, *rest):\n"
+        "        if name.endswith('.cli'): raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted)\n"
+        f"from {package}.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "interrupted by Ctrl-C\n")
+    scripts = tomllib.loads((ROOT / f"packages/{package.replace('_', '-')}/pyproject.toml").read_text())["project"]
+    assert scripts["scripts"] == {package.replace("_", "-"): f"{package}.__main__:main"}

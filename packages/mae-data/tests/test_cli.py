@@ -42,7 +42,7 @@ def fails(code, *arguments, **options):
 
 def test_the_console_script_is_declared():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="mae-data")
-    assert script.value == "mae_data.cli:main"
+    assert script.value == "mae_data.__main__:main"
 
 
 def test_the_module_is_the_command(image_root):

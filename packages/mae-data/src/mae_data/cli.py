@@ -34,9 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(_red(f"mae-data {args.command}: error: {error}"), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(f"mae-data {args.command}: interrupted", file=sys.stderr)
-        return 130
 
 
 def _red(line: str) -> str:
