@@ -45,6 +45,13 @@ def test_outputs_never_collide_and_the_latest_is_linked(data, home, tmp_path) ->
     told = told_by(str(tmp_path / "runs/latest"))
     assert told is not None
     assert "DATA.CROP_PCT" not in told.values, "the default is no reason to crop larger images so"
+    # The link is another run's as soon as one begins: what is read and gone on with is named by its own folder.
+    tuned = start(FINETUNE, tmp_path, "-pretrained", "runs/latest", "-data_path", data, "MODEL.NUM_CLASSES", 3, *SHORT)
+    assert tuned.returncode == 0, tuned.stderr
+    assert config_of(tmp_path / "runs/latest")["MODEL"]["PRETRAINED"] == "runs/pretrain-002"
+    longer = start(FINETUNE, tmp_path, "-resume", "runs/latest", "TRAIN.NUM_EPOCHS", 2)
+    assert longer.returncode == 0, longer.stderr
+    assert config_of(tmp_path / "runs/latest")["SAVE"] == "runs/finetune-001"
     # A start that failed leaves nothing that the next one would have to go round.
     for _ in range(2):
         failed = start(PROBE, tmp_path, "-data_path", tmp_path, *PROBE.tiny)

@@ -1,7 +1,6 @@
 """Where a run writes when nobody says: `runs/pretrain-001`, the next number each time, and `runs/latest`, a link."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,10 +9,10 @@ from typing import Any
 
 from mae_core import distributed, log
 from mae_core.config import Config
+from mae_core.stage.latest import NAME, link_latest
 from mae_core.weights.checkpoint_folder import STATE, list_checkpoints
 
 ROOT = Path("runs")
-LATEST = ROOT / "latest"
 _NAMES = {"PRETRAIN": "pretrain", "FINETUNE": "finetune", "LINEARPROBE": "probe"}
 
 
@@ -34,7 +33,9 @@ def with_output(config: Config, suffix: str = "") -> Config:
     if not suffix and distributed.is_main():
         log.setup()
         linked = link_latest(folder)
-        log.LOGGER.info(f"this run writes to {folder}{f' (also {LATEST})' if linked else ''}; -output names another")
+        log.LOGGER.info(
+            f"this run writes to {folder}{f' (also {ROOT / NAME})' if linked else ''}; -output names another"
+        )
     return settled
 
 
@@ -61,18 +62,6 @@ def _holds_something(folder: Path) -> bool:
     """Tell whether a folder holds more than the lock and the empty folder that a run begins with."""
     found = {path.name for path in folder.iterdir()} - {".lock", "checkpoints"} if folder.is_dir() else {"a file"}
     return bool(found) or any((folder / "checkpoints").glob("*"))
-
-
-def link_latest(folder: Path) -> bool:
-    """Point `latest` beside the folder to it; return whether the file system took it."""
-    temporary = folder.parent / f".latest.{os.getpid()}.tmp"
-    with suppress(OSError):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(folder.name)
-        os.replace(temporary, folder.parent / LATEST.name)
-        return True
-    return False
 
 
 def other_stage(output: str, config: Mapping[str, Any]) -> str | None:

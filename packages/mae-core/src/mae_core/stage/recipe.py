@@ -13,6 +13,7 @@ from typing import Any
 from mae_core.config import Also, Config, Schema, flatten, merge_file, merge_pairs, set_key, to_dict
 from mae_core.errors import ConfigError
 from mae_core.stage.foreign_config import merge_shared, stage_of_file
+from mae_core.stage.latest import name_runs
 from mae_core.stage.limits import Limits
 from mae_core.stage.predecessor_keys import passed_over
 
@@ -113,8 +114,9 @@ class Recipe:
         return config
 
     def finish(self, config: Config) -> Config:
-        """Validate and freeze."""
+        """Validate, name runs by their own folders, and freeze."""
         self.validate(config)
+        name_runs(config)
         config.freeze()
         return config
 
