@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
+from stage_runs import IS_PADDLE2
 
 from console import call, call_together
 from demo_report import DIGITS_SHOWN, FEW, write_report
 from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
 from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, mean_over_seeds
-from stage_runs import IS_PADDLE2
 
 PYTHON = Path(sys.executable).name
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import time
-import tomllib
 from importlib import import_module
 
 import pytest
@@ -108,5 +107,5 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(package: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "interrupted by Ctrl-C\n")
-    scripts = tomllib.loads((ROOT / f"packages/{package.replace('_', '-')}/pyproject.toml").read_text())["project"]
-    assert scripts["scripts"] == {package.replace("_", "-"): f"{package}.__main__:main"}
+    name = package.replace("_", "-")
+    assert f'\n{name} = "{package}.__main__:main"\n' in (ROOT / f"packages/{name}/pyproject.toml").read_text()
