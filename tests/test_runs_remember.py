@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -92,6 +93,18 @@ def test_other_stages_take_geometry_channels_size_and_statistics(stage: Stage, d
     assert_refused(refused, 4, ["MODEL.ENCODER.DEPTH is 1 in these weights, 2 was asked for", "leave them out"])
     refused = stage.start("-pretrained", run, *args[:2], "-output", tmp_path / "no", *args[4:], *words[2:])
     assert_refused(refused, 4, ["IMAGENET_MEAN is [0.4]", "--allow-drift DATA.IMAGENET_MEAN"])
+
+
+@pytest.mark.parametrize("stage", [FINETUNE, PROBE], ids=lambda stage: stage.package)
+def test_the_head_is_as_wide_as_the_data_name_classes(stage: Stage, data, home, tmp_path) -> None:
+    shutil.copytree(data, named := tmp_path / "named")
+    (named / "classes.txt").write_text("red\ngreen\nblue\n")
+    words = ["-pretrained", home / "runs/pretrain-001", "-data_path", named, "--dry-run", *SHORT]
+    counted, stated = stage.start(*words), stage.start(*words, "MODEL.NUM_CLASSES", 5)
+    assert "NUM_CLASSES: 3\n" in counted.stdout
+    assert f"from the classes of {named}: MODEL.NUM_CLASSES 3" in counted.stdout
+    assert "NUM_CLASSES: 5\n" in stated.stdout
+    assert f"MODEL.NUM_CLASSES is 5, {named} names 3 classes" in stated.stdout
 
 
 def test_a_file_alone_tells_what_its_header_and_shapes_do(data, home, tmp_path) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.class_file import CLASSES
 from mae_data.errors import InputError
 from mae_data.folder_index import split_class
-from mae_data.list_writer import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, refuse_existing, write_lists
+from mae_data.list_writer import TRAIN_LIST, VAL_LIST, Entry, list_text, refuse_existing, write_lists
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 BRIGHTEST = 16  # the scans have 17 grey levels

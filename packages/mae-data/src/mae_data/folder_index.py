@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mae_data.class_file import CLASSES
 from mae_data.errors import DataError, InputError
 from mae_data.image_file import EXTENSIONS
-from mae_data.list_writer import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
+from mae_data.list_writer import TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 from mae_data.sampler import epoch_order
 from mae_data.sources.folder_scan import Scan, scan_folder
 

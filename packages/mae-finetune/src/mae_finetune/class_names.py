@@ -10,7 +10,7 @@ from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.models import VisionTransformer
-from mae_data.list_writer import CLASSES
+from mae_data.class_file import read_classes
 from mae_data.sources.source import Source
 from mae_finetune.class_map import read_class_map
 
@@ -78,8 +78,7 @@ def _read_names(file: Path, count: int) -> list[str]:
 
 
 def _listed_names(config: Config) -> list[str] | None:
-    file = Path(config.DATA.DATA_PATH) / CLASSES
-    names = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    names = read_classes(config.DATA.DATA_PATH)
     return names if len(names) == config.MODEL.NUM_CLASSES else None
 
 

@@ -14,6 +14,7 @@ from mae_core.stage.checks import (
 )
 from mae_core.stage.limits import ADAM, CLASSIFIER, COMMON, Limits
 from mae_core.stage.recipe import OTHER_TYPES, Recipe
+from mae_data.class_file import count_classes
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
 
@@ -46,7 +47,7 @@ _C.MODEL.TYPE = "FINETUNE"  # the stage; no other is taken
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights to start from, or to evaluate
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
-_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; labels are below it
+_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; by default as many as classes.txt in DATA_PATH names, if any
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE
 _C.MODEL.MLP_RATIO = 4.0  # width of a block's MLP over its own
 _C.MODEL.QKV_BIAS = True  # whether query, key and value have biases, as ViT's have
@@ -172,4 +173,4 @@ _OTHER_TYPES = {
     "ROBUST.CLASS_MAP": str,
     "ROBUST.ALEXNET_ERRORS": str,
 }
-RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS)
+RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS, count_classes)

@@ -7,6 +7,7 @@ from mae_core.config import Config as CN
 from mae_core.stage.checks import require, require_classifier, require_common
 from mae_core.stage.limits import CLASSIFIER, COMMON, Limits
 from mae_core.stage.recipe import OTHER_TYPES, Recipe
+from mae_data.class_file import count_classes
 
 # The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
 HEADS = ("linear", "attentive")
@@ -41,7 +42,7 @@ _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights whose features are probed, or a probe to evaluate
 _C.MODEL.RANDOM_INIT = False  # probe random weights, whatever PRETRAINED names: the baseline that training must beat
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
-_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; labels are below it
+_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; by default as many as classes.txt in DATA_PATH names, if any
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE
 _C.MODEL.MLP_RATIO = 4.0  # width of a block's MLP over its own
 _C.MODEL.QKV_BIAS = True  # whether query, key and value have biases, as ViT's have
@@ -121,4 +122,4 @@ def _require_attentive(c: CN) -> None:
     )
 
 
-RECIPE = Recipe("mae_probe", _C, OTHER_TYPES, validate, LIMITS)
+RECIPE = Recipe("mae_probe", _C, OTHER_TYPES, validate, LIMITS, count_classes)

@@ -93,15 +93,34 @@ def load_config(
         lent = _lent_by_run(recipe, *resumed)
         config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
     elif stated.MODEL.PRETRAINED and (told := told_by(stated.MODEL.PRETRAINED)):
-        lent = _lent_by_weights(recipe, told, whole or stated.EVAL)
+        lent = _counted_classes(recipe, stated) | _lent_by_weights(recipe, told, whole or stated.EVAL)
         if not cfg:
             _refuse_unknown_heads(recipe, told, pairs)
         config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
         _refuse_contradictions(config, told, allow_drift)
         _say_taken(recipe, config, told, lent, say)
     else:
-        config = recipe.merge(cfg, flags, pairs, say=say)
+        config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated), say=say)
+    if not whole and not config.EVAL:
+        _say_classes(recipe, config, say)
     return recipe.finish(config)
+
+
+def _counted_classes(recipe: Recipe, stated: Config) -> dict[str, Any]:
+    """Return the number of classes that the data folder names, for a head that is trained."""
+    count = recipe.count_classes(stated.DATA.DATA_PATH) if recipe.count_classes else 0
+    return {"MODEL.NUM_CLASSES": count} if count else {}
+
+
+def _say_classes(recipe: Recipe, config: Config, say: Say) -> None:
+    """Say that the head is as wide as the data's classes are many, or that it is not."""
+    if (count := _counted_classes(recipe, config).get("MODEL.NUM_CLASSES")) is None:
+        return
+    outputs, folder = config.MODEL.NUM_CLASSES, config.DATA.DATA_PATH
+    if outputs != count:
+        say(f"MODEL.NUM_CLASSES is {outputs}, {folder} names {count} classes")
+    elif outputs != recipe.defaults.MODEL.NUM_CLASSES:
+        say(f"from the classes of {folder}: MODEL.NUM_CLASSES {outputs}")
 
 
 def _lent_by_weights(recipe: Recipe, told: Told, whole: bool) -> dict[str, Any]:
@@ -172,6 +191,8 @@ def told_by(path: str) -> Told | None:
         values["DATA.IMAGE_SIZE"] = height if height == width else [height, width]
     if "norm_pix_loss" in model:
         values["MODEL.NORM_PIX_LOSS"] = model["norm_pix_loss"]
+    if "MODEL.NAME" in config:
+        values["MODEL.NAME"] = config["MODEL.NAME"]
     for key in PIXELS:
         if key in config:
             values[key] = config[key]

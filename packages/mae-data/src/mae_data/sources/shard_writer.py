@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from mae_data.class_file import CLASSES
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.image_file import EXTENSIONS, FORMATS, open_image
-from mae_data.list_writer import CLASSES
 from mae_data.parallel import map_tasks
 from mae_data.sources.shards import INDEX_ENDING
 from mae_data.sources.source import Source
