@@ -140,3 +140,14 @@ def test_axe_finds_nothing_that_keeps_people_out(runs: dict[str, Path], browser:
         for width, scheme in ((SIZES["desktop"], "light"), (SIZES["phone"], "dark")):
             show(browser, folder / "report.html", width, scheme)
             assert axe_findings(browser) == []
+
+
+def test_what_is_folded_is_open_on_paper(runs: dict[str, Path], browser: Any) -> None:
+    seen = "return [...document.querySelectorAll('details > :not(summary)')].map(body => body.checkVisibility())"
+    for folder in runs.values():
+        open_page(browser, (folder / "report.html").as_uri(), SIZES["desktop"], "light")
+        assert set(browser.execute_script(seen)) == {False}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        on_paper = browser.execute_script(seen)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        assert set(on_paper) == {True}
