@@ -142,10 +142,25 @@ def test_axe_finds_nothing_that_keeps_people_out(runs: dict[str, Path], browser:
             assert axe_findings(browser) == []
 
 
-def test_what_is_folded_is_printed(runs: dict[str, Path], browser: Any) -> None:
-    seen = "return document.querySelector('details').lastElementChild.checkVisibility({contentVisibilityAuto: true})"
-    open_page(browser, (runs["mae_pretrain"] / "report.html").as_uri(), SIZES["desktop"], "light")
-    assert not browser.execute_script(seen)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert browser.execute_script(seen)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+def test_what_is_folded_is_open_on_paper(runs: dict[str, Path], browser: Any) -> None:
+    seen = "return [...document.querySelectorAll('details > :not(summary)')].map(body => body.checkVisibility())"
+    for folder in runs.values():
+        open_page(browser, (folder / "report.html").as_uri(), SIZES["desktop"], "light")
+        assert set(browser.execute_script(seen)) == {False}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        on_paper = browser.execute_script(seen)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        assert set(on_paper) == {True}
+
+
+def test_the_words_of_a_chart_fit_into_it(runs: dict[str, Path], browser: Any) -> None:
+    outside = """return [...document.querySelectorAll('.drawing svg')].flatMap(svg => {
+        const frame = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('text')].filter(text => {
+            const box = text.getBoundingClientRect();
+            return box.top < frame.top || box.bottom > frame.bottom || box.left < frame.left || box.right > frame.right;
+        }).map(text => text.textContent);
+    })"""
+    for folder in runs.values():
+        open_page(browser, (folder / "report.html").as_uri(), SIZES["desktop"], "light")
+        assert browser.execute_script(outside) == []

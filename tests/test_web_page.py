@@ -119,12 +119,43 @@ def test_a_bad_file_is_said_in_words_and_the_page_goes_on(browser, autoencoder, 
     bad.write_bytes(b"no image")
     choose(browser, autoencoder, bad)
     assert "no image that can be used" in by_id(browser, "trouble").text
+    by_id(browser, "file").send_keys(str(image))
+    until(lambda: by_id(browser, "shown").is_displayed())
+    by_id(browser, "file").send_keys(str(bad))
+    until(lambda: by_id(browser, "trouble").text)
+    assert not by_id(browser, "shown").is_displayed(), "an image under another one's name"
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(21 * 2**20))
     by_id(browser, "file").send_keys(str(large))
     until(lambda: "large.jpg has 21 MB" in by_id(browser, "trouble").text)
     by_id(browser, "file").send_keys(str(image))
     until(lambda: by_id(browser, "status").text == "Done.")
+
+
+def test_a_finger_asks_for_the_patch_that_it_touches(browser, autoencoder, image):
+    choose(browser, autoencoder, image, "phone")
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    box = "arguments[0].scrollIntoView(); return arguments[0].getBoundingClientRect().toJSON()"
+    place = browser.execute_script(box, by_id(browser, "original"))
+    point = {"x": place["x"] + 0.6 * place["width"], "y": place["y"] + 0.3 * place["height"]}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    until(lambda: browser.execute_script("return document.activeElement.id") == "original")
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    assert "row 2, column 3" in by_id(browser, "attention").text
+
+
+def test_coming_back_shows_the_image_and_the_ratio_that_were_chosen(browser, autoencoder, image):
+    from selenium.webdriver import Keys
+
+    choose(browser, autoencoder, image)
+    by_id(browser, "ratio").send_keys(Keys.ARROW_LEFT * 5)
+    until(lambda: hidden(browser) == 8)
+    browser.get("about:blank")
+    browser.back()
+    until(lambda: by_id(browser, "shown").is_displayed())
+    assert hidden(browser) == 8
+    assert by_id(browser, "share").text == "50 %"
 
 
 def test_a_classifier_names_and_says_that_it_reconstructs_nothing(browser, classifier, image):

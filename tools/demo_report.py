@@ -7,18 +7,20 @@ import numpy as np
 from PIL import Image
 
 from digits import PER_CLASS
+from mae_core import log
 from mae_core.report.charts import Bar, Line, line_chart
 from mae_core.report.curves import merge_short_tail
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import Tile, picture_of, tile
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import Prediction, bars_section, confusion, mistakes, provenance, read_predictions
+from mae_core.runtime import import_paddle
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 LEARNING_CURVE = Path(__file__).with_name("results") / "learning_curve.png"
-DIGITS_SHOWN = 10
+DIGITS_SHOWN = 8  # reconstructions
 FEW = f"fine-tuning, {PER_CLASS} labels per class"
 ABOUT = (
     "1,347 handwritten digits for training, 450 held out, 32x32 grey; the scans are 8x8. Pre-training sees no label."
@@ -28,6 +30,10 @@ ABOUT = (
 
 def write_report(run: Path, results: dict[str, Any]) -> Path:
     """Write `run/report.html` from the demo's runs and figures; returns its path."""
+    import_paddle()  # quietly, before what needs it
+    log.setup()
+    from mae_probe.report import attention
+
     accuracy, errors = results["accuracy"], results["reconstruction_mse"]
     tuned, pixels = read_run(run / "finetune"), read_run(run / "pixels")
     names = {digit: str(digit) for digit in range(10)}
@@ -35,7 +41,7 @@ def write_report(run: Path, results: dict[str, Any]) -> Path:
     sections = [
         _accuracies(accuracy, _accuracy_chart(run)),
         _errors(errors, run),
-        _attention(run),
+        attention(str(run / "probe"), 3),
         confusion(tuned, names, shown),
         gallery,
         _training(run),
@@ -89,18 +95,6 @@ def _errors(errors: dict[str, float], run: Path) -> Section:
     return bars_section(
         "Reconstructions", bars, caption, [why, *reconstructions(str(run / "pixels"), DIGITS_SHOWN).body]
     )
-
-
-def _attention(run: Path) -> Section:
-    figures = [
-        part("figure", picture_of(path, f"Attention maps of {path.stem}"), "Red: where the class token looks.")
-        for path in sorted((run / "attention").glob("*.png"))
-    ]
-    text = (
-        "Mean and heads are of the last block, rollout goes through all. Maps that hold to the strokes tell of features"
-        " that know the digit; each map is scaled by its own largest weight."
-    )
-    return Section("What the class token attends to", [part("paragraph", text), *figures])
 
 
 def _drawing(run: RunFiles) -> Any:

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar, Line, line_chart
 from mae_core.report.page import Page, Section, part, render
-from mae_core.report.pictures import tile
+from mae_core.report.pictures import columns_for, tile
 from mae_core.report.run_files import read_run
 from mae_core.report.sections import bars_section, confusion, mistakes, provenance, read_predictions
 from mae_core.report.watch import LivePage, make_server
@@ -29,6 +29,14 @@ def test_what_a_run_is_called_is_text():
     page = render(Page(EVIL, EVIL, EVIL, [bars, Section(EVIL, [chart, part("listing", EVIL, EVIL)])]))
     assert EVIL not in page
     assert "not measured in this run" in page
+
+
+@pytest.mark.parametrize("heads", [3, 4, 6, 12, 16])
+def test_no_attention_map_stands_alone_in_the_last_row(heads):
+    tiles = heads + 3  # the image, the mean of heads, the rollout
+    for most in (7, 4):
+        assert columns_for(tiles, most) <= most
+        assert tiles % columns_for(tiles, most) != 1
 
 
 def test_charts_of_one_page_share_no_names_and_follow_the_style_sheet():
@@ -70,7 +78,7 @@ def test_the_gallery_shows_the_surest_mistakes_and_the_matrix_leads_there(run):
     targets = set(re.findall(r'href="#(mistake-[^"]+)"', page))
     assert targets == {"mistake-0-1", "mistake-2-0"} == set(re.findall(r'id="(mistake-[^"]+)"', page))
     assert "cat taken for dog" in page
-    assert "a/2.jpg, 80% sure" in page
+    assert "80% sure, a/2.jpg" in page
     assert "3 of 4 images" in page
 
 

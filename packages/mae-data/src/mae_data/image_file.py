@@ -111,6 +111,8 @@ def _reason(error: Exception) -> str:
         return f"cannot read the file ({error.strerror})"
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not an image, or none of {', '.join(FORMATS)}"
+    if isinstance(error, Image.DecompressionBombError):
+        return "its header tells of more pixels than any image here may have; scale the image down"
     first_line = (str(error) or type(error).__name__).splitlines()[0]
     return f"cannot decode the image ({first_line})"
 

@@ -10,6 +10,7 @@ import paddle
 
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar
+from mae_core.report.curves import merge_short_tail
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import tile
 from mae_core.report.run_files import RunFiles, read_run
@@ -51,7 +52,7 @@ def run_page(folder: str, images: int = 6, scores: str | None = None) -> Page:
     """
     run = read_run(folder)
     found = _read_scores(scores) if scores else run.scores
-    sections = [_errors(found), curves(run, "loss (mean over removed patches)")]
+    sections = [_errors(found), curves(run, "loss of removed patches")]
     if images > 0:
         sections.insert(1, reconstructions(folder, images))
     model = run.config.get("MODEL", {})
@@ -85,7 +86,7 @@ def _headline(run: RunFiles, scores: dict[str, Any]) -> str:
         share = 100 * scores["mae"] / scores["mean_image"]
         return f"Removed pixels are predicted with {share:.0f} % of the mean image's error"
     if run.train:
-        last, epochs = run.train[-1], run.config.get("TRAIN", {}).get("NUM_EPOCHS", 0)
+        last, epochs = merge_short_tail(run.train)[-1], run.config.get("TRAIN", {}).get("NUM_EPOCHS", 0)
         return f"Loss {last['loss']:.4f} after {last['epoch']:.4g} of {epochs} epochs"
     return "The run has logged nothing yet"
 

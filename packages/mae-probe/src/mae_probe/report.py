@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.report.page import Page, Section, part
-from mae_core.report.pictures import Tile, tile
+from mae_core.report.pictures import Tile, columns_for, tile
 from mae_core.report.run_files import read_run
 from mae_core.report.sections import Draw, Prediction
 from mae_core.stage.arguments import statistics_of
@@ -63,7 +63,8 @@ def attention_figure(name: str, picture: NDArray[np.uint8], maps: dict[str, NDAr
     """Lay an image and its maps out as tiles."""
     tiles = [tile(picture, name, "image")]
     tiles += [tile(overlay(picture, weights), f"{name}: attention, {label}", label) for label, weights in maps.items()]
-    return part("figure", part("tiles", tiles), f"{name}. {_CAPTION}")
+    columns = [columns_for(len(tiles), most) for most in (7, 4)]  # on wide and narrow screens
+    return part("figure", part("tiles", tiles, *columns), f"{name}. {_CAPTION}")
 
 
 def _drawing(folder: str) -> Draw:

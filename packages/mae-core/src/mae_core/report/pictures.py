@@ -36,6 +36,12 @@ def tile(image: NDArray[np.uint8], alt: str, label: str = "") -> Tile:
     return Tile(data_url(png_bytes(picture.save)), alt, label)
 
 
+def columns_for(count: int, most: int) -> int:
+    """Return how many columns, half of `most` to `most`, leave the fewest gaps in the last row."""
+    most = min(count, most)
+    return min(range(most, most // 2, -1), key=lambda columns: -count % columns)
+
+
 def data_url(png: bytes) -> str:
     """Return a PNG as a URL that holds all of it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

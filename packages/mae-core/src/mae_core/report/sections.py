@@ -41,9 +41,7 @@ def curves(run: RunFiles, what: str) -> Section:
     )
     body = [
         part("figure", loss, _loss_caption(records)),
-        part(
-            "figure", rate, "The learning rate rises during warm-up, then falls along half a cosine to its end value."
-        ),
+        part("figure", rate, _rate_caption(records)),
     ]
     return Section("Training", [*body, *_accuracy(run)])
 
@@ -54,6 +52,13 @@ def _loss_caption(records: Sequence[Mapping[str, Any]]) -> str:
         " A short last interval is joined with the one before it, by its steps. Look for a steady fall that flattens"
         " towards the end: a flat line from the start, or jumps, ask for another learning rate."
     )
+
+
+def _rate_caption(records: Sequence[Mapping[str, Any]]) -> str:
+    rates = [r["lr"] for r in records]
+    if rates[0] < max(rates):
+        return "The learning rate rises during warm-up, then falls along half a cosine to its end value."
+    return "The learning rate falls along half a cosine to its end value; warm-up, if any, is over at the first point."
 
 
 def _accuracy(run: RunFiles) -> list["Markup"]:
@@ -169,7 +174,7 @@ def _group(pair: tuple[int, int], wrong: list[Prediction], names: Mapping[int, s
 
 
 def _labelled(tile: Tile, prediction: Prediction) -> Tile:
-    return Tile(tile.source, tile.alt, f"{prediction.image}, {prediction.probability:.0%} sure")
+    return Tile(tile.source, tile.alt, f"{prediction.probability:.0%} sure, {prediction.image}")
 
 
 def provenance(run: RunFiles) -> Section:

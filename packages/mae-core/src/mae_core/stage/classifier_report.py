@@ -55,7 +55,7 @@ def _headline(scores: dict[str, Any], compared: Sequence[Compared]) -> str:
     if "top1" not in scores:
         return "No accuracy yet"
     others = "".join(f", {other.value:.1f} % {other.name}" for other in compared)
-    return f"{scores['top1']:.1f} % of the images classified rightly{others}"
+    return f"{scores['top1']:.1f} % of the images classified correctly{others}"
 
 
 def _bars(scores: dict[str, Any], compared: Sequence[Compared], classes: int) -> list[Section]:

@@ -90,16 +90,21 @@ async function classify(isLatest) {
   }));
 }
 
+const can = (what) => facts.can.includes(what);
+
+function show(seen) {
+  $("shown").hidden = !seen;
+  $("mask").hidden = $("masked").hidden = $("result").hidden = !(seen && can("reconstruct"));
+  $("guesses").hidden = !(seen && can("classify"));
+}
+
 function look() {
+  show(false); // what is seen is never another image than the one that is named
   return attempt(async (isLatest) => {
-    const can = (what) => facts.can.includes(what);
     if (can("reconstruct")) await reconstruct(isLatest);
     if (can("classify")) await classify(isLatest);
     await attend(isLatest);
-    if (!isLatest()) return;
-    $("shown").hidden = false;
-    $("mask").hidden = $("masked").hidden = $("result").hidden = !can("reconstruct");
-    $("guesses").hidden = !can("classify");
+    if (isLatest()) show(true);
   });
 }
 
@@ -110,25 +115,31 @@ function again(mask) {
 
 function choose(chosen) {
   if (!chosen) return;
+  latest++; // what was asked of the image before is answered to nobody
+  clearTimeout(timer);
+  show(false);
   if (chosen.size > facts.limit) return trouble(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(0)} MB; at most ${facts.limit / 2 ** 20} MB are taken.`);
   file = chosen;
   look();
 }
 
+$("file").addEventListener("click", () => ($("file").value = "")); // so that the same file can be tried again
 $("file").addEventListener("change", (event) => choose(event.target.files[0]));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   $("drop").addEventListener(kind, (event) => {
     event.preventDefault();
     $("drop").classList.toggle("over", kind === "dragover");
     if (kind === "drop" && event.dataTransfer.files[0]) {
-      $("chosen").textContent = event.dataTransfer.files[0].name;
-      choose(event.dataTransfer.files[0]);
+      $("file").files = event.dataTransfer.files;
+      choose($("file").files[0]);
     }
   });
 }
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault()); // missed
 $("mask").addEventListener("submit", (event) => event.preventDefault());
+const tellRatio = () => ($("share").textContent = `${$("ratio").value} %`);
 $("ratio").addEventListener("input", () => {
-  $("share").textContent = `${$("ratio").value} %`;
+  tellRatio();
   again();
 });
 $("seed").addEventListener("input", () => again());
@@ -185,6 +196,10 @@ original.paint = (context, box) => {
   });
 };
 $("original").addEventListener("pointermove", (event) => original.moveTo(original.at(event)));
+$("original").addEventListener("pointerdown", (event) => {
+  $("original").focus(); // a finger's place stays when it is lifted
+  original.moveTo(original.at(event));
+});
 $("original").addEventListener("pointerleave", () => document.activeElement !== $("original") && original.moveTo(null));
 $("original").addEventListener("patch", ({ detail }) => {
   if (detail === null || !heads.length) return;
@@ -192,3 +207,7 @@ $("original").addEventListener("patch", ({ detail }) => {
   $("attention").textContent = `The class token gives ${share} % of its attention to ${original.name(detail)}; an even share is ${even} %. Red: the most.`;
 });
 $("head").addEventListener("change", () => original.moveTo(original.cursor ?? 0));
+
+// After "back", the browser gives the fields what they held.
+tellRatio();
+choose($("file").files[0]);
