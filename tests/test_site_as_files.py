@@ -27,7 +27,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("zensical is not installed: tools/dev.py docs")
     root = tmp_path_factory.mktemp("site of files")
     shutil.copytree(SITE / "assets", root / "pages/assets")
-    (root / "pages/index.md").write_text("# Start\n\nTo the [other page](guides/other.md).\n")
+    (root / "pages/index.md").write_text("# Start\n\nTo the [other page](guides/other.md).\n\n![A zebra](zebra.svg)\n")
+    (root / "pages/zebra.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     (root / "pages/guides").mkdir()
     (root / "pages/guides/other.md").write_text("# Other page\n\n## Quagga\n\nHalf a zebra.\n")
     settings = yaml.safe_load((SITE / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -54,6 +55,8 @@ def test_pages_opened_as_files_have_styles_links_and_search(browser: Any, start:
     browser.get_log("browser")
     open_page(browser, start.as_uri(), SIZES[size], scheme)
     assert browser.execute_script("return getComputedStyle(document.querySelector('.md-grid')).maxWidth") != "none"
+    assert "sans-serif" in browser.execute_script("return getComputedStyle(document.body).fontFamily")
+    assert browser.find_element("css selector", "a[href$='zebra.svg'] > img").get_attribute("alt") == "A zebra"
     browser.find_element("link text", "other page").click()
     assert browser.current_url.endswith("/guides/other.html")
     browser.back()
