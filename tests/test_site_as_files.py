@@ -16,6 +16,8 @@ from workspace import ROOT
 __all__ = ["browser"]
 SITE = ROOT / "tools/site"
 ZENSICAL = Path(sys.executable).parent / "zensical"
+_WORDS = ["stripes of half a body"] * 8
+WIDE = "\n".join(f"| {' | '.join(row)} |" for row in (_WORDS, ["---"] * 8, _WORDS)) + "\n"
 _TYPED = "const root = document.activeElement.shadowRoot; return root ? root.activeElement.value : ''"
 _FOUND = "return document.activeElement.shadowRoot.textContent"
 
@@ -30,7 +32,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "pages/index.md").write_text("# Start\n\nTo the [other page](guides/other.md).\n\n![A zebra](zebra.svg)\n")
     (root / "pages/zebra.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     (root / "pages/guides").mkdir()
-    (root / "pages/guides/other.md").write_text("# Other page\n\n## Quagga\n\nHalf a zebra.\n")
+    (root / "pages/guides/other.md").write_text(f"# Other page\n\n## Quagga\n\nHalf a zebra.\n\n{WIDE}")
     settings = yaml.safe_load((SITE / "mkdocs.yml").read_text(encoding="utf-8"))
     settings["plugins"] = [plugin for plugin in settings["plugins"] if isinstance(plugin, str)]
     settings |= {"docs_dir": "pages", "site_dir": "html", "nav": [{"Start": "index.md"}, {"Other": "guides/other.md"}]}
