@@ -164,3 +164,15 @@ def test_the_words_of_a_chart_fit_into_it(runs: dict[str, Path], browser: Any) -
     for folder in runs.values():
         open_page(browser, (folder / "report.html").as_uri(), SIZES["desktop"], "light")
         assert browser.execute_script(outside) == []
+
+
+def test_boards_show_reconstructions_apart_from_each_other(runs: dict[str, Path]) -> None:
+    import mae_core
+    from mae_pretrain.config import RECIPE
+    from mae_pretrain.train import PICTURES, board_pictures
+
+    folder = runs[PRETRAIN.package]
+    grid = board_pictures(RECIPE.load(folder / "config.yaml"), mae_core.load(folder))["reconstructions"]
+    white = (grid == 255).all(axis=(1, 2))
+    gaps = (white[1:] & ~white[:-1]).sum()
+    assert gaps >= PICTURES

@@ -1,10 +1,12 @@
 """The documentation site: which files are on it, how links are turned, what is written from the code."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from build_site import described
 from site_commands import commands_page, parsers
 from site_links import include_sections, linked_files, rewrite_links, section
 from site_pages import SECTIONS, api_pages, first_heading, notebooks, pages
@@ -58,11 +60,20 @@ def test_sections_are_included_without_what_follows() -> None:
     assert "](../packages/mae-pretrain.md)" in included
 
 
+def test_a_page_is_described_by_its_first_paragraph() -> None:
+    code = "```\ncode\n\nmore\n```\n"
+    text = f'# T\n\n<!-- not run: x -->\n{code}\n**Bold** `code` and\na [link](x.md), "so".\n\nNext\n'
+    head = '---\ndescription: "Bold code and a link, &quot;so&quot;."\n---\n\n'
+    assert described(text) == head + text
+    assert described(f"# T\n\n{code}") == f"# T\n\n{code}"
+
+
 def test_the_reference_has_every_command_and_key() -> None:
     page = commands_page()
     assert len(list(parsers())) > 20
     for parser in parsers():
         assert f"# {parser.prog}\n" in page
+        assert "\\|" not in "".join(re.findall(r"`[^`\n]*`", page)), "code is shown as it stands"
         assert all(f"`{action.option_strings[-1]}`" in page for action in parser._actions if action.option_strings)
     assert "| `train_list.txt` |" in config_keys("mae_pretrain")
     assert "`mae_core.errors.CheckpointError`" in exit_codes()

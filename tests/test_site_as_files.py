@@ -16,6 +16,8 @@ from workspace import ROOT
 __all__ = ["browser"]
 SITE = ROOT / "tools/site"
 ZENSICAL = Path(sys.executable).parent / "zensical"
+_WORDS = ["stripes of half a body"] * 8
+WIDE = "\n".join(f"| {' | '.join(row)} |" for row in (_WORDS, ["---"] * 8, _WORDS)) + "\n"
 _TYPED = "const root = document.activeElement.shadowRoot; return root ? root.activeElement.value : ''"
 _FOUND = "return document.activeElement.shadowRoot.textContent"
 
@@ -27,9 +29,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("zensical is not installed: tools/dev.py docs")
     root = tmp_path_factory.mktemp("site of files")
     shutil.copytree(SITE / "assets", root / "pages/assets")
-    (root / "pages/index.md").write_text("# Start\n\nTo the [other page](guides/other.md).\n")
+    (root / "pages/index.md").write_text("# Start\n\nTo the [other page](guides/other.md).\n\n![A zebra](zebra.svg)\n")
+    (root / "pages/zebra.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     (root / "pages/guides").mkdir()
-    (root / "pages/guides/other.md").write_text("# Other page\n\n## Quagga\n\nHalf a zebra.\n")
+    (root / "pages/guides/other.md").write_text(f"# Other page\n\n## Quagga\n\nHalf a zebra.\n\n{WIDE}")
     settings = yaml.safe_load((SITE / "mkdocs.yml").read_text(encoding="utf-8"))
     settings["plugins"] = [plugin for plugin in settings["plugins"] if isinstance(plugin, str)]
     settings |= {"docs_dir": "pages", "site_dir": "html", "nav": [{"Start": "index.md"}, {"Other": "guides/other.md"}]}
@@ -54,6 +57,8 @@ def test_pages_opened_as_files_have_styles_links_and_search(browser: Any, start:
     browser.get_log("browser")
     open_page(browser, start.as_uri(), SIZES[size], scheme)
     assert browser.execute_script("return getComputedStyle(document.querySelector('.md-grid')).maxWidth") != "none"
+    assert "sans-serif" in browser.execute_script("return getComputedStyle(document.body).fontFamily")
+    assert browser.find_element("css selector", "a[href$='zebra.svg'] > img").get_attribute("alt") == "A zebra"
     browser.find_element("link text", "other page").click()
     assert browser.current_url.endswith("/guides/other.html")
     browser.back()

@@ -93,11 +93,11 @@ def page(zoo: dict[str, Any]) -> str:
         table(_TUNED_COLUMNS, (_tuned_row(entry, zoo) for entry in tuned)),
         "## Published results\n",
         "Top-1 accuracy on ImageNet-1K, 224 pixels.\n",
-        table(("", "source", "base", "large", "huge"), (_result_row(row, zoo) for row in zoo["results"])),
+        table(("evaluation", "source", "base", "large", "huge"), (_result_row(row, zoo) for row in zoo["results"])),
         "## Licences\n",
         "Converting weights does not change their licence.\n",
         table(
-            ("weights of", "licence", ""),
+            ("weights of", "licence", "remark"),
             ((p["title"], p["licence"], p["says"]) for p in zoo["publishers"].values()),
         ),
     ]

@@ -4,6 +4,7 @@ Called by `tools/dev.py docs` with the Python of the environment.
 """
 
 import argparse
+import html
 import json
 import re
 import shutil
@@ -57,11 +58,11 @@ def stage() -> None:
     nav: dict[str, list[object]] = {}
     for page in chosen:
         text = page_text(page, paths)
-        _write(page.path, text)
+        _write(page.path, described(text))
         nav.setdefault(page.section, []).append({page.title or first_heading(text): page.path})
     for page in notebooks():
         text = rewrite_links(notebook_text(page.source), page.source, page.path, paths)
-        _write(page.path, text)
+        _write(page.path, described(text))
         nav.setdefault(page.section, []).append({first_heading(text): page.path})
     for path, title, modules in api_pages():
         _write(path, f"# {title}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n")
@@ -76,6 +77,17 @@ def page_text(page: Page, paths: dict[Path, str]) -> str:
     text = include_sections(text, page.path, paths)
     text = re.sub(r"^<!-- generated: (.+?) -->$", lambda match: generated(match[1]), text, flags=re.MULTILINE)
     return text
+
+
+def described(text: str) -> str:
+    """Put the first paragraph before a page as its description; search engines and previews show that."""
+    blocks = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).split("\n\n")
+    prose = [block.strip() for block in blocks if block.strip() and block.strip()[0] not in "#|<>-!"]
+    if not prose:
+        return text
+    words = re.sub(r"[`*]|!?\[([^\]]*)\]\([^)]*\)", r"\1", prose[0])
+    said = html.escape(" ".join(words.split()))  # the theme takes it as it is
+    return f"---\ndescription: {json.dumps(said, ensure_ascii=False)}\n---\n\n{text}"
 
 
 def notebook_text(file: Path) -> str:

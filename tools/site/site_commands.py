@@ -65,8 +65,7 @@ def _wrapped(usage: str) -> Iterator[str]:
 def _spelling(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
     value = parser._get_formatter()._format_args(action, action.dest.upper() if action.option_strings else action.dest)
     names = [f"`{name}`" for name in action.option_strings] or [f"`{value}`"]
-    said = ", ".join(names) + (f" `{value}`" if action.option_strings and action.nargs != 0 else "")
-    return said.replace("|", "\\|")
+    return ", ".join(names) + (f" `{value}`" if action.option_strings and action.nargs != 0 else "")
 
 
 def _meaning(action: argparse.Action, parser: argparse.ArgumentParser) -> str:

@@ -39,7 +39,7 @@ def _group(key: Key) -> str:
 
 
 def _shown(value: object) -> str:
-    return '""' if value == "" else str(value).replace("|", "\\|")
+    return '""' if value == "" else str(value)
 
 
 def _plain(text: str) -> str:

@@ -27,10 +27,10 @@ from mae_data.dataset import ListDataset
 from mae_data.list_loader import make_train_loader
 from mae_data.sampler import steps_per_epoch
 from mae_data.shown_bands import choose_bands
-from mae_pretrain.build import build_model, eval_dataset, mask_noise, train_dataset
+from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.monitor import monitoring
 from mae_pretrain.optimizer import build_optimizer
-from mae_pretrain.visualize import SHOWN, reconstruction_columns
+from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
 
 PICTURES = 4  # that boards show of a checkpoint
 
@@ -82,8 +82,9 @@ def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
     noise = mask_noise(config, paddle.to_tensor(chosen), epoch=0)
     columns = reconstruction_columns(model, pixels, config.MODEL.MASK_RATIO, noise, shown)
-    rows = [np.concatenate(row, axis=1) for row in zip(*(columns[i] for i in SHOWN), strict=True)]
-    return {"reconstructions": np.concatenate(rows)}
+    caption = f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
+    grid = draw_grid([columns[i] for i in SHOWN], caption, titles=[COLUMNS[i] for i in SHOWN])
+    return {"reconstructions": np.asarray(grid)}
 
 
 def pretrain_loss(
