@@ -227,8 +227,10 @@ def test_what_a_call_cannot_do_is_said(photos, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("package", ["mae_pretrain", "mae_finetune", "mae_probe"])
-def test_importing_a_stage_needs_no_paddle(package):
-    code = f"import sys, {package}; assert 'paddle' not in sys.modules; print(dir({package}))"
+@pytest.mark.parametrize("package", ["mae_core", "mae_data", "mae_pretrain", "mae_finetune", "mae_probe"])
+def test_importing_and_completing_a_package_needs_no_paddle(package):
+    code = (
+        f"import sys, {package}; assert dir({package}) == sorted({package}.__all__); assert 'paddle' not in sys.modules"
+    )
     env = {**os.environ, "PYTHONWARNINGS": "error"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=env, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)

@@ -46,3 +46,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mae_core' has no attribute {name!r}")
     runtime.import_paddle()
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__  # what the completion of a notebook offers

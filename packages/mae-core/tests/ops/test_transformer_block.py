@@ -199,3 +199,11 @@ def test_other_instruction_sets_and_thread_counts_agree(level, threads, tmp_path
     subprocess.run(command, check=True, env=env, capture_output=True)
     block, _ = make_pair(40, 2, True, 0.0)
     assert_close(dict(np.load(tmp_path / "results.npz")), run(block, make_input(3, 37, 40), 5))
+
+
+@pytest.mark.parametrize("before", ["", "paddle.matmul(paddle.ones([64, 64]), paddle.ones([64, 64]))"])
+def test_what_was_computed_before_does_not_choose_the_library(before):
+    """Paddle loads MKL for its first product; from then on both would be there."""
+    code = f"import mae_core; mae_core.build_model\nimport paddle\nfrom mae_core.ops import fused\n{before}\n"
+    done = subprocess.run([sys.executable, "-c", code + "print(fused.gemm_library())"], capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ["oneDNN"], done.stderr

@@ -96,3 +96,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'mae_data' has no attribute {name!r}")
     return getattr(import_module(f"mae_data.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__  # what the completion of a notebook offers

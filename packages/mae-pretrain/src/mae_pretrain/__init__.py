@@ -29,3 +29,7 @@ def __getattr__(name: str) -> Any:
 
     import_paddle()
     return getattr(import_module(f"mae_pretrain.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__  # what the completion of a notebook offers

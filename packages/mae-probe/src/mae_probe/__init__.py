@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
 
     import_paddle()
     return getattr(import_module(f"mae_probe.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__  # what the completion of a notebook offers

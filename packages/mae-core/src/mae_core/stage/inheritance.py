@@ -93,10 +93,10 @@ def load_config(
         lent = _lent_by_run(recipe, *resumed)
         config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
     elif stated.MODEL.PRETRAINED and (told := told_by(stated.MODEL.PRETRAINED)):
-        lent = _counted_classes(recipe, stated) | _lent_by_weights(recipe, told, whole or stated.EVAL)
+        lent = _lent_by_weights(recipe, told, whole or stated.EVAL)
         if not cfg:
             _refuse_unknown_heads(recipe, told, pairs)
-        config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
+        config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated) | lent, say=say)
         _refuse_contradictions(config, told, allow_drift)
         _say_taken(recipe, config, told, lent, say)
     else:
