@@ -19,6 +19,16 @@ def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
     assert set(scenario["codes"]) <= {143, -signal.SIGTERM, 0}  # while Python itself starts; at the end of the run
 
 
+def test_a_run_that_is_ended_while_it_is_scored_ends_as_one_left_alone(tmp_path):
+    words = ["--scoring", "--ends", 2, "--output", tmp_path / "out", "--stages", "mae_pretrain", "--workers", 0]
+    command = [sys.executable, ROOT / "tools/chaos.py", *words, "--ranks", 1]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (scenario,) = json.loads((tmp_path / "out" / "chaos.json").read_text())
+    assert scenario["same"] is True
+    assert scenario["before_scores"] == len(scenario["ends"]) == 2
+
+
 def test_a_soak_sees_a_run_and_what_it_holds(tmp_path):
     words = ["--minutes", 0.35, "--every", 1, "--output", tmp_path / "out"]
     result = subprocess.run(

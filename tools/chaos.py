@@ -5,7 +5,9 @@
 Every scenario is a stage with 0 or 2 loader workers on 1 or 2 ranks. Its run is ended by SIGKILL or SIGTERM, of a rank
 or, alone, of the main process, after a random time; it is resumed and ended again until it is through. Then all arrays
 of its last checkpoint must equal those of the run that was left alone, bit for bit. Saving and validating each few
-steps puts many ends inside them. The results go to OUTPUT/chaos.json; the exit code is 1 where anything differed.
+steps puts many ends inside them; `--scoring` aims all ends at the time between an epoch's last step and its score, in
+which a checkpoint is written and the model validated (pre-training: monitored). The results go to OUTPUT/chaos.json;
+the exit code is 1 where anything differed.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +34,8 @@ COMMON: dict[str, object] = {
     "MODEL.ENCODER.NUM_HEADS": 2, "TRAIN.NUM_EPOCHS": 24, "TRAIN.WARMUP_EPOCHS": 1, "REPORT_FREQ": 1, "SAVE_KEEP": 2,
 }  # fmt: skip
 CLASSIFY: dict[str, object] = {"MODEL.NUM_CLASSES": 3, "VALIDATE_FREQ": 2}
+MONITORED: dict[str, object] = {"MONITOR.EVERY": 2}  # what stands for validation in pre-training
+STEPS_TO_SCORE = 12  # two epochs of 48 images in batches of 8
 STAGES: dict[str, dict[str, object]] = {
     "mae_pretrain": {"MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2},
     "mae_finetune": {**CLASSIFY, "TRAIN.MIXUP_ALPHA": 0.8, "TRAIN.EMA": 0.99, "MODEL.DROPPATH": 0.1},
@@ -45,6 +50,7 @@ class Scenario:
     Attributes:
         ends: how its run was ended, one word each.
         inside_saves: SIGKILLs that left a half-written checkpoint behind.
+        before_scores: ends between an epoch's last step and its score.
         codes: exit codes after SIGTERM.
         slowest_stop: seconds from SIGTERM to the end.
         same: whether all arrays were those of the run left alone.
@@ -55,6 +61,7 @@ class Scenario:
     ranks: int
     ends: list[str] = field(default_factory=list)
     inside_saves: int = 0
+    before_scores: int = 0
     codes: list[int] = field(default_factory=list)
     slowest_stop: float = 0.0
     same: bool | None = None
@@ -74,9 +81,10 @@ def write_data(root: Path) -> None:
         (root / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
 
 
-def start(scenario: Scenario, data: Path, run: Path) -> subprocess.Popen[bytes]:
+def start(scenario: Scenario, data: Path, run: Path, scoring: bool) -> subprocess.Popen[bytes]:
     """Begin or resume a scenario's run, in a process group of its own."""
     settings = {**COMMON, **STAGES[scenario.stage], "DATA.NUM_WORKERS": scenario.workers}
+    settings |= MONITORED if scoring and scenario.stage == "mae_pretrain" else {}
     pairs = [word for pair in settings.items() for word in pair]
     flags: list[object] = ["-batch_size", 8 // scenario.ranks, "-data_path", data, "-output", run, "-resume", "auto"]
     command: list[object] = [sys.executable, "-m", scenario.stage]
@@ -98,6 +106,25 @@ def ranks_of(process: subprocess.Popen[bytes], ranks: int) -> list[int]:
     return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
 
+def is_to_be_scored(run: Path) -> bool:
+    """Tell whether the last that a run has logged is the training of an epoch whose score is due."""
+    log = run / "log.jsonl"
+    lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else []
+    last = json.loads(lines[-1]) if lines else {}
+    return last.get("kind") == "train" and last["step"] % STEPS_TO_SCORE == 0
+
+
+def await_scoring(process: subprocess.Popen[bytes], run: Path, rng: random.Random) -> None:
+    """Return at a random moment of one of the next three scorings, or when the run is through."""
+    left, before = rng.randint(1, 3), True  # where it was ended in a scoring, that is not the next one
+    while process.poll() is None and left:
+        now = is_to_be_scored(run)
+        left -= now and not before
+        before = now
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.02))
+
+
 def end(process: subprocess.Popen[bytes], scenario: Scenario, run: Path, rng: random.Random) -> None:
     """End a run now, by SIGKILL or SIGTERM to one of its ranks, and note how it went."""
     number = rng.choice([signal.SIGKILL, signal.SIGTERM])
@@ -106,6 +133,7 @@ def end(process: subprocess.Popen[bytes], scenario: Scenario, run: Path, rng: ra
     if not victims:
         return  # through already: the caller sees it
     started = time.monotonic()
+    scenario.before_scores += is_to_be_scored(run)
     os.kill(rng.choice(victims), number)
     code = process.wait(120)
     scenario.ends.append(number.name)
@@ -130,19 +158,22 @@ def same(a: Path, b: Path) -> bool:
     return all(x and y and x[0] == y[0] and np.array_equal(x[1], y[1]) for x, y in pairs)
 
 
-def torment(scenario: Scenario, ends: int, data: Path, output: Path, rng: random.Random) -> None:
+def torment(scenario: Scenario, ends: int, data: Path, output: Path, rng: random.Random, scoring: bool) -> None:
     """Run a scenario twice, left alone and ended `ends` times, and compare."""
     alone, ended = output / f"{scenario.name}-alone", output / f"{scenario.name}-ended"
     started = time.monotonic()
-    if start(scenario, data, alone).wait():
+    if start(scenario, data, alone, scoring).wait():
         raise SystemExit(f"{alone.name} failed; see {alone}.log")
     seconds = time.monotonic() - started
     while True:
-        process = start(scenario, data, ended)
+        process = start(scenario, data, ended, scoring)
         if len(scenario.ends) < ends:
-            try:  # before the first step, too: a start costs a good part of these short runs
-                process.wait(seconds * rng.uniform(0.3, 1.0))
-            except subprocess.TimeoutExpired:
+            if scoring:
+                await_scoring(process, ended, rng)
+            else:  # before the first step, too: a start costs a good part of these short runs
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds * rng.uniform(0.3, 1.0))
+            if process.poll() is None:
                 end(process, scenario, ended, rng)
                 if process.returncode:
                     continue
@@ -160,6 +191,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ends", type=int, default=100, help="how often runs are ended, over all scenarios")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scoring", action="store_true", help="end runs between an epoch's last step and its score")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
@@ -170,13 +202,14 @@ def main() -> int:
     write_data(data)
     scenarios = [Scenario(*words) for words in itertools.product(args.stages, args.workers, args.ranks)]
     for i, scenario in enumerate(scenarios):
-        torment(scenario, (args.ends + i) // len(scenarios), data, args.output, rng)
+        torment(scenario, (args.ends + i) // len(scenarios), data, args.output, rng, args.scoring)
         print(f"{scenario.name}: {len(scenario.ends)} ends, {'same' if scenario.same else 'DIFFERENT'}", flush=True)
         (args.output / "chaos.json").write_text(json.dumps([asdict(s) for s in scenarios[: i + 1]], indent=1))
     ends = sum(len(s.ends) for s in scenarios)
     print(
         f"{ends} ends, {sum(s.ends.count('SIGKILL') for s in scenarios)} of them SIGKILL"
         f" ({sum(s.inside_saves for s in scenarios)} inside a save);"
+        f" {sum(s.before_scores for s in scenarios)} before a score;"
         f" {sum(bool(s.same) for s in scenarios)} of {len(scenarios)} scenarios ended the same;"
         f" slowest stop {max(s.slowest_stop for s in scenarios):.1f} s"
     )
