@@ -4,8 +4,11 @@ The stages' conftest.py files import the fixtures; pyproject.toml puts this fold
 """
 
 import json
+import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm_commands
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -36,23 +40,39 @@ class Stage:
     def command(self, *args: object) -> list[str]:
         return [sys.executable, "-m", self.package, *map(str, args)]
 
-    def start(self, *args: object) -> subprocess.CompletedProcess[str]:
+    def start(self, *args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run the command as a user does; returns the finished process."""
-        return subprocess.run(self.command(*args), capture_output=True, text=True, timeout=300)
+        return warm_commands.run(self.command(*args), cwd=cwd)
 
-    def on_two_ranks(self, tmp_path: Path, *args: object) -> list[str]:
-        """Return the words that start it on two ranks."""
-        script = ROOT / f"packages/{self.package.replace('_', '-')}/src/{self.package}/__main__.py"
-        launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", 2]
-        return [*map(str, (*launcher, "--log_dir", tmp_path / "logs", script, *args))]
+    def begin(self, *args: object, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start the command as a user does; returns the process."""
+        return warm_commands.WarmCommand(self.command(*args), stderr=stderr)
 
-    def launch(self, tmp_path: Path, *args: object) -> str:
+    def ranks(self, *args: object) -> list[subprocess.Popen[str]]:
+        """Start the command on two ranks, as Paddle's launcher does."""
+        ends = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        shared = os.environ | {"PADDLE_MASTER": ends[0], "PADDLE_TRAINER_ENDPOINTS": ",".join(ends)}
+        shared |= dict.fromkeys(("PADDLE_TRAINERS_NUM", "PADDLE_GLOBAL_SIZE", "PADDLE_LOCAL_SIZE"), "2")
+        shared |= {"PADDLE_NNODES": "1", "PADDLE_DISTRI_BACKEND": "gloo"}
+        own = ("PADDLE_TRAINER_ID", "PADDLE_GLOBAL_RANK", "PADDLE_LOCAL_RANK", "PADDLE_RANK_IN_NODE")
+        envs = [{"PADDLE_CURRENT_ENDPOINT": end, **dict.fromkeys(own, str(n))} for n, end in enumerate(ends)]
+        return [
+            warm_commands.WarmCommand(self.command(*args), env=shared | env, stderr=subprocess.STDOUT) for env in envs
+        ]
+
+    def launch(self, *args: object) -> str:
         """Run on two ranks; returns what they logged."""
-        words = self.on_two_ranks(tmp_path, *args)
-        result = subprocess.run(words, capture_output=True, text=True, timeout=300)
-        logs = "".join(p.read_text() for p in sorted((tmp_path / "logs").glob("workerlog.*")))
-        assert result.returncode == 0, logs[-3000:] + result.stderr[-2000:]
+        ranks = self.ranks(*args)
+        logs = "".join([rank.communicate(timeout=120)[0] for rank in ranks])
+        assert [rank.returncode for rank in ranks] == [0, 0], logs[-3000:]
         return logs
+
+
+def free_ports(number: int) -> list[int]:
+    """Find ports that nobody listens at."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [server.getsockname()[1] for server in held]
 
 
 _TINY = {
@@ -153,7 +173,7 @@ def assert_odd_set_counted_once(stage: Stage, run: Path, data: Path, tmp_path: P
     args = ["-eval", "-pretrained", run, "-data_path", data, "-batch_size", 2, *stage.tiny]
     alone = stage.start(*args, "-output", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
-    stage.launch(tmp_path, *args, "-output", tmp_path / "two")
+    stage.launch(*args, "-output", tmp_path / "two")
     one, two = scores(tmp_path / "one"), scores(tmp_path / "two")
     assert one["images"] == two["images"] == 7
     assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-6)

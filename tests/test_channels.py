@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_commands
 import yaml
 from PIL import Image
 from stage_runs import FINETUNE, PRETRAIN, PROBE, assert_refused, records
 
 tifffile = pytest.importorskip("tifffile")
-pytestmark = pytest.mark.xdist_group("channels")  # trained once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("channels")]  # trained once
 
 BANDS, SIDE, WHITE = 5, 24, 10000
 MODEL = """
@@ -53,9 +54,7 @@ def write_tiles(root: Path, part: str, number: int) -> None:
 
 
 def mae_data(*words: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "mae_data", *map(str, words)], capture_output=True, text=True, timeout=60
-    )
+    done = warm_commands.run([sys.executable, "-m", "mae_data", *words])
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from stage_runs import ROOT
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
     words = ["--ends", 2, "--seed", 5, "--output", tmp_path / "out", "--stages", "mae_finetune", "--workers", 2]
     command = [sys.executable, ROOT / "tools/chaos.py", *words, "--ranks", 1]
@@ -19,6 +21,7 @@ def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
     assert set(scenario["codes"]) <= {143, -signal.SIGTERM, 0}  # while Python itself starts; at the end of the run
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_while_it_is_scored_ends_as_one_left_alone(tmp_path):
     words = ["--scoring", "--ends", 2, "--output", tmp_path / "out", "--stages", "mae_pretrain", "--workers", 0]
     command = [sys.executable, ROOT / "tools/chaos.py", *words, "--ranks", 1]
@@ -30,6 +33,7 @@ def test_a_run_that_is_ended_while_it_is_scored_ends_as_one_left_alone(tmp_path)
     assert scenario["before_scores"]  # on a fast machine one may come after it
 
 
+@pytest.mark.slow
 def test_a_soak_sees_a_run_and_what_it_holds(tmp_path):
     words = ["--minutes", 0.35, "--every", 1, "--output", tmp_path / "out"]
     result = subprocess.run(

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import warm_commands
 from stage_runs import PRETRAIN, assert_refused, records
 
 from mae_core.run_log import read_log
@@ -19,11 +20,13 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def start(*args, env=None, **kwargs):
-    kwargs = {"stdout": subprocess.PIPE, **kwargs}
-    words = PRETRAIN.command(*args)
-    return subprocess.run(
-        words, stderr=subprocess.PIPE, text=True, timeout=300, env={**os.environ, **(env or {})}, **kwargs
-    )
+    return warm_commands.run(PRETRAIN.command(*args), env={**os.environ, **(env or {})}, **kwargs)
+
+
+def start_python(*args, env=None, **kwargs):
+    """For what is decided before Paddle is imported."""
+    env = {**os.environ, **(env or {})}
+    return subprocess.run(PRETRAIN.command(*args), capture_output=True, text=True, timeout=300, env=env, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +88,14 @@ def test_little_memory_is_named_with_what_to_lower(data, tmp_path):
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 
     args = ("-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "MODEL.ENCODER.EMBED_DIM", 65536)
-    assert_refused(start(*args, preexec_fn=limit), 2, ["out of memory", "DATA.BATCH_SIZE", "MODEL.GRAD_CHECKPOINTING"])
+    assert_refused(
+        start_python(*args, preexec_fn=limit), 2, ["out of memory", "DATA.BATCH_SIZE", "MODEL.GRAD_CHECKPOINTING"]
+    )
 
 
 def test_export_to_a_name_that_the_locale_lacks(run, tmp_path):
     folder = tmp_path / "wörk ü"
-    result = start("export", "-pretrained", run, "-output", folder, env={**ASCII, "HOME": "/proc"})
+    result = start_python("export", "-pretrained", run, "-output", folder, env={**ASCII, "HOME": "/proc"})
     assert result.returncode == 0, result.stderr
     assert (folder / "export.json").is_file()
 
@@ -113,10 +118,8 @@ def test_a_full_disk_is_named_before_the_first_step(data, tmp_path):
 
 
 def test_a_folder_that_goes_during_the_run_is_said(data, tmp_path):
-    words = PRETRAIN.command(
-        "-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "TRAIN.NUM_EPOCHS", 40
-    )
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    words = ["-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "TRAIN.NUM_EPOCHS", 40]
+    with PRETRAIN.begin(*words) as process:
         while not (tmp_path / "o/checkpoints/step_00000006").exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)

@@ -56,6 +56,7 @@ def pid_of(logs, rank):
     raise AssertionError(f"no process of rank {rank}")
 
 
+@pytest.mark.slow
 def test_the_cause_of_another_rank_is_on_the_console_and_in_the_exit_code(data, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
@@ -68,6 +69,7 @@ def test_the_cause_of_another_rank_is_on_the_console_and_in_the_exit_code(data, 
     assert re.search(r"error: (rank 1 on .*\(pid \d+\): )?.*train_list.txt:5 \(train/class 1/a 4.jpg\)", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGKILL, "ended without a word"), (signal.SIGSTOP, "gave no sign of life")]
 )
@@ -81,6 +83,17 @@ def test_a_rank_that_is_killed_or_stopped_is_named_and_ends_the_run(data, tmp_pa
     assert process.returncode == 1
     assert re.search(rf"error: rank 1 on \S+ \(pid {pid}\) {words}", err)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_rank_that_is_killed_is_named_by_the_other_which_ends(data, tmp_path):
+    words = ["-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *PRETRAIN.tiny, *LONG]
+    ranks = PRETRAIN.ranks(*words)
+    log = tmp_path / "run" / "log.jsonl"
+    wait_for_steps(lambda: log.exists() and log.read_text())
+    ranks[1].kill()
+    said, _ = ranks[0].communicate(timeout=60)
+    assert (ranks[0].returncode, ranks[1].wait(10)) == (1, -signal.SIGKILL)
+    assert re.search(rf"error: rank 1 on \S+ \(pid {ranks[1].pid}\) ended without a word", said)
 
 
 def free_port():
@@ -116,6 +129,7 @@ def children(pid):
     return [*own, *(grandchild for child in own for grandchild in children(child))]
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_node_ends_the_other_by_name(data, tmp_path):
     (rest, _), (other, _) = start_nodes(tmp_path, data)
     (rank,) = children(other.pid)
@@ -129,6 +143,7 @@ def test_the_loss_of_a_node_ends_the_other_by_name(data, tmp_path):
     assert re.search(rf"error: rank 1 on \S+ \(pid {rank}\) ended without a word", err)
 
 
+@pytest.mark.slow
 def test_nodes_that_start_again_go_on_from_the_last_checkpoint(data, tmp_path):
     again = ("bash", "-c", AGAIN, "again")
     first, second = start_nodes(tmp_path, data, (again, again), SAVE_FREQ=2)
@@ -166,6 +181,7 @@ def two_machines():
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
+@pytest.mark.slow
 def test_machines_that_are_cut_off_from_each_other_end_and_name_each_other(data, tmp_path, two_machines):
     before, cut = two_machines
     nodes = start_nodes(tmp_path, data, before, host="10.77.0.1", MAE_RANK_TIMEOUT="5")

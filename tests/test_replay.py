@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from stage_runs import FINETUNE, ROOT, data
 
 __all__ = ["data"]
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NPROC": "2"}
 
 
+@pytest.mark.slow
 def test_the_printed_command_does_the_step_again(data, tmp_path):
     words = ["-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *FINETUNE.tiny, "TRAIN.BASE_LR", 1e30]
     command = [ROOT / "tools/run_finetune_multi.sh", *words, "TRAIN.WARMUP_EPOCHS", 0]

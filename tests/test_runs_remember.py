@@ -20,7 +20,7 @@ GREY = ["DATA.IMAGE_CHANNELS", 1, "DATA.IMAGENET_MEAN", "[0.4]", "DATA.IMAGENET_
 
 def start(stage: Stage, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder."""
-    return subprocess.run(stage.command(*words), cwd=folder, capture_output=True, text=True, timeout=300)
+    return stage.start(*words, cwd=folder)
 
 
 @pytest.fixture(scope="module")

@@ -54,11 +54,12 @@ def run_test(args: argparse.Namespace) -> int:
     folders = [f"packages/{name}/tests" for name in args.packages]
     codes = {}
     for version in versions:
+        chosen = ["-m", "not once"] if version != versions[0] else []
         env = environment(version, args.venv)
         install(env, read_packages(), args.packages, args.extras)
         # loadgroup: tests that share a costly fixture stay on one worker.
         pytest = [str(env.python), "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
-        codes[version] = run([*pytest, *folders, *args.rest])
+        codes[version] = run([*pytest, *chosen, *folders, *args.rest])
     failed = {version: code for version, code in codes.items() if code}
     if failed and len(versions) > 1:
         print(f"tests failed on Paddle {' and '.join(failed)}", file=sys.stderr)
@@ -169,7 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     versions = list(DEFAULT_FOLDERS)
     making = add("install", "make or update the environment with the packages in it, editable")
-    testing = add("test", "run pytest over everything; further arguments go to pytest")
+    testing = add("test", "run pytest, without the slow tests or with --slow only those; further arguments go to it")
     for command, choices in ((making, versions), (testing, [*versions, "all"])):
         command.add_argument("--paddle", choices=choices, default=DEFAULT_PADDLE)
         command.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these and what they need")

@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -72,9 +71,7 @@ def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretraine
     args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, "-amp", "-output", tmp_path / "run",
             *TINY, "TRAIN.EMA", 0.9, "DATA.NUM_WORKERS", 1]  # fmt: skip
     for waited_for in (" step 2/", "validation after step 6"):
-        process = subprocess.Popen(
-            FINETUNE.command(*args, "-resume", "auto"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = FINETUNE.begin(*args, "-resume", "auto")
         for line in process.stdout:
             if waited_for in line:
                 process.send_signal(signal.SIGTERM)
@@ -127,14 +124,11 @@ def test_a_terminated_evaluation_ends_at_once_and_leaves_no_half_figures(data, f
     shutil.copytree(data, root)
     listed = (root / "val_list.txt").read_text() * 3000
     (root / "val_list.txt").write_text(listed)
-    process = subprocess.Popen(
-        FINETUNE.command("-eval", "-pretrained", finished[0], "-data_path", root, "-output", out),
-        stderr=subprocess.PIPE,
-    )
+    process = FINETUNE.begin("-eval", "-pretrained", finished[0], "-data_path", root, "-output", out)
     while not (out / "eval").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=10)[1].splitlines()[-1] == b"ended by SIGTERM"
+    assert process.communicate(timeout=10)[1].splitlines()[-1] == "ended by SIGTERM"
     assert process.returncode == 143
     assert [path.name for path in out.rglob("*")] == ["eval"]
 
@@ -157,7 +151,7 @@ def test_what_would_lose_the_figures_is_refused_before_scoring(data, finished, c
 
 def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrained, plain, tmp_path):
     args = ["-batch_size", 4, "-data_path", data, "-pretrained", pretrained, "-output", tmp_path / "run", *TINY, *PLAIN]
-    logs = FINETUNE.launch(tmp_path, *args)
+    logs = FINETUNE.launch(*args)
     assert "batch 4 x 2 ranks x 1 = 8" in logs
     assert_same(plain, tmp_path / "run", atol=2e-6)
     one, two = ([r for r in records(run) if "top1" in r] for run in (plain, tmp_path / "run"))

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 
 import numpy as np
 import paddle
@@ -68,7 +67,7 @@ def test_it_changes_no_weight(watched, data, cli, tmp_path):
 
 def test_stopped_and_resumed_gives_the_same_weights_and_records(watched, data, cli, tmp_path):
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, *EVERY, "REPORT_FREQ", 1]
-    process = subprocess.Popen(PRETRAIN.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = PRETRAIN.begin(*args)
     for line in process.stdout:
         if " step 3/9" in line:  # before or within the first look
             process.send_signal(signal.SIGTERM)
@@ -89,7 +88,7 @@ def test_watching_may_begin_on_resume(watched, data, cli, tmp_path):
 
 
 def test_two_ranks_see_the_figures_of_one(watched, data, tmp_path):
-    PRETRAIN.launch(tmp_path, "-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *TINY, *EVERY)
+    PRETRAIN.launch("-batch_size", 4, "-data_path", data, "-output", tmp_path / "run", *TINY, *EVERY)
     for one, two in zip(looks(watched[0]), looks(tmp_path / "run"), strict=True):
         assert two.pop("kind") == one.pop("kind")
         assert two == pytest.approx(one, rel=1e-4)

@@ -75,7 +75,7 @@ def test_greyscale_and_non_square_images_train_under_block_masks(data, cli, tmp_
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cli, tmp_path, workers, number, code):
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", workers,
             "REPORT_FREQ", 1]  # fmt: skip
-    process = subprocess.Popen(PRETRAIN.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = PRETRAIN.begin(*args)
     for line in process.stdout:
         if " step " in line:  # any step: the loop is deterministic at each
             process.send_signal(number)
@@ -107,9 +107,7 @@ def test_stopped_workers_neither_hold_a_run_nor_lose_it(data, finished, cli, tmp
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "DATA.NUM_WORKERS", 2,
             "REPORT_FREQ", 1]  # fmt: skip
     timeout = ["DATA.TIMEOUT", 0 if asked else 2]
-    process = subprocess.Popen(
-        PRETRAIN.command(*args, *timeout), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = PRETRAIN.begin(*args, *timeout)
     for line in process.stdout:
         if " step " in line:
             break
@@ -137,9 +135,7 @@ def test_killed_again_and_again_and_resumed_equals_uninterrupted(data, finished,
     args = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / "run", *TINY, "REPORT_FREQ", 1]
 
     for lines in (1, 3, 4, 2):  # SIGKILL as soon as so many steps are reported: within a step or within a save
-        process = subprocess.Popen(
-            PRETRAIN.command(*args, "-resume", "auto"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        process = PRETRAIN.begin(*args, "-resume", "auto", stderr=subprocess.DEVNULL)
         for line in process.stdout:
             lines -= " step " in line
             if not lines:
@@ -216,7 +212,7 @@ def test_accumulation_gives_the_weights_of_the_joined_batch(data, finished, cli,
 @pytest.mark.parametrize(("batch_size", "accum_iter"), [(4, 1), (2, 2)])
 def test_two_ranks_give_the_weights_of_one_process(data, finished, tmp_path, batch_size, accum_iter):
     args = ["-batch_size", batch_size, "-accum_iter", accum_iter, "-data_path", data, "-output", tmp_path / "run"]
-    logs = PRETRAIN.launch(tmp_path, *args, *TINY)
+    logs = PRETRAIN.launch(*args, *TINY)
     assert f"batch {batch_size} x 2 ranks x {accum_iter} = 8" in logs
     assert_same(finished[0], tmp_path / "run", atol=2e-7)
 

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 
 import pytest
 from safetensors.numpy import load_file
@@ -43,7 +42,7 @@ def test_only_the_head_is_trained(finished, pretrained):
 def test_terminated_and_resumed_equals_uninterrupted_bit_for_bit(data, pretrained, finished, cli, tmp_path):
     args = ["-batch_size", 8, "-data_path", data, "-pretrained", pretrained, "-amp", "-output", tmp_path / "run", *TINY]
     args += ["-resume", "auto"]
-    process = subprocess.Popen(PROBE.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = PROBE.begin(*args)
     for line in process.stdout:
         if " step 4/" in line:
             process.send_signal(signal.SIGTERM)
@@ -83,7 +82,7 @@ def test_evaluation_restores_head_and_statistics(data, finished, pretrained, cli
 
 def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrained, finished, tmp_path):
     args = ["-batch_size", 4, "-data_path", data, "-pretrained", pretrained, "-output", tmp_path / "run", *TINY]
-    PROBE.launch(tmp_path, *args)
+    PROBE.launch(*args)
     assert_same(finished[0], tmp_path / "run", atol=2e-5)
     assert_same(finished[0], tmp_path / "run", atol=2e-5, file="optimizer")
     one, two = ([r for r in records(run) if "top1" in r] for run in (finished[0], tmp_path / "run"))
@@ -103,7 +102,7 @@ def test_an_attentive_head_trains_alike_on_two_ranks_and_is_scored_as_what_it_is
     common = ["-data_path", data, "-pretrained", pretrained, *TINY, *head]
     one = cli(*common, "-batch_size", 8, "-output", tmp_path / "one")
     assert one.returncode == 0, one.stderr
-    PROBE.launch(tmp_path, *common, "-batch_size", 4, "-output", tmp_path / "two")
+    PROBE.launch(*common, "-batch_size", 4, "-output", tmp_path / "two")
     assert_same(tmp_path / "one", tmp_path / "two", atol=5e-5)  # the batch norm's gradient crosses the ranks
     moved = weights(tmp_path / "one", "optimizer")[1]
     assert {name.partition("/")[0] for name in moved} == {

@@ -16,6 +16,7 @@ CASES = make_cases(large=False)
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(COMPILER is None, reason="no C++ compiler (g++ or clang++)"),
     pytest.mark.xdist_group("csrc_host"),  # compiled once
 ]
