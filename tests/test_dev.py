@@ -276,7 +276,8 @@ class Pip:
 @pytest.fixture
 def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
     recorder = Pip()
-    monkeypatch.setattr(environment, "pip_install", recorder)
+    for name in ("pip_install", "run_pip"):
+        monkeypatch.setattr(environment, name, recorder)
     monkeypatch.setattr(environment, "_ensure_venv", lambda env: "3.11.7")
     monkeypatch.setattr(environment, "WORKSPACE_REQUIREMENTS", ("mypy",))
     return recorder

@@ -3,10 +3,10 @@
 import math
 import socket
 import threading
-import time
 from contextlib import suppress
 
 import pytest
+from until import until
 
 from mae_core import rank_watch
 from mae_core.rank_signs import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Signs, hung
@@ -56,22 +56,25 @@ def ended(monkeypatch):
     monkeypatch.setattr(RankWatch, "_leave", leave)
     monkeypatch.setattr(rank_watch, "SIGN_SECONDS", 0.05)
     monkeypatch.setattr(rank_watch, "LIMIT_SECONDS", 10.0**6)  # `fail` ends the process after it
+    before = threads()
     main, other = RankWatch(0, 2), RankWatch(1, 2)
     other.join("127.0.0.1", main.open("127.0.0.1", "5"), "5")
-    while 1 not in main._ranks:
-        time.sleep(0.01)
+    until(lambda: 1 in main._ranks)
     yield main, other, found, over
     # Their threads live on: later on, with the true `_leave`, they would end the process that runs the tests.
     other.done()
     main.done()
     main._ranks[1].done = True
-    time.sleep(0.3)
+    for line in (*main._lines.values(), *other._lines.values()):
+        with suppress(OSError):
+            line.connection.shutdown(socket.SHUT_RDWR)
+    until(lambda: threads() <= before + 2)  # all but those that accept and judge
 
 
 def test_the_cause_ends_all_ranks_whoever_tells_first(ended):
     main, other, found, over = ended
     in_background(main.fail, "Connection reset by peer", 1, EFFECT)
-    time.sleep(0.1)
+    until(lambda: main._causes)
     in_background(other.fail, "list.txt:5: cannot decode", 3, OWN_FAULT)
     assert over.wait(10)
     assert found[1] == ("", 3)  # rank 0 says it
@@ -84,14 +87,11 @@ def test_the_cause_ends_all_ranks_whoever_tells_first(ended):
 def test_a_rank_that_ends_without_a_word_is_named_and_one_that_is_done_is_not_missed(ended):
     main, other, found, _ = ended
     other.done()
-    time.sleep(0.2)
+    until(lambda: main._ranks[1].done)
     assert not found
-    assert main._ranks[1].done
     main._ranks[1].done = False
     other._lines[0].connection.shutdown(socket.SHUT_RDWR)
-    deadline = time.monotonic() + 10
-    while 0 not in found and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: 0 in found)
     assert "rank 1 on" in found[0][0]
     assert "ended without a word" in found[0][0]
 
@@ -103,9 +103,12 @@ def test_a_stranger_is_not_heard(ended):
     stranger.send({"rank": 1, "token": "6", "name": "me"})
     stranger.send({"text": "stop", "code": 3, "belief": OWN_FAULT})
     assert stranger.connection.recv(1) == b""  # the door is shut
-    time.sleep(0.2)
     assert not found
     assert "me" not in main._ranks[1].name
+
+
+def threads():
+    return sum(thread.name == "rank watch" for thread in threading.enumerate())
 
 
 def in_background(work, *args):

@@ -1,12 +1,15 @@
 """Signals: which code a process ends with, inside and outside the training loop."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from until import until
 
 from mae_core.signals import Stop
 from mae_core.training.stop_request import StopRequest
@@ -66,7 +69,7 @@ def body(argv):
     raise Stopped("saved", 75)
 code = run(body)
 print("ready", flush=True)
-time.sleep(1)  # what is left to do at the end
+sys.stdin.read()  # what is left to do at the end
 sys.exit(code)
 """
 
@@ -74,7 +77,7 @@ sys.exit(code)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_run_that_has_saved_keeps_its_code_whatever_comes(number):
     """`srun` sends SIGTERM to all other tasks when the first one has ended."""
-    process = start(SAVED)
+    process = start(SAVED, stdin=subprocess.PIPE)
     process.send_signal(number)
     assert "saved" in process.communicate(timeout=30)[1]
     assert process.returncode == 75
@@ -83,17 +86,21 @@ def test_a_run_that_has_saved_keeps_its_code_whatever_comes(number):
 def test_a_signal_that_the_caller_ignores_stays_ignored():
     process = start(COMMAND, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # nohup
     process.send_signal(signal.SIGHUP)
-    time.sleep(0.3)
-    assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    assert process.communicate(timeout=30)[1].splitlines() == ["ended by SIGTERM"]
     assert process.returncode == 143
+
+
+def nothing_pends(process):
+    """Tell whether the process took its signals."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return all(int(bits, 16) == 0 for bits in re.findall(r"^S\w+Pnd:\s*(\w+)", status, re.MULTILINE))
 
 
 def test_a_second_interrupt_quits_at_once_even_in_compiled_code():
     process = start(BLOCKED)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    until(lambda: nothing_pends(process))
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
