@@ -1,6 +1,8 @@
 """Masking and loss: `random_masking`, `masked_pixel_loss`, and what they are made of."""
 
-from mae_core import quiet_paddle  # noqa: F401 - first
+from mae_core.process import quiet_paddle  # noqa: F401 - first
+
+# isort: split
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
 from mae_core.ops.masking import STRATEGIES
 from mae_core.ops.patches import Pixels
