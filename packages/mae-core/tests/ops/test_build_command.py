@@ -56,6 +56,8 @@ def failure(capsys, *arguments):
 
 @built
 def test_a_build_lands_in_the_cache_where_the_package_cannot_be_written_and_is_used(cache, compiler, capfd):
+    cache.mkdir(parents=True)
+    cache.parent.chmod(0o777)  # as something careless has left it
     assert cli.main(["build"]) == 0
     said = capfd.readouterr().out
     assert f"cannot be written: building into {cache}" in said
