@@ -1,6 +1,5 @@
 """Wheels and source distributions: what is in them, and what a user gets who installs one stage alone."""
 
-import importlib.metadata
 import os
 import re
 import shutil
@@ -8,25 +7,30 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from wheels import build_distributions
+from wheels import build_distributions, unpack_paddle
 from workspace import read_packages
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("wheels"),
+    pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++)"),
 ]
 PACKAGES = read_packages()
+PADDLES: dict[str, list[str]] = {"3.3.1": [], "3.0.0": [], "2.6.2": ["numpy<2"]}
+CORE_LIBRARY = "mae_core/ops/_C-paddle3.3-cpu.so"
 every_package = pytest.mark.parametrize("name", PACKAGES)
 
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """All packages as source distributions and as the wheels built from these."""
-    return build_distributions(Path(sys.executable), PACKAGES.values(), tmp_path_factory.mktemp("wheels"))
+    """What a release uploads: all packages as source distributions, and wheels with operators for three Paddles."""
+    paddles = [unpack_paddle(Path(sys.executable), version) for version in PADDLES]
+    return build_distributions(Path(sys.executable), PACKAGES.values(), tmp_path_factory.mktemp("wheels"), paddles)
 
 
 def by_package(files: list[Path], suffix: str) -> dict[str, Path]:
@@ -39,24 +43,42 @@ def wheels(distributions: list[Path]) -> dict[str, Path]:
     return by_package(distributions, ".whl")
 
 
+def new_environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> Path:
+    """Make an environment as a user would, with the wheels beside the registry; return its bin folder."""
+    # The constraints hold every package of ours to its wheel, whatever a registry has by that name.
+    constraints = folder / "constraints.txt"
+    folder.mkdir(exist_ok=True)
+    constraints.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in wheels.items()))
+    python, uv = str(folder / "env/bin/python"), shutil.which("uv")
+    make = [uv, "venv", "-q", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+    install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    where = ["-q", "--find-links", str(wheels["mae-core"].parent), "--constraint", str(constraints)]
+    for command in ([*make, str(folder / "env")], [*install, *where, *requirements]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "env/bin"
+
+
 @pytest.fixture(scope="session")
 def user_bin(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of a new environment in which `pip install mae-pretrain` was run."""
-    folder = tmp_path_factory.mktemp("user")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    # The constraints hold every package of ours to its wheel, whatever a registry has by that name.
-    constraints = folder / "constraints.txt"
-    constraints.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in wheels.items()))
-    pip = [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check"]
-    where = ["--find-links", str(wheels["mae-core"].parent), "--constraint", str(constraints)]
-    done = subprocess.run([*pip, *where, "mae-pretrain"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "bin"
+    return new_environment(tmp_path_factory.mktemp("user"), wheels, "mae-pretrain")
 
 
-def in_user_environment(user_bin: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as that user would, without the settings of this test run."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+@pytest.fixture(scope="session")
+def paddle_bins(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Those of environments in which `pip install "mae-pretrain[cpu]"` was run, each with another Paddle."""
+    folder = tmp_path_factory.mktemp("paddles")
+    return {
+        version: new_environment(folder / version, wheels, "mae-pretrain[cpu]", f"paddlepaddle=={version}", *others)
+        for version, others in PADDLES.items()
+    }
+
+
+def in_user_environment(user_bin: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as that user would, without the settings of this test run and without a compiler on PATH."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CXX", "MAE_"))}
+    env |= {"PATH": str(user_bin), "XDG_CACHE_HOME": str(user_bin.parent / "cache")} | variables
     program = [str(user_bin / command[0]), *command[1:]]
     return subprocess.run(program, capture_output=True, text=True, check=False, env=env, cwd=user_bin)
 
@@ -73,7 +95,7 @@ def test_a_wheel_holds_its_package_and_nothing_else(name: str, wheels: dict[str,
     files = zipfile.ZipFile(wheels[name]).namelist()
     metadata = f"{package.import_name}-{package.version}.dist-info"
     assert {file.partition("/")[0] for file in files} == {package.import_name, metadata}
-    assert [file for file in files if file.endswith((".o", ".pyc", ".cu", "_C.py", "version.txt"))] == []
+    assert [file for file in files if file.endswith((".o", ".pyc", "version.txt"))] == []
     assert f"{package.import_name}/py.typed" in files
 
 
@@ -101,17 +123,53 @@ def test_a_source_distribution_holds_what_a_build_needs(name: str, distributions
     assert [file for file in files if file.endswith((".so", ".o", ".pyc"))] == []
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++)")
-def test_the_core_wheel_holds_the_operators_for_this_paddle(wheels: dict[str, Path]) -> None:
-    files = [file for file in zipfile.ZipFile(wheels["mae-core"]).namelist() if file.endswith(".so")]
-    version = ".".join(importlib.metadata.version("paddlepaddle").split(".")[:2])
-    assert files == [f"mae_core/ops/_C-paddle{version}-cpu.so"]
+@pytest.mark.parametrize(
+    ("name", "libraries"),
+    [
+        ("mae-core", ["mae_core/ops/_C-paddle2.6-cpu.so", "mae_core/ops/_C-paddle3.0-cpu.so", CORE_LIBRARY]),
+        ("mae-data", ["mae_data/_pixels.so"]),
+    ],
+)
+def test_a_binary_wheel_holds_its_libraries_for_every_python(
+    name: str, libraries: list[str], wheels: dict[str, Path]
+) -> None:
+    archive = zipfile.ZipFile(wheels[name])
+    found = sorted(file for file in archive.namelist() if ".so" in file)
+    assert found == libraries
+    assert re.search(r"-py3-none-manylinux_2_\d+_x86_64\.whl$", wheels[name].name)
+    assert [file for file in found if re.search(rb"\0_?Py[A-Z]\w+\0", archive.read(file))] == []  # symbols of Python
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc)")
-def test_the_data_wheel_holds_its_compiled_part(wheels: dict[str, Path]) -> None:
-    files = [file for file in zipfile.ZipFile(wheels["mae-data"]).namelist() if file.endswith((".so", ".c", ".h"))]
-    assert files == ["mae_data/_pixels.so"]
+@pytest.mark.parametrize("version", PADDLES)
+def test_an_installation_without_a_compiler_has_the_fused_operators(
+    version: str, paddle_bins: dict[str, Path], record_property: Callable[[str, object], None]
+) -> None:
+    done = in_user_environment(paddle_bins[version], "python", "-m", "mae_core.ops")
+    assert done.stdout.startswith(f"Paddle {version}, CPU\noperators: fused"), done.stdout + done.stderr
+    assert shutil.which("g++", path=str(paddle_bins[version])) is None
+    step = str(PACKAGES["mae-core"].folder / "benchmarks/train_step.py")
+    done = in_user_environment(paddle_bins[version], "python", step, "--steps", "7", "--batch", "32")
+    assert done.returncode == 0, done.stderr
+    times = {line[:18].strip(): float(line.split()[-3]) for line in done.stdout.splitlines()[2:5]}
+    print(f"Paddle {version}, one step of the digits' model: {times} ms")
+    record_property("ms per step", times)
+    assert times["and fused"] < times["linear layer"]
+
+
+def test_the_build_command_makes_what_a_source_distribution_lacks(paddle_bins: dict[str, Path]) -> None:
+    user_bin = paddle_bins["3.3.1"]
+    (library,) = user_bin.parent.glob(f"lib/python*/site-packages/{CORE_LIBRARY}")
+    packaged = library.rename(library.with_name("kept"))
+    try:
+        done = in_user_environment(user_bin, "python", "-m", "mae_core.ops")
+        assert done.returncode == 1
+        assert done.stdout.endswith("\nto build: mae-core build\n")
+        done = in_user_environment(user_bin, "mae-core", "build", PATH=os.environ["PATH"])
+        assert done.returncode == 0, done.stderr
+        assert f"built {library} in " in done.stdout
+        assert in_user_environment(user_bin, "python", "-m", "mae_core.ops").returncode == 0
+    finally:
+        packaged.replace(library)
 
 
 def test_the_configs_are_package_data(wheels: dict[str, Path]) -> None:
@@ -122,8 +180,8 @@ def test_the_configs_are_package_data(wheels: dict[str, Path]) -> None:
 
 
 def test_one_stage_brings_the_foundations_alone(user_bin: Path) -> None:
-    done = in_user_environment(user_bin, "pip", "list", "--format=freeze", "--disable-pip-version-check")
-    names = {line.partition("==")[0].partition(" @")[0].lower() for line in done.stdout.splitlines()}
+    program = "from importlib.metadata import distributions; print(*(each.name.lower() for each in distributions()))"
+    names = set(in_user_environment(user_bin, "python", "-c", program).stdout.split())
     assert {name for name in names if name.startswith("mae")} == {"mae-core", "mae-data", "mae-pretrain"}
     assert not [name for name in names if name.startswith("paddle")]
     assert {"numpy", "pillow", "yacs", "safetensors"} <= names

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affected import affected, changed_paths
-from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install, install_file
+from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install, install_file, wheel_environment
 from steps import run
-from wheels import build_distributions
+from wheels import SUPPORTED_PADDLES, build_distributions, unpack_paddle
 from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, tagged_package, with_dependencies
 
 
@@ -121,7 +121,9 @@ def run_wheels(args: argparse.Namespace) -> int:
     names = [tagged_package(args.tag, packages).name] if args.tag else args.packages
     with_dependencies(names, dependency_graph(packages))  # refuses an unknown name
     wanted = [packages[name] for name in names or packages]
-    for file in build_distributions(installed().python, wanted, args.folder.resolve()):
+    python = wheel_environment().python
+    paddles = [unpack_paddle(python, version) for version in args.paddles or []] or None
+    for file in build_distributions(python, wanted, args.folder.resolve(), paddles):
         print(file)
     return 0
 
@@ -195,6 +197,13 @@ def make_parser() -> argparse.ArgumentParser:
     change.add_argument("--json", action="store_true", help="print one JSON list")
     wheels = add("wheels", "build source distributions, and wheels from them")
     wheels.add_argument("folder", nargs="?", type=Path, default=ROOT / "dist", help="where to (default: dist/)")
+    wheels.add_argument(
+        "--paddles",
+        nargs="+",
+        choices=SUPPORTED_PADDLES,
+        metavar="VERSION",
+        help=f"have operators in mae-core's wheel for these only, of {', '.join(SUPPORTED_PADDLES)}",
+    )
     which = wheels.add_mutually_exclusive_group()
     which.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these")
     which.add_argument("--tag", metavar="TAG", help="only what this tag releases; refused when it is not its version")

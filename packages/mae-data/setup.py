@@ -8,6 +8,7 @@ import os
 import sys
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 WISHES = ("auto", "0", "1")
@@ -24,6 +25,13 @@ class BuildPixels(build_ext):
         return os.path.join(*fullname.split(".")) + ".so"
 
 
+class ForAnyPython(bdist_wheel):
+    """Tags a wheel that holds the library with the machine alone."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
+
+
 def main():
     """Set the package up, with the compiled part where that is wanted and possible."""
     wish = os.environ.get("MAE_DATA_BUILD", "auto")
@@ -38,9 +46,8 @@ def main():
         optional=wish == "auto",
     )
     # Pillow's Windows wheels keep their JPEG library to themselves.
-    setup(
-        ext_modules=[extension] if wish != "0" and sys.platform != "win32" else [], cmdclass={"build_ext": BuildPixels}
-    )
+    extensions = [extension] if wish != "0" and sys.platform != "win32" else []
+    setup(ext_modules=extensions, cmdclass={"build_ext": BuildPixels, "bdist_wheel": ForAnyPython})
 
 
 main()

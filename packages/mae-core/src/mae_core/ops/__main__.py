@@ -1,8 +1,8 @@
 """`python -m mae_core.ops`: say which operators run, why not the fused ones, and how to build them."""
 
-import shutil
 import sys
 
+from mae_core.compilation import BuildError, find_compiler
 from mae_core.errors import UserError
 from mae_core.process.runtime import import_paddle
 
@@ -23,8 +23,10 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    compiler = shutil.which("g++") or shutil.which("c++")
-    print(f"C++ compiler: {compiler or 'none found; install g++'}")
+    try:
+        print(f"C++ compiler: {' '.join(find_compiler())}")
+    except BuildError as error:
+        print(f"C++ compiler: {error}")
     print(f"to build: {fused.BUILD_COMMAND}")
     return 1
 

@@ -16,12 +16,13 @@ from paddle import Tensor
 from paddle.base import core
 from paddle.base.layer_helper import LayerHelper
 
+from mae_core import compilation, library_files
 from mae_core.errors import ConfigError
 
 CHOICES = ("auto", "fused", "reference")
 NO_PRODUCTS = "this Paddle brings neither MKL nor oneDNN"
 LIBRARY_VERSION = 2  # that of csrc/library_facts.cc
-BUILD_COMMAND = "MAE_CORE_BUILD_OPS=1 pip install --force-reinstall --no-deps mae-core"
+BUILD_COMMAND = "mae-core build"
 DTYPES = (paddle.uint8, paddle.int16, paddle.float32, paddle.float16, paddle.bfloat16)
 # Outputs of each operator, needed to name them in a static graph.
 _OUTPUTS = {
@@ -34,20 +35,16 @@ _OUTPUTS = {
 
 def library_name() -> str:
     """Name the file that fits this Paddle."""
-    version = ".".join(paddle.__version__.split(".")[:2])
-    device = f"cuda{paddle.version.cuda()}" if paddle.is_compiled_with_cuda() else "cpu"
-    return f"_C-paddle{version}-{device}.so"
+    return compilation.library_name(*_paddle())
 
 
 def library() -> Path | None:
     """Find the library built for this Paddle."""
-    path = Path(__file__).with_name(library_name())
-    return path if path.is_file() else None
+    return library_files.find(*_paddle())
 
 
-def others() -> list[str]:
-    """List libraries that were built for another Paddle."""
-    return sorted(p.name for p in Path(__file__).parent.glob("_C-*.so") if p.name != library_name())
+def _paddle() -> tuple[str, str]:
+    return paddle.__version__, paddle.version.cuda() if paddle.is_compiled_with_cuda() else ""
 
 
 def choice() -> str:
@@ -68,7 +65,11 @@ def why_not() -> str:
     """Say why no library is loaded."""
     if LOAD_ERROR:
         return f"{library_name()} could not be loaded ({LOAD_ERROR})"
-    found = f" (only {', '.join(others())})" if others() else ""
+    cached = (library_files.cache_folder() or Path()) / library_name()
+    if cached.exists() and (reason := library_files.distrust(cached)):
+        return f"{cached} is not loaded: {reason}"
+    others = library_files.others(*_paddle())
+    found = f" (only {', '.join(others)})" if others else ""
     return f"no {library_name()} is built{found}"
 
 
@@ -82,7 +83,9 @@ def summary() -> str:
     if in_use():
         on_cpu = f"blocks through {gemm_library()}" if gemm_library() else f"not the blocks: {NO_PRODUCTS}"
         return f"fused ({library_name()})" + ("" if paddle.is_compiled_with_cuda() else f", {on_cpu}")
-    return "reference (MAE_CORE_OPS)" if choice() == "reference" else f"reference ({why_not()}; python -m mae_core.ops)"
+    return (
+        "reference (MAE_CORE_OPS)" if choice() == "reference" else f"reference ({why_not()}; to build: {BUILD_COMMAND})"
+    )
 
 
 @cache

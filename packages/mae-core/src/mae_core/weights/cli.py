@@ -1,4 +1,4 @@
-"""`mae-core convert` and `mae-core inspect`."""
+"""`mae-core convert`, `mae-core inspect` and `mae-core build`."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mae_core import __version__
+from mae_core.build import build
 from mae_core.process.command_line import Parser, run
 from mae_core.process.runtime import version_line
 
 _ABOUT = """commands:
   convert SRC DST   convert weights from any published format to any other
   inspect FILE      say what a weight file holds
+  build             compile the fused operators for the Paddle that is installed
 
 mae-core COMMAND --help says more."""
 
@@ -81,11 +83,16 @@ def _inspect(argv: list[str]) -> None:
         print(line)
 
 
-_COMMANDS = {"convert": _convert, "inspect": _inspect}
+_COMMANDS = {"convert": _convert, "inspect": _inspect, "build": build}
 
 
 def _main(argv: list[str]) -> None:
-    parser = Parser(prog="mae-core", description="Weights of masked autoencoders.", epilog=_ABOUT, formatter_class=_Raw)
+    parser = Parser(
+        prog="mae-core",
+        description="Weights and operators of masked autoencoders.",
+        epilog=_ABOUT,
+        formatter_class=_Raw,
+    )
     parser.add_argument("--version", action="version", version=version_line("mae-core", __version__))
     parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
