@@ -104,3 +104,16 @@ def test_noise_is_standard_normal_for_the_model_up_to_rounding_and_clipping():
 def test_wrong_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
         RandomErasing(*options)
+
+
+class Draws:
+    """A generator that gives numbers known beforehand."""
+
+    def __init__(self, *numbers):
+        self.random = iter(numbers).__next__
+
+
+def test_the_aspect_is_height_by_width():
+    """Both orders have the same distribution, and another one gives other pixels for the same seed."""
+    ((_, _, height, width),) = RandomErasing(1.0).draw_boxes((200, 100), Draws(0.0, 0.0, 0.5, 0.75, 0.0, 0.0))
+    assert height / width == pytest.approx(0.3**-0.5, rel=0.02)

@@ -144,3 +144,10 @@ def test_repeats_resume_and_are_cut_up_as_batches_without_are():
 def test_repeats_divide_the_batch(repeats):
     with pytest.raises(ValueError, match=f"repeats={repeats} does not divide batch_size=8"):
         TrainBatchSampler(50, 8, seed=3, repeats=repeats, num_steps=18)
+
+
+def test_each_epoch_has_the_order_of_its_number():
+    got = batches(48, 8, num_steps=18)
+    for epoch in range(3):
+        indices = [key[1] for batch in got[6 * epoch : 6 * epoch + 6] for key in batch]
+        assert indices == epoch_order(48, 3, epoch).tolist()

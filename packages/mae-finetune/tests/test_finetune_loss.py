@@ -116,3 +116,10 @@ def test_every_augmentation_switch_changes_the_images(data, pairs):
 def test_any_deviation_of_the_magnitude_reaches_randaugment(data, std):
     config = RECIPE.load(pairs=["DATA.DATA_PATH", str(data), "TRAIN.RAND_AUGMENT_STD", std])
     assert train_dataset(config).transform.rand_augment.magnitude_std == float(std)
+
+
+def test_labels_are_smoothed_where_nothing_is_mixed():
+    images, labels, indices = batch()
+    mixer = BatchMixer(Mixup(prob=0.0), 4, 0.2, MEAN, STD, 0)
+    _, targets = mixer(images, labels, indices, 0)
+    np.testing.assert_allclose(targets.numpy(), np.eye(4)[labels.numpy()] * 0.8 + 0.05, rtol=1e-6)

@@ -260,3 +260,31 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder(tmp_path / "file" / "run")
     assert os.listdir(tmp_path) == ["file"]
+
+
+class _HalfPrecision:
+    """An optimizer that keeps master weights, as Paddle's do for float16 parameters, which a CPU has not."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+    def set_state_dict(self, state):
+        self.state = state
+
+
+def test_master_weights_are_saved_and_come_back(tmp_path):
+    model, optimizer = trained()
+    masters = {p.name: p.detach() + 1e-4 for p in model.parameters()}
+    path = ck.save_checkpoint(
+        tmp_path, 3, model, _HalfPrecision({**optimizer.state_dict(), "master_weights": masters}), {}
+    )
+    other, _ = trained(steps=0)
+    restored = _HalfPrecision({})
+    ck.restore(path, other, restored)
+    found = restored.state["master_weights"]
+    assert sorted(found) == sorted(p.name for p in other.parameters())
+    for mine, its in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(found[its.name].numpy(), masters[mine.name].numpy())

@@ -621,3 +621,82 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(tmp_p
         trainer.fit(batches())
     assert trainer.step == 9
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000004"]
+
+
+def plain(model, data, epoch):
+    return model(data.images).square().mean(), {}
+
+
+def test_accumulated_gradients_are_the_joined_batch_s_and_all_images_count(tmp_path):
+    """AdamW hardly sees a factor on all gradients, so the norm is compared."""
+    joined = make(RunFolder(tmp_path / "joined"), Plan(steps_per_epoch=1, total_steps=1, report_freq=1), plain)
+    joined.fit(stream())
+    halves = make(RunFolder(tmp_path / "halves"), replace(joined.plan, accum_iter=2), plain)
+    counted, step_done = [], halves.progress.step_done
+    halves.progress.step_done = lambda *given: (counted.append(given[3]), step_done(*given))
+    halves.fit(Batch(batch(0).images[i * 4 : i * 4 + 4], 0) for i in range(2))
+    norms = [records(trainer.folder)[0]["grad_norm"] for trainer in (joined, halves)]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5)
+    assert counted == [8]
+
+
+def test_each_rank_and_each_step_draws_its_own(monkeypatch):
+    def drawn(rank, seed=0):
+        numbers = []
+        monkeypatch.setattr(engine.distributed, "rank", lambda: rank)
+
+        def draws(model, data, epoch):
+            numbers.append(float(paddle.rand([1])))
+            return plain(model, data, epoch)
+
+        make(plan=replace(PLAN, seed=seed), loss=draws).time_steps(stream(), 3)
+        return numbers
+
+    assert drawn(0) == drawn(0)
+    assert len({*drawn(0), *drawn(1), *drawn(0, seed=1)}) == 9
+
+
+def test_bad_gradients_in_a_row_are_counted_over_a_stop(tmp_path):
+    def bad(model, data, epoch):
+        return _NanGradient.apply(model(data.images)).square().mean(), {}
+
+    plan = Plan(steps_per_epoch=4, total_steps=2, max_bad_steps=3, save_freq=4)
+    first = make(RunFolder(tmp_path), plan, bad)
+    first.fit(stream())
+    first.folder.close()
+    second = make(RunFolder(tmp_path), replace(plan, total_steps=4), bad)
+    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    with pytest.raises(NonFiniteError, match="3 steps in a row"):
+        second.fit(stream(2))
+
+
+class _Scaler:
+    """What `Precision` needs of Paddle's GradScaler, which does nothing on a CPU."""
+
+    def scale(self, loss):
+        return loss * 1024.0
+
+    @paddle.no_grad()
+    def unscale_(self, optimizer):
+        for parameter in optimizer._parameter_list:
+            parameter.grad.scale_(1 / 1024)
+
+    def step(self, optimizer):
+        optimizer.step()
+
+    def update(self):
+        pass
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_scaled_loss_changes_neither_weights_nor_the_norm(tmp_path, clip):
+    plan = Plan(steps_per_epoch=4, total_steps=3, report_freq=1, save_freq=4, clip_grad=clip)
+    true, scaled_loss = make(RunFolder(tmp_path / "a"), plan), make(RunFolder(tmp_path / "b"), plan)
+    scaled_loss.precision.scaler = _Scaler()
+    true.fit(stream())
+    scaled_loss.fit(stream())
+    assert_equal(true, scaled_loss)  # 1024 is a power of two: scaling by it is exact
+    assert records(true.folder) == records(scaled_loss.folder)
