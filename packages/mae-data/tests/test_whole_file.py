@@ -2,7 +2,7 @@
 
 import os
 
-from mae_data import whole_file
+from mae_data import files
 
 
 def test_a_file_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
@@ -16,7 +16,7 @@ def test_a_file_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
         done.append(("rename", os.path.getsize(source)))
         replace(source, target)
 
-    monkeypatch.setattr(whole_file.os, "fsync", record_fsync)
-    monkeypatch.setattr(whole_file.os, "replace", record_replace)
-    whole_file.write_atomically(tmp_path / "a", b"new")
+    monkeypatch.setattr(files.os, "fsync", record_fsync)
+    monkeypatch.setattr(files.os, "replace", record_replace)
+    files.write_atomically(tmp_path / "a", b"new")
     assert done == [("fsync", 3), ("rename", 3)]

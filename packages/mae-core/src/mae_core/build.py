@@ -8,11 +8,11 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from mae_core.command_line import Parser
 from mae_core.compilation import BuildError, Paddle, compile_libraries, find_compiler, read_paddle
 from mae_core.errors import UserError
 from mae_core.library_files import PACKAGED, cache_folder
-from mae_core.runtime import require_paddle
+from mae_core.process.command_line import Parser
+from mae_core.process.runtime import require_paddle
 
 _ABOUT = """Compile the fused operators for the Paddle that is installed, into the package or, where that cannot be
 written, into the user's cache folder. Needs a C++ compiler; CXX, CUDA_HOME, MAE_CORE_CUDA_ARCHS are honoured."""

@@ -133,7 +133,7 @@ def test_without_any_place_it_says_so(cache, tmp_path, monkeypatch, capsys):
 
 
 def test_without_paddle_it_says_what_to_install(cache, monkeypatch, capsys):
-    monkeypatch.setattr("mae_core.runtime.util.find_spec", lambda name: None)
+    monkeypatch.setattr("mae_core.process.runtime.util.find_spec", lambda name: None)
     assert cli.main(["build"]) == 2
     assert capsys.readouterr().err.startswith("error: PaddlePaddle is not installed")
 
