@@ -12,6 +12,7 @@ from typing import NoReturn
 from mae_data import __version__, actions
 from mae_data.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
+from mae_data.limits import explain_limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(_red(f"mae-data {args.command}: error: {error}"), file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        limit = explain_limit(error)
+        if args.debug or limit is None:
+            raise
+        print(_red(f"mae-data {args.command}: error: {limit}"), file=sys.stderr)
+        return limit.exit_code
 
 
 def _red(line: str) -> str:
