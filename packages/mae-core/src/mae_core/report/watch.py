@@ -25,7 +25,7 @@ def is_own_name(host: str, header: str) -> bool:
     if host not in LOOPBACK:
         return True
     name = _HOST.fullmatch(header)
-    return bool(name) and (name[1] or name[2]).lower() in LOOPBACK
+    return name is not None and (name[1] or name[2]).lower() in LOOPBACK
 
 
 class LivePage:
