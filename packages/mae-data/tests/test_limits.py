@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.cli import main
 from mae_data.limits import explain_limit
 
 
