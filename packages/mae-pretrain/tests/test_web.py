@@ -16,6 +16,7 @@ from PIL import Image
 
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+from mae_core.report.watch import is_own_name
 from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_pretrain import reconstruct
@@ -124,6 +125,8 @@ def bomb():
         ("/reconstruct", b"", 400, "no image was sent"),
         ("/attend", b"GIF89a" + b"\0" * 50, 400, "no image that can be used"),
         ("/reconstruct?ratio=1", image_bytes(), 400, "above 0 and below 1"),
+        ("/reconstruct?ratio=0.9999", image_bytes(), 400, "leaves 0 of 24 patches; give 0.0417 to 0.9583"),
+        ("/reconstruct?ratio=1e-17", image_bytes(), 400, "leaves 24 of 24 patches"),
         ("/reconstruct?ratio=nan", image_bytes(), 400, "above 0 and below 1"),
         ("/reconstruct?seed=-1", image_bytes(), 400, "whole number"),
         ("/reconstruct?seed=<b>", image_bytes(), 400, "whole number"),
@@ -153,6 +156,64 @@ def test_requests_of_others_are_refused(server):
     policy = ask(server, "/", method="GET")[2]["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize(
+    ("header", "own"),
+    [
+        ("127.0.0.1:8123@evil.com", False),
+        ("localhost@evil.com", False),
+        ("evil.com:127.0.0.1", False),
+        ("localhost:80:80", False),
+        ("localhost..", False),
+        ("[::1]evil.com", False),
+        ("", False),
+        ("LOCALHOST:8123", True),
+        ("localhost.", True),
+        ("localhost.:80", True),
+        ("[::1]:80", True),
+        ("127.0.0.1", True),
+    ],
+)
+def test_only_own_names_are_answered(header, own):
+    assert is_own_name("127.0.0.1", header) == own
+    assert is_own_name("0.0.0.0", header)
+
+
+def test_stopping_under_load_is_quiet_and_soon(autoencoder, monkeypatch, capsys):
+    began = threading.Event()
+
+    def attend(data):
+        began.set()
+        time.sleep(0.5)
+        return {}
+
+    monkeypatch.setattr(autoencoder, "attend", attend)
+    application = Application(autoencoder, "127.0.0.1")
+
+    def call(_):
+        said = []
+        application(environ(), lambda status, headers: said.append(status))
+        return said[0]
+
+    with ThreadPoolExecutor(8) as users:
+        answers = [users.submit(call, i) for i in range(8)]
+        began.wait(10)
+        started = time.monotonic()
+        application.queue.close(4)
+        late = call(None)
+        told = sorted(a.result() for a in answers)
+    assert time.monotonic() - started < 5
+    assert told == ["200 OK"] + ["503 Service Unavailable"] * 7
+    assert late == "503 Service Unavailable"
+    assert capsys.readouterr().err == ""
+
+
+def environ():
+    return {
+        "PATH_INFO": "/attend", "REQUEST_METHOD": "POST", "HTTP_HOST": "localhost", "CONTENT_TYPE": "image/png",
+        "wsgi.input": io.BytesIO(b"x"),
+    }  # fmt: skip
 
 
 def test_a_hundred_megabytes_are_refused_before_they_are_sent(server):

@@ -45,6 +45,22 @@ def test_memory_is_named_in_one_line(error, said):
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too few files may be open"),
+        (ImportError("libx.so: cannot open shared object file: Too many open files"), "too few files may be open"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no further process or thread may start"),
+        (RuntimeError("can't start new thread"), "no further process or thread may start"),
+    ],
+)
+def test_other_limits_are_named_with_what_to_raise(error, said):
+    explained = explain(error)
+    assert isinstance(explained, UserError)
+    assert str(explained).startswith(said)
+    assert "ulimit" in str(explained)
+
+
+@pytest.mark.parametrize(
     "error", [ValueError("x"), OSError(errno.ENOSPC, "No space"), KeyError("memory"), UserError("out of memory")]
 )
 def test_other_errors_stay(error):

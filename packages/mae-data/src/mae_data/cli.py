@@ -13,6 +13,7 @@ from mae_data import __version__
 from mae_data.commands import run
 from mae_data.commands.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
+from mae_data.limits import explain_limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(_red(f"mae-data {args.command}: error: {error}"), file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        limit = explain_limit(error)
+        if args.debug or limit is None:
+            raise
+        print(_red(f"mae-data {args.command}: error: {limit}"), file=sys.stderr)
+        return limit.exit_code
 
 
 def _red(line: str) -> str:

@@ -1,5 +1,6 @@
 """`watch RUN`: serve a page that follows the run."""
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from mae_core.process import streams
 from mae_core.report.page import Page, Section, part, render
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"(?:\[([0-9a-f:]+)\]|([a-z0-9.-]+?)\.?)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 
 
 def is_own_name(host: str, header: str) -> bool:
@@ -20,7 +22,10 @@ def is_own_name(host: str, header: str) -> bool:
 
     At loopback other names are refused: a web page elsewhere could have its own name point here.
     """
-    return host not in LOOPBACK or header.rsplit(":", 1)[0].strip("[]") in LOOPBACK
+    if host not in LOOPBACK:
+        return True
+    name = _HOST.fullmatch(header)
+    return name is not None and (name[1] or name[2]).lower() in LOOPBACK
 
 
 class LivePage:

@@ -9,11 +9,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from mae_data.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.errors import DataError, ImageError
 
 File = str | bytes | os.PathLike[str] | BinaryIO
-# Pillow's own warning level; Pillow itself only refuses at twice this.
-MAX_PIXELS = 89_478_485
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
@@ -50,6 +49,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
     with named_errors(file), opened(file) as source:
+        check_promises(source, max_pixels)
         return decode_picture(source, channels, max_pixels)
 
 
@@ -59,14 +59,6 @@ def decode_picture(file: BinaryIO, channels: int, max_pixels: int) -> Image.Imag
         check_size(image.width, image.height, max_pixels)
         image.load()
         return _to_8_bit(image, "RGB" if channels == 3 else "L")
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse an image that is too large to be decoded."""
-    if width * height > max_pixels:
-        raise DataError(
-            f"{width}x{height} pixels are above the limit of {max_pixels}; scale the image down, or raise max_pixels"
-        )
 
 
 @contextmanager

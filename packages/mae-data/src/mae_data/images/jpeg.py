@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.images.formats import MAX_PIXELS, open_image
+from mae_data.bounds import check_frame
+from mae_data.images.formats import named_errors, open_image
 from mae_data.images.multiband import Planes
 from mae_data.images.native_code import Box, Native, Size, native, resized
 from mae_data.images.stored import read_image
+from mae_data.jpeg_markers import BEGIN, END, read_frame
 
 DECODERS = ("exact", "fast")
-MAX_BYTES = 2**28  # no photograph below MAX_PIXELS has more
-_BEGIN, _END = b"\xff\xd8\xff", b"\xff\xd9"
+MAX_BYTES = 2**28  # no photograph that is small enough has more
 
 
 class JpegImage:
@@ -61,7 +62,8 @@ class JpegImage:
 def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Image.Image | JpegImage | Planes":
     """Open an 8-bit picture as `read_image` does, but leave JPEG undecoded until a part of it is asked for.
 
-    What is not a usual, complete JPEG file is decoded at once by Pillow, which knows and judges more.
+    What is not a usual, complete JPEG file is decoded at once by Pillow, which knows and judges more. So is a
+    progressive one that lacks scans: the decoder smooths over its blocks, otherwise in crops than in the whole.
 
     Args:
         data: the content of an image file.
@@ -73,8 +75,7 @@ def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Imag
         DataError: it is not a usable image.
     """
     library = native()
-    size = library.jpeg_size(data) if library and _is_whole_jpeg(data) else None
-    if library is None or size is None or size[0] * size[1] > MAX_PIXELS:
+    if library is None or not _is_whole_jpeg(data) or (size := _checked_size(data, library)) is None:
         return read_image(io.BytesIO(data), channels)
     return JpegImage(data, size, channels, library, decoder == "fast")
 
@@ -82,4 +83,14 @@ def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Imag
 def _is_whole_jpeg(data: bytes) -> bool:
     """Tell JPEG that was not cut off: rows below a crop are never decoded, so it would pass."""
     # Some files are padded with zeros.
-    return data.startswith(_BEGIN) and len(data) <= MAX_BYTES and data.rstrip(b"\0").endswith(_END)
+    return data.startswith(BEGIN) and len(data) <= MAX_BYTES and data.rstrip(b"\0").endswith(END)
+
+
+def _checked_size(data: bytes, library: Native) -> Size | None:
+    """Return (height, width) of a JPEG that can be decoded by parts; None where Pillow has to judge it."""
+    frame = read_frame(data)
+    if frame is None or not frame.complete:
+        return None
+    with named_errors(io.BytesIO(data)):
+        check_frame(frame, len(data))
+    return library.jpeg_size(data)

@@ -1,12 +1,14 @@
 """NumPy's `.npy` files as images; nothing in a file is executed."""
 
+import io
+import math
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from mae_data.bounds import check_size
 from mae_data.errors import DataError
-from mae_data.images.formats import check_size
 
 MAGIC = np.lib.format.MAGIC_PREFIX
 _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -20,8 +22,7 @@ def read_npy(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
         max_pixels: larger arrays are refused by their header.
 
     Raises:
-        DataError: it is another array.
-        ValueError: it is cut off.
+        DataError: it is another array, or cut off.
     """
     version = np.lib.format.read_magic(file)
     if version not in _READ_HEADER:
@@ -32,5 +33,8 @@ def read_npy(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
     if dtype.hasobject or dtype.kind not in "uif":
         raise DataError(f"{dtype} is not a type of pixels")
     check_size(shape[1], shape[0], max_pixels)
+    begin = file.tell()
+    if math.prod(shape) * dtype.itemsize > file.seek(0, io.SEEK_END) - begin:
+        raise DataError(f"it is cut off: shape {shape} of {dtype} takes more bytes than it has")
     file.seek(0)
     return np.atleast_3d(np.load(file, allow_pickle=False))

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.errors import DataError
 from mae_data.images import npy, tiff
-from mae_data.images.formats import FORMATS, MAX_PIXELS, File, check_size, decode_picture, named_errors, opened
+from mae_data.images.formats import FORMATS, File, decode_picture, named_errors, opened
 from mae_data.images.multiband import Planes
 from mae_data.images.png16 import DEPTH_AT, read_png16
 from mae_data.images.value_range import EIGHT_BITS, ValueRange
@@ -66,6 +67,7 @@ def read_image(
     """
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     with named_errors(file), opened(file) as source:
+        check_promises(source, max_pixels)
         is_picture = is_8_bit_picture(source, is_plain)
         if is_picture and is_plain:
             return decode_picture(source, channels, max_pixels)
@@ -82,6 +84,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
         DataError: the file cannot be read; the message starts with the file's name.
     """
     with named_errors(file), opened(file) as source:
+        check_promises(source, max_pixels)
         if is_8_bit_picture(source):
             decode_picture(source, 3, max_pixels)
             return Stored(3, np.dtype(np.uint8))

@@ -1,15 +1,16 @@
 """TIFF files of any number of channels and depth (multi-band ones need the extra `tiff`)."""
 
+import math
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.bounds import check_bytes, check_size
 from mae_data.errors import DataError
-from mae_data.images.formats import check_size
+from mae_data.tiff_directory import MAGICS as MAGICS
 
-MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: more than 4 GB
 _BITS_PER_SAMPLE = 258
 _ONE_CHANNEL = ("L", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes that lose nothing
 
@@ -48,6 +49,7 @@ def read_tiff(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
         axes, shape = _image_axes(series.axes, series.shape)
         sides = dict(zip(axes, shape, strict=True))
         check_size(sides["X"], sides["Y"], max_pixels)
+        check_bytes(file, math.prod(shape) * series.dtype.itemsize)  # OME's words may promise more than its pages
         pixels = np.asarray(series.asarray()).reshape(shape)
     return np.atleast_3d(pixels.transpose([axes.index("Y"), axes.index("X"), *_others(axes)]))
 

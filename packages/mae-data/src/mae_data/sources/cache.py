@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ FOLDER_VARIABLE = "MAE_DATA_CACHE"
 log = logging.getLogger(__name__)
 Fill = Callable[[BinaryIO], None]
 Check = Callable[[Index, bool], bool]
+Types = Mapping[str, type]
 
 
 def cache_folder() -> Path:
@@ -32,7 +34,7 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"mae-data-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
-def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
+def cached_index(name: str, state: str, fill: Fill, is_current: Check, facts: Types) -> Index:
     """Return the index of a source, from the cache where it was made of the same content.
 
     Where the cache cannot be written, the index is made in a file without a name, which goes with this process.
@@ -41,33 +43,51 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
         name: what the source is, a path or an address, and what of it is indexed.
         state: changes whenever the source does, as far as can be seen at little cost: sizes, times.
         fill: writes the index into an open file.
-        is_current: tells whether an index that was found, and whether for this very state, still holds.
+        is_current: tells whether an index that was found, and whether for this very state, still holds. What it
+            raises means that the index is damaged.
+        facts: what an index of such a source tells, and of what type.
     """
     folder = cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"
     path = folder / f"{stem}-{_short(state)}.index"
-    if found := _find(folder, stem, path, is_current):
+    if found := _find(folder, stem, path, is_current, facts):
         return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, fill)
+        os.chmod(path, 0o600)  # what others may write is not believed the next time
         return open_index(path)
     except OSError as error:
         log.warning("no index is kept in %s (%s): set %s to a folder of yours", folder, error.strerror, FOLDER_VARIABLE)
         return _nameless(fill)
 
 
-def _find(folder: Path, stem: str, path: Path, is_current: Check) -> Index | None:
+def _find(folder: Path, stem: str, path: Path, is_current: Check, facts: Types) -> Index | None:
     for candidate in sorted(folder.glob(f"{stem}-*.index"), key=lambda file: file != path):
         try:
-            index = open_index(candidate)
+            index = open_index(candidate, own=True)
+            _check_facts(index, facts)
             if is_current(index, candidate == path):
                 if candidate != path:
                     os.replace(candidate, path)
                 return index
-        except (DataError, OSError):
-            continue  # damaged, or another process replaced it: it is made anew
+        except OSError:
+            continue  # another process replaced it, or what is indexed went: it is made anew
+        except (DataError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            log.warning("a kept index is not believed, and made anew (%s: %s)", candidate, _short_reason(error))
+            with suppress(OSError):
+                candidate.unlink()
     return None
+
+
+def _check_facts(index: Index, facts: Types) -> None:
+    for name, kind in facts.items():
+        if type(index.facts.get(name)) is not kind:
+            raise DataError(f"its fact {name!r} is {index.facts.get(name)!r:.40}")
+
+
+def _short_reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).partition(": ")[2][:120] or str(error)[:120]
 
 
 def _nameless(fill: Fill) -> Index:

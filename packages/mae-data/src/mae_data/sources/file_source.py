@@ -4,6 +4,7 @@ import os
 import stat
 
 from mae_data.errors import ImageError
+from mae_data.limits import explain_limit
 from mae_data.sources.index_file import Index
 from mae_data.sources.source import Fingerprint, Source
 
@@ -49,6 +50,8 @@ class FileSource(Source):
             with open(name, "rb") as file:
                 return file.read()
         except OSError as error:
+            if limit := explain_limit(error):  # no fault of this image
+                raise limit from error
             raise ImageError(self.describe(index), f"cannot read the file ({error.strerror})") from error
 
     def fingerprint(self) -> Fingerprint:

@@ -19,6 +19,7 @@ from mae_data.sources.source import NO_LABEL
 
 VAL_FRACTION = 0.1  # as `mae-data index` holds out
 BLOCK = 100_000
+FACTS = {"root": str, "made": int, "folders": dict, "sha256": str, "notes": list}
 
 
 class FolderSource(FileSource):
@@ -52,7 +53,9 @@ def open_folder(
         DataError: no images, or no class folders where labels are needed, or too many.
     """
     name = f"{os.path.realpath(root)}\0{part}{' with labels' if labelled else ''}"
-    index = cached_index(name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current)
+    index = cached_index(
+        name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current, FACTS
+    )
     source = FolderSource(os.fspath(root), index)
     if labelled and num_classes is not None and source.num_classes > num_classes:
         raise DataError(

@@ -24,6 +24,7 @@ SHOWN_FAULTS = 10
 # Smaller lists are read in less time than an index is looked up and checked.
 CACHED_FROM_BYTES = 8 << 20
 NOTHING = np.empty(0, np.uint32)
+FACTS = {"unlabelled": int, "max_label": int, "leaves": bool, "faulty": bool, "sha256": str, "duplicates": int}
 LEAST_FACTS = {"unlabelled": 0, "max_label": NO_LABEL, "leaves": False, "faulty": False}
 
 
@@ -106,6 +107,8 @@ def _open_index(path: Path, name: str) -> Index:
     settled = time.time_ns() - state.st_mtime_ns > SETTLED_NS
 
     def is_current(index: Index, same_state: bool) -> bool:
+        if len(index.arrays["lines"]) != len(index):
+            raise KeyError("lines")
         return (same_state and settled) or index.facts["sha256"] == digest()
 
     @cache
@@ -114,7 +117,7 @@ def _open_index(path: Path, name: str) -> Index:
 
     name_of_all = os.path.realpath(path)
     return cached_index(
-        name_of_all, file_state(path), lambda file: _index_list(path, name, IndexWriter(file)), is_current
+        name_of_all, file_state(path), lambda file: _index_list(path, name, IndexWriter(file)), is_current, FACTS
     )
 
 

@@ -9,7 +9,9 @@ Processes that open one share its pages. Nothing in it is executed, and its numb
 """
 
 import json
+import os
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,21 +79,37 @@ class IndexWriter:
             self._file.write(np.ascontiguousarray(array).data)
             table[name] = [array.dtype.str, len(array), place + gap]
             place += gap + array.nbytes
-        header = json.dumps({"text": self._text, "arrays": table, "facts": dict(facts)}).encode()
+        contents = {"text": self._text, "arrays": table, "facts": dict(facts)}
+        header = json.dumps(contents | {"crc": _crc(contents)}).encode()
         self._file.write(header + _TRAILER.pack(len(header), MAGIC))
 
 
-def open_index(path: Path) -> Index:
+def open_index(path: Path, own: bool = False) -> Index:
     """Map an index file into memory.
 
+    Args:
+        path: the file.
+        own: whether only this user may have written it.
+
     Raises:
-        DataError: it cannot be read, or is not an index of this version.
+        DataError: it cannot be read, is not an index of this version, or others could have written it.
     """
     try:
-        buffer = np.memmap(path, np.uint8, mode="r")
+        with open(path, "rb") as file:
+            if own and not _is_own(os.fstat(file.fileno())):
+                raise DataError(f"{path}: it is another user's, or others may write it")
+            buffer = np.memmap(file, np.uint8, mode="r")
     except (OSError, ValueError) as error:  # ValueError: an empty file
         raise DataError(f"{path}: cannot read the index ({getattr(error, 'strerror', None) or error})") from error
     return parse_index(buffer.view(np.ndarray), str(path))
+
+
+def _crc(contents: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(contents).encode())
+
+
+def _is_own(state: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or (state.st_uid == os.geteuid() and not state.st_mode & 0o022)
 
 
 def parse_index(buffer: npt.NDArray[np.uint8], name: str) -> Index:
@@ -110,6 +128,8 @@ def parse_index(buffer: npt.NDArray[np.uint8], name: str) -> Index:
         if magic != MAGIC or length > end:
             raise ValueError("another kind of file, or of another version")
         header = json.loads(buffer[end - length : end].tobytes())
+        if header.pop("crc", None) not in (None, _crc(header)):  # earlier releases wrote none
+            raise ValueError("its header has another sum")
         arrays = {key: _section(buffer, *place) for key, place in header["arrays"].items()}
         index = Index(buffer[: header["text"]], arrays, header["facts"])
         _check(index)

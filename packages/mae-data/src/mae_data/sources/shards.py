@@ -135,6 +135,9 @@ def open_shards(
     return ShardSource(name, store, index)
 
 
+FACTS = {"shards": list, "sha256": str, "duplicates": int}
+
+
 def _fetch_index(store: Store, index_name: str, name: str) -> Index:
     """Copy a remote index into the cache, unless the one there is of the same state."""
     size, state = store.state(index_name)
@@ -143,7 +146,11 @@ def _fetch_index(store: Store, index_name: str, name: str) -> Index:
         for start in range(0, size, COPIED_AT_ONCE):
             file.write(store.read(index_name, start, min(COPIED_AT_ONCE, size - start)))
 
-    return cached_index(name, f"{size} {state}", copy, lambda index, same_state: same_state and bool(state))
+    def is_current(index: Index, same_state: bool) -> bool:
+        _check(index, name)
+        return same_state and bool(state)
+
+    return cached_index(name, f"{size} {state}", copy, is_current, FACTS)
 
 
 def _check(index: Index, name: str) -> None:

@@ -89,6 +89,8 @@ class Looks:
         m = self.model
         if not isinstance(m, MaskedAutoencoderViT):
             raise UserError(f"{self.name} has no decoder, so it reconstructs nothing; serve a pre-training run")
+        if not removed:
+            self._check_ratio(ratio)
         images, mask = self._read(data), self._mask(removed) if removed else None
         key = MaskKey(seed, 0, paddle.arange(1)) if mask is None else None
         recon = reconstruct(m, images, ratio, key, mask)
@@ -130,6 +132,14 @@ class Looks:
         except ImageError as error:
             raise DataError(f"this is no image that can be used: {error.reason}") from None
         return paddle.to_tensor(as_paddle_takes(self._transform(image)[None]))
+
+    def _check_ratio(self, ratio: float) -> None:
+        count = self.model.grid[0] * self.model.grid[1]
+        if not 0 < (keep := int(count * (1 - ratio))) < count:
+            least, most = 1 / count, 1 - 1 / count
+            raise UserError(
+                f"a removed share of {ratio:g} leaves {keep} of {count} patches; give {least:.4f} to {most:.4f}"
+            )
 
     def _mask(self, removed: str) -> Tensor:
         count = self.model.grid[0] * self.model.grid[1]

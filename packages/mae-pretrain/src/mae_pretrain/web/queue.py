@@ -1,41 +1,67 @@
 """One computation at a time, a few that wait, and a word to all others."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
+from concurrent.futures import CancelledError, Future
+from queue import SimpleQueue
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
+
+Call = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class Busy(Exception):
-    """As many wait as may."""
+    """As many wait as may, or the server is stopped."""
 
 
 class Queue:
     """Runs calls of many threads one after the other, in one thread of its own.
 
-    Two at a time would take the same cores; and OpenMP keeps a pool of threads for each thread that calls it.
+    Two at a time would take the same cores; and OpenMP keeps a pool of threads for each thread that calls it. The
+    thread is no executor's: Python would wait for it without end before it exits.
 
     Args:
         places: calls that may run or wait.
     """
 
     def __init__(self, places: int) -> None:
-        self._free = BoundedSemaphore(places)
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._free, self._closed = BoundedSemaphore(places), Event()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def run(self, call: Callable[..., Any], *args: Any) -> Any:
         """Return what a call returns.
 
         Raises:
-            Busy: there is no free place.
+            Busy: there is no free place, or the queue was closed.
         """
         if not self._free.acquire(blocking=False):
             raise Busy
         try:
-            return self._thread.submit(call, *args).result()
+            future: Future[Any] = Future()
+            self._calls.put((future, call, args))
+            if self._closed.is_set():  # perhaps after the thread looked for the last time
+                future.cancel()
+            return future.result()
+        except CancelledError:
+            raise Busy from None
         finally:
             self._free.release()
 
-    def close(self) -> None:
-        """Leave what waits undone."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def _work(self) -> None:
+        while item := self._calls.get():
+            future, call, args = item
+            if self._closed.is_set():
+                future.cancel()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call(*args))
+            except BaseException as error:  # the caller's to tell
+                future.set_exception(error)
+
+    def close(self, seconds: float = 0) -> None:
+        """Leave what waits undone; wait some seconds for what runs."""
+        self._closed.set()
+        self._calls.put(None)
+        self._thread.join(seconds)

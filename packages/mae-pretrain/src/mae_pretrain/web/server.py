@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from waitress.server import BaseWSGIServer
 
 NEEDED = 'the web demo needs waitress: pip install "mae-pretrain[demo]"'
+STOP_SECONDS = 4  # a computation that runs is waited for as long
 IDLE_SECONDS = 20  # of a client that neither sends nor takes anything
 
 
@@ -55,4 +56,4 @@ def serve(path: str, host: str, port: int) -> None:
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
     finally:
-        application.queue.close()
+        application.queue.close(STOP_SECONDS)

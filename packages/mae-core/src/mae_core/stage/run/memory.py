@@ -3,6 +3,7 @@
 import errno
 
 from mae_core.errors import UserError
+from mae_core.stage.system_limits import explain_limit
 
 # What Paddle's messages hold where a device or the machine has no more; not each of them is a MemoryError.
 _SIGNS = (
@@ -25,9 +26,11 @@ class OutOfMemory(UserError):
 
 
 def explain(error: Exception) -> Exception:
-    """Turn what Paddle, NumPy or the system raise without memory into OutOfMemory; leave other errors as they are."""
-    if hasattr(error, "exit_code") or not _is_memory(error):
+    """Turn what Paddle, NumPy or the system raise at a limit into an error of ours; leave other errors as they are."""
+    if hasattr(error, "exit_code"):
         return error
+    if not _is_memory(error):
+        return explain_limit(error) or error
     text = " ".join(str(error).split())
     told = next(
         (

@@ -1,0 +1,28 @@
+"""Limits of the system on files, processes and threads, in one line that says what to raise. Needs no Paddle."""
+
+import errno
+
+from mae_core.errors import UserError
+
+_FILES = "too few files may be open{}; raise the limit (ulimit -n 1024), or lower DATA.NUM_WORKERS"
+_PROCESSES = "no further process or thread may start{}; raise the limit (ulimit -u), or lower DATA.NUM_WORKERS"
+_SIGNS = ("can't start new thread", "Resource temporarily unavailable")
+
+
+def explain_limit(error: Exception) -> UserError | None:
+    """Say which limit an error tells of; None for other errors, of memory too."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in str(error):
+        return UserError(_FILES.format(_now("RLIMIT_NOFILE")))
+    if number == errno.EAGAIN or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)):
+        return UserError(_PROCESSES.format(_now("RLIMIT_NPROC")))
+    return None
+
+
+def _now(name: str) -> str:
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return ""
+    limit = resource.getrlimit(getattr(resource, name))[0]
+    return "" if limit == resource.RLIM_INFINITY else f" (now {limit})"

@@ -1,0 +1,47 @@
+"""Limits of the system: one line that says what to raise, in a process of its own that has them."""
+
+import errno
+import resource
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_data.limits import explain_limit
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAE_DATA_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data/a").mkdir(parents=True)
+    for i in range(40):
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(tmp_path / f"data/a/{i}.png")
+    return tmp_path / "data"
+
+
+def test_few_descriptors_are_named(folder):
+    command = [sys.executable, "-m", "mae_data", "verify", str(folder), "--workers", "2"]
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (12, 12))
+    told = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 3
+    (line,) = told.stderr.splitlines()
+    assert "too few files may be open (limit 12" in line
+    assert "raise it: ulimit -n 1024" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EMFILE, ""), "ulimit -n 1024"),
+        (BlockingIOError(errno.EAGAIN, ""), "ulimit -u"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (OSError(errno.ENOMEM, ""), "ulimit -v"),
+        (MemoryError(), "ulimit -v"),
+    ],
+)
+def test_each_limit_says_what_to_raise(error, words):
+    assert words in str(explain_limit(error))
+    assert explain_limit(OSError(errno.ENOENT, "")) is None
