@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from mae_data.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.errors import DataError, ImageError
+from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 
 File = str | bytes | os.PathLike[str] | BinaryIO
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.

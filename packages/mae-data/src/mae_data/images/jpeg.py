@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.bounds import check_frame
+from mae_data.images.bounds import check_frame
 from mae_data.images.formats import named_errors, open_image
+from mae_data.images.jpeg_markers import BEGIN, END, read_frame
 from mae_data.images.multiband import Planes
 from mae_data.images.native_code import Box, Native, Size, native, resized
 from mae_data.images.stored import read_image
-from mae_data.jpeg_markers import BEGIN, END, read_frame
 
 DECODERS = ("exact", "fast")
 MAX_BYTES = 2**28  # no photograph that is small enough has more

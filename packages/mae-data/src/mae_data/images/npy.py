@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.bounds import check_size
 from mae_data.errors import DataError
+from mae_data.images.bounds import check_size
 
 MAGIC = np.lib.format.MAGIC_PREFIX
 _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

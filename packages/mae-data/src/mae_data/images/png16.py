@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.bounds import check_size
+from mae_data.images.bounds import check_size
 
 DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
 # Pillow's decoder is told how samples lie in a row. Told that they begin with their lower byte, it takes for the

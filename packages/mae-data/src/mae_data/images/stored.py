@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.errors import DataError
 from mae_data.images import npy, tiff
+from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.images.formats import FORMATS, File, decode_picture, named_errors, opened
 from mae_data.images.multiband import Planes
 from mae_data.images.png16 import DEPTH_AT, read_png16

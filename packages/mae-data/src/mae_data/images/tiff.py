@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mae_data.bounds import check_bytes, check_size
 from mae_data.errors import DataError
-from mae_data.tiff_directory import MAGICS as MAGICS
+from mae_data.images.bounds import check_bytes, check_size
+from mae_data.images.tiff_directory import MAGICS as MAGICS
 
 _BITS_PER_SAMPLE = 258
 _ONE_CHANNEL = ("L", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes that lose nothing

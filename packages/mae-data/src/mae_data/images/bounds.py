@@ -12,8 +12,8 @@ import zlib
 from typing import BinaryIO
 
 from mae_data.errors import DataError
-from mae_data.jpeg_markers import BEGIN, FEW_SCANS, Frame, read_frame
-from mae_data.tiff_directory import MAGICS, Page, read_pages
+from mae_data.images.jpeg_markers import BEGIN, FEW_SCANS, Frame, read_frame
+from mae_data.images.tiff_directory import MAGICS, Page, read_pages
 
 # Pillow's own warning level; Pillow itself only refuses at twice this.
 MAX_PIXELS = 89_478_485
