@@ -1,3 +1,4 @@
+import io
 import math
 import pickle
 
@@ -6,9 +7,13 @@ import pytest
 from PIL import Image
 
 from mae_data.errors import DataError
+from mae_data.images.jpeg import open_lazily
+from mae_data.images.multiband import Planes
+from mae_data.images.value_range import as_value_range
 from mae_data.loading.dataset import sample_rng
-from mae_data.transforms.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop
+from mae_data.transforms.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.transforms.pipelines import (
+    CropTransform,
     make_eval_transform,
     make_finetune_transform,
     make_pretrain_transform,
@@ -274,3 +279,55 @@ def test_evaluation_truncates_the_size_before_the_crop(side, resized_to):
     first = round((resized_to - side) / 2)
     expected = whole[first : first + side, first : first + side]
     np.testing.assert_array_equal(make_eval_transform(image_size=side)(image), expected)
+
+
+class Fixed:
+    """A generator that gives what it is told."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def random(self):
+        return self.values.pop(0)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "picture", "planes"])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_flips_and_quarter_turns_of_every_depth(make_photo, as_jpeg, kind, turns, upside_down):
+    photo = make_photo(30, 24)
+    array = np.asarray(photo) if kind != "jpeg" else np.asarray(Image.open(io.BytesIO(as_jpeg(photo))).convert("RGB"))
+    image = photo
+    if kind == "jpeg":
+        image = open_lazily(as_jpeg(photo))
+    if kind == "planes":
+        array = array.astype(np.uint16) * 200
+        image = Planes(array, as_value_range(65535))
+    transform = CropTransform((24, 30), (1, 1), (1, 1), 0.5, 0.5, True, lambda size, *_: (0, 0, *size))
+    # Not mirrored; upside down or not; turned.
+    got = transform(image, Fixed(0.9, 0.1 if upside_down else 0.9, turns / 4))
+    if turns % 2:
+        # the whole image, resized to the other sides and turned back
+        whole = resized_crop(image, (0, 0, 24, 30), (30, 24))
+        expected = np.rot90(whole[::-1] if upside_down else whole, turns)
+    else:
+        expected = np.rot90(array[::-1] if upside_down else array, turns)
+    np.testing.assert_array_equal(got, expected)
+    assert got.flags.c_contiguous
+
+
+def test_without_flips_and_turns_nothing_else_is_drawn():
+    rng = np.random.default_rng(5)
+    make_pretrain_transform(image_size=8)(Image.new("RGB", (20, 20)), rng)
+    other = np.random.default_rng(5)
+    draw_resized_crop((20, 20), (0.2, 1.0), (3 / 4, 4 / 3), other)
+    other.random()
+    assert rng.random() == other.random()
+
+
+def test_a_turned_rectangle_keeps_its_size():
+    transform = make_probe_transform(image_size=(8, 16), vflip=1.0, rotate90=True)
+    for seed in range(8):
+        assert transform(Image.new("RGB", (20, 30)), np.random.default_rng(seed)).shape == (8, 16, 3)
+    with pytest.raises(ValueError, match=r"vflip=1.5; give a probability"):
+        make_pretrain_transform(image_size=8, vflip=1.5)

@@ -20,6 +20,8 @@ WIRES = {
     **CLASSIFIER,
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
     "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
+    "DATA.VFLIP": wire(0.3, lambda w: w.loader.dataset.transform.vflip),
+    "DATA.ROTATE90": wire(True, lambda w: w.loader.dataset.transform.rotate90),
     "MODEL.GLOBAL_POOL": wire(True, lambda w: w.model.global_pool),
     "TRAIN.WEIGHT_DECAY": wire(0.07, lambda w: w.trainer.optimizer.decay),
     "TRAIN.OPTIMIZER.MOMENTUM": wire(0.7, lambda w: w.trainer.optimizer.momentum),
@@ -79,7 +81,7 @@ def test_the_config_names_the_optimizers_that_can_be_built():
 def test_cached_features_are_of_the_evaluation_crop_of_the_training_list(wired, tmp_path):
     (tmp_path / "a.txt").write_text("x.jpg 1\n")
     values = {key: w.value for key, w in WIRES.items()}
-    values |= {"TRAIN.CACHE_FEATURES": True, "DATA.DATA_PATH": str(tmp_path)}
+    values |= {"TRAIN.CACHE_FEATURES": True, "DATA.DATA_PATH": str(tmp_path), "DATA.ON_ERROR": "skip"}
     dataset = train_dataset(RECIPE.load(None, values))
     assert (len(dataset), dataset.transform) == (1, wired.eval_loader.dataset.transform)
     assert dataset.on_error == "skip"  # they are trained on

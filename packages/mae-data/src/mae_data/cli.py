@@ -86,6 +86,11 @@ def _build_parser() -> argparse.ArgumentParser:
         default=0.1,
         help="share held out where there is no train/ (default 0.1)",
     )
+    index.add_argument(
+        "--group-by",
+        metavar="folder|REGEX",
+        help="keep images of a folder, or of what matches in their paths (a patient, a site), together in that split",
+    )
     index.add_argument("--seed", type=_seed, default=0, help="seed of that split (default 0)")
     index.add_argument("--unlabelled", action="store_true", help="take all images in any subfolder, without labels")
     index.add_argument("--force", action="store_true", help="replace lists that exist")
@@ -113,6 +118,7 @@ def _add_readers(commands: "_Commands") -> None:
     verify = _add(commands, "verify", run.verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: all)")
     _add_pixels(verify, "; then images that contradict are bad, too")
+    verify.add_argument("--write-lists", action="store_true", help="write NAME_clean.txt beside lists with bad images")
     verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
 
     stats = _add(commands, "stats", run.stats, "describe a data set: classes, sizes, mean and std")
@@ -174,6 +180,9 @@ def _add_pixels(parser: argparse.ArgumentParser, remark: str) -> None:
         type=_number,
         metavar="VALUE",
         help=f"white of integers (255, 65535), or LOW HIGH of floats{remark}",
+    )
+    parser.add_argument(
+        "--bands", nargs="+", metavar="BAND", help="bands that are taken, by number from 0 or by name (default: all)"
     )
 
 

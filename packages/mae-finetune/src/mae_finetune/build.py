@@ -7,10 +7,11 @@ from mae_core.models import VisionTransformer
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of, images_of, statistics_of
+from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of, statistics_of
 from mae_core.weights.report import KeyReport
 from mae_data.loading.dataset import ListDataset
-from mae_data.transforms.pipelines import make_eval_transform, make_finetune_transform
+from mae_data.loading.preprocess import ModelInput
+from mae_data.transforms.pipelines import make_finetune_transform
 from mae_finetune.partial_tuning import freeze_below
 
 
@@ -47,11 +48,9 @@ def train_dataset(config: Config) -> ListDataset:
     policy = f"rand-m{t.RAND_AUGMENT_MAGNITUDE}-n{t.RAND_AUGMENT_LAYERS}-mstd{std_in_digits}-inc1"
     with values_from_config():
         transform = make_finetune_transform(
-            image_size=d.IMAGE_SIZE,
+            **cropping_of(config),
             mean=mean,
             std=std,
-            scale=tuple(d.CROP_SCALE),
-            hflip=d.HFLIP,
             rand_augment=policy if t.RAND_AUGMENT else None,
             reprob=t.RANDOM_ERASE_PROB,
             recount=t.RANDOM_ERASE_COUNT,
@@ -61,7 +60,6 @@ def train_dataset(config: Config) -> ListDataset:
 
 def eval_dataset(config: Config, labels: str = "required") -> ListDataset:
     """Open the validation list with the evaluation transform."""
-    d = config.DATA
     with values_from_config():
-        transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
-    return ListDataset(list_file=d.VAL_LIST, transform=transform, **images_of(config, labels))
+        transform = ModelInput(**input_of(config)).transform
+    return ListDataset(list_file=config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))

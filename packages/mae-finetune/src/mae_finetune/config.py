@@ -31,23 +31,28 @@ _C.DATA.BATCH_SIZE = 32  # images per rank and forward pass
 _C.DATA.BATCH_SIZE_EVAL = None  # images per rank in validation and -eval; None: BATCH_SIZE
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
 _C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey, or as many as each image has
+_C.DATA.BANDS = None  # those that are taken of each image, in this order: numbers from 0 or the file's names; None: all
+_C.DATA.EXIF = True  # turn photographs as their EXIF tag says; False: as stored, as published ImageNet figures were
 _C.DATA.VALUE_RANGE = 255  # white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats
 _C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # one number per channel, 0 and 1 the ends of VALUE_RANGE
 _C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]  # one number per channel; pixels are normalised as (value - mean) / std
 _C.DATA.CROP_PCT = None  # evaluation: part of the shorter side that is shown; None: 0.875, above 224 pixels 1.0
 _C.DATA.CROP_SCALE = [0.08, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
+_C.DATA.VFLIP = 0.0  # training: probability of a vertical flip
+_C.DATA.ROTATE90 = False  # training: turn by 0, 90, 180 or 270 degrees, each as likely: images from above, or of cells
 _C.DATA.NUM_WORKERS = 2  # loader processes per rank
 _C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
 _C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
-_C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
+_C.DATA.ON_ERROR = "skip"  # a bad image: "skip" passes over it, "raise" ends the run; validation and -eval never skip
+_C.DATA.MAX_BAD = 100  # images that are passed over, at most; more than half of a list are too many in any case
 
 _C.MODEL = CN()
 _C.MODEL.TYPE = "FINETUNE"  # the stage; no other is taken
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights to start from, or to evaluate
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
-_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; by default as many as classes.txt in DATA_PATH names, if any
+_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; by default as many as DATA_PATH names (classes.txt, folders)
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE
 _C.MODEL.MLP_RATIO = 4.0  # width of a block's MLP over its own
 _C.MODEL.QKV_BIAS = True  # whether query, key and value have biases, as ViT's have
@@ -141,11 +146,6 @@ def validate(c: CN) -> None:
     require_common(c)
     require_adam(c)
     require_classifier(c)
-    require(
-        has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT or c.EVAL,
-        "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"
-        f" DATA.VALUE_RANGE={c.DATA.VALUE_RANGE} and DATA.IMAGE_CHANNELS={c.DATA.IMAGE_CHANNELS}; set it to False",
-    )
     require_none_or(c, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
     require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
     depth = c.MODEL.ENCODER.DEPTH
@@ -153,8 +153,20 @@ def validate(c: CN) -> None:
     require_none_or(c, "TRAIN.PARTIAL", lambda v: v == 0.5 or v in range(depth + 1), blocks)
     for key in ("DROPOUT", "ATTENTION_DROPOUT"):
         require(c.MODEL[key] == 0, f"MODEL.{key}={c.MODEL[key]} is not 0: MAE's ViT has none; use MODEL.DROPPATH")
+
+
+def validate_training(c: CN) -> None:
+    """Check what training alone relies on: a classifier is scored, asked and exported without it."""
+    if c.EVAL:
+        return
     require(
-        c.EVAL or not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
+        has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT,
+        "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"
+        f" DATA.VALUE_RANGE={c.DATA.VALUE_RANGE} and DATA.IMAGE_CHANNELS={c.DATA.IMAGE_CHANNELS}; set it to False"
+        " (flips and quarter turns work on all: DATA.VFLIP, DATA.ROTATE90)",
+    )
+    require(
+        not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
         f"DATA.BATCH_SIZE={c.DATA.BATCH_SIZE} is odd: mixup and cutmix pair the images of a batch;"
         " use an even batch, or TRAIN.MIXUP_ALPHA 0 TRAIN.CUTMIX_ALPHA 0",
     )
@@ -173,4 +185,4 @@ _OTHER_TYPES = {
     "ROBUST.CLASS_MAP": str,
     "ROBUST.ALEXNET_ERRORS": str,
 }
-RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS, count_classes)
+RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS, count_classes, validate_training)

@@ -16,7 +16,8 @@ from mae_core.process import log
 from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_data.transforms.pipelines import make_eval_transform
+from mae_core.stage.config.to_arguments import input_of
+from mae_data.loading.preprocess import ModelInput
 from mae_finetune import __version__
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
@@ -100,11 +101,11 @@ def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
     if names is None:
         log.LOGGER.warning("no names of the classes are known: export.json has none; DATA.CLASS_NAMES FILE names them")
     with values_from_config():
-        transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+        crop_pct = ModelInput(**input_of(config)).transform.crop_pct
     return {
         "command": f"mae-finetune {__version__}",
         "model": config.MODEL.NAME,
-        **image_facts(model, transform.crop_pct),
+        **image_facts(model, crop_pct),
         "classes": config.MODEL.NUM_CLASSES,
         "class_names": names,
     }

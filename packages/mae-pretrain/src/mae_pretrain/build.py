@@ -11,9 +11,10 @@ from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of, images_of
+from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of
 from mae_data.loading.dataset import ListDataset
-from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
+from mae_data.loading.preprocess import ModelInput
+from mae_data.transforms.pipelines import make_pretrain_transform
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
@@ -37,7 +38,7 @@ def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the pre-training augmentation; labels are not needed."""
     d = config.DATA
     with values_from_config():
-        transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+        transform = make_pretrain_transform(**cropping_of(config))
     images = images_of(config, "optional", training=True)
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=d.REPEATS > 1, **images)
 
@@ -58,7 +59,7 @@ def labelled_dataset(config: Config, list_name: str) -> ListDataset:
 
 def _evaluated(config: Config, list_name: str, images: dict[str, Any]) -> ListDataset:
     with values_from_config():
-        transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+        transform = ModelInput(**input_of(config)).transform
     return ListDataset(list_file=list_name, transform=transform, **images)
 
 

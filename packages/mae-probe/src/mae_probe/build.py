@@ -6,10 +6,11 @@ from mae_core.errors import CheckpointError
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of, images_of
+from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of
 from mae_core.weights.report import KeyReport
 from mae_data.loading.dataset import ListDataset
-from mae_data.transforms.pipelines import Transform, make_eval_transform, make_probe_transform
+from mae_data.loading.preprocess import ModelInput
+from mae_data.transforms.pipelines import Transform, make_probe_transform
 from mae_probe.heads.model import LinearProbe
 
 
@@ -68,16 +69,21 @@ def train_dataset(config: Config) -> ListDataset:
     transform: Transform = eval_transform(config)
     if not config.TRAIN.CACHE_FEATURES:
         with values_from_config():
-            transform = make_probe_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+            transform = make_probe_transform(**cropping_of(config))
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, list_name: str, labels: str = "required") -> ListDataset:
-    """Open a list with the evaluation transform."""
-    return ListDataset(list_file=list_name, transform=eval_transform(config), **images_of(config, labels))
+def eval_dataset(config: Config, list_name: str, labels: str = "required", *, dropping: bool = False) -> ListDataset:
+    """Open a list with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
+    images = images_of(config, labels, dropping=dropping)
+    return ListDataset(list_file=list_name, transform=eval_transform(config), **images)
 
 
 def eval_transform(config: Config) -> Transform:
     """Make the evaluation transform."""
     with values_from_config():
-        return make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+        return ModelInput(**input_of(config)).transform

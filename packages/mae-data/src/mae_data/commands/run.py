@@ -23,7 +23,10 @@ def index(args: argparse.Namespace) -> int:
     from mae_data.commands.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
-    index = index_folder(args.root, args.val_fraction, args.seed, labelled=False if args.unlabelled else None)
+    labelled = False if args.unlabelled else None
+    index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by)
+    if args.group_by and not index.split:
+        print("--group-by has nothing to do: only class folders without train/ are split here")
     names = index.write(args.root, args.force)
     held_out = f", {len(index.val)} for validation" if index.val is not None else ""
     if index.classes:
@@ -78,16 +81,30 @@ def _show_progress(done: int, of: int) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Read every image and report the bad ones."""
-    from mae_data.commands.verify import verify_lists
+    from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
     from mae_data.files import write_atomically
+    from mae_data.images.bands import parse_bands
 
-    report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
+    bands = parse_bands(args.bands)
+    lists = _open(args, args.list)
+    clean = require_lists(lists) if args.write_lists else []
+    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands)
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
         print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
     total = sum(report.images.values())
+    if report.shared:
+        first = report.shared[0]
+        print(
+            f"warning: {len(report.shared)} images of {first.list} have the same content as one of another list, first"
+            f" {first.path} as {first.first}: what is scored was trained on (`mae-data index --group-by`)"
+        )
     print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
+    if report.turned:
+        print(f"{report.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")
+    for name, images in write_clean_lists(clean, report.bad).items():
+        print(f"{name}: {images} images, the bad ones left out")
     if args.json:
         write_atomically(args.json, (json.dumps(report.as_json(args.root), indent=2) + "\n").encode())
     elif len(report.bad) > SHOWN or len(report.duplicates) > SHOWN:
@@ -98,9 +115,16 @@ def verify(args: argparse.Namespace) -> int:
 def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
     from mae_data.commands.stats import describe_list
+    from mae_data.images.bands import parse_bands
 
     images = _open(args, [args.list] if args.list else None)[0]
-    stats = describe_list(images, channels=args.channels, value_range=_value_range(args), workers=_workers(args))
+    stats = describe_list(
+        images,
+        channels=args.channels,
+        value_range=_value_range(args),
+        bands=parse_bands(args.bands),
+        workers=_workers(args),
+    )
     if args.yaml:
         from mae_data.commands.stats_file import write_stats
 
@@ -191,7 +215,7 @@ def _as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:g}" for name, number in value.items())
     if isinstance(value, list):
-        return " ".join(str(n) if isinstance(n, int) else f"{n:.6f}" for n in value)
+        return " ".join(str(n) if isinstance(n, int | str) else f"{n:.6f}" for n in value)
     return "-" if value is None else str(value)
 
 

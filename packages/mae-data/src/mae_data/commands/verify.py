@@ -1,15 +1,21 @@
 """Checking that every image of some lists can be read."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from mae_data.errors import DataError, ImageError
+from mae_data.commands.exif_count import file_orientation
+from mae_data.errors import DataError, ImageError, InputError
+from mae_data.files import write_atomically
+from mae_data.images.bands import Bands
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange
 from mae_data.parallel import map_images
+from mae_data.sources.image_list import ImageList
+from mae_data.sources.list_writer import list_text
 from mae_data.sources.source import Source
 
 
@@ -40,6 +46,8 @@ class Report:
     images: dict[str, int] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
+    turned: int = 0
+    shared: list[Duplicate] = field(default_factory=list)
 
     def as_json(self, root: Path) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -47,7 +55,11 @@ class Report:
 
 
 def verify_lists(
-    lists: Sequence[Source], workers: int, channels: int | None = None, limits: ValueRange | None = None
+    lists: Sequence[Source],
+    workers: int,
+    channels: int | None = None,
+    limits: ValueRange | None = None,
+    bands: Bands | None = None,
 ) -> Report:
     """Decode every image of every list fully.
 
@@ -55,23 +67,74 @@ def verify_lists(
         lists: the lists.
         workers: number of processes.
         channels, limits: what all images must have; without both, they only have to be readable.
+        bands: what is taken of them.
     """
-    check = (
-        partial(_check, channels=channels or 3, limits=limits or EIGHT_BITS) if channels or limits else inspect_image
-    )
-    report = Report(images={images.name: len(images) for images in lists})
-    for images in lists:
+    check: Callable[[BinaryIO], Seen] = _inspect
+    if channels or limits or bands:
+        check = partial(
+            _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
+        )
+    report, hashes = Report(), list[list[bytes]]()
+    for images in lists:  # parts of one table have one name
+        report.images[images.name] = report.images.get(images.name, 0) + len(images)
+        content: list[bytes] = []
         for index, fault in enumerate(map_images(check, images, workers)):
             if isinstance(fault, DataError):
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
                 line = images.number(index)
                 report.bad.append(BadImage(images.name, line, images.path(index), reason))
+                content.append(b"")
+            else:
+                report.turned += fault.orientation > 1
+                content.append(fault.digest)
+        hashes.append(content)
+    report.shared = _find_shared(lists, hashes)
     report.duplicates = _find_duplicates(lists)
     return report
 
 
-def _check(file: BinaryIO, channels: int, limits: ValueRange) -> None:
-    read_image(file, channels, limits)
+class Seen(NamedTuple):
+    """What a good image file is.
+
+    Attributes:
+        orientation: that of EXIF.
+        digest: a hash of the file's content.
+    """
+
+    orientation: int
+    digest: bytes
+
+
+def _inspect(file: BinaryIO) -> Seen:
+    """Decode an image."""
+    inspect_image(file)
+    return _seen(file)
+
+
+def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> Seen:
+    read_image(file, channels, limits, bands=bands)
+    return _seen(file)
+
+
+def _seen(file: BinaryIO) -> Seen:
+    file.seek(0)
+    orientation = file_orientation(file)
+    file.seek(0)
+    return Seen(orientation, hashlib.sha256(file.read()).digest())
+
+
+def _find_shared(lists: Sequence[Source], hashes: Sequence[Sequence[bytes]]) -> list[Duplicate]:
+    """Find images whose content is that of one in an earlier list: they stand in two parts."""
+    first: dict[bytes, str] = {}
+    shared = []
+    for images, content in zip(lists, hashes, strict=True):
+        shared += [
+            Duplicate(images.name, images.number(i), images.path(i), first[digest])
+            for i, digest in enumerate(content)
+            if digest and digest in first
+        ]
+        first |= {digest: images.describe(i) for i, digest in enumerate(content) if digest}
+    return shared
 
 
 def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
@@ -87,3 +150,33 @@ def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
             else:
                 first[path] = (images, index)
     return duplicates
+
+
+def require_lists(lists: Sequence[Source]) -> list[ImageList]:
+    """Return the sources as lists that can be written anew.
+
+    Raises:
+        InputError: one is no list.
+    """
+    found = [images for images in lists if isinstance(images, ImageList)]
+    if len(found) < len(lists):
+        raise InputError("--write-lists is for lists: `mae-data index ROOT` writes them for a folder of images")
+    return found
+
+
+def write_clean_lists(lists: Sequence[ImageList], bad: Sequence[BadImage]) -> dict[str, int]:
+    """Write each list that has bad images beside it, as NAME_clean.txt, without them.
+
+    Returns:
+        how many images each file that was written has.
+    """
+    written = {}
+    for images in lists:
+        lines = {entry.line for entry in bad if entry.list == images.name}
+        good = [i for i in range(len(images)) if images.number(i) not in lines]
+        if lines and good:
+            path = Path(images.name)
+            path = path.with_name(f"{path.stem}_clean{path.suffix}")
+            write_atomically(path, list_text(images.entry(i) for i in good))
+            written[str(path)] = len(good)
+    return written

@@ -2,20 +2,23 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from mae_data.errors import DataError, InputError
-from mae_data.images.formats import EXTENSIONS, convert_image
+from mae_data.images.bands import Bands, as_bands, take_bands
+from mae_data.images.exif import orientation_of, turned_pixels
+from mae_data.images.formats import EXTENSIONS, MAX_PIXELS, File, convert_image
 from mae_data.images.multiband import Planes
 from mae_data.images.stored import check_pixels, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange, as_value_range
 from mae_data.sources.folder_scan import scan_folder
-from mae_data.transforms.pipelines import Picture, Size, make_eval_transform
+from mae_data.transforms.pipelines import EvalTransform, Picture, Size, make_eval_transform
 
 OneImage: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 Images: TypeAlias = OneImage | Iterable[OneImage]
@@ -28,6 +31,8 @@ def preprocess(
     *,
     channels: int = 3,
     value_range: float | Sequence[float] = 255,
+    bands: Bands | None = None,
+    exif: bool = True,
 ) -> npt.NDArray[Any]:
     """Turn images into a batch as evaluation does: resize the shorter side, crop the centre.
 
@@ -40,6 +45,8 @@ def preprocess(
         crop_pct: Part of the shorter side that the crop shows; by default 0.875 up to 224 pixels and 1.0 above.
         channels: 3 for RGB, 1 for grey, or as many as all images have.
         value_range: The value of white, 255 for 8 bits, above for 16; or [low, high] of floats.
+        bands: The bands of each image that are taken, by number from 0 or by the name that a file gives; None: all.
+        exif: Turn 8-bit pictures as their EXIF tag says.
 
     Returns:
         [N, H, W, C] without a gap in memory: uint8, or the type of another value range.
@@ -56,12 +63,82 @@ def preprocess(
         >>> preprocess([photo, photo[..., 0]], (96, 64), channels=1).shape
         (2, 96, 64, 1)
     """
-    transform = make_eval_transform(image_size=size, crop_pct=crop_pct)
-    limits = as_value_range(value_range)
-    arrays = [transform(as_image(image, channels, limits)) for image in each_image(images)]
-    if not arrays:
-        raise InputError("there is no image; give a path, a PIL image or an array, or several")
-    return np.stack(arrays)
+    given = ModelInput(size, crop_pct, channels=channels, value_range=value_range, bands=bands, exif=exif)
+    return given.batch(images)
+
+
+class TakesImages(Protocol):
+    """What a model says of its images."""
+
+    img_size: Size
+    in_chans: int
+    crop_pct: float | None
+    bands: Bands | None
+    exif: bool
+
+    @property
+    def value_range(self) -> float | Sequence[float]:
+        """The stored values that count as black and white."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """How images become a model's input in evaluation, the same for everyone who asks; see `preprocess`.
+
+    Raises:
+        ValueError: crop, range or bands that are none.
+    """
+
+    size: int | Size
+    crop_pct: float | None = None
+    channels: int = 3
+    value_range: float | Sequence[float] = 255
+    bands: Bands | None = None
+    exif: bool = True
+
+    def __post_init__(self) -> None:
+        as_bands(self.bands)
+        as_value_range(self.value_range)
+        make_eval_transform(image_size=self.size, crop_pct=self.crop_pct)
+
+    @classmethod
+    def of(cls, model: TakesImages, crop_pct: float | None = None) -> "ModelInput":
+        """Take what a model says; `crop_pct` goes before its own."""
+        m = model
+        return cls(m.img_size, crop_pct or m.crop_pct, m.in_chans, m.value_range, m.bands, m.exif)
+
+    @property
+    def limits(self) -> ValueRange:
+        """The value range."""
+        return as_value_range(self.value_range)
+
+    @property
+    def transform(self) -> EvalTransform:
+        """What evaluation does to an image that is read."""
+        return make_eval_transform(image_size=self.size, crop_pct=self.crop_pct)
+
+    def read(self, file: File, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Read an image file; see `stored_image.read_image`."""
+        return read_image(file, self.channels, self.limits, max_pixels, bands=self.bands, exif=self.exif)
+
+    def pixels(self, image: OneImage) -> npt.NDArray[Any]:
+        """Return the pixels [H, W, C] of an image of any kind."""
+        if isinstance(image, str | os.PathLike):
+            return self.transform(self.read(image))
+        return self.transform(as_image(image, self.channels, self.limits, self.bands, self.exif))
+
+    def batch(self, images: Images) -> npt.NDArray[Any]:
+        """Return the pixels [N, H, W, C] of one image or several.
+
+        Raises:
+            DataError: a file cannot be read, or is not a usable image.
+            InputError: something is none of these, or there is no image.
+        """
+        arrays = [self.pixels(image) for image in each_image(images)]
+        if not arrays:
+            raise InputError("there is no image; give a path, a PIL image or an array, or several")
+        return np.stack(arrays)
 
 
 def each_image(images: Images) -> Iterator[OneImage]:
@@ -76,18 +153,26 @@ def each_image(images: Images) -> Iterator[OneImage]:
         raise InputError(f"images are of type {type(images).__name__}; give paths, PIL images or uint8 arrays")
 
 
-def as_image(image: OneImage, channels: int = 3, limits: ValueRange = EIGHT_BITS) -> Picture:
-    """Read a path, or take what is in memory as if it were read; see `stored_image.read_image`.
+def as_image(
+    image: OneImage,
+    channels: int = 3,
+    limits: ValueRange = EIGHT_BITS,
+    bands: Bands | None = None,
+    exif: bool = True,
+) -> Picture:
+    """Take what is in memory as if it were read; see `stored_image.read_image`.
 
     Raises:
-        DataError: A file cannot be read, or is not a usable image.
+        DataError: It is not a usable image.
         InputError: It is no image.
     """
-    if isinstance(image, str | os.PathLike):
-        return read_image(image, channels, limits)
+    if bands is not None:
+        pixels = np.atleast_3d(np.asarray(image))
+        turn = orientation_of(image) if exif and isinstance(image, Image.Image) else 1
+        image = take_bands(turned_pixels(pixels, turn), bands)
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     if isinstance(image, Image.Image) and is_plain:
-        return convert_image(image, channels)
+        return convert_image(image, channels, exif)
     if isinstance(image, np.ndarray):
         return convert_image(_from_array(image), channels) if is_plain else _as_planes(image, channels, limits)
     raise InputError(

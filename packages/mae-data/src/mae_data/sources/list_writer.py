@@ -5,9 +5,8 @@ from pathlib import Path
 
 from mae_data.errors import InputError
 from mae_data.files import write_atomically
-from mae_data.sources.class_file import CLASSES
+from mae_data.sources.class_file import CLASSES, TRAIN_LIST
 
-TRAIN_LIST = "train_list.txt"
 VAL_LIST = "val_list.txt"
 
 Entry = tuple[bytes, int | None]  # path below the root, label

@@ -5,8 +5,12 @@ from typing import Any
 
 # A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
 ADDED = {
+    "DATA.BANDS": None,
     "DATA.DECODER": "exact",
+    "DATA.EXIF": False,
     "DATA.REPEATS": 1,
+    "DATA.ROTATE90": False,
+    "DATA.VFLIP": 0.0,
     "DATA.VALUE_RANGE": 255,
     "MODEL.HEAD": "linear",
     "MODEL.MASKING": "random",

@@ -14,6 +14,7 @@ def require_common(c: Config) -> None:
         require(get_key(c, key) != "", f"{key}='' names no folder")
     require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
     require_value_range(c.DATA.VALUE_RANGE)
+    require_bands(c.DATA.BANDS, c.DATA.IMAGE_CHANNELS)
     require_pair(c, "DATA.CROP_SCALE")
     low, high = c.DATA.CROP_SCALE
     require(low <= high, f"DATA.CROP_SCALE={c.DATA.CROP_SCALE} is not a range: it begins above its end")
@@ -36,6 +37,11 @@ def require_adam(c: Config) -> None:
 def require_classifier(c: Config) -> None:
     """Require what a classifier and its validation rely on, of the keys that fine-tuning and probing have."""
     require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
+    require(
+        c.MODEL.NUM_CLASSES > 1,
+        f"MODEL.NUM_CLASSES={c.MODEL.NUM_CLASSES} leaves nothing to tell apart: one output is always right, at a loss"
+        " of 0; use 2 or more, such as a second class for all that is not of the first",
+    )
 
 
 def require(holds: bool, message: str) -> None:
@@ -95,6 +101,18 @@ def require_value_range(given: int | Sequence[float]) -> None:
         sound,
         f"DATA.VALUE_RANGE={given} is neither the value of white in unsigned integers (255; 65535 at most)"
         " nor [low, high] of floats",
+    )
+
+
+def require_bands(bands: Sequence[Any] | None, channels: int) -> None:
+    """Require DATA.BANDS to be numbers from 0 or names, one for each of DATA.IMAGE_CHANNELS."""
+    if bands is None:
+        return
+    sound = all((type(band) is int and band >= 0) or (isinstance(band, str) and band) for band in bands)
+    require(sound and len(bands) > 0, f"DATA.BANDS={bands} is not a list of numbers from 0 or of names")
+    require(
+        len(bands) == channels,
+        f"DATA.BANDS={bands} names {len(bands)} bands, DATA.IMAGE_CHANNELS={channels}; set one as the other",
     )
 
 

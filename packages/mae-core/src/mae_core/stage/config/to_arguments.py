@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from mae_core.models import pixel_statistics
 from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.node import Config, to_dict
+from mae_core.stage.told_images import images_told
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
@@ -96,28 +97,61 @@ def encoder_of(config: Config) -> dict[str, Any]:
         "pixel_mean": mean,
         "pixel_std": std,
         "value_range": d.VALUE_RANGE,
+        **images_told(to_dict(config)),
     }
 
 
-def images_of(config: Config, labels: str = "required", *, training: bool = False) -> dict[str, Any]:
+def input_of(config: Config) -> dict[str, Any]:
+    """Read how images become a model's input in evaluation, whoever asks."""
+    d = config.DATA
+    size = d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE)
+    return {"size": size, "crop_pct": d.CROP_PCT, **reading_of(config)}
+
+
+def reading_of(config: Config) -> dict[str, Any]:
+    """Read how image files become pixels, whoever reads them."""
+    d = config.DATA
+    return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS, "exif": d.EXIF}
+
+
+def images_of(
+    config: Config, labels: str = "required", *, training: bool = False, dropping: bool = False
+) -> dict[str, Any]:
     """Read the arguments of a dataset over a list file, but for list and transform.
 
     Args:
         labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
         training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
+        dropping: whether it holds, and who asks leaves out what has an index below 0.
     """
+    skips = config.DATA.ON_ERROR == "skip"
+    find = "`mae-data verify` finds all such images"
     return {
         "root": config.DATA.DATA_PATH,
         "allow_outside": config.DATA.ALLOW_OUTSIDE,
         "opt_in": "DATA.ALLOW_OUTSIDE True",
         "seed": config.SEED,
-        "channels": config.DATA.IMAGE_CHANNELS,
-        "value_range": config.DATA.VALUE_RANGE,
+        **reading_of(config),
         "decoder": config.DATA.DECODER,
         "labels": labels,
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
-        "on_error": config.DATA.ON_ERROR if training else "raise",
-        "advice": "" if training else "evaluation never skips: mend the image, or take it off the list",
+        "on_error": "drop" if dropping and skips else "skip" if training and skips else "raise",
+        "max_skipped": config.DATA.MAX_BAD,
+        "advice": f"{find}, DATA.ON_ERROR skip passes over them"
+        if training or dropping
+        else f"evaluation never skips: mend the image, or take it off the list; {find}",
+    }
+
+
+def cropping_of(config: Config) -> dict[str, Any]:
+    """Read the arguments that the training transforms of all stages share."""
+    d = config.DATA
+    return {
+        "image_size": d.IMAGE_SIZE,
+        "scale": tuple(d.CROP_SCALE),
+        "hflip": d.HFLIP,
+        "vflip": d.VFLIP,
+        "rotate90": d.ROTATE90,
     }
 
 
