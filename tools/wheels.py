@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from steps import run_quietly
-from workspace import ROOT, Package
+from workspace import Package
 
 # setuptools packs whatever lies in build/, modules that were deleted long ago included, and an
 # editable installation leaves its own compiled op beside the sources. The tests need the whole repository.
@@ -32,7 +32,6 @@ def build_distributions(python: Path, packages: Iterable[Package], target: Path)
         for package in packages:
             copy = Path(scratch, package.folder.name)
             shutil.copytree(package.folder, copy, ignore=LEFTOVERS)
-            shutil.copy(ROOT / "LICENSE", copy)
             run_quietly([str(python), "-c", SDIST, str(built)], cwd=copy)
         pip = [str(python), "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
         run_quietly([*pip, "--wheel-dir", str(built), *map(str, sorted(built.glob("*.tar.gz")))])
