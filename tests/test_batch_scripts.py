@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from stage_runs import ROOT
 
+pytestmark = pytest.mark.once
+
 TOOLS = ROOT / "tools"
-SCRIPTS = sorted([*TOOLS.glob("*.sh"), TOOLS / "pretrain.sbatch"])
 
 
 def stand_in(folder: Path, name: str, code: int) -> None:
@@ -34,22 +35,26 @@ def test_the_job_is_queued_again_where_the_run_asks_for_it_only(tmp_path, code):
     assert (tmp_path / "calls").read_text().splitlines() == [run, *requeued]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_a_script_is_sound(script):
-    assert script.stat().st_mode & 0o111 or script.suffix == ".sbatch"
-    subprocess.run(["bash", "-n", script], check=True)
-
-
-def test_the_launcher_gets_what_the_variables_say(tmp_path):
-    stand_in(tmp_path / "bin", "mae-probe", 9)
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        ("run_pretrain_multi.sh", "mae-pretrain"),
+        ("run_finetune_multi.sh", "mae-finetune"),
+        ("run_linear_probe_multi.sh", "mae-probe"),
+        ("run_eval_multi.sh", "mae-finetune"),
+    ],
+)
+def test_the_launcher_gets_what_the_variables_say(script, command, tmp_path):
+    stand_in(tmp_path / "bin", command, 9)
     stand_in(tmp_path / "bin", "python", 5)  # beside the command: that of its environment
     env = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls")}
     variables = {"NPROC": "2", "NNODES": "3", "MASTER": "n1:6170", "LOGS": "told", "DEVICES": "0,1"}
-    done = subprocess.run([TOOLS / "run_linear_probe_multi.sh", "-eval", "a b"], env=env | variables)
+    done = subprocess.run([TOOLS / script, "-amp", "a b"], env=env | variables)
     assert done.returncode == 5
+    added = "-eval " if "eval" in script else ""
     assert (tmp_path / "calls").read_text() == (
         "python -m paddle.distributed.launch --log_dir told --nproc_per_node 2 --devices 0,1 --nnodes 3"
-        f" --master n1:6170 {tmp_path / 'bin'}/mae-probe -eval a b\n"
+        f" --master n1:6170 {tmp_path / 'bin'}/{command} {added}-amp a b\n"
     )
 
 

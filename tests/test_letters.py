@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.once
+
 TOOL = Path(__file__).parents[1] / "tools" / "letters.py"
 
 

@@ -13,6 +13,8 @@ from browser_pages import SIZES, axe_findings, browser, open_page
 
 from workspace import ROOT
 
+pytestmark = pytest.mark.once
+
 __all__ = ["browser"]
 SITE = ROOT / "tools/site"
 ZENSICAL = Path(sys.executable).parent / "zensical"

@@ -1,6 +1,5 @@
 """The page of models is what the generator makes of its data, and the commands on it convert such files."""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -28,12 +27,6 @@ SUFFIXES = {
 
 def test_the_page_is_what_the_generator_makes() -> None:
     assert zoo.PAGE.read_text(encoding="utf-8") == zoo.page(DATA), "run: python3 tools/dev.py zoo"
-
-
-def test_readmes_link_the_page() -> None:
-    root = Path(zoo.__file__).parents[1]
-    assert "(packages/mae-core/MODELS.md)" in (root / "README.md").read_text(encoding="utf-8")
-    assert "(MODELS.md)" in (root / "packages/mae-core/README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -98,8 +91,3 @@ def test_conversion_commands_convert_such_files(entry: dict, tmp_path: Path, mon
     assert cli.main(arguments) == 0, capsys.readouterr().err
     assert f"({entry['by']}) -> {arguments[2]} (mae-core)" in capsys.readouterr().out
     assert Path(arguments[2]).is_file()
-
-
-def test_every_command_of_the_page_is_one_that_was_tried() -> None:
-    printed = re.findall(r"`(mae-core convert \S+ \S+)`", zoo.PAGE.read_text(encoding="utf-8"))
-    assert sorted(printed) == sorted(map(zoo.command, DATA["weights"]))

@@ -7,10 +7,20 @@ from pathlib import Path
 
 from workspace import ROOT, Graph, WorkspaceError, with_dependents
 
-SHARED_FILES = {"pyproject.toml", "conftest.py", "tests/stage_runs.py", "tests/stage_wiring.py"}
+SHARED_TESTS = (
+    "stage_runs",
+    "stage_wiring",
+    "until",
+    "warm_commands",
+    "warm_server",
+)  # the packages' tests import them
+SHARED_FILES = {"pyproject.toml", "conftest.py", *(f"tests/{name}.py" for name in SHARED_TESTS)}
 SHARED_FOLDERS = ("tools/", ".ci/", ".github/")
 # tests/ crosses packages and runs on every change, whatever is affected; people and GitHub alone read the rest.
-NEUTRAL_FILES = {"LICENSE", ".gitignore", ".pre-commit-config.yaml", "CITATION.cff", ".github/dependabot.yml"}
+NEUTRAL_FILES = {
+    *("LICENSE", ".gitignore", ".dockerignore", ".pre-commit-config.yaml", "CITATION.cff"),
+    ".github/dependabot.yml",
+}
 NEUTRAL_FOLDERS = ("tests/", ".github/ISSUE_TEMPLATE/")
 PAGES = re.compile(r"(\.github/)?[^/]+\.md")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, curve, bench, zoo, docs, affected, wheels, release.
+"""Work on this repository: install, test, lint, demo, curve, bench, zoo, docs, affected, wheels, try, release.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affected import affected, changed_paths
+from clean_install import try_files
 from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install, install_file, wheel_environment
 from steps import run
 from wheels import SUPPORTED_PADDLES, build_distributions, unpack_paddle
@@ -67,9 +68,9 @@ def run_test(args: argparse.Namespace) -> int:
 
 
 def run_lint(args: argparse.Namespace) -> int:
-    """Check style, format and types; all three run even when one fails."""
-    python = str(installed().python)
-    return max([run([python, "-m", *check]) for check in CHECKS])
+    """Check style, format, types and workflows; all of them run even when one fails."""
+    programs = installed().python.parent
+    return max([run([str(programs / program), *words]) for program, *words in CHECKS])
 
 
 def run_demo(args: argparse.Namespace) -> int:
@@ -128,6 +129,13 @@ def run_wheels(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_try(args: argparse.Namespace) -> int:
+    """Install built files into a clean environment and train there."""
+    try_files(installed().python, read_packages(), args.folder.resolve())
+    print(f"{args.folder}: installed, pre-trained, fine-tuned and probed")
+    return 0
+
+
 def run_release(args: argparse.Namespace) -> int:
     """Release a package with the remaining arguments."""
     return run([str(installed().python), "tools/release.py", *args.rest])
@@ -145,7 +153,13 @@ def installed() -> Environment:
     return env
 
 
-CHECKS = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
+CHECKS = [
+    ("ruff", "check"),
+    ("ruff", "format", "--check"),
+    ("mypy",),
+    ("actionlint", "-shellcheck="),  # not every machine has a shellcheck, nor the same one
+    ("zizmor", "--quiet", "--offline", "."),
+]
 COMMANDS = {
     "install": run_install,
     "test": run_test,
@@ -157,6 +171,7 @@ COMMANDS = {
     "docs": run_docs,
     "affected": run_affected,
     "wheels": run_wheels,
+    "try": run_try,
     "release": run_release,
 }
 PASSES_ARGUMENTS_ON = {"test", "demo", "curve", "docs", "release"}
@@ -182,7 +197,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--venv", type=Path, metavar="DIR", help=f"default: {DEFAULT_FOLDERS[DEFAULT_PADDLE].name}"
         )
-    add("lint", "ruff check, ruff format --check, mypy")
+    add("lint", "ruff check, ruff format --check, mypy; actionlint and zizmor for the workflows")
     add("demo", "run the demo; further arguments go to it")
     add("curve", "measure what pre-training is worth over its steps (an hour); further arguments go to it")
     bench = add("bench", "run the benchmarks of all packages")
@@ -207,6 +222,8 @@ def make_parser() -> argparse.ArgumentParser:
     which = wheels.add_mutually_exclusive_group()
     which.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="only these")
     which.add_argument("--tag", metavar="TAG", help="only what this tag releases; refused when it is not its version")
+    trying = add("try", "install built files into a clean environment and run a tiny training of each stage from it")
+    trying.add_argument("folder", nargs="?", type=Path, default=ROOT / "dist", help="where they lie (default: dist/)")
     add("release", "release one package: PACKAGE VERSION shows what would be done, with --yes it is done")
     return parser
 

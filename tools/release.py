@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from changelog import unreleased, with_release
+from changelog import release_notes, unreleased, with_release
 from steps import CommandError
 from wheels import build_distributions
 from workspace import ROOT, Package, WorkspaceError, dependency_graph, read_packages, release_tag, with_dependencies
@@ -71,7 +71,9 @@ def make_parser() -> argparse.ArgumentParser:
     """Declare the arguments."""
     parser = argparse.ArgumentParser(prog="tools/dev.py release", description=__doc__, allow_abbrev=False)
     parser.add_argument("package", metavar="PACKAGE", help="such as mae-core")
-    parser.add_argument("version", metavar="VERSION", help="such as 0.2.0 or 0.2.0rc1; above the present one")
+    parser.add_argument(
+        "version", metavar="VERSION", help="above the present one, such as 0.2.0rc1; or, for the first, that one"
+    )
     parser.add_argument("--yes", action="store_true", help="do it; without this nothing is written")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where the files go (default: dist/)")
     return parser
@@ -83,7 +85,8 @@ def check(release: Release, packages: Mapping[str, Package], root: Path) -> None
     Raises:
         WorkspaceError: The version, the state of the repository or a sibling's range does not allow it.
     """
-    check_version(release.version, release.package)
+    first = not git(root, "tag", "--list", release_tag(release.package.name, "*"))
+    check_version(release.version, release.package, first)
     if changed := [line[2:].strip() for line in git(root, "status", "--porcelain").splitlines()]:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise WorkspaceError(f"not committed: {', '.join(changed[:3])}{more}; commit or stash first")
@@ -96,15 +99,21 @@ def check(release: Release, packages: Mapping[str, Package], root: Path) -> None
         )
 
 
-def check_version(wanted: str, package: Package) -> None:
-    """Refuse a version that is written otherwise than an index writes it, or that does not increase."""
+def check_version(wanted: str, package: Package, first: bool) -> None:
+    """Refuse a version that is written otherwise than an index writes it, or that does not increase.
+
+    Args:
+        wanted: The version as it was typed.
+        package: What is released.
+        first: No version was released yet: then the present one may be it.
+    """
     try:
         version = Version(wanted)
     except InvalidVersion:
         raise WorkspaceError(f"{wanted!r} is not a version; write three numbers, such as 0.2.0 or 0.2.0rc1") from None
     if len(version.release) != 3 or version.local or str(version) != wanted:
         raise WorkspaceError(f"the version {wanted!r} is not written in full; write it as 0.2.0 or 0.2.0rc1")
-    if version <= Version(package.version):
+    if version < Version(package.version) or (version == Version(package.version) and not first):
         raise WorkspaceError(f"{package.name} is at {package.version}; {wanted} does not increase it")
 
 
@@ -122,7 +131,7 @@ def excluding(release: Release, packages: Mapping[str, Package]) -> list[str]:
 def print_plan(release: Release, texts: Mapping[Path, str], packages: Mapping[str, Package], root: Path) -> None:
     """Say what is done, in order, and what else to think of."""
     package = release.package
-    news = textwrap.indent(unreleased(package.changelog.read_text(encoding="utf-8")), "     ")
+    news = textwrap.indent(release_notes(package.changelog.read_text(encoding="utf-8"), release.version), "     ")
     print(
         f"{package.name} {package.version} -> {release.version}, on {git(root, 'branch', '--show-current') or 'HEAD'}"
     )
@@ -137,7 +146,7 @@ def print_plan(release: Release, texts: Mapping[Path, str], packages: Mapping[st
 
 def make(release: Release, texts: Mapping[Path, str], root: Path, dist: Path) -> None:
     """Write, build, commit and tag; a step that fails takes back what was written."""
-    notes = unreleased(release.package.changelog.read_text(encoding="utf-8"))
+    notes = release_notes(release.package.changelog.read_text(encoding="utf-8"), release.version)
     paths = [str(path) for path in texts]
     start = git(root, "rev-parse", "HEAD")
     try:

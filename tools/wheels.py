@@ -47,7 +47,6 @@ def build_distributions(
         for package in packages:
             copy = Path(scratch, package.folder.name)
             shutil.copytree(package.folder, copy, ignore=LEFTOVERS)
-            shutil.copy(ROOT / "LICENSE", copy)
             run_quietly([str(python), "-c", SDIST, str(built)], cwd=copy)
         pip = [str(python), "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
         run_quietly([*pip, "--wheel-dir", str(built), *map(str, sorted(built.glob("*.tar.gz")))], env=env)
