@@ -15,10 +15,16 @@ import threading
 import traceback
 from importlib import import_module
 
-from mae_core.runtime import configure, import_paddle
+from mae_core.process.runtime import configure, import_paddle
 
 MODULES = (
-    *("mae_core.cli", "mae_core.weights.cli", "mae_core.stage.command", "mae_core.stage.inheritance", "mae_data.cli"),
+    *(
+        "mae_core.cli",
+        "mae_core.weights.cli",
+        "mae_core.stage.cli.command",
+        "mae_core.stage.config.from_weights",
+        "mae_data.cli",
+    ),
     *(f"mae_{stage}.{name}" for stage in ("pretrain", "finetune", "probe") for name in ("cli", "train", "evaluate")),
 )
 
