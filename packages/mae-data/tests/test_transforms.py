@@ -213,6 +213,14 @@ def test_default_crop_share(image_size, resized):
     np.testing.assert_array_equal(got, whole[edge : edge + image_size, edge : edge + image_size])
 
 
+def test_the_size_before_the_crop_is_rounded_down():
+    # 69 / 0.875 = 78.86: 78 as the official evaluation has it, not 79
+    got = make_eval_transform(image_size=69)(noise_image(90, 90), sample_rng(0, 0, 0))
+    wanted = np.asarray(noise_image(90, 90).resize((78, 78), BICUBIC))
+    edge = round((78 - 69) / 2)
+    np.testing.assert_array_equal(got, wanted[edge : edge + 69, edge : edge + 69])
+
+
 def test_crop_share_can_be_set():
     got = make_eval_transform(image_size=32, crop_pct=1.0)(noise_image(64, 64, 1), sample_rng(0, 0, 0))
     np.testing.assert_array_equal(got[..., 0], np.asarray(noise_image(64, 64, 1).resize((32, 32), BICUBIC)))
