@@ -1,40 +1,52 @@
-"""Files reach the disk before their names do: what is renamed is whole even after a power cut."""
+"""Files outlive a power cut: what is renamed into place is on the disk before, and the rename itself after."""
 
 import os
+import stat
+from pathlib import Path
 
 import pytest
 
-from mae_core import files
+from mae_core.files import publish_folder, replace_atomic, write_atomic
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """Record what is forced to the disk and what is renamed, by name, in order."""
-    done, fsync, replace = [], os.fsync, os.replace
+def asked(monkeypatch):
+    """Record what the disk is asked for, in order: fsync of a file of so many bytes, rename, fsync of a folder."""
+    calls, fsync, replace = [], os.fsync, os.replace
 
-    def record_fsync(handle):
-        done.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{handle}"))))
-        fsync(handle)
+    def recording_fsync(fd):
+        facts, name = os.fstat(fd), Path(os.readlink(f"/proc/self/fd/{fd}")).name
+        calls.append(("fsync folder", name) if stat.S_ISDIR(facts.st_mode) else ("fsync", name, facts.st_size))
+        fsync(fd)
 
-    def record_replace(source, target):
-        done.append(("rename", os.path.basename(source)))
-        replace(source, target)
+    def recording_replace(old, new):
+        calls.append(("rename", Path(old).name, Path(new).name))
+        replace(old, new)
 
-    monkeypatch.setattr(files.os, "fsync", record_fsync)
-    monkeypatch.setattr(files.os, "replace", record_replace)
-    return done
-
-
-def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_the_end(tmp_path, calls):
-    files.write_atomic(tmp_path / "a", b"new")
-    temporary = files.temporary_path(tmp_path / "a").name
-    assert calls == [("fsync", temporary), ("rename", temporary), ("fsync", tmp_path.name)]
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "replace", recording_replace)
+    return calls
 
 
-def test_a_folder_s_files_are_on_the_disk_before_its_name(tmp_path, calls):
-    with files.publish_folder(tmp_path / "made") as folder:
-        (folder / "a").write_bytes(b"a")
-        (folder / "b").write_bytes(b"b")
-    temporary = files.temporary_path(tmp_path / "made").name
-    assert sorted(calls[:2]) == [("fsync", "a"), ("fsync", "b")]
-    assert calls[2:] == [("fsync", temporary), ("rename", temporary), ("fsync", tmp_path.name)]
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_atomic(path, b"four"),
+        lambda path: replace_atomic(path, lambda temporary: temporary.write_bytes(b"four")),
+    ],
+)
+def test_a_file_is_on_the_disk_before_its_name_is_and_its_folder_after(tmp_path, asked, write):
+    write(tmp_path / "state.json")
+    temporary = asked[0][1]
+    assert temporary != "state.json"
+    assert asked == [("fsync", temporary, 4), ("rename", temporary, "state.json"), ("fsync folder", tmp_path.name)]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("state.json", b"four")]
+
+
+def test_a_folder_s_files_and_itself_are_on_the_disk_before_its_name_is(tmp_path, asked):
+    with publish_folder(tmp_path / "step") as temporary:
+        (temporary / "a").write_bytes(b"1")
+        (temporary / "b").write_bytes(b"22")
+    assert sorted(asked[:2]) == [("fsync", "a", 1), ("fsync", "b", 2)]
+    name = temporary.name
+    assert asked[2:] == [("fsync folder", name), ("rename", name, "step"), ("fsync folder", tmp_path.name)]

@@ -11,6 +11,7 @@ from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.ops import patch_targets
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import patchify, unpatchify
+from mae_core.training import meters
 from mae_core.training.schedule import scaled_lr, warmup_cosine
 
 
@@ -78,3 +79,23 @@ def test_schedule_against_the_closed_form():
     assert at(20) == pytest.approx(0.5)
     assert warmup_cosine(0, lr=1.0, min_lr=0.0, warmup_epochs=0, epochs=1) == 1.0
     assert scaled_lr(1.5e-4, 4096) == pytest.approx(2.4e-3)
+
+
+def test_speeds_are_those_of_the_interval_without_what_is_left_out(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(meters.time, "perf_counter", lambda: now[0])
+    meter = meters.IntervalMeter()
+    meter.add({"loss": 3.0}, 8, 0.5)
+    meter.add({"loss": 1.0}, 4, 0.5)
+    now[0] += 14.0
+    meter.exclude(10.0)  # a validation
+    assert meter.means() == {"loss": 2.0}
+    assert meter.speeds() == {"images_per_s": 3.0, "data_wait": 0.25, "s_per_step": 2.0}
+    resumed = meters.IntervalMeter()
+    resumed.load_state_dict(meter.state_dict())
+    resumed.add({"loss": 8.0}, 6, 0.0)
+    now[0] += 2.0
+    assert resumed.means() == {"loss": 4.0}
+    assert resumed.speeds() == {"images_per_s": 3.0, "data_wait": 0.0, "s_per_step": 2.0}
+    resumed.reset()
+    assert (resumed.means(), resumed.speeds()["images_per_s"]) == ({}, 0.0)

@@ -47,6 +47,15 @@ def start(code, *args, **kwargs):
     return process
 
 
+def test_of_several_ranks_wishes_the_requeue_wins_and_then_the_end():
+    everyone = [sum(counts) for counts in zip(*(Stop.counts(kind) for kind in Stop), strict=True)]
+    assert Stop.first(everyone) is Stop.REQUEUE
+    two = [a + b for a, b in zip(Stop.counts(Stop.INTERRUPTED), Stop.counts(Stop.TERMINATED), strict=True)]
+    assert Stop.first(two) is Stop.TERMINATED
+    assert Stop.first(Stop.counts(None)) is None
+    assert [kind.value for kind in (Stop.REQUEUE, Stop.TERMINATED, Stop.INTERRUPTED)] == [75, 143, 130]
+
+
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [(signal.SIGTERM, 143, ["paddle"]), (signal.SIGHUP, 143, []), (signal.SIGUSR1, 75, [])],

@@ -34,6 +34,15 @@ def test_a_step_of_many_tasks_is_many_ranks():
     )
 
 
+@pytest.mark.parametrize("visible", [{}, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}])
+def test_a_task_that_sees_all_gpus_takes_that_of_its_place_on_the_node(visible):
+    assert as_launched({**STEP, **visible}, gpu=True)["FLAGS_selected_gpus"] == "1"
+
+
+def test_a_task_that_is_bound_to_one_gpu_takes_the_only_one_it_sees():
+    assert as_launched({**STEP, "CUDA_VISIBLE_DEVICES": "3"}, gpu=True)["FLAGS_selected_gpus"] == "0"
+
+
 @pytest.mark.parametrize(
     "env",
     [

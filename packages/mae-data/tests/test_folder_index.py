@@ -37,6 +37,18 @@ def test_class_folders_are_split_per_class(class_folders):
     assert [sum(label == digit for _, label in val) for digit in (0, 1)] == [2, 2]
 
 
+def test_labels_follow_the_sorted_names_where_one_begins_another(tmp_path, save_image):
+    """A sorted list of paths has them otherwise: `cat big/1.png` comes before `cat/1.png`."""
+    for name in ("cat", "cat big", "cat-small"):
+        save_image(tmp_path / name / "1.png")
+        save_image(tmp_path / "parts" / "train" / name / "1.png")
+    for root, start in ((tmp_path, ""), (tmp_path / "parts", "train/")):
+        index = index_folder(root, val_fraction=0)
+        assert index.classes[:3] == [b"cat", b"cat big", b"cat-small"]
+        labels = {path: label for path, label in index.train if not path.startswith(b"parts")}
+        assert labels == {f"{start}{name.decode()}/1.png".encode(): i for i, name in enumerate(index.classes[:3])}
+
+
 def test_the_split_depends_on_the_seed_alone(class_folders):
     first = index_folder(class_folders, 0.5, seed=1)
     assert index_folder(class_folders, 0.5, seed=1) == first

@@ -125,6 +125,18 @@ def test_the_folder_is_scanned_again_only_when_names_change(photos, tmp_path, sa
     assert len(scans) == 3
 
 
+def test_a_folder_that_changed_just_before_it_was_read_is_scanned_again(photos, save_image, monkeypatch):
+    """A file system's clock ticks slowly: a name that comes within the same tick leaves the folder's time as it was."""
+    monkeypatch.setattr(folder_module, "SETTLED_NS", 200 * 10**9)
+    settle(photos, 100)
+    before = {folder: os.stat(folder) for folder, _, _ in os.walk(photos)}
+    assert "z/new.png" not in paths(open_source(photos, labels="optional"))
+    save_image(photos / "z" / "new.png")
+    for folder, found in before.items():
+        os.utime(folder, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert "z/new.png" in paths(open_source(photos, labels="optional"))
+
+
 def test_a_bad_image_is_named_by_its_path(photos):
     (photos / "z" / "4.png").write_bytes(b"")
     dataset = ListDataset(photos, "train_list.txt", make_eval_transform(image_size=8), labels="optional")

@@ -122,6 +122,9 @@ def test_fast_decoding_is_close_and_leaves_small_crops_alone(make_photo, as_jpeg
     for size in ((224, 400), (500, 96)):  # shrunk by two, the crop would have less than twice this
         exact, fast = (native().crop_jpeg(data, box, size, fast=fast) for fast in (False, True))
         np.testing.assert_array_equal(exact, fast)
+    for sides, halved in (((384, 768), True), ((383, 768), False)):  # four times the size: just twice when halved
+        exact, fast = (native().crop_jpeg(data, (8, 16, *sides), (96, 192), fast=fast) for fast in (False, True))
+        assert np.array_equal(exact, fast) != halved
 
 
 def save(path, data):

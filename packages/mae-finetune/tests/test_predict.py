@@ -100,7 +100,7 @@ def test_predictions_from_python_are_the_models(run, photos, tmp_path, monkeypat
         assert [g.name for g in p.guesses] == [FOLDERS[c] for c in best]
         assert [g.probability for g in p.guesses] == pytest.approx(row[best].tolist(), abs=1e-5)
     picture = Image.open(files[0])
-    in_memory = mae_finetune.predict(str(run), [picture, np.asarray(picture)], topk=2)
+    in_memory = mae_finetune.predict(str(run), [picture, np.asarray(picture)], topk=2, batch_size=1)
     assert [p.image for p in in_memory] == ["image 0", "image 1"]
     assert in_memory[0].guesses == in_memory[1].guesses
     assert in_memory[0].guesses[0].probability == pytest.approx(said[0].guesses[0].probability, abs=1e-6)

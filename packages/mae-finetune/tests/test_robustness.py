@@ -49,7 +49,7 @@ def test_mean_corruption_error_by_hand():
     references = {"fog": 0.5, "snow": 0.8}
     counts = np.zeros((10, 2))
     counts[:5] = [[10, 10 - e] for e in (1, 2, 3, 4, 5)]  # errors .1 to .5: mean .3
-    counts[5:] = [[4, 2]] * 5  # error .5
+    counts[5:] = [[4, 2], [400, 300], [4, 1], [4, 0], [4, 4]]  # .5, .25, .75, 1, 0: mean .5 over severities
     figures = corruption_errors(counts, references)
     assert figures == pytest.approx({"fog": 60.0, "snow": 62.5, "mCE": 61.25})
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from stage_runs import PRETRAIN, assert_same, records
 
+import mae_pretrain.monitor
 from mae_core.training.precision import Precision
 from mae_pretrain.build import build_model, eval_dataset, mask_noise
 from mae_pretrain.config import RECIPE
@@ -92,6 +93,15 @@ def test_two_ranks_see_the_figures_of_one(watched, data, tmp_path):
     for one, two in zip(looks(watched[0]), looks(tmp_path / "run"), strict=True):
         assert two.pop("kind") == one.pop("kind")
         assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_rank_that_writes_nothing_computes_the_shared_figures_only(data, monkeypatch):
+    config = config_of(data, "MONITOR.EVERY", 1)
+    monitor = Monitor(config, SINGLE, None, lambda: 1)
+    model = build_model(config)
+    model.eval()
+    monkeypatch.setattr(mae_pretrain.monitor.distributed, "is_main", lambda: False)
+    assert set(monitor.look(model, never)) == {"val_loss"}
 
 
 def test_figures_are_those_of_plain_loops(data, tmp_path):

@@ -118,3 +118,7 @@ def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
     assert evaluate.open_sets(config()) == (None, "a.txt")
     patches = evaluate._mean_patches([(np.full((8, 12, 1), 51),)], wired.model)
     np.testing.assert_allclose(patches.numpy(), 51 / 250, rtol=1e-6)
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 1), dtype=np.uint8)
+    expected = wired.model.patchify(paddle.to_tensor(np.stack([first, second]))).numpy().mean(axis=0) / 250
+    found = evaluate._mean_patches([(first,), (second,)], wired.model)
+    np.testing.assert_allclose(found.numpy()[0], expected, rtol=1e-5)

@@ -106,6 +106,12 @@ def test_logistic_regression_is_near_the_best_linear_rule():
     nearest = ((val.features[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)  # Bayes' rule for these
     best = 100 * (nearest == val.labels).mean()
     assert best - 4 < logistic_accuracy(train, val) <= best + 1
+    hits = 0.0
+    for label in range(4):  # an image's class does not depend on the images that are scored beside it
+        part = val.labels == label
+        among = Features(val.features[part], val.labels[part], val.paths)
+        hits += logistic_accuracy(train, among) * part.sum()
+    assert hits / 400 == pytest.approx(logistic_accuracy(train, val))
     one = Features(train.features, np.zeros(400, np.int64), train.paths)
     with pytest.raises(UserError, match="one class"):
         logistic_accuracy(one, val)

@@ -9,6 +9,7 @@ import paddle
 import pytest
 
 from mae_core.errors import NonFiniteError, UserError
+from mae_core.evaluation import classifier
 from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import write_tables
@@ -84,6 +85,19 @@ def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path, caplog):
     with caplog.at_level("INFO", "mae"), pytest.raises(UserError, match="cannot be written"):
         report_scores(scores, 1.0, str(tmp_path / "file"), {})
     assert "9 images: top-1" in caplog.text  # the figures are said all the same
+
+
+def test_one_rank_writes_the_tables_and_all_return_the_figures(tmp_path, monkeypatch):
+    scores = Scores(3)
+    scores.add(*sample(9, 3))
+    figures = []
+    for is_main in (False, True):
+        monkeypatch.setattr(classifier.distributed, "is_main", lambda is_main=is_main: is_main)
+        prepare_report(str(tmp_path))
+        figures.append(report_scores(scores, 3.0, str(tmp_path), {}))
+        assert (tmp_path / "eval" / "scores.json").exists() == is_main
+    assert figures[0] == figures[1]
+    assert (figures[0]["images"], figures[0]["images_per_s"]) == (9, 3.0)
 
 
 def batches(logits, labels, size):

@@ -30,7 +30,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state, step_folder
 from mae_core.weights.load import load_model
 
 PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
@@ -75,6 +75,10 @@ def make(folder=None, plan=PLAN, loss=loss_fn):
         config={"A": 1},
         describe=lambda indices: f"files of step {indices[0]}",
     )
+
+
+def plain_descent(trainer):
+    return paddle.optimizer.SGD(parameters=trainer.model.parameters())
 
 
 def weights(trainer):
@@ -159,8 +163,10 @@ def test_accumulated_batches_equal_the_joined_batch():
         return model(data[0]).square().mean(), {}
 
     joined = make(plan=Plan(steps_per_epoch=5, total_steps=5), loss=plain)
+    joined.optimizer = plain_descent(joined)  # AdamW takes a gradient of twice the size for the same
     joined.fit(batch(step) for step in range(5))
     halves = make(plan=Plan(steps_per_epoch=5, total_steps=5, accum_iter=2), loss=plain)
+    halves.optimizer = plain_descent(halves)
     halves.fit(Batch(batch(step).images[i * 4 : i * 4 + 4], step) for step in range(5) for i in range(2))
     for name, value in weights(joined).items():
         np.testing.assert_allclose(weights(halves)[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
@@ -188,6 +194,36 @@ def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_
     summed, asked = totals.over_ranks(totals.Totals(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None)
     assert (summed.loss, summed.metrics, summed.images, summed.waited) == (2.0, {"top1": 15.0}, 12.0, 0.5)
     assert asked is Stop.INTERRUPTED
+
+
+def test_the_images_of_a_step_are_those_of_all_its_batches(monkeypatch):
+    trainer = make(plan=Plan(steps_per_epoch=2, total_steps=2, accum_iter=2))
+    told = []
+    monkeypatch.setattr(trainer.progress, "step_done", lambda step, lr, figures, images, waited: told.append(images))
+    trainer.fit(batch(step, rows) for step, rows in enumerate((8, 3, 8, 1)))
+    assert told == [11, 9]
+
+
+def test_what_is_drawn_depends_on_seed_step_and_rank_only(monkeypatch):
+    def drawn(rank=0, seed=0, before=1, first=0):
+        seen = []
+
+        def loss(model, data, epoch):
+            seen.append(paddle.rand([4]).tolist())
+            return model(data.images).square().mean(), {}
+
+        monkeypatch.setattr(engine.distributed, "rank", lambda: rank)
+        trainer = make(plan=Plan(steps_per_epoch=2, total_steps=2, seed=seed), loss=loss)
+        trainer.step = first
+        paddle.seed(before)
+        trainer.fit(stream())
+        return seen
+
+    one, two = drawn()
+    assert drawn(before=7) == [one, two]
+    assert drawn(before=7, first=1) == [two]
+    others = [*drawn(rank=1), *drawn(seed=1), *drawn(rank=1, seed=1)]
+    assert len({tuple(values) for values in [one, two, *others]}) == 8
 
 
 def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
@@ -241,6 +277,71 @@ def test_nan_gradients_are_skipped_and_end_the_run_when_they_go_on():
     with pytest.raises(NonFiniteError, match="4 steps in a row"):
         ending.fit(stream())
     assert ending.step == 6
+
+
+def test_gradients_that_are_nan_before_and_after_a_stop_are_counted_together(tmp_path):
+    def bad(model, data, epoch):
+        value, metrics = loss_fn(model, data, epoch)
+        return (_NanGradient.apply(value) if data.step >= 6 else value), metrics
+
+    plan = replace(PLAN, max_bad_steps=4)
+    first = make(RunFolder(tmp_path), plan, bad)
+    with pytest.raises(NonFiniteError, match="4 steps in a row"):
+        first.fit(stream())
+    first.folder.close()
+    second = make(RunFolder(tmp_path), plan, bad)
+    checkpoint = step_folder(second.folder.checkpoints, 8)  # after steps 6 and 7
+    second.resume(checkpoint, read_state(checkpoint))
+    with pytest.raises(NonFiniteError, match="4 steps in a row"):
+        second.fit(stream(8))
+    assert (first.step, second.step) == (9, 9)
+
+
+class FakeScaler:
+    """What Paddle's loss scaler does on a GPU, by a power of two, so that no bit is lost."""
+
+    def __init__(self):
+        self.parameters, self.unscaled, self.updates = [], False, 0
+
+    def scale(self, loss):
+        return loss * 1024.0
+
+    def unscale_(self, optimizer):
+        assert not self.unscaled
+        with paddle.no_grad():
+            for p in optimizer._parameter_list:
+                p.grad.scale_(1 / 1024)
+        self.unscaled = True
+
+    def step(self, optimizer):
+        if not self.unscaled:
+            self.unscale_(optimizer)
+        optimizer.step()
+
+    def update(self):
+        self.unscaled, self.updates = False, self.updates + 1
+
+    def state_dict(self):
+        return {"scale": np.array([1024.0], "float32"), "incr_count": self.updates}
+
+    def load_state_dict(self, state):
+        assert state["scale"].tolist() == [1024.0]
+        self.updates = state["incr_count"]
+
+
+def test_a_scaled_loss_trains_as_the_plain_one_and_its_scaler_is_saved(tmp_path):
+    runs = {}
+    for name in ("plain", "scaled"):
+        runs[name] = make(RunFolder(tmp_path / name), replace(PLAN, clip_grad=0.05))
+        runs[name].precision.scaler = FakeScaler() if name == "scaled" else None
+        runs[name].fit(stream())
+    assert_equal(runs["plain"], runs["scaled"])
+    assert records(runs["plain"].folder) == records(runs["scaled"].folder)  # the gradient's norm, too
+    runs["scaled"].folder.close()
+    resumed = make(RunFolder(tmp_path / "scaled"), PLAN)
+    resumed.precision.scaler = FakeScaler()
+    resumed.resume(*newest_checkpoint(resumed.folder.checkpoints, print))
+    assert resumed.precision.scaler.updates == 12
 
 
 def test_clipping_bounds_the_update_direction():
@@ -314,6 +415,21 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
     assert json.loads((tmp_path / "best" / "state.json").read_text())["validation"]["best"]["score"] == 0.9
     marks = [(r["step"], r["top1"]) for r in records(trainer.folder) if "top1" in r]
     assert marks == [(4, 0.5), (8, 0.9), (12, 0.7)]
+
+
+def test_the_last_step_is_scored_too_and_no_step_twice():
+    validation = Validation(lambda model, should_stop: {"top1": 1.0}, every=5)
+    assert [step for step in range(13) if validation.due(step, 12)] == [5, 10, 12]
+    validation.scored = 10
+    assert not validation.due(10, 12)
+    assert not Validation(every=5).due(5, 12)  # nothing scores
+
+
+def test_of_equal_scores_the_first_is_the_best(tmp_path):
+    trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.9, 12: 0.8})
+    trainer.fit(stream())
+    assert trainer.validation.best == {"step": 4, "score": 0.9}
+    assert (tmp_path / "best").resolve().name == "step_00000004"
 
 
 def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -640,36 +756,6 @@ def test_accumulated_gradients_are_the_joined_batch_s_and_all_images_count(tmp_p
     assert counted == [8]
 
 
-def test_each_rank_and_each_step_draws_its_own(monkeypatch):
-    def drawn(rank, seed=0):
-        numbers = []
-        monkeypatch.setattr(engine.distributed, "rank", lambda: rank)
-
-        def draws(model, data, epoch):
-            numbers.append(float(paddle.rand([1])))
-            return plain(model, data, epoch)
-
-        make(plan=replace(PLAN, seed=seed), loss=draws).time_steps(stream(), 3)
-        return numbers
-
-    assert drawn(0) == drawn(0)
-    assert len({*drawn(0), *drawn(1), *drawn(0, seed=1)}) == 9
-
-
-def test_bad_gradients_in_a_row_are_counted_over_a_stop(tmp_path):
-    def bad(model, data, epoch):
-        return _NanGradient.apply(model(data.images)).square().mean(), {}
-
-    plan = Plan(steps_per_epoch=4, total_steps=2, max_bad_steps=3, save_freq=4)
-    first = make(RunFolder(tmp_path), plan, bad)
-    first.fit(stream())
-    first.folder.close()
-    second = make(RunFolder(tmp_path), replace(plan, total_steps=4), bad)
-    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
-    with pytest.raises(NonFiniteError, match="3 steps in a row"):
-        second.fit(stream(2))
-
-
 class _Scaler:
     """What `Precision` needs of Paddle's GradScaler, which does nothing on a CPU."""
 
@@ -689,14 +775,3 @@ class _Scaler:
 
     def state_dict(self):
         return {}
-
-
-@pytest.mark.parametrize("clip", [None, 0.5])
-def test_a_scaled_loss_changes_neither_weights_nor_the_norm(tmp_path, clip):
-    plan = Plan(steps_per_epoch=4, total_steps=3, report_freq=1, save_freq=4, clip_grad=clip)
-    true, scaled_loss = make(RunFolder(tmp_path / "a"), plan), make(RunFolder(tmp_path / "b"), plan)
-    scaled_loss.precision.scaler = _Scaler()
-    true.fit(stream())
-    scaled_loss.fit(stream())
-    assert_equal(true, scaled_loss)  # 1024 is a power of two: scaling by it is exact
-    assert records(true.folder) == records(scaled_loss.folder)

@@ -19,6 +19,10 @@ def test_each_rank_owns_as_much_as_the_others_but_for_one_parameter(ranks):
     assert owners(sizes, ranks) == owner
 
 
+def test_one_large_parameter_weighs_as_much_as_several_small_ones():
+    assert owners([1, 3, 8, 4], 2) == [1, 1, 0, 1]
+
+
 def one_step(monkeypatch, rank, given):
     """Do a step as a rank of two; `given` are the weights that the other sends. Returns model and optimizer."""
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
