@@ -289,16 +289,3 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder(tmp_path / "file" / "run")
     assert os.listdir(tmp_path) == ["file"]
-
-
-class _HalfPrecision:
-    """An optimizer that keeps master weights, as Paddle's do for float16 parameters, which a CPU has not."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def state_dict(self):
-        return self.state
-
-    def set_state_dict(self, state):
-        self.state = state

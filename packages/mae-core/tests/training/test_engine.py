@@ -754,24 +754,3 @@ def test_accumulated_gradients_are_the_joined_batch_s_and_all_images_count(tmp_p
     norms = [records(trainer.folder)[0]["grad_norm"] for trainer in (joined, halves)]
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
     assert counted == [8]
-
-
-class _Scaler:
-    """What `Precision` needs of Paddle's GradScaler, which does nothing on a CPU."""
-
-    def scale(self, loss):
-        return loss * 1024.0
-
-    @paddle.no_grad()
-    def unscale_(self, optimizer):
-        for parameter in optimizer._parameter_list:
-            parameter.grad.scale_(1 / 1024)
-
-    def step(self, optimizer):
-        optimizer.step()
-
-    def update(self):
-        pass
-
-    def state_dict(self):
-        return {}
