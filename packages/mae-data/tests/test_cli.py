@@ -177,7 +177,10 @@ def test_stats_of_five_bands_become_a_config(tmp_path):
     assert run("verify", tmp_path).returncode == 0
     done = run("verify", tmp_path, "--channels", 5, "--value-range", 10000)
     assert done.returncode == 3
-    assert "(2.npy): the image has 4 channels, 5 are asked for\n3 images checked, 1 bad" in done.stdout
+    assert (
+        "(2.npy): the image has 4 channels, 5 are asked for: state 4 (IMAGE_CHANNELS, --channels)\n3 images checked, 1 bad"
+        in done.stdout
+    )
 
 
 def test_stats_of_floats_need_a_range(tmp_path):

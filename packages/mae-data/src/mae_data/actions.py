@@ -78,10 +78,12 @@ def _show_progress(done: int, of: int) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Read every image and report the bad ones."""
+    from mae_data.bands import parse_bands
     from mae_data.verify import verify_lists
     from mae_data.whole_file import write_atomically
 
-    report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
+    bands = parse_bands(args.bands)
+    report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args), bands)
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
@@ -97,10 +99,17 @@ def verify(args: argparse.Namespace) -> int:
 
 def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
+    from mae_data.bands import parse_bands
     from mae_data.stats import describe_list
 
     images = _open(args, [args.list] if args.list else None)[0]
-    stats = describe_list(images, channels=args.channels, value_range=_value_range(args), workers=_workers(args))
+    stats = describe_list(
+        images,
+        channels=args.channels,
+        value_range=_value_range(args),
+        bands=parse_bands(args.bands),
+        workers=_workers(args),
+    )
     if args.yaml:
         from mae_data.stats_file import write_stats
 
@@ -191,7 +200,7 @@ def _as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:g}" for name, number in value.items())
     if isinstance(value, list):
-        return " ".join(str(n) if isinstance(n, int) else f"{n:.6f}" for n in value)
+        return " ".join(str(n) if isinstance(n, int | str) else f"{n:.6f}" for n in value)
     return "-" if value is None else str(value)
 
 

@@ -167,6 +167,9 @@ def _add_pixels(parser: argparse.ArgumentParser, remark: str) -> None:
         metavar="VALUE",
         help=f"white of integers (255, 65535), or LOW HIGH of floats{remark}",
     )
+    parser.add_argument(
+        "--bands", nargs="+", metavar="BAND", help="bands that are taken, by number from 0 or by name (default: all)"
+    )
 
 
 def _seed(text: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mae_data.bands import Bands, as_bands
 from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.pixels import native
@@ -37,6 +38,7 @@ class ListDataset:
         seed: seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
         value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
+        bands: the bands of each image that are taken, by number from 0 or by name; None: all. See `read_image`.
         decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
         reuse: keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
@@ -61,6 +63,7 @@ class ListDataset:
         seed: int = 0,
         channels: int = 3,
         value_range: float | Sequence[float] = 255,
+        bands: Bands | None = None,
         decoder: str = "exact",
         reuse: bool = False,
         labels: str = "required",
@@ -84,6 +87,7 @@ class ListDataset:
         self.transform = transform
         self.seed = seed
         self.channels = channels
+        self.bands = as_bands(bands)
         self.decoder = decoder
         self.reuse = reuse
         self._last: tuple[int, Picture] | None = None
@@ -138,9 +142,9 @@ class ListDataset:
     def _open(self, index: int) -> Picture:
         try:
             data = self.images.read(index)
-            if self.limits == EIGHT_BITS and self.channels in (1, 3):
+            if self.limits == EIGHT_BITS and self.channels in (1, 3) and self.bands is None:
                 return open_lazily(data, self.channels, self.decoder)
-            return read_image(io.BytesIO(data), self.channels, self.limits)
+            return read_image(io.BytesIO(data), self.channels, self.limits, bands=self.bands)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 

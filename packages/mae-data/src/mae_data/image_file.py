@@ -31,7 +31,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     | alpha                      | dropped; the colours below it show, nothing is composited          |
     | palette, 1-bit             | the palette's colours; 0 and 255                                   |
     | EXIF rotation              | not applied, as torchvision's ImageFolder does, so results compare |
-    | animated, several pages    | the first frame                                                    |
+    | animated                   | the first frame                                                    |
     | 1x1                        | accepted                                                           |
     | truncated, empty, no image | refused                                                            |
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mae_data.bands import Bands, as_bands
 from mae_data.model_input import as_image
 from mae_data.transforms import Size, make_eval_transform
 from mae_data.value_range import as_value_range
@@ -21,6 +22,7 @@ class ImagePaths:
         crop_pct: Part of the shorter side that the crop shows.
         channels: 3 for RGB, 1 for grey, or as many as all images have.
         value_range: The value of white, or [low, high] of floats.
+        bands: The bands that are taken; None: all.
     """
 
     def __init__(
@@ -31,17 +33,19 @@ class ImagePaths:
         *,
         channels: int = 3,
         value_range: float | Sequence[float] = 255,
+        bands: Bands | None = None,
     ) -> None:
         self.paths = paths
         self._transform = make_eval_transform(image_size=size, crop_pct=crop_pct)
         self._channels, self._limits = channels, as_value_range(value_range)
+        self._bands = as_bands(bands)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], np.int64, np.int64]:
         """Return (image [H, W, C], -1, index) of a key (0, index)."""
-        image = as_image(self.paths[key[1]], self._channels, self._limits)
+        image = as_image(self.paths[key[1]], self._channels, self._limits, self._bands)
         return self._transform(image), np.int64(-1), np.int64(key[1])
 
     def describe(self, key: tuple[int, int]) -> str:

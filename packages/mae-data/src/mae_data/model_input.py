@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.bands import Bands, as_bands, take_bands
 from mae_data.errors import DataError, InputError
 from mae_data.image_file import EXTENSIONS, convert_image
 from mae_data.planes import Planes
@@ -28,6 +29,7 @@ def preprocess(
     *,
     channels: int = 3,
     value_range: float | Sequence[float] = 255,
+    bands: Bands | None = None,
 ) -> npt.NDArray[Any]:
     """Turn images into a batch as evaluation does: resize the shorter side, crop the centre.
 
@@ -40,6 +42,7 @@ def preprocess(
         crop_pct: Part of the shorter side that the crop shows; by default 0.875 up to 224 pixels and 1.0 above.
         channels: 3 for RGB, 1 for grey, or as many as all images have.
         value_range: The value of white, 255 for 8 bits, above for 16; or [low, high] of floats.
+        bands: The bands of each image that are taken, by number from 0 or by the name that a file gives; None: all.
 
     Returns:
         [N, H, W, C] without a gap in memory: uint8, or the type of another value range.
@@ -58,7 +61,8 @@ def preprocess(
     """
     transform = make_eval_transform(image_size=size, crop_pct=crop_pct)
     limits = as_value_range(value_range)
-    arrays = [transform(as_image(image, channels, limits)) for image in each_image(images)]
+    chosen = as_bands(bands)
+    arrays = [transform(as_image(image, channels, limits, chosen)) for image in each_image(images)]
     if not arrays:
         raise InputError("there is no image; give a path, a PIL image or an array, or several")
     return np.stack(arrays)
@@ -76,7 +80,9 @@ def each_image(images: Images) -> Iterator[OneImage]:
         raise InputError(f"images are of type {type(images).__name__}; give paths, PIL images or uint8 arrays")
 
 
-def as_image(image: OneImage, channels: int = 3, limits: ValueRange = EIGHT_BITS) -> Picture:
+def as_image(
+    image: OneImage, channels: int = 3, limits: ValueRange = EIGHT_BITS, bands: Bands | None = None
+) -> Picture:
     """Read a path, or take what is in memory as if it were read; see `stored_image.read_image`.
 
     Raises:
@@ -84,7 +90,9 @@ def as_image(image: OneImage, channels: int = 3, limits: ValueRange = EIGHT_BITS
         InputError: It is no image.
     """
     if isinstance(image, str | os.PathLike):
-        return read_image(image, channels, limits)
+        return read_image(image, channels, limits, bands=bands)
+    if bands is not None:
+        image = take_bands(np.atleast_3d(np.asarray(image)), bands)
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     if isinstance(image, Image.Image) and is_plain:
         return convert_image(image, channels)

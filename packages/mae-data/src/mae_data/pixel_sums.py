@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from mae_data.bands import Bands
+from mae_data.image_file import File
 from mae_data.planes import Planes
 from mae_data.stored_image import read_image
 from mae_data.value_range import ValueRange
@@ -26,9 +28,9 @@ class PixelSums:
     high: list[float]
 
 
-def measure_image(file: bytes, channels: int, limits: ValueRange) -> PixelSums:
+def measure_image(file: File, channels: int, limits: ValueRange, bands: Bands | None = None) -> PixelSums:
     """Sum an image's pixel values and their squares."""
-    image = read_image(file, channels, limits)
+    image = read_image(file, channels, limits, bands=bands)
     return _of_planes(image) if isinstance(image, Planes) else _of_picture(image, channels)
 
 

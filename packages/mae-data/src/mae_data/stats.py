@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_data.bands import Bands
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.parallel import map_images
 from mae_data.pixel_sums import PixelSums, mean_and_std, measure_image
@@ -22,6 +23,7 @@ def describe_list(
     *,
     channels: int | None = None,
     value_range: float | Sequence[float] | None = None,
+    bands: Bands | None = None,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Describe the images of a list.
@@ -30,6 +32,7 @@ def describe_list(
         images: the list.
         channels: as many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
             the first image, 3 for 8-bit pictures.
+        bands: those of each image that count; None: all.
         value_range: see `ListDataset`. None: 255 or 65535, by the type of the first image.
         workers: number of processes.
 
@@ -43,8 +46,8 @@ def describe_list(
         InputError: floats of which no range is stated.
         ValueError: a range that is none.
     """
-    channels, limits = _channels_and_limits(images, channels, value_range)
-    measured = _measure(images, channels, limits, workers)
+    channels, limits = _channels_and_limits(images, len(bands) if bands else channels, value_range)
+    measured = _measure(images, channels, limits, bands, workers)
     lowest, highest = (np.array([getattr(m, end) for m in measured]) for end in ("low", "high"))
     if limits == ANY_FLOATS:
         raise InputError(
@@ -64,6 +67,7 @@ def describe_list(
         "width": _range([image.width for image in measured]),
         "height": _range([image.height for image in measured]),
         "channels": channels,
+        "bands": list(bands) if bands else None,
         "value_range": [limits.low, limits.high] if limits.is_float else int(limits.high),
         "lowest": lowest.min(axis=0).tolist(),
         "highest": highest.max(axis=0).tolist(),
@@ -91,9 +95,9 @@ def _channels_and_limits(
     return (channels or (first.channels if first else 0)), limits
 
 
-def _measure(images: Source, channels: int, limits: ValueRange, workers: int) -> list[PixelSums]:
+def _measure(images: Source, channels: int, limits: ValueRange, bands: Bands | None, workers: int) -> list[PixelSums]:
     measured = []
-    measure = partial(measure_image, channels=channels, limits=limits)
+    measure = partial(measure_image, channels=channels, limits=limits, bands=bands)
     for index, result in enumerate(map_images(measure, images, workers)):
         if isinstance(result, DataError):
             raise _named(images, index, result) from result

@@ -1,5 +1,6 @@
 """What `mae-data stats` found as a YAML file that a training's config takes, by itself or as its BASE."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,4 +31,6 @@ def write_stats(path: Path, stats: Mapping[str, Any]) -> None:
         )
     lines = [f"# mae-data stats: {stats['images']} images of {stats['list']}", "DATA:"]
     lines += [f"  {key}: {stats[name]}" for key, name in _KEYS.items()]
+    if stats.get("bands"):
+        lines.append(f"  BANDS: {json.dumps(stats['bands'])}")
     write_atomically(path, ("\n".join(lines) + "\n").encode())

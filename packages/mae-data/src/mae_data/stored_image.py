@@ -4,6 +4,7 @@ Nothing is scaled or cut here: an image that is not of the stated channels, type
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data import npy_file, tiff_file
+from mae_data.bands import Bands, band_names, list_bands, take_bands
 from mae_data.errors import DataError
 from mae_data.image_file import FORMATS, MAX_PIXELS, File, check_size, decode_picture, named_errors, opened
 from mae_data.planes import Planes
@@ -49,27 +51,40 @@ def read_image(
     channels: int = 3,
     limits: ValueRange = EIGHT_BITS,
     max_pixels: int = MAX_PIXELS,
+    *,
+    bands: Bands | None = None,
 ) -> Image.Image | Planes:
     """Read an image of a data set whose channels and value range are stated.
 
     8-bit pictures, where 1 or 3 channels and the range 255 are stated, are read and converted as `open_image` says.
-    All else is taken as stored: `.npy` [H, W] or [H, W, C], TIFF with any bands, PNG of 8 or 16 bits.
+    All else is taken as stored: `.npy` [H, W] or [H, W, C], PNG of 8 or 16 bits, TIFF. Of TIFF every band and page
+    counts, at every depth, one that is tagged as alpha too; where 0 is white (MINISWHITE), unsigned integers are
+    turned so that 0 is black. What is not used must be chosen by `bands`.
 
     Args:
         file: file name, or a file that is open at its beginning.
         channels: how many the image must have.
         limits: the value range; it says the type, too.
         max_pixels: larger images are refused from their header.
+        bands: the bands to take, by number from 0 or by the file's names, in this order; pictures too are taken as
+            stored then. None: all.
 
     Raises:
         DataError: the file cannot be read, or contradicts channels or range; the message starts with the file's name.
     """
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     with named_errors(file), opened(file) as source:
-        is_picture = is_8_bit_picture(source, is_plain)
-        if is_picture and is_plain:
+        is_picture = is_8_bit_picture(source, is_plain or bands is not None)
+        if is_picture and is_plain and bands is None:
             return decode_picture(source, channels, max_pixels)
-        pixels = check_pixels(_read_pixels(source, is_picture, max_pixels), channels, limits)
+        pixels = _read_pixels(source, is_picture, max_pixels)
+        names: tuple[str, ...] = ()
+        if bands is not None or pixels.shape[2] != channels:
+            source.seek(0)
+            names = band_names(source, pixels.shape[2])
+        if bands is not None:
+            pixels, names = take_bands(pixels, bands, names), ()
+        pixels = check_pixels(pixels, channels, limits, names)
     if is_plain:
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
     return Planes(pixels, limits)
@@ -120,7 +135,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
     file.seek(0)
     if magic.startswith(npy_file.MAGIC):
         return npy_file.read_npy(file, max_pixels)
-    if magic.startswith(tiff_file.MAGICS):  # of more than three bytes per pixel, Pillow may leave the last ones out
+    if magic.startswith(tiff_file.MAGICS) and not is_picture:
         return tiff_file.read_tiff(file, max_pixels)
     if magic == _PNG_MAGIC and not is_picture:
         return read_png16(file, max_pixels)
@@ -131,16 +146,23 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
         return np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
 
 
-def check_pixels(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> npt.NDArray[Any]:
+def check_pixels(
+    pixels: npt.NDArray[Any], channels: int, limits: ValueRange, names: Sequence[str] = ()
+) -> npt.NDArray[Any]:
     """Return pixels in the type of the range; refuse those that contradict it or the number of channels."""
-    if pixels.shape[2] != channels:
-        raise DataError(f"the image has {pixels.shape[2]} channels, {channels} are asked for")
-    wanted = np.dtype(limits.dtype)
-    if pixels.dtype.name not in _EXACT[wanted.name]:
-        name = pixels.dtype.name
-        if name not in _ADVICE:
-            raise DataError(_refused_type(pixels.dtype))
-        raise DataError(f"{name} values, but the value range {limits} is one of {wanted.name}: {_ADVICE[name]}")
+    wanted, kind, count = np.dtype(limits.dtype), pixels.dtype.name, pixels.shape[2]
+    others = "" if count == channels else f"; the image has {list_bands(count, names)}, {channels} are asked for"
+    if kind not in _ADVICE:
+        raise DataError(_refused_type(pixels.dtype))
+    if kind not in _EXACT[wanted.name]:
+        advice = f"{_ADVICE[kind]} (VALUE_RANGE, --value-range)"
+        raise DataError(
+            f"{kind} values, but the value range {limits} is one of {wanted.name}: {advice}"
+            + (f"{others} (IMAGE_CHANNELS, --channels)" if others else "")
+        )
+    if others:
+        choice = f" or choose bands, such as {list(range(channels))} (BANDS, --bands)" if count > channels else ""
+        raise DataError(f"{others[2:]}: state {count} (IMAGE_CHANNELS, --channels){choice}")
     pixels = pixels.astype(wanted, copy=False)
     low, high = pixels.min(), pixels.max()
     if not np.isfinite(low) or not np.isfinite(high):

@@ -1,11 +1,12 @@
 """Checking that every image of some lists can be read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mae_data.bands import Bands
 from mae_data.errors import DataError, ImageError
 from mae_data.parallel import map_images
 from mae_data.sources.source import Source
@@ -47,7 +48,11 @@ class Report:
 
 
 def verify_lists(
-    lists: Sequence[Source], workers: int, channels: int | None = None, limits: ValueRange | None = None
+    lists: Sequence[Source],
+    workers: int,
+    channels: int | None = None,
+    limits: ValueRange | None = None,
+    bands: Bands | None = None,
 ) -> Report:
     """Decode every image of every list fully.
 
@@ -55,10 +60,13 @@ def verify_lists(
         lists: the lists.
         workers: number of processes.
         channels, limits: what all images must have; without both, they only have to be readable.
+        bands: what is taken of them.
     """
-    check = (
-        partial(_check, channels=channels or 3, limits=limits or EIGHT_BITS) if channels or limits else inspect_image
-    )
+    check: Callable[[BinaryIO], object] = inspect_image
+    if channels or limits or bands:
+        check = partial(
+            _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
+        )
     report = Report(images={images.name: len(images) for images in lists})
     for images in lists:
         for index, fault in enumerate(map_images(check, images, workers)):
@@ -70,8 +78,8 @@ def verify_lists(
     return report
 
 
-def _check(file: BinaryIO, channels: int, limits: ValueRange) -> None:
-    read_image(file, channels, limits)
+def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> None:
+    read_image(file, channels, limits, bands=bands)
 
 
 def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:

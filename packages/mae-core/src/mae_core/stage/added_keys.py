@@ -5,6 +5,7 @@ from typing import Any
 
 # A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
 ADDED = {
+    "DATA.BANDS": None,
     "DATA.DECODER": "exact",
     "DATA.REPEATS": 1,
     "DATA.VALUE_RANGE": 255,

@@ -99,6 +99,12 @@ def encoder_of(config: Config) -> dict[str, Any]:
     }
 
 
+def reading_of(config: Config) -> dict[str, Any]:
+    """Read how image files become pixels, whoever reads them."""
+    d = config.DATA
+    return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS}
+
+
 def images_of(config: Config, labels: str = "required", *, training: bool = False) -> dict[str, Any]:
     """Read the arguments of a dataset over a list file, but for list and transform.
 
@@ -111,8 +117,7 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         "allow_outside": config.DATA.ALLOW_OUTSIDE,
         "opt_in": "DATA.ALLOW_OUTSIDE True",
         "seed": config.SEED,
-        "channels": config.DATA.IMAGE_CHANNELS,
-        "value_range": config.DATA.VALUE_RANGE,
+        **reading_of(config),
         "decoder": config.DATA.DECODER,
         "labels": labels,
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,

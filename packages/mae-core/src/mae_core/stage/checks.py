@@ -14,6 +14,7 @@ def require_common(c: Config) -> None:
         require(get_key(c, key) != "", f"{key}='' names no folder")
     require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
     require_value_range(c.DATA.VALUE_RANGE)
+    require_bands(c.DATA.BANDS, c.DATA.IMAGE_CHANNELS)
     require_pair(c, "DATA.CROP_SCALE")
     low, high = c.DATA.CROP_SCALE
     require(low <= high, f"DATA.CROP_SCALE={c.DATA.CROP_SCALE} is not a range: it begins above its end")
@@ -95,6 +96,18 @@ def require_value_range(given: int | Sequence[float]) -> None:
         sound,
         f"DATA.VALUE_RANGE={given} is neither the value of white in unsigned integers (255; 65535 at most)"
         " nor [low, high] of floats",
+    )
+
+
+def require_bands(bands: Sequence[Any] | None, channels: int) -> None:
+    """Require DATA.BANDS to be numbers from 0 or names, one for each of DATA.IMAGE_CHANNELS."""
+    if bands is None:
+        return
+    sound = all((type(band) is int and band >= 0) or (isinstance(band, str) and band) for band in bands)
+    require(sound and len(bands) > 0, f"DATA.BANDS={bands} is not a list of numbers from 0 or of names")
+    require(
+        len(bands) == channels,
+        f"DATA.BANDS={bands} names {len(bands)} bands, DATA.IMAGE_CHANNELS={channels}; set one as the other",
     )
 
 

@@ -20,6 +20,7 @@ from mae_core.stage.predecessor_keys import passed_over
 # Keys of every stage that take another type beside their default's.
 OTHER_TYPES: Also = {
     "DATA.IMAGE_SIZE": list,
+    "DATA.BANDS": list,
     "DATA.VALUE_RANGE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),
     "MODEL.PRETRAINED": str,
