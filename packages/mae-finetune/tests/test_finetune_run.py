@@ -187,9 +187,9 @@ def test_class_folders_without_lists_are_enough(data, cli, tmp_path):
     assert result.returncode == 0, result.stderr
     note = re.search(r"pets: no train_list.txt, .*: 234 images, \d class folders; 26 held out as val", result.stdout)
     assert note, result.stdout
-    refused = cli(*args, "-batch_size", 8, "MODEL.NUM_CLASSES", 1)
+    refused = cli(*args, "-batch_size", 8, "MODEL.NUM_CLASSES", 2)
     assert refused.returncode == 3
-    assert "class folders are more than the 1 classes of the model" in refused.stderr
+    assert "class folders are more than the 2 classes of the model" in refused.stderr
 
 
 def test_variants_train(data, pretrained, cli, tmp_path):

@@ -3,7 +3,10 @@
 from contextlib import suppress
 from pathlib import Path
 
+from mae_data.errors import DataError, InputError
+
 CLASSES = "classes.txt"
+TRAIN_LIST = "train_list.txt"
 
 
 def read_classes(root: str | Path) -> list[str]:
@@ -14,6 +17,20 @@ def read_classes(root: str | Path) -> list[str]:
     return []
 
 
-def count_classes(root: str | Path) -> int:
-    """Return how many classes a data folder names; 0 where it names none."""
-    return len(read_classes(root))
+def count_classes(root: str | Path, list_file: str = TRAIN_LIST) -> int:
+    """Return how many classes a data set names: in classes.txt, or by folders or a table; 0 where nothing names any.
+
+    Args:
+        root: see `sources.open_source`.
+        list_file: the list of training; where it is there, labels are its numbers, and folders say nothing.
+    """
+    if names := read_classes(root):
+        return len(names)
+    if list_file != TRAIN_LIST or (Path(root) / list_file).exists() or not Path(root).exists():
+        return 0
+    from mae_data.sources.open_source import open_source
+
+    with suppress(DataError, InputError):  # whoever reads the images says what is wrong
+        source = open_source(root)
+        return source.num_classes if all(source.class_folders().values()) else 0
+    return 0

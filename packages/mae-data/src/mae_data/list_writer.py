@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mae_data.class_file import CLASSES
+from mae_data.class_file import CLASSES, TRAIN_LIST
 from mae_data.errors import InputError
 from mae_data.whole_file import write_atomically
 
-TRAIN_LIST = "train_list.txt"
 VAL_LIST = "val_list.txt"
 
 Entry = tuple[bytes, int | None]  # path below the root, label

@@ -37,6 +37,11 @@ def require_adam(c: Config) -> None:
 def require_classifier(c: Config) -> None:
     """Require what a classifier and its validation rely on, of the keys that fine-tuning and probing have."""
     require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
+    require(
+        c.MODEL.NUM_CLASSES > 1,
+        f"MODEL.NUM_CLASSES={c.MODEL.NUM_CLASSES} leaves nothing to tell apart: one output is always right, at a loss"
+        " of 0; use 2 or more, such as a second class for all that is not of the first",
+    )
 
 
 def require(holds: bool, message: str) -> None:

@@ -108,7 +108,7 @@ def load_config(
 
 def _counted_classes(recipe: Recipe, stated: Config) -> dict[str, Any]:
     """Return the number of classes that the data folder names, for a head that is trained."""
-    count = recipe.count_classes(stated.DATA.DATA_PATH) if recipe.count_classes else 0
+    count = recipe.count_classes(stated.DATA.DATA_PATH, stated.DATA.TRAIN_LIST) if recipe.count_classes else 0
     return {"MODEL.NUM_CLASSES": count} if count else {}
 
 
@@ -199,7 +199,7 @@ def told_by(path: str) -> Told | None:
             binding.add(key)
     if config.get("DATA.CROP_PCT") not in (None, _USUAL_CROP):
         values["DATA.CROP_PCT"] = config["DATA.CROP_PCT"]
-    head = {key: model[name] for key, name in HEAD.items() if "num_classes" in model}
+    head = {key: model[name] for key, name in HEAD.items() if model.get("num_classes", 0) > 1}
     return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
 
 

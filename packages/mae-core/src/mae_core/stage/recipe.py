@@ -39,7 +39,8 @@ class Recipe:
         also: per key, one more type that is allowed beside the default's.
         validate: checks what must hold, `limits` included; raises ConfigError.
         limits: what single keys may be set to.
-        count_classes: tells how many classes a data folder names, 0 where it names none; None where no head is trained.
+        count_classes: (data folder, training list) -> how many classes it names, 0 where it names none; None where no
+            head is trained.
     """
 
     package: str
@@ -47,7 +48,7 @@ class Recipe:
     also: Also
     validate: Callable[[Config], None]
     limits: Limits = field(default_factory=Limits)
-    count_classes: Callable[[str], int] | None = None
+    count_classes: Callable[[str, str], int] | None = None
 
     @property
     def schema(self) -> Schema:
