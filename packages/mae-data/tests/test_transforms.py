@@ -1,3 +1,4 @@
+import io
 import math
 import pickle
 
@@ -5,17 +6,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop
+from mae_data.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.dataset import sample_rng
 from mae_data.errors import DataError
+from mae_data.jpeg import open_lazily
+from mae_data.planes import Planes
 from mae_data.rand_augment import RandAugment, apply_operation
 from mae_data.random_erasing import RandomErasing
 from mae_data.transforms import (
+    CropTransform,
     make_eval_transform,
     make_finetune_transform,
     make_pretrain_transform,
     make_probe_transform,
 )
+from mae_data.value_range import as_value_range
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BICUBIC = Image.Resampling.BICUBIC
@@ -265,3 +270,55 @@ def test_transforms_are_picklable():
 def test_wrong_arguments_are_named(make, options, name):
     with pytest.raises(ValueError, match=name):
         make(**options)
+
+
+class Fixed:
+    """A generator that gives what it is told."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def random(self):
+        return self.values.pop(0)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "picture", "planes"])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_flips_and_quarter_turns_of_every_depth(make_photo, as_jpeg, kind, turns, upside_down):
+    photo = make_photo(30, 24)
+    array = np.asarray(photo) if kind != "jpeg" else np.asarray(Image.open(io.BytesIO(as_jpeg(photo))).convert("RGB"))
+    image = photo
+    if kind == "jpeg":
+        image = open_lazily(as_jpeg(photo))
+    if kind == "planes":
+        array = array.astype(np.uint16) * 200
+        image = Planes(array, as_value_range(65535))
+    transform = CropTransform((24, 30), (1, 1), (1, 1), 0.5, 0.5, True, lambda size, *_: (0, 0, *size))
+    # Not mirrored; upside down or not; turned.
+    got = transform(image, Fixed(0.9, 0.1 if upside_down else 0.9, turns / 4))
+    if turns % 2:
+        # the whole image, resized to the other sides and turned back
+        whole = resized_crop(image, (0, 0, 24, 30), (30, 24))
+        expected = np.rot90(whole[::-1] if upside_down else whole, turns)
+    else:
+        expected = np.rot90(array[::-1] if upside_down else array, turns)
+    np.testing.assert_array_equal(got, expected)
+    assert got.flags.c_contiguous
+
+
+def test_without_flips_and_turns_nothing_else_is_drawn():
+    rng = np.random.default_rng(5)
+    make_pretrain_transform(image_size=8)(Image.new("RGB", (20, 20)), rng)
+    other = np.random.default_rng(5)
+    draw_resized_crop((20, 20), (0.2, 1.0), (3 / 4, 4 / 3), other)
+    other.random()
+    assert rng.random() == other.random()
+
+
+def test_a_turned_rectangle_keeps_its_size():
+    transform = make_probe_transform(image_size=(8, 16), vflip=1.0, rotate90=True)
+    for seed in range(8):
+        assert transform(Image.new("RGB", (20, 30)), np.random.default_rng(seed)).shape == (8, 16, 3)
+    with pytest.raises(ValueError, match=r"vflip=1.5; give a probability"):
+        make_pretrain_transform(image_size=8, vflip=1.5)

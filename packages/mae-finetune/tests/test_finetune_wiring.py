@@ -38,6 +38,8 @@ WIRES = {
     "DATA.IMAGENET_STD": CLASSIFIER["DATA.IMAGENET_STD"].also(lambda w: transform(w).std, lambda w: mixer(w).std),
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: transform(w).crop.scale),
     "DATA.HFLIP": wire(0.2, lambda w: transform(w).crop.hflip),
+    "DATA.VFLIP": wire(0.3, lambda w: transform(w).crop.vflip),
+    "DATA.ROTATE90": wire(True, lambda w: transform(w).crop.rotate90),
     "SEED": CLASSIFIER["SEED"].also(lambda w: mixer(w).seed),
     "MODEL.NUM_CLASSES": CLASSIFIER["MODEL.NUM_CLASSES"].also(lambda w: mixer(w).num_classes),
     "MODEL.DROPPATH": wire(0.2, lambda w: [b.drop_path.rate for b in w.model.blocks], arrives=[0.0, 0.1, 0.2]),

@@ -31,6 +31,8 @@ WIRES = {
     "SEED": COMMON["SEED"].also(lambda w: loss_call(w)["key"][0]),
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
     "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
+    "DATA.VFLIP": wire(0.3, lambda w: w.loader.dataset.transform.vflip),
+    "DATA.ROTATE90": wire(True, lambda w: w.loader.dataset.transform.rotate90),
     "DATA.REPEATS": wire(2, lambda w: w.loader.sampler.repeats, lambda w: 2 if w.loader.dataset.reuse else 1),
     "MODEL.DROPPATH": wire(0.2, lambda w: [b.drop_path.rate for b in w.model.blocks], arrives=[0.0, 0.1, 0.2]),
     "MODEL.MASK_RATIO": wire(0.4, lambda w: loss_call(w)["ratio"]),

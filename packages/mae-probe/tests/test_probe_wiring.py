@@ -20,6 +20,8 @@ WIRES = {
     **CLASSIFIER,
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
     "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
+    "DATA.VFLIP": wire(0.3, lambda w: w.loader.dataset.transform.vflip),
+    "DATA.ROTATE90": wire(True, lambda w: w.loader.dataset.transform.rotate90),
     "MODEL.GLOBAL_POOL": wire(True, lambda w: w.model.global_pool),
     "TRAIN.WEIGHT_DECAY": wire(0.07, lambda w: w.trainer.optimizer.decay),
     "TRAIN.OPTIMIZER.MOMENTUM": wire(0.7, lambda w: w.trainer.optimizer.momentum),

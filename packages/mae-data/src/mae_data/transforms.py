@@ -38,6 +38,8 @@ def make_pretrain_transform(
     scale: Range = (0.2, 1.0),
     ratio: Range = (3 / 4, 4 / 3),
     hflip: float = 0.5,
+    vflip: float = 0.0,
+    rotate90: bool = False,
 ) -> "CropTransform":
     """Make the pre-training transform: random resized crop and horizontal flip (appendix A.1).
 
@@ -46,8 +48,11 @@ def make_pretrain_transform(
         scale: range of the crop's area as a share of the image's.
         ratio: range of the crop's width / height.
         hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
     """
-    return CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
+    scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
+    return CropTransform(_as_size(image_size), scale, ratio, hflip, vflip, rotate90)
 
 
 def make_finetune_transform(
@@ -58,6 +63,8 @@ def make_finetune_transform(
     scale: Range = (0.08, 1.0),
     ratio: Range = (3 / 4, 4 / 3),
     hflip: float = 0.5,
+    vflip: float = 0.0,
+    rotate90: bool = False,
     rand_augment: str | None = "rand-m9-mstd0.5-inc1",
     reprob: float = 0.25,
     recount: int = 1,
@@ -71,6 +78,8 @@ def make_finetune_transform(
         scale: range of the crop's area as a share of the image's.
         ratio: range of the crop's width / height.
         hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
         rand_augment: policy as timm writes it; None or "" for none.
         reprob: probability of random erasing.
         recount: largest number of erased boxes.
@@ -79,7 +88,8 @@ def make_finetune_transform(
         raise ValueError(f"mean={mean}, std={std}; give one number per channel to both")
     if rand_augment and len(mean) not in (1, 3):
         raise ValueError(f"mean={mean}: rand_augment is made for 8-bit images of 1 or 3 channels; give None for none")
-    crop = CropTransform(_as_size(image_size), _as_range("scale", scale), _as_range("ratio", ratio), hflip)
+    scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
+    crop = CropTransform(_as_size(image_size), scale, ratio, hflip, vflip, rotate90)
     augment = RandAugment.parse(rand_augment) if rand_augment else None
     return FinetuneTransform(crop, augment, RandomErasing(reprob, recount), tuple(mean), tuple(std))
 
@@ -90,6 +100,8 @@ def make_probe_transform(
     scale: Range = (0.08, 1.0),
     ratio: Range = (3 / 4, 4 / 3),
     hflip: float = 0.5,
+    vflip: float = 0.0,
+    rotate90: bool = False,
 ) -> "CropTransform":
     """Make the linear-probing transform: one-draw random resized crop and horizontal flip (Table 10).
 
@@ -98,9 +110,11 @@ def make_probe_transform(
         scale: range of the crop's area as a share of the image's, before it is clamped to the image.
         ratio: range of the crop's width / height, before it is clamped to the image.
         hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
     """
     scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
-    return CropTransform(_as_size(image_size), scale, ratio, hflip, draw_single_crop)
+    return CropTransform(_as_size(image_size), scale, ratio, hflip, vflip, rotate90, draw_single_crop)
 
 
 def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None) -> "EvalTransform":
@@ -126,22 +140,32 @@ def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None
 
 @dataclass(frozen=True)
 class CropTransform:
-    """Random resized crop and horizontal flip; see `make_pretrain_transform`, `make_probe_transform`."""
+    """Random resized crop, flips and quarter turns; see `make_pretrain_transform`, `make_probe_transform`."""
 
     size: Size
     scale: Range
     ratio: Range
     hflip: float
+    vflip: float = 0.0
+    rotate90: bool = False
     draw_crop: Callable[[Size, Range, Range, np.random.Generator], Box] = draw_resized_crop
 
     def __post_init__(self) -> None:
-        if not 0 <= self.hflip <= 1:
-            raise ValueError(f"hflip={self.hflip}; give a probability between 0 and 1")
+        for name, flip in (("hflip", self.hflip), ("vflip", self.vflip)):
+            if not 0 <= flip <= 1:
+                raise ValueError(f"{name}={flip}; give a probability between 0 and 1")
 
     def __call__(self, image: Picture, rng: np.random.Generator) -> npt.NDArray[Any]:
         box = self.draw_crop((image.height, image.width), self.scale, self.ratio, rng)
         flip = rng.random() < self.hflip
-        return resized_crop(image, box, self.size, flip=flip)
+        if not self.vflip and not self.rotate90:
+            return resized_crop(image, box, self.size, flip=flip)
+        # Drawn only where they are wanted: without them, nothing else is drawn otherwise than before.
+        upside_down = bool(self.vflip) and rng.random() < self.vflip
+        turns = int(rng.random() * 4) if self.rotate90 else 0
+        size = self.size[::-1] if turns % 2 else self.size
+        pixels = resized_crop(image, box, size, flip=flip)
+        return np.ascontiguousarray(np.rot90(pixels[::-1] if upside_down else pixels, turns))
 
 
 @dataclass(frozen=True)

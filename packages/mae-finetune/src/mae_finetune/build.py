@@ -5,7 +5,7 @@ import paddle
 
 from mae_core.config import Config
 from mae_core.models import VisionTransformer
-from mae_core.stage.arguments import encoder_of, images_of, statistics_of
+from mae_core.stage.arguments import cropping_of, encoder_of, images_of, statistics_of
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.report import KeyReport
@@ -47,11 +47,9 @@ def train_dataset(config: Config) -> ListDataset:
     policy = f"rand-m{t.RAND_AUGMENT_MAGNITUDE}-n{t.RAND_AUGMENT_LAYERS}-mstd{std_in_digits}-inc1"
     with values_from_config():
         transform = make_finetune_transform(
-            image_size=d.IMAGE_SIZE,
+            **cropping_of(config),
             mean=mean,
             std=std,
-            scale=tuple(d.CROP_SCALE),
-            hflip=d.HFLIP,
             rand_augment=policy if t.RAND_AUGMENT else None,
             reprob=t.RANDOM_ERASE_PROB,
             recount=t.RANDOM_ERASE_COUNT,

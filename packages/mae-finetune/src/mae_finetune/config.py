@@ -38,6 +38,8 @@ _C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]  # one number per channel; pixels a
 _C.DATA.CROP_PCT = None  # evaluation: part of the shorter side that is shown; None: 0.875, above 224 pixels 1.0
 _C.DATA.CROP_SCALE = [0.08, 1.0]  # training: area range of the random resized crop
 _C.DATA.HFLIP = 0.5  # training: probability of a horizontal flip
+_C.DATA.VFLIP = 0.0  # training: probability of a vertical flip
+_C.DATA.ROTATE90 = False  # training: turn by 0, 90, 180 or 270 degrees, each as likely: images from above, or of cells
 _C.DATA.NUM_WORKERS = 2  # loader processes per rank
 _C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
 _C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
@@ -144,11 +146,6 @@ def validate(c: CN) -> None:
     require_common(c)
     require_adam(c)
     require_classifier(c)
-    require(
-        has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT or c.EVAL,
-        "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"
-        f" DATA.VALUE_RANGE={c.DATA.VALUE_RANGE} and DATA.IMAGE_CHANNELS={c.DATA.IMAGE_CHANNELS}; set it to False",
-    )
     require_none_or(c, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
     require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
     depth = c.MODEL.ENCODER.DEPTH
@@ -156,8 +153,20 @@ def validate(c: CN) -> None:
     require_none_or(c, "TRAIN.PARTIAL", lambda v: v == 0.5 or v in range(depth + 1), blocks)
     for key in ("DROPOUT", "ATTENTION_DROPOUT"):
         require(c.MODEL[key] == 0, f"MODEL.{key}={c.MODEL[key]} is not 0: MAE's ViT has none; use MODEL.DROPPATH")
+
+
+def validate_training(c: CN) -> None:
+    """Check what training alone relies on: a classifier is scored, asked and exported without it."""
+    if c.EVAL:
+        return
     require(
-        c.EVAL or not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
+        has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT,
+        "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"
+        f" DATA.VALUE_RANGE={c.DATA.VALUE_RANGE} and DATA.IMAGE_CHANNELS={c.DATA.IMAGE_CHANNELS}; set it to False"
+        " (flips and quarter turns work on all: DATA.VFLIP, DATA.ROTATE90)",
+    )
+    require(
+        not mixes(c) or c.DATA.BATCH_SIZE % 2 == 0,
         f"DATA.BATCH_SIZE={c.DATA.BATCH_SIZE} is odd: mixup and cutmix pair the images of a batch;"
         " use an even batch, or TRAIN.MIXUP_ALPHA 0 TRAIN.CUTMIX_ALPHA 0",
     )
@@ -176,4 +185,4 @@ _OTHER_TYPES = {
     "ROBUST.CLASS_MAP": str,
     "ROBUST.ALEXNET_ERRORS": str,
 }
-RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS, count_classes)
+RECIPE = Recipe("mae_finetune", _C, _OTHER_TYPES, validate, LIMITS, count_classes, validate_training)

@@ -10,7 +10,7 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.arguments import encoder_of, images_of
+from mae_core.stage.arguments import cropping_of, encoder_of, images_of
 from mae_core.stage.recipe import values_from_config
 from mae_data.dataset import ListDataset
 from mae_data.transforms import make_eval_transform, make_pretrain_transform
@@ -37,7 +37,7 @@ def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the pre-training augmentation; labels are not needed."""
     d = config.DATA
     with values_from_config():
-        transform = make_pretrain_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+        transform = make_pretrain_transform(**cropping_of(config))
     images = images_of(config, "optional", training=True)
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=d.REPEATS > 1, **images)
 

@@ -4,7 +4,7 @@ import paddle
 
 from mae_core.config import Config
 from mae_core.errors import CheckpointError
-from mae_core.stage.arguments import encoder_of, images_of
+from mae_core.stage.arguments import cropping_of, encoder_of, images_of
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.report import KeyReport
@@ -68,7 +68,7 @@ def train_dataset(config: Config) -> ListDataset:
     transform: Transform = eval_transform(config)
     if not config.TRAIN.CACHE_FEATURES:
         with values_from_config():
-            transform = make_probe_transform(image_size=d.IMAGE_SIZE, scale=tuple(d.CROP_SCALE), hflip=d.HFLIP)
+            transform = make_probe_transform(**cropping_of(config))
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 

@@ -8,6 +8,8 @@ ADDED = {
     "DATA.BANDS": None,
     "DATA.DECODER": "exact",
     "DATA.REPEATS": 1,
+    "DATA.ROTATE90": False,
+    "DATA.VFLIP": 0.0,
     "DATA.VALUE_RANGE": 255,
     "MODEL.HEAD": "linear",
     "MODEL.MASKING": "random",

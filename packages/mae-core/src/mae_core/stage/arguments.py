@@ -126,6 +126,18 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     }
 
 
+def cropping_of(config: Config) -> dict[str, Any]:
+    """Read the arguments that the training transforms of all stages share."""
+    d = config.DATA
+    return {
+        "image_size": d.IMAGE_SIZE,
+        "scale": tuple(d.CROP_SCALE),
+        "hflip": d.HFLIP,
+        "vflip": d.VFLIP,
+        "rotate90": d.ROTATE90,
+    }
+
+
 def loading_of(config: Config) -> dict[str, Any]:
     """Read the arguments of a loader, but for dataset, sampler and what asks it to stop."""
     return {

@@ -103,7 +103,7 @@ def load_config(
         config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated), say=say)
     if not whole and not config.EVAL:
         _say_classes(recipe, config, say)
-    return recipe.finish(config)
+    return recipe.finish(config, training=not whole)
 
 
 def _counted_classes(recipe: Recipe, stated: Config) -> dict[str, Any]:

@@ -60,6 +60,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "DATA.IMAGENET_MEAN": (0, 1),
     "DATA.CROP_SCALE": (0, 1),
     "DATA.HFLIP": (0, 1),
+    "DATA.VFLIP": (0, 1),
     "MODEL.MLP_RATIO": (0.25, 1000),  # with widths that are multiples of 4, at least one hidden unit
     "MODEL.DROPPATH": (0, 0.999),
     "TRAIN.WARMUP_EPOCHS": (0, 10**9),

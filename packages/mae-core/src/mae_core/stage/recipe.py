@@ -38,6 +38,7 @@ class Recipe:
         defaults: every key with its default.
         also: per key, one more type that is allowed beside the default's.
         validate: checks what must hold, `limits` included; raises ConfigError.
+        validate_training: checks what training alone needs, which scoring, prediction and export are not asked for.
         limits: what single keys may be set to.
         count_classes: (data folder, training list) -> how many classes it names, 0 where it names none; None where no
             head is trained.
@@ -49,6 +50,7 @@ class Recipe:
     validate: Callable[[Config], None]
     limits: Limits = field(default_factory=Limits)
     count_classes: Callable[[str, str], int] | None = None
+    validate_training: Callable[[Config], None] = lambda config: None
 
     @property
     def schema(self) -> Schema:
@@ -117,9 +119,15 @@ class Recipe:
         merge_pairs(config, pairs, schema)
         return config
 
-    def finish(self, config: Config) -> Config:
-        """Validate, name runs by their own folders, and freeze."""
+    def finish(self, config: Config, *, training: bool = True) -> Config:
+        """Validate, name runs by their own folders, and freeze.
+
+        Args:
+            training: whether it may be to train by.
+        """
         self.validate(config)
+        if training:
+            self.validate_training(config)
         name_runs(config)
         config.freeze()
         return config
