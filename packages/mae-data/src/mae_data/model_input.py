@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,11 @@ from PIL import Image
 
 from mae_data.bands import Bands, as_bands, take_bands
 from mae_data.errors import DataError, InputError
-from mae_data.image_file import EXTENSIONS, convert_image
+from mae_data.image_file import EXTENSIONS, MAX_PIXELS, File, convert_image
 from mae_data.planes import Planes
 from mae_data.sources.folder_scan import scan_folder
 from mae_data.stored_image import check_pixels, read_image
-from mae_data.transforms import Picture, Size, make_eval_transform
+from mae_data.transforms import EvalTransform, Picture, Size, make_eval_transform
 from mae_data.value_range import EIGHT_BITS, ValueRange, as_value_range
 
 OneImage: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
@@ -59,13 +60,81 @@ def preprocess(
         >>> preprocess([photo, photo[..., 0]], (96, 64), channels=1).shape
         (2, 96, 64, 1)
     """
-    transform = make_eval_transform(image_size=size, crop_pct=crop_pct)
-    limits = as_value_range(value_range)
-    chosen = as_bands(bands)
-    arrays = [transform(as_image(image, channels, limits, chosen)) for image in each_image(images)]
-    if not arrays:
-        raise InputError("there is no image; give a path, a PIL image or an array, or several")
-    return np.stack(arrays)
+    given = ModelInput(size, crop_pct, channels=channels, value_range=value_range, bands=bands)
+    return given.batch(images)
+
+
+class TakesImages(Protocol):
+    """What a model says of its images."""
+
+    img_size: Size
+    in_chans: int
+    crop_pct: float | None
+    bands: Bands | None
+    exif: bool
+
+    @property
+    def value_range(self) -> float | Sequence[float]:
+        """The stored values that count as black and white."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """How images become a model's input in evaluation, the same for everyone who asks; see `preprocess`.
+
+    Raises:
+        ValueError: crop, range or bands that are none.
+    """
+
+    size: int | Size
+    crop_pct: float | None = None
+    channels: int = 3
+    value_range: float | Sequence[float] = 255
+    bands: Bands | None = None
+
+    def __post_init__(self) -> None:
+        as_bands(self.bands)
+        as_value_range(self.value_range)
+        make_eval_transform(image_size=self.size, crop_pct=self.crop_pct)
+
+    @classmethod
+    def of(cls, model: TakesImages, crop_pct: float | None = None) -> "ModelInput":
+        """Take what a model says; `crop_pct` goes before its own."""
+        m = model
+        return cls(m.img_size, crop_pct or m.crop_pct, m.in_chans, m.value_range, m.bands)
+
+    @property
+    def limits(self) -> ValueRange:
+        """The value range."""
+        return as_value_range(self.value_range)
+
+    @property
+    def transform(self) -> EvalTransform:
+        """What evaluation does to an image that is read."""
+        return make_eval_transform(image_size=self.size, crop_pct=self.crop_pct)
+
+    def read(self, file: File, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Read an image file; see `stored_image.read_image`."""
+        return read_image(file, self.channels, self.limits, max_pixels, bands=self.bands)
+
+    def pixels(self, image: OneImage) -> npt.NDArray[Any]:
+        """Return the pixels [H, W, C] of an image of any kind."""
+        if isinstance(image, str | os.PathLike):
+            return self.transform(self.read(image))
+        return self.transform(as_image(image, self.channels, self.limits, self.bands))
+
+    def batch(self, images: Images) -> npt.NDArray[Any]:
+        """Return the pixels [N, H, W, C] of one image or several.
+
+        Raises:
+            DataError: a file cannot be read, or is not a usable image.
+            InputError: something is none of these, or there is no image.
+        """
+        arrays = [self.pixels(image) for image in each_image(images)]
+        if not arrays:
+            raise InputError("there is no image; give a path, a PIL image or an array, or several")
+        return np.stack(arrays)
 
 
 def each_image(images: Images) -> Iterator[OneImage]:
@@ -83,14 +152,12 @@ def each_image(images: Images) -> Iterator[OneImage]:
 def as_image(
     image: OneImage, channels: int = 3, limits: ValueRange = EIGHT_BITS, bands: Bands | None = None
 ) -> Picture:
-    """Read a path, or take what is in memory as if it were read; see `stored_image.read_image`.
+    """Take what is in memory as if it were read; see `stored_image.read_image`.
 
     Raises:
-        DataError: A file cannot be read, or is not a usable image.
+        DataError: It is not a usable image.
         InputError: It is no image.
     """
-    if isinstance(image, str | os.PathLike):
-        return read_image(image, channels, limits, bands=bands)
     if bands is not None:
         image = take_bands(np.atleast_3d(np.asarray(image)), bands)
     is_plain = limits == EIGHT_BITS and channels in (1, 3)

@@ -5,12 +5,13 @@ import paddle
 
 from mae_core.config import Config
 from mae_core.models import VisionTransformer
-from mae_core.stage.arguments import cropping_of, encoder_of, images_of, statistics_of
+from mae_core.stage.arguments import cropping_of, encoder_of, images_of, input_of, statistics_of
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.report import KeyReport
 from mae_data.dataset import ListDataset
-from mae_data.transforms import make_eval_transform, make_finetune_transform
+from mae_data.model_input import ModelInput
+from mae_data.transforms import make_finetune_transform
 from mae_finetune.partial_tuning import freeze_below
 
 
@@ -59,7 +60,6 @@ def train_dataset(config: Config) -> ListDataset:
 
 def eval_dataset(config: Config, labels: str = "required") -> ListDataset:
     """Open the validation list with the evaluation transform."""
-    d = config.DATA
     with values_from_config():
-        transform = make_eval_transform(image_size=d.IMAGE_SIZE, crop_pct=d.CROP_PCT)
-    return ListDataset(list_file=d.VAL_LIST, transform=transform, **images_of(config, labels))
+        transform = ModelInput(**input_of(config)).transform
+    return ListDataset(list_file=config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))

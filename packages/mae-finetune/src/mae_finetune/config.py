@@ -50,9 +50,7 @@ _C.MODEL.TYPE = "FINETUNE"  # the stage; no other is taken
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights to start from, or to evaluate
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
-_C.MODEL.NUM_CLASSES = (
-    1000  # outputs of the head, 2 or more; by default as many as DATA_PATH names (classes.txt, folders)
-)
+_C.MODEL.NUM_CLASSES = 1000  # outputs of the head; by default as many as DATA_PATH names (classes.txt, folders)
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE
 _C.MODEL.MLP_RATIO = 4.0  # width of a block's MLP over its own
 _C.MODEL.QKV_BIAS = True  # whether query, key and value have biases, as ViT's have

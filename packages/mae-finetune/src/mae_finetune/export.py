@@ -14,9 +14,10 @@ from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
+from mae_core.stage.arguments import input_of
 from mae_core.stage.inheritance import load_config
 from mae_core.stage.recipe import values_from_config
-from mae_data.transforms import make_eval_transform
+from mae_data.model_input import ModelInput
 from mae_finetune import __version__
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
@@ -100,11 +101,11 @@ def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
     if names is None:
         log.LOGGER.warning("no names of the classes are known: export.json has none; DATA.CLASS_NAMES FILE names them")
     with values_from_config():
-        transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+        crop_pct = ModelInput(**input_of(config)).transform.crop_pct
     return {
         "command": f"mae-finetune {__version__}",
         "model": config.MODEL.NAME,
-        **image_facts(model, transform.crop_pct),
+        **image_facts(model, crop_pct),
         "classes": config.MODEL.NUM_CLASSES,
         "class_names": names,
     }

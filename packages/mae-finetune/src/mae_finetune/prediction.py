@@ -19,12 +19,13 @@ from mae_core import log
 from mae_core.config import Config
 from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
-from mae_core.stage.arguments import precision_of
+from mae_core.stage.arguments import input_of, precision_of
 from mae_core.stage.inheritance import load_config
+from mae_core.stage.recipe import values_from_config
 from mae_core.training.precision import Precision
 from mae_data.image_paths import ImagePaths
 from mae_data.loader import as_paddle_takes, make_loader
-from mae_data.model_input import Images, OneImage, each_image, preprocess
+from mae_data.model_input import Images, ModelInput, OneImage, each_image
 from mae_data.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
@@ -80,7 +81,8 @@ class Classifier:
             log.LOGGER.warning("no names of the classes are known: they are numbers; --class-names FILE names them")
         known = known or [None] * self.model.num_classes
         self.names = [str(i) if name is None else name for i, name in enumerate(known)]
-        self.crop_pct: float | None = config.DATA.CROP_PCT
+        with values_from_config():
+            self.given = ModelInput(**input_of(config))
         self.precision: Precision = precision_of(config)
 
     def predict(
@@ -108,17 +110,16 @@ class Classifier:
 
     def _prepared(self, images: Images, batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
         """Yield names and pixels of one batch after the other, decoded in this process."""
-        m, each, first = self.model, iter(each_image(images)), 0
+        each, first = iter(each_image(images)), 0
         while batch := list(islice(each, batch_size)):
-            pixels = preprocess(batch, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
+            pixels = self.given.batch(batch)
             said = [_name(image, first + i) for i, image in enumerate(batch)]
             yield said, paddle.to_tensor(as_paddle_takes(pixels))
             first += len(batch)
 
     def _loaded(self, paths: list[str], batch_size: int, num_workers: int) -> Iterator[tuple[list[str], Tensor]]:
         """Yield the same from worker processes."""
-        m = self.model
-        dataset = ImagePaths(paths, m.img_size, self.crop_pct, channels=m.in_chans, value_range=m.value_range)
+        dataset = ImagePaths(paths, self.given)
         for pixels, _, indices in make_loader(
             dataset, EvalBatchSampler(len(paths), batch_size), num_workers=num_workers
         ):

@@ -10,10 +10,11 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.arguments import cropping_of, encoder_of, images_of
+from mae_core.stage.arguments import cropping_of, encoder_of, images_of, input_of
 from mae_core.stage.recipe import values_from_config
 from mae_data.dataset import ListDataset
-from mae_data.transforms import make_eval_transform, make_pretrain_transform
+from mae_data.model_input import ModelInput
+from mae_data.transforms import make_pretrain_transform
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
@@ -58,7 +59,7 @@ def labelled_dataset(config: Config, list_name: str) -> ListDataset:
 
 def _evaluated(config: Config, list_name: str, images: dict[str, Any]) -> ListDataset:
     with values_from_config():
-        transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+        transform = ModelInput(**input_of(config)).transform
     return ListDataset(list_file=list_name, transform=transform, **images)
 
 

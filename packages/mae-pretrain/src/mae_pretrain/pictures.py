@@ -14,12 +14,14 @@ from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
 from mae_data.loader import as_paddle_takes
-from mae_data.model_input import Images, preprocess
+from mae_data.model_input import Images, ModelInput
 from mae_pretrain.reconstruction import Reconstruction
 from mae_pretrain.reconstruction import reconstruct as predict_patches
 from mae_pretrain.visualize import COLUMNS, NORM_PIX_CAPTION, SHOWN, columns_of, draw_grid
 
 Pixels = NDArray[np.uint8]
+
+USUAL_CROP = 0.875  # what pre-training's config shows in evaluation, at all sizes
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +64,7 @@ def reconstruct(
     *,
     mask_ratio: float = 0.75,
     seed: int = 0,
-    crop_pct: float = 0.875,
+    crop_pct: float | None = None,
 ) -> Pictures:
     """Remove patches of images at random and let a masked autoencoder predict them, in one forward pass.
 
@@ -71,7 +73,7 @@ def reconstruct(
         images: one or several paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
         mask_ratio: share of patches to remove, in (0, 1).
         seed: draws the masks; image i takes the mask of sample i, as in `mae-pretrain visualize`.
-        crop_pct: part of the shorter side that is shown.
+        crop_pct: part of the shorter side that is shown; by default what the model's run showed, else 0.875.
 
     Raises:
         UserError: the model has no decoder.
@@ -87,7 +89,7 @@ def reconstruct(
     loaded = model if isinstance(model, paddle.nn.Layer) else mae_core.load(str(model))
     if not isinstance(loaded, MaskedAutoencoderViT):
         raise UserError(f"{model if loaded is not model else type(model).__name__} has no decoder: nothing predicts")
-    pixels = preprocess(images, loaded.img_size, crop_pct, channels=loaded.in_chans, value_range=loaded.value_range)
+    pixels = ModelInput.of(loaded, crop_pct or loaded.crop_pct or USUAL_CROP).batch(images)
     key, was_training = MaskKey(seed, 0, paddle.arange(len(pixels))), loaded.training
     loaded.eval()
     recon = predict_patches(loaded, paddle.to_tensor(as_paddle_takes(pixels)), mask_ratio, key)

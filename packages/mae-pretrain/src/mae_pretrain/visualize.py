@@ -12,15 +12,13 @@ from PIL import Image
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.arguments import statistics_of
+from mae_core.stage.arguments import input_of, statistics_of
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.load import load_model
 from mae_data.loader import as_paddle_takes
+from mae_data.model_input import ModelInput
 from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
-from mae_data.stored_image import read_image
-from mae_data.transforms import make_eval_transform
-from mae_data.value_range import as_value_range
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
@@ -68,10 +66,9 @@ def visualize(
 
 
 def _read(config: Config, files: Sequence[str]) -> NDArray[Any]:
-    transform = make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
-    unused = np.random.default_rng(0)  # evaluation draws nothing
-    channels, limits = config.DATA.IMAGE_CHANNELS, as_value_range(config.DATA.VALUE_RANGE)
-    return np.stack([transform(read_image(file, channels, limits), unused) for file in files])
+    with values_from_config():
+        given = ModelInput(**input_of(config))
+    return given.batch(files)
 
 
 def reconstruction_columns(

@@ -14,7 +14,7 @@ from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_data.loader import as_paddle_takes
-from mae_data.model_input import Images, preprocess
+from mae_data.model_input import Images, ModelInput
 from mae_data.picture_rows import Tile, draw_rows
 from mae_data.shown_bands import choose_bands
 from mae_probe.overlay import CELL, overlay
@@ -63,7 +63,8 @@ def attention_maps(
     Args:
         model: the model, or a run or weight file of any source.
         images: one or several paths, PIL images or uint8 arrays, all in one forward pass; see `mae_data.preprocess`.
-        crop_pct: part of the shorter side that is shown; by default 0.875 up to 224 pixels and 1.0 above.
+        crop_pct: part of the shorter side that is shown; by default what the model's run showed, else 0.875 up to 224
+            pixels and 1.0 above.
 
     Raises:
         UserError: the model is none of these.
@@ -77,7 +78,7 @@ def attention_maps(
     loaded = model if isinstance(model, paddle.nn.Layer) else mae_core.load(str(model))
     if not isinstance(loaded, MaskedAutoencoderViT | VisionTransformer):
         raise UserError(f"a model of type {type(model).__name__} has no attention to show; give one of this package")
-    pixels = preprocess(images, loaded.img_size, crop_pct, channels=loaded.in_chans, value_range=loaded.value_range)
+    pixels = ModelInput.of(loaded, crop_pct).batch(images)
     was_training = loaded.training
     loaded.eval()
     blocks = attention_weights(loaded, paddle.to_tensor(as_paddle_takes(pixels)))

@@ -4,12 +4,13 @@ import paddle
 
 from mae_core.config import Config
 from mae_core.errors import CheckpointError
-from mae_core.stage.arguments import cropping_of, encoder_of, images_of
+from mae_core.stage.arguments import cropping_of, encoder_of, images_of, input_of
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.recipe import values_from_config
 from mae_core.weights.report import KeyReport
 from mae_data.dataset import ListDataset
-from mae_data.transforms import Transform, make_eval_transform, make_probe_transform
+from mae_data.model_input import ModelInput
+from mae_data.transforms import Transform, make_probe_transform
 from mae_probe.model import LinearProbe
 
 
@@ -80,4 +81,4 @@ def eval_dataset(config: Config, list_name: str, labels: str = "required") -> Li
 def eval_transform(config: Config) -> Transform:
     """Make the evaluation transform."""
     with values_from_config():
-        return make_eval_transform(image_size=config.DATA.IMAGE_SIZE, crop_pct=config.DATA.CROP_PCT)
+        return ModelInput(**input_of(config)).transform

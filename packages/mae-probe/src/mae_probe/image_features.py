@@ -13,7 +13,7 @@ from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_data.errors import InputError
 from mae_data.loader import as_paddle_takes
-from mae_data.model_input import Images, each_image, preprocess
+from mae_data.model_input import Images, ModelInput, each_image
 from mae_probe.pooling import POOLS, pooled
 
 
@@ -35,7 +35,8 @@ def features(
             and "grid4", the mean of each part of a 2 x 2 or 4 x 4 grid, side by side. A classifier with global_pool
             has no class token, and gives the mean that its head reads.
         batch_size: images to a forward pass.
-        crop_pct: part of the shorter side that is shown; by default 0.875 up to 224 pixels and 1.0 above.
+        crop_pct: part of the shorter side that is shown; by default what the model's run showed, else 0.875 up to 224
+            pixels and 1.0 above.
 
     Returns:
         float32 [N, D]; of the grids [N, 4 D] and [N, 16 D].
@@ -56,9 +57,9 @@ def features(
     pool = "mean" if averages and pool == "class" else pool
     was_training, each = loaded.training, iter(each_image(images))
     loaded.eval()
-    parts = []
+    parts, given = [], ModelInput.of(loaded, crop_pct)
     while batch := list(islice(each, batch_size)):
-        pixels = preprocess(batch, loaded.img_size, crop_pct, channels=loaded.in_chans, value_range=loaded.value_range)
+        pixels = given.batch(batch)
         parts.append(pooled(loaded, paddle.to_tensor(as_paddle_takes(pixels)), pool).numpy())
     if was_training:
         loaded.train()

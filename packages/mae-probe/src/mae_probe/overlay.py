@@ -14,14 +14,14 @@ from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.files import png_bytes, refuse_unwritable, write_output
-from mae_core.stage.arguments import statistics_of
+from mae_core.stage.arguments import input_of, statistics_of
 from mae_core.stage.recipe import values_from_config
 from mae_data.loader import as_paddle_takes
+from mae_data.model_input import ModelInput
 from mae_data.picture_rows import draw_rows
 from mae_data.shown_bands import ShownBands, choose_bands
-from mae_data.stored_image import read_image
 from mae_data.value_range import as_value_range
-from mae_probe.build import build_model, eval_transform, load_encoder
+from mae_probe.build import build_model, load_encoder
 
 _HOT = np.array([255.0, 40.0, 0.0])
 CELL = 160  # pixels that a small image is enlarged to
@@ -46,10 +46,8 @@ def draw_attention(
     paths = _outputs(files, Path(folder))
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
-    limits = as_value_range(config.DATA.VALUE_RANGE)
-    transform, unused = eval_transform(config), np.random.default_rng(0)  # evaluation draws nothing
-    channels = config.DATA.IMAGE_CHANNELS
-    images = ((file, transform(read_image(file, channels, limits), unused)) for file in files)
+        given = ModelInput(**input_of(config))
+    images = ((file, given.pixels(file)) for file in files)
     for (_, picture, maps), path in zip(attention_of(config, images, shown), paths, strict=True):
         png = png_bytes(draw_row(picture, maps).save)
         with refuse_unwritable(path, "choose another folder with -output"):

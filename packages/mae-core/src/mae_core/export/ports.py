@@ -57,6 +57,7 @@ def image_facts(model: ViTEncoder, crop_pct: float) -> dict[str, Any]:
         "value_range": [low, high],
         "normalised_in_graph": {"mean": model.pixel_mean, "std": model.pixel_std},  # the range's ends are 0 and 1
         "prepare": {
+            **({"take_bands": list(model.bands)} if model.bands else {}),
             "scale_to_cover": [int(side / crop_pct) for side in model.img_size],
             "interpolation": "bicubic",
             "crop_centre": model.img_size,

@@ -56,6 +56,9 @@ class ViTEncoder(nn.Layer):
         pixel_mean, pixel_std: per channel, in [0, 1], applied to images as stored; ImageNet's for 3 channels, else 0.5.
         value_range: the stored value that counts as 1 to those two: 255 for 8 bits, up to 65535 for 16; or (low, high)
             for float32, which counts as 0 and 1. Then float images, too, are as stored, [N, H, W, C].
+        crop_pct: part of an image's shorter side that evaluation shows; None: as usual, by size.
+        bands: the bands of an image file that are the channels, by number from 0 or by name; None: all.
+        exif: whether photographs are turned as their EXIF tag says.
         trainable_pos: learn the position embedding (fine-tuning) or keep it fixed (pre-training).
 
     Raises:
@@ -77,6 +80,9 @@ class ViTEncoder(nn.Layer):
         pixel_mean: Sequence[float] | None = None,
         pixel_std: Sequence[float] | None = None,
         value_range: float | Sequence[float] = 255,
+        crop_pct: float | None = None,
+        bands: Sequence[int | str] | None = None,
+        exif: bool = True,
         trainable_pos: bool,
     ) -> None:
         super().__init__()
@@ -91,6 +97,8 @@ class ViTEncoder(nn.Layer):
         self.grid = self.img_size[0] // patch_size, self.img_size[1] // patch_size
         self.num_patches = self.grid[0] * self.grid[1]
         self.grad_checkpointing = False
+        # How image files become its input; they are read elsewhere.
+        self.crop_pct, self.bands, self.exif = crop_pct, None if bands is None else tuple(bands), exif
         self._set_value_range(value_range)
         self._set_pixel_statistics(pixel_mean, pixel_std)
 

@@ -13,6 +13,7 @@ def model_facts(model: nn.Layer) -> dict[str, Any]:
     facts |= {name: list(getattr(model, name)) for name in ("pixel_mean", "pixel_std")}
     if model.value_range != 255:
         facts["value_range"] = model.value_range
+    facts |= {name: list(value) if name == "bands" else value for name, value in _of_images(model).items()}
     if names := getattr(model, "class_names", None):
         facts["class_names"] = list(names)
     facts["num_heads"] = model.blocks[0].attn.num_heads if len(model.blocks) else None
@@ -20,3 +21,9 @@ def model_facts(model: nn.Layer) -> dict[str, Any]:
         facts["decoder_num_heads"] = model.decoder_blocks[0].attn.num_heads
         facts["norm_pix_loss"] = model.norm_pix_loss
     return facts
+
+
+def _of_images(model: Any) -> dict[str, Any]:
+    """Return how image files become the model's input, as far as it is not the usual."""
+    usual = {"crop_pct": None, "bands": None, "exif": True}
+    return {name: getattr(model, name) for name, value in usual.items() if getattr(model, name) != value}

@@ -19,6 +19,9 @@ class EncoderOptions(TypedDict, total=False):
     pixel_mean: Sequence[float] | None
     pixel_std: Sequence[float] | None
     value_range: float | Sequence[float]
+    crop_pct: float | None
+    bands: Sequence[int | str] | None
+    exif: bool
 
 
 class AutoencoderOptions(EncoderOptions, total=False):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from mae_core import distributed, log, runtime
 from mae_core.config import Config, to_dict
 from mae_core.models import pixel_statistics
+from mae_core.stage.told_images import images_told
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
@@ -96,7 +97,15 @@ def encoder_of(config: Config) -> dict[str, Any]:
         "pixel_mean": mean,
         "pixel_std": std,
         "value_range": d.VALUE_RANGE,
+        **images_told(to_dict(config)),
     }
+
+
+def input_of(config: Config) -> dict[str, Any]:
+    """Read how images become a model's input in evaluation, whoever asks."""
+    d = config.DATA
+    size = d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE)
+    return {"size": size, "crop_pct": d.CROP_PCT, **reading_of(config)}
 
 
 def reading_of(config: Config) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from mae_core.config import Config, flatten, get_key, to_dict
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.stage.added_keys import with_added_keys
+from mae_core.stage.added_keys import ADDED, with_added_keys
 from mae_core.stage.recipe import Recipe
+from mae_core.stage.told_images import images_told
 from mae_core.weights.checkpoint_folder import EMA, MODEL, STATE, list_checkpoints
 from mae_core.weights.sources import Weights, find_file, read_weights
 
@@ -30,9 +31,16 @@ GEOMETRY = {
 }
 # What a classifier's shapes tell, for scoring and exporting it.
 HEAD = {"MODEL.NUM_CLASSES": "num_classes", "MODEL.GLOBAL_POOL": "global_pool"}
-# Pre-training's default of the evaluation crop; a run of small pictures that shows more of them has a reason to.
-_USUAL_CROP = 0.875
-PIXELS = ("DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD", "DATA.VALUE_RANGE")
+# What a header, or the files beside weights, tell of images; the first three may not be contradicted.
+_IMAGES = {
+    "DATA.IMAGENET_MEAN": "pixel_mean",
+    "DATA.IMAGENET_STD": "pixel_std",
+    "DATA.VALUE_RANGE": "value_range",
+    "DATA.CROP_PCT": "crop_pct",
+    "DATA.BANDS": "bands",
+    "DATA.EXIF": "exif",
+}
+PIXELS = tuple(_IMAGES)[:3]
 # No shape shows these: where the file does not tell them either, they are guesses, which contradict nobody.
 _GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
 # Of a resumed or evaluated run, what belongs to that command and not to the model.
@@ -126,7 +134,8 @@ def _say_classes(recipe: Recipe, config: Config, say: Say) -> None:
 def _lent_by_weights(recipe: Recipe, told: Told, whole: bool) -> dict[str, Any]:
     lent = told.values | (told.head if whole else {})
     if whole and told.stage == recipe.stage:
-        groups = {key: value for key, value in told.config.items() if key.startswith(("MODEL.", "DATA."))}
+        saved = {key: value for key, value in told.config.items() if not isinstance(value, dict)}
+        groups = {key: value for key, value in {**ADDED, **saved}.items() if key.startswith(("MODEL.", "DATA."))}
         lent |= {key: value for key, value in groups.items() if key not in _OF_THE_COMMAND}
     return recipe.known(lent)
 
@@ -193,14 +202,25 @@ def told_by(path: str) -> Told | None:
         values["MODEL.NORM_PIX_LOSS"] = model["norm_pix_loss"]
     if "MODEL.NAME" in config:
         values["MODEL.NAME"] = config["MODEL.NAME"]
-    for key in PIXELS:
-        if key in config:
-            values[key] = config[key]
-            binding.add(key)
-    if config.get("DATA.CROP_PCT") not in (None, _USUAL_CROP):
-        values["DATA.CROP_PCT"] = config["DATA.CROP_PCT"]
+    values |= _told_of_images(model, config)
+    binding.update(key for key in PIXELS if key in values)
     head = {key: model[name] for key, name in HEAD.items() if model.get("num_classes", 0) > 1}
     return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
+
+
+def _told_of_images(model: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the weights, and over them the run that they are of, tell of images, by config key."""
+    told = {key: model[name] for key, name in _IMAGES.items() if name in model}
+    if config:
+        nested = {group: _group_of(config, group) for group in ("DATA", "MODEL")}
+        of_run = images_told(nested)
+        told |= {key: of_run.get(name) for key, name in _IMAGES.items() if key not in PIXELS}
+        told |= {key: config[key] for key in PIXELS if key in config}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in told.items() if v is not None}
+
+
+def _group_of(config: Mapping[str, Any], group: str) -> dict[str, Any]:
+    return {key.partition(".")[2]: value for key, value in config.items() if key.startswith(f"{group}.")}
 
 
 def _is_certain(weights: Weights, name: str) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
+from mae_core.stage.told_images import images_told
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.load import load_arrays, load_pretrained, saved_config
 from mae_core.weights.report import join_names
@@ -70,12 +71,16 @@ def _load_all(model: MaskedAutoencoderViT | VisionTransformer, path: str | Path,
 
 
 def _statistics(path: str | Path, in_chans: int) -> dict[str, Any]:
-    """Read pixel statistics from the config of a run; older weight files do not tell them."""
-    config = (saved_config(path)[1] or {}).get("DATA", {})
-    if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
+    """Read what is done to images from the config of a run; older weight files do not tell it."""
+    saved = saved_config(path)[1]
+    if saved is None:
         return {}
+    config = saved.get("DATA", {})
+    read = images_told(saved)
+    if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
+        return read
     mean, std = pixel_statistics(in_chans, config["IMAGENET_MEAN"], config["IMAGENET_STD"])
-    return {"pixel_mean": mean, "pixel_std": std, "value_range": config.get("VALUE_RANGE", 255)}
+    return {**read, "pixel_mean": mean, "pixel_std": std, "value_range": config.get("VALUE_RANGE", 255)}
 
 
 def _without_norm(weights: Weights) -> dict[str, NDArray[Any]]:

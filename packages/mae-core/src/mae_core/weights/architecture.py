@@ -41,6 +41,9 @@ class Architecture:
     pixel_std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
     value_range: int | float | tuple[float, float] | None = None
+    crop_pct: float | None = None
+    bands: tuple[int | str, ...] | None = None
+    exif: bool | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -99,9 +102,9 @@ def _told(facts: Mapping[str, Any], chans: int | None, num_classes: int | None) 
     """Return what a header tells, as far as it is of this model: a head may have been cut off or replaced."""
     sizes = {**dict.fromkeys(_STATISTICS, chans), _NAMES: num_classes}
     told = {key: tuple(facts[key]) for key, size in sizes.items() if key in facts and len(facts[key]) == size}
-    if "value_range" in facts:
-        told["value_range"] = facts["value_range"]
-    return told
+    if len(facts.get("bands", ())) == chans:
+        told["bands"] = tuple(facts["bands"])
+    return told | {key: facts[key] for key in ("value_range", "crop_pct", "exif") if key in facts}
 
 
 def _check_heads(name: str, heads: int | None, dim: int) -> None:
@@ -155,7 +158,7 @@ def facts_from_json(text: str | None) -> dict[str, Any]:
         facts = json.loads(text)
         known = checked_facts({key: facts[key] for key in FACTS if facts.get(key) is not None})
         known |= {key: facts[key] for key, kind in _LISTS.items() if _is_list(facts.get(key), kind)}
-        return known | _value_range(facts.get("value_range"))
+        return known | _value_range(facts.get("value_range")) | _of_images(facts)
     except (ValueError, AttributeError, RecursionError):
         raise CheckpointError("the header's architecture is not readable") from None
 
@@ -168,6 +171,15 @@ def _value_range(value: Any) -> dict[str, Any]:
     if isinstance(value, list) and len(value) == 2 and all(type(end) is float for end in value) and value[0] < value[1]:
         return {"value_range": (value[0], value[1])}
     return {"value_range": value} if type(value) is int and value > 0 else {}
+
+
+def _of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how images are read, where a header tells it in a way that can be."""
+    crop_pct, bands, exif = (facts.get(key) for key in ("crop_pct", "bands", "exif"))
+    told: dict[str, Any] = {"crop_pct": crop_pct} if isinstance(crop_pct, int | float) and 0 < crop_pct <= 1 else {}
+    if isinstance(bands, list) and all((type(b) is int and b >= 0) or (isinstance(b, str) and b) for b in bands):
+        told["bands"] = bands
+    return told | ({"exif": exif} if isinstance(exif, bool) else {})
 
 
 def _is_list(value: Any, kind: type) -> bool:

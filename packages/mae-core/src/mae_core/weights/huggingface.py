@@ -1,4 +1,4 @@
-"""`config.json` of Hugging Face's ViTMAE and ViT, both ways."""
+"""`config.json` of Hugging Face's ViTMAE and ViT, both ways; what is done to pixels is in `preprocessor`."""
 
 import json
 from pathlib import Path
@@ -37,11 +37,22 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise CheckpointError(f"{path} is of model type {kind!r}; vit_mae and vit are read")
     if config.get("hidden_act", "gelu") != "gelu":
         raise CheckpointError(f"{path} has hidden_act={config['hidden_act']!r}; these models have gelu")
-    facts = checked_facts({ours: config[key] for key, ours in _FACTS.items() if config.get(key) is not None})
+    stated = {ours: config[key] for key, ours in _FACTS.items() if config.get(key) is not None}
+    facts: dict[str, Any] = checked_facts(stated)
+    facts |= _names(config.get("id2label"))
     remarks = []
     if (epsilon := config.get("layer_norm_eps", 1e-12)) != LN_EPS:
         remarks.append(f"{path.name} says layer_norm_eps={epsilon}; our models use {LN_EPS:g}, as the official code")
     return facts, remarks
+
+
+def _names(labels: Any) -> dict[str, Any]:
+    """Return the names of classes, unless they are those that transformers makes up."""
+    if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
+        return {}
+    names = [labels.get(str(i)) for i in range(len(labels))]
+    made_up = all(name == f"LABEL_{i}" for i, name in enumerate(names))
+    return {} if made_up or not names or None in names else {"class_names": names}
 
 
 def make_config(model: Architecture) -> dict[str, Any]:

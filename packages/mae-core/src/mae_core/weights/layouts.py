@@ -6,6 +6,7 @@ from typing import Any
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.huggingface import make_config, read_config
 from mae_core.weights.layout import DECODER, Layout, RawFile, Shapes, header_facts, plain_name
+from mae_core.weights.preprocessor import FILE, make_preprocessor, read_preprocessor
 
 __all__ = ["DECODER", "LAYOUTS", "Layout", "is_ours", "plain_name"]
 
@@ -70,10 +71,22 @@ def _official_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
 
 def _huggingface_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
     config, remarks = read_config(raw.file.with_name("config.json"))
-    return {**header_facts(raw)[0], **config}, remarks
+    header, (prepared, others) = header_facts(raw)[0], read_preprocessor(raw.file.with_name(FILE))
+    # A file of ours tells the range of floats and the exact crop in its header.
+    return {**prepared, **header, **config}, [*remarks, *([] if "pixel_mean" in header else others)]
 
 
 def _huggingface_cautions(model: Architecture) -> list[str]:
+    return _target_caution(model) + _preprocessor_caution(model)
+
+
+def _preprocessor_caution(model: Architecture) -> list[str]:
+    if make_preprocessor(model):
+        return []
+    return [f"{FILE} is not written: it takes square images whose pixel statistics are known"]
+
+
+def _target_caution(model: Architecture) -> list[str]:
     if not model.decoder_embed_dim or model.norm_pix_loss is not None:
         return []
     return ["norm_pix_loss is in no weight file: config.json says true; --set norm_pix_loss=false otherwise"]

@@ -14,6 +14,7 @@ from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch
 from mae_core.weights.layout import Layout
 from mae_core.weights.layouts import LAYOUTS
+from mae_core.weights.preprocessor import FILE, make_preprocessor
 from mae_core.weights.translate import Arrays, from_ours
 
 
@@ -86,4 +87,9 @@ def _write_folder(
     config = layout.folder_config(model)
     path.mkdir(parents=True, exist_ok=True)
     _write_file(path / "model.safetensors", arrays, {**layout.header(model), **origin})
+    prepare = make_preprocessor(model)
+    if prepare:
+        write_atomic(path / FILE, (json.dumps(prepare, indent=2) + "\n").encode())
+    else:
+        (path / FILE).unlink(missing_ok=True)  # of other weights
     write_atomic(path / "config.json", (json.dumps(config, indent=2) + "\n").encode())

@@ -18,13 +18,11 @@ from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import MaskKey
 from mae_core.ops.patches import unit_patches
-from mae_core.weights.load import saved_config
 from mae_data.errors import DataError, ImageError
 from mae_data.loader import as_paddle_takes
+from mae_data.model_input import ModelInput
 from mae_data.shown_bands import choose_bands
-from mae_data.stored_image import read_image
-from mae_data.transforms import make_eval_transform
-from mae_data.value_range import as_value_range
+from mae_pretrain.pictures import USUAL_CROP
 from mae_pretrain.reconstruction import masked_error, reconstruct, to_images
 from mae_pretrain.visualize import columns_of
 
@@ -38,7 +36,7 @@ class Looks:
     Args:
         model: as `mae_core.load` gives it.
         name: what to call it.
-        crop_pct: part of an image's shorter side that is looked at; see `mae_data.preprocess`.
+        crop_pct: part of an image's shorter side that is looked at; None: as the model says.
     """
 
     def __init__(
@@ -46,8 +44,7 @@ class Looks:
     ) -> None:
         self.model, self.name = model, name
         model.eval()
-        self._transform = make_eval_transform(image_size=model.img_size, crop_pct=crop_pct)
-        self._limits = as_value_range(model.value_range)
+        self._given = ModelInput.of(model, crop_pct)
         self._shown = choose_bands(model.pixel_mean, model.pixel_std, model.value_range)
 
     @classmethod
@@ -57,8 +54,9 @@ class Looks:
         Raises:
             CheckpointError: no model.
         """
-        model, config = mae_core.load(path), saved_config(path)[1] or {}
-        return cls(model, Path(path).resolve().name, config.get("DATA", {}).get("CROP_PCT"))
+        model = mae_core.load(path)
+        usual = USUAL_CROP if isinstance(model, MaskedAutoencoderViT) else None
+        return cls(model, Path(path).resolve().name, model.crop_pct or usual)
 
     @property
     def can(self) -> list[str]:
@@ -126,10 +124,10 @@ class Looks:
     def _read(self, data: bytes) -> Tensor:
         """Decode, resize and crop an image as evaluation does -> [1, H, W, C]."""
         try:
-            image = read_image(io.BytesIO(data), self.model.in_chans, self._limits, MAX_PIXELS)
+            image = self._given.read(io.BytesIO(data), MAX_PIXELS)
         except ImageError as error:
             raise DataError(f"this is no image that can be used: {error.reason}") from None
-        return paddle.to_tensor(as_paddle_takes(self._transform(image)[None]))
+        return paddle.to_tensor(as_paddle_takes(self._given.transform(image)[None]))
 
     def _mask(self, removed: str) -> Tensor:
         count = self.model.grid[0] * self.model.grid[1]
