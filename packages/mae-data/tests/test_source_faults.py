@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_data.bad_images import BadImages
 from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
 from mae_data.image_file import open_image
@@ -135,8 +136,7 @@ def test_bad_images_are_skipped_counted_and_capped(make, caplog):
     np.testing.assert_array_equal(image, dataset[3][0])
     assert len(caplog.records) == 2
     assert place(make, 1, "2.png") in caplog.text
-    dataset.max_skipped = 1
-    dataset._skipped.clear()
+    dataset.bad = BadImages(4, 1)
     with pytest.raises(DataError, match="1 images were skipped"):
         dataset[1]
 

@@ -8,7 +8,9 @@ import pytest
 import mae_finetune
 from mae_core.errors import ConfigError
 from mae_core.stage.inheritance import load_config
+from mae_data.errors import DataError
 from mae_finetune.config import RECIPE
+from mae_finetune.predict_command import run_predict
 
 TINY = {
     "DATA.IMAGE_SIZE": 16, "DATA.IMAGE_CHANNELS": 2, "DATA.VALUE_RANGE": 10000, "DATA.NUM_WORKERS": 0,
@@ -47,3 +49,24 @@ def test_training_still_asks_it(run):
         load_config(RECIPE, None, flags)
     with pytest.raises(ConfigError, match="BATCH_SIZE=3 is odd"):
         load_config(RECIPE, None, {"DATA.BATCH_SIZE": 3})
+
+
+@pytest.mark.parametrize("batch_size", [4, 100])  # decoded by workers, or here
+def test_predictions_of_all_but_a_bad_file(run, tmp_path, batch_size, capsys, caplog):
+    files = []
+    for i, source in enumerate(sorted((run / "data" / "low").iterdir())):
+        files.append(tmp_path / "in" / f"{i:02d}.npy")
+        files[-1].parent.mkdir(exist_ok=True)
+        files[-1].write_bytes(source.read_bytes()[: 100 if i == 5 else None])
+    flags = {"MODEL.PRETRAINED": str(run / "run")}
+    config = load_config(RECIPE, None, flags, ["DATA.NUM_WORKERS", "2"], whole=True)
+    run_predict(config, [str(tmp_path / "in")], topk=1, batch_size=batch_size, csv=str(tmp_path / "p.csv"))
+    rows = (tmp_path / "p.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == [str(file) for file in files if file.stem != "05"]
+    said = capsys.readouterr().err
+    assert "1 of 12 images could not be used and were skipped" in said
+    assert said.rstrip().endswith("05.npy")
+    for pair in (["DATA.ON_ERROR", "raise"], ["DATA.MAX_BAD", "0"]):
+        config = load_config(RECIPE, None, flags, pair, whole=True)
+        with pytest.raises(DataError, match=r"05\.npy"):
+            run_predict(config, [str(tmp_path / "in")], topk=1, batch_size=batch_size)

@@ -279,13 +279,16 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
         (tmp_path / "train" / f"{i}.jpg").write_bytes(content[:200] if i == 4 else content)
     (tmp_path / "train_list.txt").write_text("".join(f"train/{i}.jpg\n" for i in range(9)))
     args = ["-batch_size", 8, "-data_path", tmp_path, *TINY]
-    result = cli(*args, "-output", tmp_path / "a")
+    result = cli(*args, "-output", tmp_path / "a", "DATA.ON_ERROR", "raise")
     assert result.returncode == 3
     assert "train/4.jpg" in result.stderr
     assert "train_list.txt:5" in result.stderr
-    result = cli(*args, "-output", tmp_path / "b", "DATA.ON_ERROR", "skip")
+    assert "`mae-data verify` finds all such images" in result.stderr
+    result = cli(*args, "-output", tmp_path / "b", "DATA.NUM_WORKERS", 2)
     assert result.returncode == 0, result.stderr
-    assert "train/4.jpg" in result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    assert re.search(r"skipped: .*train/4.jpg.*`mae-data verify` lists all such", said)
+    assert re.search(r"1 of 9 images could not be used and were skipped.*\n.*train_list.txt:5 \(train/4.jpg\)", said)
 
 
 def test_repeated_images_train_and_do_not_depend_on_workers(data, finished, cli, tmp_path):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from stage_runs import PROBE, assert_never_skipped, assert_refused, broken_set, weights
+from stage_runs import PROBE, assert_refused, broken_set, weights
 
 import mae_core
 from mae_core.errors import UserError
@@ -214,10 +214,21 @@ def test_random_weights_are_a_yardstick_that_reads_no_weights(data, pretrained, 
     np.testing.assert_array_equal(read_features(tmp_path / "s.npz").features, random)
 
 
-def test_features_never_skip_an_image(pretrained, cli, tmp_path):
-    args = ["-pretrained", pretrained, "-data_path", broken_set(tmp_path), *TINY, "DATA.ON_ERROR", "skip"]
-    assert_never_skipped(cli("features", "-output", tmp_path / "f.npz", *args))
-    assert not (tmp_path / "f.npz").exists()
+def test_features_of_all_but_a_bad_image_or_none(pretrained, cli, tmp_path):
+    args = ["-pretrained", pretrained, "-data_path", broken_set(tmp_path), *TINY]
+    done = cli("features", "-output", tmp_path / "f.npz", *args)
+    assert done.returncode == 0, done.stderr
+    found = read_features(tmp_path / "f.npz")
+    lines = (tmp_path / "val_list.txt").read_text().splitlines()
+    assert found.paths == [line.rpartition(" ")[0] for i, line in enumerate(lines) if i != 1]
+    assert found.labels.tolist() == [int(line.rpartition(" ")[2]) for i, line in enumerate(lines) if i != 1]
+    assert np.abs(found.features).sum(axis=1).min() > 0
+    assert "1 of 5 images could not be used" in done.stdout
+    refused = cli("features", "-output", tmp_path / "g.npz", *args, "DATA.ON_ERROR", "raise")
+    assert_refused(refused, 3, ["val_list.txt:2", "`mae-data verify` finds all such images"])
+    refused = cli("features", "-output", tmp_path / "g.npz", *args, "DATA.MAX_BAD", 0)
+    assert_refused(refused, 3, ["val_list.txt:2", "MAX_BAD"])
+    assert not (tmp_path / "g.npz").exists()
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_config_names_the_optimizers_that_can_be_built():
 def test_cached_features_are_of_the_evaluation_crop_of_the_training_list(wired, tmp_path):
     (tmp_path / "a.txt").write_text("x.jpg 1\n")
     values = {key: w.value for key, w in WIRES.items()}
-    values |= {"TRAIN.CACHE_FEATURES": True, "DATA.DATA_PATH": str(tmp_path)}
+    values |= {"TRAIN.CACHE_FEATURES": True, "DATA.DATA_PATH": str(tmp_path), "DATA.ON_ERROR": "skip"}
     dataset = train_dataset(RECIPE.load(None, values))
     assert (len(dataset), dataset.transform) == (1, wired.eval_loader.dataset.transform)
     assert dataset.on_error == "skip"  # they are trained on

@@ -7,7 +7,7 @@ from mae_core.stage.arguments import encoder_of, eval_sampling_of, images_of, tr
 
 CONFIG = {
     "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "VALUE_RANGE": 255, "BANDS": None,
-             "DATA_PATH": "/d", "ON_ERROR": "skip", "ALLOW_OUTSIDE": True, "DECODER": "exact",
+             "DATA_PATH": "/d", "ON_ERROR": "skip", "MAX_BAD": 7, "ALLOW_OUTSIDE": True, "DECODER": "exact",
              "IMAGENET_MEAN": [0.485, 0.456, 0.406], "IMAGENET_STD": [0.229, 0.224, 0.225]},
     "MODEL": {"PATCH_SIZE": 16, "MLP_RATIO": 4.0, "QKV_BIAS": True, "NUM_CLASSES": 3,
               "ENCODER": {"EMBED_DIM": 8, "DEPTH": 1, "NUM_HEADS": 2}},
@@ -38,7 +38,12 @@ def test_labels_are_checked_against_the_classes_only_where_they_are_needed():
 
 def test_training_skips_where_the_config_says_so_and_evaluation_never_does():
     training, evaluation = images_of(CN(CONFIG), training=True), images_of(CN(CONFIG))
-    assert (training["on_error"], training["advice"]) == ("skip", "")
+    assert (training["on_error"], training["max_skipped"]) == ("skip", 7)
+    assert "`mae-data verify` finds all such" in training["advice"]
+    assert images_of(CN(CONFIG), dropping=True)["on_error"] == "drop"
+    config = CN(CONFIG)
+    config.DATA.ON_ERROR = "raise"
+    assert images_of(config, training=True)["on_error"] == images_of(config, dropping=True)["on_error"] == "raise"
     assert evaluation["on_error"] == "raise"
     assert "evaluation never skips" in evaluation["advice"]
 

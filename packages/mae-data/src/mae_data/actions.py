@@ -79,17 +79,21 @@ def _show_progress(done: int, of: int) -> None:
 def verify(args: argparse.Namespace) -> int:
     """Read every image and report the bad ones."""
     from mae_data.bands import parse_bands
-    from mae_data.verify import verify_lists
+    from mae_data.verify import require_lists, verify_lists, write_clean_lists
     from mae_data.whole_file import write_atomically
 
     bands = parse_bands(args.bands)
-    report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args), bands)
+    lists = _open(args, args.list)
+    clean = require_lists(lists) if args.write_lists else []
+    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands)
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
         print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
     total = sum(report.images.values())
     print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
+    for name, images in write_clean_lists(clean, report.bad).items():
+        print(f"{name}: {images} images, the bad ones left out")
     if args.json:
         write_atomically(args.json, (json.dumps(report.as_json(args.root), indent=2) + "\n").encode())
     elif len(report.bad) > SHOWN or len(report.duplicates) > SHOWN:

@@ -105,6 +105,7 @@ def _add_readers(commands: "_Commands") -> None:
     verify = _add(commands, "verify", actions.verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: all)")
     _add_pixels(verify, "; then images that contradict are bad, too")
+    verify.add_argument("--write-lists", action="store_true", help="write NAME_clean.txt beside lists with bad images")
     verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
 
     stats = _add(commands, "stats", actions.stats, "describe a data set: classes, sizes, mean and std")

@@ -1,7 +1,6 @@
 """A dataset over a source of images whose augmentation is a pure function of (seed, epoch, index)."""
 
 import io
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mae_data.bad_images import MOST, BadImages
 from mae_data.bands import Bands, as_bands
 from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.jpeg import DECODERS, JpegImage, open_lazily
@@ -21,8 +21,6 @@ from mae_data.value_range import EIGHT_BITS, as_value_range
 
 Key = int | tuple[int, int]
 Sample = tuple[npt.NDArray[Any], np.int64, np.int64]
-
-log = logging.getLogger(__name__)
 
 
 class ListDataset:
@@ -43,10 +41,11 @@ class ListDataset:
         reuse: keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
         num_classes: when given, labels must be below it.
-        on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
-            cannot be read; it then carries its own label and index.
+        on_error: what becomes of an image that cannot be read: "raise"; "skip" puts the next readable image of the list
+            in its place, with its own label and index; "drop" gives an empty image, label -1 and index ~index (below
+            0), which whoever asked leaves out.
         advice: ends the message about an image that cannot be read.
-        max_skipped: with "skip", how many different images one process may skip before it raises.
+        max_skipped: how many different images, counted over all workers, may be passed over; half of them at most.
         allow_outside: accept absolute paths and `..` in the list.
         opt_in: how the reader of a message sets `allow_outside`.
 
@@ -70,12 +69,12 @@ class ListDataset:
         num_classes: int | None = None,
         on_error: str = "raise",
         advice: str = "",
-        max_skipped: int = 100,
+        max_skipped: int = MOST,
         allow_outside: bool = False,
         opt_in: str = "allow_outside=True",
     ) -> None:
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
+        if on_error not in ("raise", "skip", "drop"):
+            raise ValueError(f"on_error={on_error!r}; use 'raise', 'skip' or 'drop'")
         if decoder not in DECODERS:
             raise ValueError(f"decoder={decoder!r}; use 'exact' or 'fast'")
         if not 0 <= seed < 2**64:
@@ -94,8 +93,7 @@ class ListDataset:
         native()  # opened before workers start: what it has to say is said once
         self.on_error = on_error
         self.advice = advice
-        self.max_skipped = max_skipped
-        self._skipped: set[int] = set()
+        self.bad = BadImages(len(self.images), max_skipped)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -124,10 +122,22 @@ class ListDataset:
             except DataError as error:
                 if self.on_error == "raise":
                     raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
-                self._skip(source, error)
+                self.bad.add(source, error)
+                if self.on_error == "drop":
+                    return self._nothing(), np.int64(-1), np.int64(~index)
                 continue
             return array, self.images.labels[source], np.int64(source)
         raise DataError(f"{self.images.name}: not one image of it can be read")
+
+    def _nothing(self) -> npt.NDArray[Any]:
+        """Return an image that stands for one that cannot be read."""
+        size: Any = getattr(self.transform, "size", None)
+        assert size, "only a transform that says its size can leave images out"
+        return np.zeros((*size, self.channels), self.limits.dtype)
+
+    def skipped(self) -> list[str]:
+        """Name what was passed over, a line each; none where all images were good."""
+        return list(self.bad.lines(self.images.describe))
 
     def _read(self, index: int) -> Picture:
         if self._last and self._last[0] == index:
@@ -155,15 +165,3 @@ class ListDataset:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
         except DataError as error:
             raise DataError(f"{self.images.describe(index)}: {error}") from error
-
-    def _skip(self, index: int, error: DataError) -> None:
-        """Log an unreadable image once; raise when there are too many of them."""
-        if index in self._skipped:
-            return
-        if len(self._skipped) >= self.max_skipped:
-            raise DataError(
-                f"{error} (and {self.max_skipped} images were skipped before it, which is max_skipped); "
-                "`mae-data verify` lists them all"
-            ) from error
-        self._skipped.add(index)
-        log.warning("skipped: %s", error)

@@ -49,6 +49,11 @@ class ImageList(FileSource):
         """Return the line number of entry `index`."""
         return int(self.lines[index])
 
+    def entry(self, index: int) -> tuple[bytes, int | None]:
+        """Return path and label of entry `index`, as a list is written of."""
+        label = int(self.labels[index])
+        return self._index.name(index), None if label == NO_LABEL else label
+
 
 def read_list(
     list_file: str | os.PathLike[str],

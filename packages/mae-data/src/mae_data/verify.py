@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mae_data.bands import Bands
-from mae_data.errors import DataError, ImageError
+from mae_data.errors import DataError, ImageError, InputError
+from mae_data.image_list import ImageList
+from mae_data.list_writer import list_text
 from mae_data.parallel import map_images
 from mae_data.sources.source import Source
 from mae_data.stored_image import inspect_image, read_image
 from mae_data.value_range import EIGHT_BITS, ValueRange
+from mae_data.whole_file import write_atomically
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ def verify_lists(
         check = partial(
             _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
         )
-    report = Report(images={images.name: len(images) for images in lists})
-    for images in lists:
+    report = Report()
+    for images in lists:  # parts of one table have one name
+        report.images[images.name] = report.images.get(images.name, 0) + len(images)
         for index, fault in enumerate(map_images(check, images, workers)):
             if isinstance(fault, DataError):
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
@@ -95,3 +99,33 @@ def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
             else:
                 first[path] = (images, index)
     return duplicates
+
+
+def require_lists(lists: Sequence[Source]) -> list[ImageList]:
+    """Return the sources as lists that can be written anew.
+
+    Raises:
+        InputError: one is no list.
+    """
+    found = [images for images in lists if isinstance(images, ImageList)]
+    if len(found) < len(lists):
+        raise InputError("--write-lists is for lists: `mae-data index ROOT` writes them for a folder of images")
+    return found
+
+
+def write_clean_lists(lists: Sequence[ImageList], bad: Sequence[BadImage]) -> dict[str, int]:
+    """Write each list that has bad images beside it, as NAME_clean.txt, without them.
+
+    Returns:
+        how many images each file that was written has.
+    """
+    written = {}
+    for images in lists:
+        lines = {entry.line for entry in bad if entry.list == images.name}
+        good = [i for i in range(len(images)) if images.number(i) not in lines]
+        if lines and good:
+            path = Path(images.name)
+            path = path.with_name(f"{path.stem}_clean{path.suffix}")
+            write_atomically(path, list_text(images.entry(i) for i in good))
+            written[str(path)] = len(good)
+    return written

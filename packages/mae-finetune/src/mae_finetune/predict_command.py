@@ -8,6 +8,7 @@ from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_core.stage.figures import prepare_json, write_json
+from mae_data.bad_images import BadImages
 from mae_data.model_input import find_images
 from mae_finetune.prediction import BATCH_SIZE, Classifier, as_csv, as_json
 
@@ -32,7 +33,7 @@ def run_predict(
 
     Raises:
         UserError: weights, names or files that cannot be used.
-        DataError: an image that cannot be read.
+        DataError: images that cannot be read: more than DATA.MAX_BAD, or one where DATA.ON_ERROR is "raise".
     """
     if json == csv == "-":
         raise UserError("--json - and --csv - would both write to standard output; name a file for one of them")
@@ -45,7 +46,8 @@ def run_predict(
     images = find_images(paths)
     predictions, batch_size = [], batch_size or BATCH_SIZE
     workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
-    for prediction in Classifier(config).predict(images, topk, batch_size, workers):
+    bad = BadImages(len(images), config.DATA.MAX_BAD) if config.DATA.ON_ERROR == "skip" else None
+    for prediction in Classifier(config).predict(images, topk, batch_size, workers, bad):
         predictions.append(prediction)
         if "-" not in (json, csv):
             print(prediction.line(), flush=True)
@@ -55,3 +57,5 @@ def run_predict(
     elif csv:
         with refuse_unwritable(Path(csv), _ADVICE):
             write_output(Path(csv), as_csv(predictions).encode())
+    for line in bad.lines(lambda place: images[place]) if bad else ():
+        log.LOGGER.warning(line)

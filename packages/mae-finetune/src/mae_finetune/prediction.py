@@ -23,6 +23,8 @@ from mae_core.stage.arguments import input_of, precision_of
 from mae_core.stage.inheritance import load_config
 from mae_core.stage.recipe import values_from_config
 from mae_core.training.precision import Precision
+from mae_data.bad_images import BadImages
+from mae_data.errors import DataError
 from mae_data.image_paths import ImagePaths
 from mae_data.loader import as_paddle_takes, make_loader
 from mae_data.model_input import Images, ModelInput, OneImage, each_image
@@ -86,7 +88,12 @@ class Classifier:
         self.precision: Precision = precision_of(config)
 
     def predict(
-        self, images: Images, topk: int = TOPK, batch_size: int = BATCH_SIZE, num_workers: int = 0
+        self,
+        images: Images,
+        topk: int = TOPK,
+        batch_size: int = BATCH_SIZE,
+        num_workers: int = 0,
+        bad: BadImages | None = None,
     ) -> Iterator[Prediction]:
         """Yield a prediction for each image, in their order; a batch of them is in memory at a time.
 
@@ -95,35 +102,62 @@ class Classifier:
             topk: classes to name, at most as many as there are.
             batch_size: images to a forward pass.
             num_workers: processes that decode a list of paths ahead, on Linux; 0 decodes in this process.
+            bad: counts images that cannot be read, for which there is no prediction; None ends at the first.
 
         Raises:
             UserError: topk or batch_size is not positive.
-            DataError: an image cannot be read; it is named.
+            DataError: an image cannot be read, or too many; it is named.
             NonFiniteError: the model's output for an image is not finite.
         """
         if topk < 1 or batch_size < 1:
             raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
         paths = _paths(images) if num_workers else None
-        batches = self._loaded(paths, batch_size, num_workers) if paths else self._prepared(images, batch_size)
+        batches = (
+            self._loaded(paths, batch_size, num_workers, bad) if paths else self._prepared(images, batch_size, bad)
+        )
         for said, pixels in batches:
             yield from self._guess(said, self._probabilities(pixels, said), topk)
 
-    def _prepared(self, images: Images, batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+    def _prepared(self, images: Images, batch_size: int, bad: BadImages | None) -> Iterator[tuple[list[str], Tensor]]:
         """Yield names and pixels of one batch after the other, decoded in this process."""
-        each, first = iter(each_image(images)), 0
+        each = self._read_each(images, bad)
         while batch := list(islice(each, batch_size)):
-            pixels = self.given.batch(batch)
-            said = [_name(image, first + i) for i, image in enumerate(batch)]
-            yield said, paddle.to_tensor(as_paddle_takes(pixels))
-            first += len(batch)
+            said, pixels = zip(*batch, strict=True)
+            yield list(said), paddle.to_tensor(as_paddle_takes(np.stack(pixels)))
 
-    def _loaded(self, paths: list[str], batch_size: int, num_workers: int) -> Iterator[tuple[list[str], Tensor]]:
+    def _read_each(self, images: Images, bad: BadImages | None) -> Iterator[tuple[str, NDArray[Any]]]:
+        for place, image in enumerate(each_image(images)):
+            try:
+                pixels = self.given.pixels(image)
+            except DataError as error:
+                if bad is None:
+                    raise
+                bad.add(place, error)
+            else:
+                yield _name(image, place), pixels
+
+    def _loaded(
+        self, paths: list[str], batch_size: int, num_workers: int, bad: BadImages | None
+    ) -> Iterator[tuple[list[str], Tensor]]:
         """Yield the same from worker processes."""
-        dataset = ImagePaths(paths, self.given)
+        dataset = ImagePaths(paths, self.given, drops=bad is not None)
         for pixels, _, indices in make_loader(
             dataset, EvalBatchSampler(len(paths), batch_size), num_workers=num_workers
         ):
-            yield [paths[i] for i in indices.tolist()], pixels
+            used = indices.numpy() >= 0
+            for place in (~indices.numpy()[~used]).tolist():
+                assert bad is not None
+                bad.add(place, self._why(paths[place]))
+            if used.any():
+                yield [paths[i] for i in indices.numpy()[used].tolist()], pixels[paddle.to_tensor(np.flatnonzero(used))]
+
+    def _why(self, path: str) -> DataError:
+        """Return what is wrong with a file that a worker could not read."""
+        try:
+            self.given.pixels(path)
+        except DataError as error:
+            return error
+        return DataError(f"{path}: could not be read a moment ago")
 
     @paddle.no_grad()
     def _probabilities(self, pixels: Tensor, said: Sequence[str]) -> NDArray[np.float32]:

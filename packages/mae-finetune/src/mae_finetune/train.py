@@ -48,8 +48,8 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
     free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
     trainer.model.name_classes(training_names(config, dataset.images))
-    free = ["ROBUST", "DATA.CLASS_NAMES"]
-    return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=dataset.images.notes)
+    free, notes = ["ROBUST", "DATA.CLASS_NAMES"], dataset.images.notes
+    return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=notes, closing=dataset.skipped)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:

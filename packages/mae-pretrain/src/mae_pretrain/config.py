@@ -36,7 +36,8 @@ _C.DATA.REPEATS = 1  # crops and masks of each decoded image, as MAE-ST and Hier
 _C.DATA.NUM_WORKERS = 2  # loader processes per rank
 _C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
 _C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
-_C.DATA.ON_ERROR = "raise"  # a bad training image: "raise" ends the run, "skip" takes another; evaluation never skips
+_C.DATA.ON_ERROR = "skip"  # a bad image: "skip" passes over it, "raise" ends the run; validation and -eval never skip
+_C.DATA.MAX_BAD = 100  # images that are passed over, at most; more than half of a list are too many in any case
 
 _C.MODEL = CN()
 _C.MODEL.TYPE = "PRETRAIN"  # the stage; no other is taken

@@ -73,9 +73,14 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, list_name: str, labels: str = "required") -> ListDataset:
-    """Open a list with the evaluation transform."""
-    return ListDataset(list_file=list_name, transform=eval_transform(config), **images_of(config, labels))
+def eval_dataset(config: Config, list_name: str, labels: str = "required", *, dropping: bool = False) -> ListDataset:
+    """Open a list with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
+    images = images_of(config, labels, dropping=dropping)
+    return ListDataset(list_file=list_name, transform=eval_transform(config), **images)
 
 
 def eval_transform(config: Config) -> Transform:

@@ -65,7 +65,7 @@ def _open(
     if distributed.world_size() > 1:
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
-    datasets = [eval_dataset(config, name, labels) for name in list_names]
+    datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]
     log.say(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:

@@ -8,6 +8,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
+from mae_core import log
 from mae_core.config import Config
 from mae_core.training.precision import Precision
 from mae_data.batch import Batch
@@ -49,7 +50,10 @@ def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDat
     for images, labels, indices in eval_batches(config, dataset):
         with precision.autocast():
             features = forward(images).numpy()
-        parts.append((features, labels.numpy(), indices.numpy()))
+        used = indices.numpy() >= 0  # the others could not be read
+        parts.append((features[used], labels.numpy()[used], indices.numpy()[used]))
+    if dataset.on_error == "drop":
+        log.say(dataset.skipped())
     features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Features(features, labels, [dataset.images.path(int(i)) for i in indices])
 

@@ -114,13 +114,18 @@ def reading_of(config: Config) -> dict[str, Any]:
     return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS}
 
 
-def images_of(config: Config, labels: str = "required", *, training: bool = False) -> dict[str, Any]:
+def images_of(
+    config: Config, labels: str = "required", *, training: bool = False, dropping: bool = False
+) -> dict[str, Any]:
     """Read the arguments of a dataset over a list file, but for list and transform.
 
     Args:
         labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
         training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
+        dropping: whether it holds, and who asks leaves out what has an index below 0.
     """
+    skips = config.DATA.ON_ERROR == "skip"
+    find = "`mae-data verify` finds all such images"
     return {
         "root": config.DATA.DATA_PATH,
         "allow_outside": config.DATA.ALLOW_OUTSIDE,
@@ -130,8 +135,11 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         "decoder": config.DATA.DECODER,
         "labels": labels,
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
-        "on_error": config.DATA.ON_ERROR if training else "raise",
-        "advice": "" if training else "evaluation never skips: mend the image, or take it off the list",
+        "on_error": "drop" if dropping and skips else "skip" if training and skips else "raise",
+        "max_skipped": config.DATA.MAX_BAD,
+        "advice": f"{find}, DATA.ON_ERROR skip passes over them"
+        if training or dropping
+        else f"evaluation never skips: mend the image, or take it off the list; {find}",
     }
 
 

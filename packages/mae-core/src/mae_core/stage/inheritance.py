@@ -45,6 +45,8 @@ PIXELS = tuple(_IMAGES)[:3]
 _GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
 # Of a resumed or evaluated run, what belongs to that command and not to the model.
 _OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.RESUME", "EVAL")
+# Nor, of weights that are scored or asked, what a training run did about bad images.
+_OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD")
 Say = Callable[[str], None]
 
 
@@ -136,7 +138,7 @@ def _lent_by_weights(recipe: Recipe, told: Told, whole: bool) -> dict[str, Any]:
     if whole and told.stage == recipe.stage:
         saved = {key: value for key, value in told.config.items() if not isinstance(value, dict)}
         groups = {key: value for key, value in {**ADDED, **saved}.items() if key.startswith(("MODEL.", "DATA."))}
-        lent |= {key: value for key, value in groups.items() if key not in _OF_THE_COMMAND}
+        lent |= {key: value for key, value in groups.items() if key not in (*_OF_THE_COMMAND, *_OF_THE_TRAINING)}
     return recipe.known(lent)
 
 

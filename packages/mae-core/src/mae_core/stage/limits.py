@@ -57,6 +57,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "DATA.NUM_WORKERS": (0, 1024),
     "DATA.IMAGE_CHANNELS": (1, 4096),
     "DATA.TIMEOUT": (0, 10**9),
+    "DATA.MAX_BAD": (0, 10**9),
     "DATA.IMAGENET_MEAN": (0, 1),
     "DATA.CROP_SCALE": (0, 1),
     "DATA.HFLIP": (0, 1),

@@ -36,6 +36,7 @@ MAY_CHANGE = (
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     "TRAIN.SHARD_OPTIMIZER",
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
+    "DATA.MAX_BAD",
 )
 SLACK = 15.0  # seconds
 
@@ -51,6 +52,7 @@ class Run:
         free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
+        closing: returns lines to log at the end.
     """
 
     trainer: Trainer
@@ -59,6 +61,7 @@ class Run:
     free: Sequence[str] = ()
     free_cut: bool = True
     notes: Sequence[str] = ()
+    closing: Callable[[], Iterable[str]] = tuple
 
 
 def run_training(
@@ -104,6 +107,7 @@ def _train(config: Config, run: Run, allow_drift: Sequence[str]) -> Trainer:
     log_run(trainer, config.MODEL.NAME, run.images, run.notes)
     with documented(trainer, config):
         fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
+    log.say(run.closing())
     return trainer
 
 
