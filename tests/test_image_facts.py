@@ -1,6 +1,7 @@
 """Statistics, crop, range, bands and names that weights state are believed alike: by all stages and from Python."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -91,6 +92,20 @@ def test_the_callers_crop_goes_before_the_models(home):
     given = ModelInput.of(model)
     assert (given.crop_pct, given.bands, given.size) == (0.6, (2, 1, 0), (16, 16))
     assert ModelInput.of(model, 0.9).crop_pct == 0.9
+
+
+def test_runs_that_did_not_know_exif_go_on_without_it(home, tmp_path):
+    shutil.copytree(home / "run", tmp_path / "old")
+    for state in (tmp_path / "old").glob("checkpoints/*/state.json"):
+        record = json.loads(state.read_text())
+        assert record["config"]["DATA"].pop("EXIF") is True
+        state.write_text(json.dumps(record))
+    quiet = {"say": lambda line: None}
+    assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(tmp_path / "old")}, **quiet).DATA.EXIF is False
+    assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(home / "run")}, **quiet).DATA.EXIF is True
+    for whole in (False, True):  # trained on, and asked
+        told = load_config(PRETRAIN, None, {"MODEL.PRETRAINED": str(tmp_path / "old")}, whole=whole, **quiet)
+        assert told.DATA.EXIF is False
 
 
 def bare(folder):

@@ -113,12 +113,13 @@ def test_one_bit(saved):
     assert pixels(saved(image), 1).tolist() == [[0, 255]]
 
 
-def test_exif_rotation_is_not_applied(saved):
+def test_exif_rotation_is_applied_unless_it_is_not_wanted(saved):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees
     path = saved(Image.new("RGB", (16, 8)), "a.jpg", exif=exif)
     assert Image.open(path).getexif()[0x0112] == 6
-    assert open_image(path).size == (16, 8)
+    assert open_image(path).size == (8, 16)
+    assert open_image(path, exif=False).size == (16, 8)
 
 
 def test_animated_gives_the_first_frame(saved):

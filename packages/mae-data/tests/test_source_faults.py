@@ -172,7 +172,7 @@ def test_each_kind_of_file_has_one_result(make):
     dataset = make(files)
     for index, data in enumerate(list(files.values())[:7]):
         np.testing.assert_array_equal(dataset[index][0], np.asarray(open_image(io.BytesIO(data))))
-    assert dataset[6][0].shape == (6, 5, 3)
+    assert dataset[6][0].shape == (5, 6, 3)
     with pytest.raises(DataError) as caught:
         dataset[7]  # its bits would be lost where the value range is 255
     assert place(make, 7, "z deep.png") in str(caught.value)

@@ -7,8 +7,8 @@ from mae_core.stage.arguments import encoder_of, eval_sampling_of, images_of, tr
 
 CONFIG = {
     "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "VALUE_RANGE": 255, "BANDS": None,
-             "DATA_PATH": "/d", "ON_ERROR": "skip", "MAX_BAD": 7, "ALLOW_OUTSIDE": True, "DECODER": "exact",
-             "IMAGENET_MEAN": [0.485, 0.456, 0.406], "IMAGENET_STD": [0.229, 0.224, 0.225]},
+             "EXIF": True, "DATA_PATH": "/d", "ON_ERROR": "skip", "MAX_BAD": 7, "ALLOW_OUTSIDE": True,
+             "DECODER": "exact", "IMAGENET_MEAN": [0.485, 0.456, 0.406], "IMAGENET_STD": [0.229, 0.224, 0.225]},
     "MODEL": {"PATCH_SIZE": 16, "MLP_RATIO": 4.0, "QKV_BIAS": True, "NUM_CLASSES": 3,
               "ENCODER": {"EMBED_DIM": 8, "DEPTH": 1, "NUM_HEADS": 2}},
     "TRAIN": {"ACCUM_ITER": 2},

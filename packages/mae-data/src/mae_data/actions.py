@@ -92,6 +92,8 @@ def verify(args: argparse.Namespace) -> int:
         print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
     total = sum(report.images.values())
     print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
+    if report.turned:
+        print(f"{report.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
     if args.json:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mae_data.bad_images import MOST, BadImages
 from mae_data.bands import Bands, as_bands
 from mae_data.errors import DataError, ImageError, StoreError
+from mae_data.exif_count import count_turned
 from mae_data.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.pixels import native
 from mae_data.random_streams import sample_rng
@@ -37,6 +38,7 @@ class ListDataset:
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
         value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
         bands: the bands of each image that are taken, by number from 0 or by name; None: all. See `read_image`.
+        exif: 8-bit pictures are turned as their EXIF tag says.
         decoder: "exact" or "fast", for JPEG files; see `mae_data.jpeg.open_lazily`.
         reuse: keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
@@ -63,6 +65,7 @@ class ListDataset:
         channels: int = 3,
         value_range: float | Sequence[float] = 255,
         bands: Bands | None = None,
+        exif: bool = True,
         decoder: str = "exact",
         reuse: bool = False,
         labels: str = "required",
@@ -86,7 +89,7 @@ class ListDataset:
         self.transform = transform
         self.seed = seed
         self.channels = channels
-        self.bands = as_bands(bands)
+        self.bands, self.exif = as_bands(bands), exif
         self.decoder = decoder
         self.reuse = reuse
         self._last: tuple[int, Picture] | None = None
@@ -135,6 +138,14 @@ class ListDataset:
         assert size, "only a transform that says its size can leave images out"
         return np.zeros((*size, self.channels), self.limits.dtype)
 
+    def notes(self) -> list[str]:
+        """Say what a run should know of its images at its start, a line each."""
+        looked, turned = count_turned(self.images) if self.limits == EIGHT_BITS else (0, 0)
+        if not turned:
+            return [*self.images.notes]
+        done = "they are turned upright (EXIF True)" if self.exif else "they stay as stored (EXIF False)"
+        return [*self.images.notes, f"{turned} of {looked} photographs looked at carry an EXIF rotation: {done}"]
+
     def skipped(self) -> list[str]:
         """Name what was passed over, a line each; none where all images were good."""
         return list(self.bad.lines(self.images.describe))
@@ -153,8 +164,8 @@ class ListDataset:
         try:
             data = self.images.read(index)
             if self.limits == EIGHT_BITS and self.channels in (1, 3) and self.bands is None:
-                return open_lazily(data, self.channels, self.decoder)
-            return read_image(io.BytesIO(data), self.channels, self.limits, bands=self.bands)
+                return open_lazily(data, self.channels, self.decoder, self.exif)
+            return read_image(io.BytesIO(data), self.channels, self.limits, bands=self.bands, exif=self.exif)
         except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 

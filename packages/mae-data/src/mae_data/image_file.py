@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mae_data.errors import DataError, ImageError
+from mae_data.exif import orientation_of, turned_image
 
 File = str | bytes | os.PathLike[str] | BinaryIO
 # Pillow's own warning level; Pillow itself only refuses at twice this.
@@ -19,7 +20,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 
 
-def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, exif: bool = True) -> Image.Image:
     """Open and decode an image.
 
     | file                       | result                                                             |
@@ -30,7 +31,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     | 32-bit integer, float      | refused: their range is not known                                  |
     | alpha                      | dropped; the colours below it show, nothing is composited          |
     | palette, 1-bit             | the palette's colours; 0 and 255                                   |
-    | EXIF rotation              | not applied, as torchvision's ImageFolder does, so results compare |
+    | EXIF rotation              | applied, as people see the picture; not where `exif` is False      |
     | animated                   | the first frame                                                    |
     | 1x1                        | accepted                                                           |
     | truncated, empty, no image | refused                                                            |
@@ -40,6 +41,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
         channels: 3 for mode RGB, 1 for mode L.
         max_pixels: larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
+        exif: turn the picture as its EXIF tag says; TIFF is turned in any case, by Pillow.
 
     Returns:
         the decoded image in mode RGB or L; a file that was given by its name is closed.
@@ -50,15 +52,16 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
     with named_errors(file), opened(file) as source:
-        return decode_picture(source, channels, max_pixels)
+        return decode_picture(source, channels, max_pixels, exif)
 
 
-def decode_picture(file: BinaryIO, channels: int, max_pixels: int) -> Image.Image:
+def decode_picture(file: BinaryIO, channels: int, max_pixels: int, exif: bool = True) -> Image.Image:
     """Decode an open file as `open_image` does."""
     with Image.open(file, formats=FORMATS) as image:
         check_size(image.width, image.height, max_pixels)
         image.load()
-        return _to_8_bit(image, "RGB" if channels == 3 else "L")
+        picture = _to_8_bit(image, "RGB" if channels == 3 else "L")
+        return turned_image(picture, orientation_of(image)) if exif else picture
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
@@ -80,7 +83,7 @@ def named_errors(file: File) -> Iterator[None]:
         raise ImageError(_printable(file), _reason(error)) from error
 
 
-def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
+def convert_image(image: Image.Image, channels: int = 3, exif: bool = True) -> Image.Image:
     """Convert an image that is open already as `open_image` does.
 
     Raises:
@@ -89,7 +92,8 @@ def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
     if channels not in (1, 3):
         raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
     try:
-        return _to_8_bit(image.copy(), "RGB" if channels == 3 else "L")
+        picture = _to_8_bit(image.copy(), "RGB" if channels == 3 else "L")
+        return turned_image(picture, orientation_of(image)) if exif else picture
     except Exception as error:
         raise ImageError(str(getattr(image, "filename", "")) or "image", _reason(error)) from error
 

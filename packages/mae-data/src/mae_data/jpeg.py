@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.exif import jpeg_orientation, stored_box, turned_pixels
 from mae_data.image_file import MAX_PIXELS, open_image
 from mae_data.pixels import Box, Native, Size, native, resized
 from mae_data.planes import Planes
@@ -23,8 +24,11 @@ class JpegImage:
         height, width: in pixels.
     """
 
-    def __init__(self, data: bytes, size: Size, channels: int, library: Native, fast: bool) -> None:
-        self.height, self.width = size
+    def __init__(
+        self, data: bytes, size: Size, channels: int, library: Native, fast: bool, orientation: int = 1
+    ) -> None:
+        self._stored, self._orientation = size, orientation
+        self.height, self.width = size[::-1] if orientation > 4 else size
         self._data = data
         self._channels, self._library, self._fast = channels, library, fast
         self._pixels: npt.NDArray[np.uint8] | None = None
@@ -41,13 +45,25 @@ class JpegImage:
         """
         if self._pixels is not None:
             return self._library.resize(self._pixels, box, size, window, flip)
+        if self._orientation > 1:
+            return self._turned(box, size, window, flip)
         crop = self._library.crop_jpeg
         pixels = crop(self._data, box, size, window, flip, channels=self._channels, fast=self._fast)
         return resized(self.decoded(), box, size, window, flip) if pixels is None else pixels
 
+    def _turned(self, box: Box, size: Size, window: Box | None, flip: bool) -> npt.NDArray[np.uint8]:
+        """Do the same for a picture that is stored turned: decode the box at its size, turn and resize it."""
+        place = stored_box(box, (self.height, self.width), self._orientation)
+        pixels = self._library.crop_jpeg(self._data, place, place[2:], channels=self._channels)
+        if pixels is None:
+            return resized(self.decoded(), box, size, window, flip)
+        whole = (0, 0, *box[2:])
+        return self._library.resize(turned_pixels(pixels, self._orientation), whole, size, window, flip)
+
     def keep_decoded(self) -> None:
         """Decode the whole image now: from the second part that is asked for on, this is faster."""
-        self._pixels = self._library.decode_jpeg(self._data, (self.height, self.width), self._channels)
+        pixels = self._library.decode_jpeg(self._data, self._stored, self._channels)
+        self._pixels = None if pixels is None else turned_pixels(pixels, self._orientation)
 
     def decoded(self) -> Image.Image:
         """Decode the whole image with Pillow.
@@ -55,10 +71,12 @@ class JpegImage:
         Raises:
             DataError: the file is damaged.
         """
-        return open_image(io.BytesIO(self._data), self._channels)
+        return open_image(io.BytesIO(self._data), self._channels, exif=self._orientation > 1)
 
 
-def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Image.Image | JpegImage | Planes":
+def open_lazily(
+    data: bytes, channels: int = 3, decoder: str = "exact", exif: bool = True
+) -> "Image.Image | JpegImage | Planes":
     """Open an 8-bit picture as `read_image` does, but leave JPEG undecoded until a part of it is asked for.
 
     What is not a usual, complete JPEG file is decoded at once by Pillow, which knows and judges more.
@@ -68,6 +86,7 @@ def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Imag
         channels: 3 for RGB, 1 for greyscale.
         decoder: "exact" gives the pixels of `open_image`. "fast" lets the decoder halve the image as often as it
             stays twice as large as what is asked for: crops of large photographs cost less, and differ slightly.
+        exif: turn pictures as their EXIF tag says.
 
     Raises:
         DataError: it is not a usable image.
@@ -75,8 +94,9 @@ def open_lazily(data: bytes, channels: int = 3, decoder: str = "exact") -> "Imag
     library = native()
     size = library.jpeg_size(data) if library and _is_whole_jpeg(data) else None
     if library is None or size is None or size[0] * size[1] > MAX_PIXELS:
-        return read_image(io.BytesIO(data), channels)
-    return JpegImage(data, size, channels, library, decoder == "fast")
+        return read_image(io.BytesIO(data), channels, exif=exif)
+    orientation = jpeg_orientation(data) if exif else 1
+    return JpegImage(data, size, channels, library, decoder == "fast", orientation)
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mae_data.bands import Bands, as_bands, take_bands
 from mae_data.errors import DataError, InputError
+from mae_data.exif import orientation_of, turned_pixels
 from mae_data.image_file import EXTENSIONS, MAX_PIXELS, File, convert_image
 from mae_data.planes import Planes
 from mae_data.sources.folder_scan import scan_folder
@@ -31,6 +32,7 @@ def preprocess(
     channels: int = 3,
     value_range: float | Sequence[float] = 255,
     bands: Bands | None = None,
+    exif: bool = True,
 ) -> npt.NDArray[Any]:
     """Turn images into a batch as evaluation does: resize the shorter side, crop the centre.
 
@@ -44,6 +46,7 @@ def preprocess(
         channels: 3 for RGB, 1 for grey, or as many as all images have.
         value_range: The value of white, 255 for 8 bits, above for 16; or [low, high] of floats.
         bands: The bands of each image that are taken, by number from 0 or by the name that a file gives; None: all.
+        exif: Turn 8-bit pictures as their EXIF tag says.
 
     Returns:
         [N, H, W, C] without a gap in memory: uint8, or the type of another value range.
@@ -60,7 +63,7 @@ def preprocess(
         >>> preprocess([photo, photo[..., 0]], (96, 64), channels=1).shape
         (2, 96, 64, 1)
     """
-    given = ModelInput(size, crop_pct, channels=channels, value_range=value_range, bands=bands)
+    given = ModelInput(size, crop_pct, channels=channels, value_range=value_range, bands=bands, exif=exif)
     return given.batch(images)
 
 
@@ -92,6 +95,7 @@ class ModelInput:
     channels: int = 3
     value_range: float | Sequence[float] = 255
     bands: Bands | None = None
+    exif: bool = True
 
     def __post_init__(self) -> None:
         as_bands(self.bands)
@@ -102,7 +106,7 @@ class ModelInput:
     def of(cls, model: TakesImages, crop_pct: float | None = None) -> "ModelInput":
         """Take what a model says; `crop_pct` goes before its own."""
         m = model
-        return cls(m.img_size, crop_pct or m.crop_pct, m.in_chans, m.value_range, m.bands)
+        return cls(m.img_size, crop_pct or m.crop_pct, m.in_chans, m.value_range, m.bands, m.exif)
 
     @property
     def limits(self) -> ValueRange:
@@ -116,13 +120,13 @@ class ModelInput:
 
     def read(self, file: File, max_pixels: int = MAX_PIXELS) -> Picture:
         """Read an image file; see `stored_image.read_image`."""
-        return read_image(file, self.channels, self.limits, max_pixels, bands=self.bands)
+        return read_image(file, self.channels, self.limits, max_pixels, bands=self.bands, exif=self.exif)
 
     def pixels(self, image: OneImage) -> npt.NDArray[Any]:
         """Return the pixels [H, W, C] of an image of any kind."""
         if isinstance(image, str | os.PathLike):
             return self.transform(self.read(image))
-        return self.transform(as_image(image, self.channels, self.limits, self.bands))
+        return self.transform(as_image(image, self.channels, self.limits, self.bands, self.exif))
 
     def batch(self, images: Images) -> npt.NDArray[Any]:
         """Return the pixels [N, H, W, C] of one image or several.
@@ -150,7 +154,11 @@ def each_image(images: Images) -> Iterator[OneImage]:
 
 
 def as_image(
-    image: OneImage, channels: int = 3, limits: ValueRange = EIGHT_BITS, bands: Bands | None = None
+    image: OneImage,
+    channels: int = 3,
+    limits: ValueRange = EIGHT_BITS,
+    bands: Bands | None = None,
+    exif: bool = True,
 ) -> Picture:
     """Take what is in memory as if it were read; see `stored_image.read_image`.
 
@@ -159,10 +167,12 @@ def as_image(
         InputError: It is no image.
     """
     if bands is not None:
-        image = take_bands(np.atleast_3d(np.asarray(image)), bands)
+        pixels = np.atleast_3d(np.asarray(image))
+        turn = orientation_of(image) if exif and isinstance(image, Image.Image) else 1
+        image = take_bands(turned_pixels(pixels, turn), bands)
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     if isinstance(image, Image.Image) and is_plain:
-        return convert_image(image, channels)
+        return convert_image(image, channels, exif)
     if isinstance(image, np.ndarray):
         return convert_image(_from_array(image), channels) if is_plain else _as_planes(image, channels, limits)
     raise InputError(

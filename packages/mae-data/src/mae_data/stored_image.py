@@ -14,6 +14,7 @@ from PIL import Image
 from mae_data import npy_file, tiff_file
 from mae_data.bands import Bands, band_names, list_bands, take_bands
 from mae_data.errors import DataError
+from mae_data.exif import orientation_of, turned_pixels
 from mae_data.image_file import FORMATS, MAX_PIXELS, File, check_size, decode_picture, named_errors, opened
 from mae_data.planes import Planes
 from mae_data.png16_file import DEPTH_AT, read_png16
@@ -53,6 +54,7 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     *,
     bands: Bands | None = None,
+    exif: bool = True,
 ) -> Image.Image | Planes:
     """Read an image of a data set whose channels and value range are stated.
 
@@ -68,6 +70,7 @@ def read_image(
         max_pixels: larger images are refused from their header.
         bands: the bands to take, by number from 0 or by the file's names, in this order; pictures too are taken as
             stored then. None: all.
+        exif: turn 8-bit pictures as their EXIF tag says; all else is as stored.
 
     Raises:
         DataError: the file cannot be read, or contradicts channels or range; the message starts with the file's name.
@@ -76,8 +79,8 @@ def read_image(
     with named_errors(file), opened(file) as source:
         is_picture = is_8_bit_picture(source, is_plain or bands is not None)
         if is_picture and is_plain and bands is None:
-            return decode_picture(source, channels, max_pixels)
-        pixels = _read_pixels(source, is_picture, max_pixels)
+            return decode_picture(source, channels, max_pixels, exif)
+        pixels = _read_pixels(source, is_picture, max_pixels, exif)
         names: tuple[str, ...] = ()
         if bands is not None or pixels.shape[2] != channels:
             source.seek(0)
@@ -129,7 +132,7 @@ def _largest_value(head: bytes) -> int:
     return int(words[3]) if len(words) > 3 and words[3].isdigit() else 0
 
 
-def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArray[Any]:
+def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool = False) -> npt.NDArray[Any]:
     """Read pixels [H, W, C] as stored."""
     magic = file.read(len(_PNG_MAGIC))
     file.seek(0)
@@ -143,7 +146,8 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int) -> npt.NDArr
         raise DataError("a 16-bit PPM or PGM file; save it as PNG or TIFF")
     with Image.open(file, formats=FORMATS) as image:
         check_size(image.width, image.height, max_pixels)
-        return np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
+        pixels = np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
+        return turned_pixels(pixels, orientation_of(image)) if exif else pixels
 
 
 def check_pixels(

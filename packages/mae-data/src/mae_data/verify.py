@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from mae_data.bands import Bands
 from mae_data.errors import DataError, ImageError, InputError
+from mae_data.exif_count import file_orientation
 from mae_data.image_list import ImageList
 from mae_data.list_writer import list_text
 from mae_data.parallel import map_images
@@ -44,6 +45,7 @@ class Report:
     images: dict[str, int] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
+    turned: int = 0
 
     def as_json(self, root: Path) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -65,7 +67,7 @@ def verify_lists(
         channels, limits: what all images must have; without both, they only have to be readable.
         bands: what is taken of them.
     """
-    check: Callable[[BinaryIO], object] = inspect_image
+    check: Callable[[BinaryIO], int] = _inspect
     if channels or limits or bands:
         check = partial(
             _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
@@ -78,12 +80,23 @@ def verify_lists(
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
                 line = images.number(index)
                 report.bad.append(BadImage(images.name, line, images.path(index), reason))
+            else:
+                report.turned += fault > 1
     report.duplicates = _find_duplicates(lists)
     return report
 
 
-def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> None:
+def _inspect(file: BinaryIO) -> int:
+    """Decode an image, and return its orientation."""
+    inspect_image(file)
+    file.seek(0)
+    return file_orientation(file)
+
+
+def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> int:
     read_image(file, channels, limits, bands=bands)
+    file.seek(0)
+    return file_orientation(file)
 
 
 def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:

@@ -32,6 +32,7 @@ _C.DATA.BATCH_SIZE_EVAL = None  # images per rank in validation and -eval; None:
 _C.DATA.IMAGE_SIZE = 224  # pixels, a number or [height, width]
 _C.DATA.IMAGE_CHANNELS = 3  # 3 colour, 1 grey, or as many as each image has
 _C.DATA.BANDS = None  # those that are taken of each image, in this order: numbers from 0 or the file's names; None: all
+_C.DATA.EXIF = True  # turn photographs as their EXIF tag says; False: as stored, as published ImageNet figures were
 _C.DATA.VALUE_RANGE = 255  # white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats
 _C.DATA.IMAGENET_MEAN = [0.485, 0.456, 0.406]  # one number per channel, 0 and 1 the ends of VALUE_RANGE
 _C.DATA.IMAGENET_STD = [0.229, 0.224, 0.225]  # one number per channel; pixels are normalised as (value - mean) / std

@@ -48,7 +48,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
     free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
     trainer.model.name_classes(training_names(config, dataset.images))
-    free, notes = ["ROBUST", "DATA.CLASS_NAMES"], dataset.images.notes
+    free, notes = ["ROBUST", "DATA.CLASS_NAMES"], dataset.notes()
     return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=notes, closing=dataset.skipped)
 
 

@@ -46,7 +46,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = build_trainer(config, dataset, folder)
     sampling = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
     batches = partial(make_train_loader, dataset, sampling, loading_of(config), trainer.stopping)
-    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.images.notes, closing=dataset.skipped)
+    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.notes(), closing=dataset.skipped)
 
 
 def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:

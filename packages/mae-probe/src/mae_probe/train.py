@@ -79,7 +79,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         return make_train_loader(dataset, sampling, loading_of(config), trainer.stopping, first, steps)
 
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    return Run(trainer, len(dataset), batches, free_cut=False, notes=dataset.images.notes, closing=dataset.skipped)
+    return Run(trainer, len(dataset), batches, free_cut=False, notes=dataset.notes(), closing=dataset.skipped)
 
 
 def build_trainer(

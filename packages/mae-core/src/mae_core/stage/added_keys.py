@@ -7,6 +7,7 @@ from typing import Any
 ADDED = {
     "DATA.BANDS": None,
     "DATA.DECODER": "exact",
+    "DATA.EXIF": False,
     "DATA.REPEATS": 1,
     "DATA.ROTATE90": False,
     "DATA.VFLIP": 0.0,

@@ -111,7 +111,7 @@ def input_of(config: Config) -> dict[str, Any]:
 def reading_of(config: Config) -> dict[str, Any]:
     """Read how image files become pixels, whoever reads them."""
     d = config.DATA
-    return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS}
+    return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS, "exif": d.EXIF}
 
 
 def images_of(
