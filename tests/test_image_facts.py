@@ -14,16 +14,16 @@ import mae_finetune
 import mae_pretrain
 import mae_probe
 from mae_core.errors import CheckpointError
-from mae_core.stage.inheritance import load_config
+from mae_core.stage.config.from_weights import load_config
 from mae_core.weights.convert import convert
 from mae_core.weights.sources import read_weights
-from mae_data.model_input import ModelInput
+from mae_data.loading.preprocess import ModelInput
 from mae_finetune.config import RECIPE as FINETUNE
 from mae_finetune.prediction import Classifier
 from mae_pretrain.build import eval_dataset
 from mae_pretrain.config import RECIPE as PRETRAIN
 from mae_probe.config import RECIPE as PROBE
-from mae_probe.encoding import encode_lists
+from mae_probe.extraction.encoding import encode_lists
 
 MEAN, STD = [0.3, 0.4, 0.55], [0.2, 0.25, 0.3]
 SMALL = {

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.bad_images import BadImages
 from mae_data.cli import main
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
-from mae_data.image_paths import ImagePaths
-from mae_data.model_input import ModelInput
-from mae_data.transforms import make_eval_transform
-from mae_data.worker_pool import WorkerPool
+from mae_data.loading.bad_images import BadImages
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.preprocess import ModelInput
+from mae_data.loading.worker_pool import WorkerPool
+from mae_data.transforms.pipelines import make_eval_transform
 
 
 def damage(root, *numbers):

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data import tiff_file
-from mae_data.bands import as_bands, take_bands
 from mae_data.cli import main
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
-from mae_data.model_input import preprocess
-from mae_data.planes import Planes
-from mae_data.stored_image import inspect_image, read_image
-from mae_data.transforms import make_eval_transform
-from mae_data.value_range import EIGHT_BITS, as_value_range
+from mae_data.images import tiff
+from mae_data.images.bands import as_bands, take_bands
+from mae_data.images.multiband import Planes
+from mae_data.images.stored import inspect_image, read_image
+from mae_data.images.value_range import EIGHT_BITS, as_value_range
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.preprocess import preprocess
+from mae_data.transforms.pipelines import make_eval_transform
 
 CASES = Path(__file__).with_name("cases")
 WIDE = as_value_range(65535)
@@ -161,7 +161,7 @@ def test_libtiff_writes_nothing_to_the_console(tmp_path, capfd):
     with pytest.raises(DataError):
         read_image(tmp_path / "a.tif")
     assert capfd.readouterr().err == ""
-    tiff_file.silence_libtiff.cache_clear()
+    tiff.silence_libtiff.cache_clear()
 
 
 def test_a_choice_is_numbers_from_0_or_names():

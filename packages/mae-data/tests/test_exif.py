@@ -8,14 +8,14 @@ import pytest
 from PIL import Image, ImageOps
 
 from mae_data.cli import main
-from mae_data.dataset import ListDataset
-from mae_data.exif import jpeg_orientation, turned_pixels
-from mae_data.image_file import open_image
-from mae_data.jpeg import JpegImage, open_lazily
-from mae_data.model_input import preprocess
-from mae_data.pixels import native, pillow_resized
-from mae_data.stored_image import read_image
-from mae_data.transforms import make_eval_transform, make_pretrain_transform
+from mae_data.images.exif import jpeg_orientation, turned_pixels
+from mae_data.images.formats import open_image
+from mae_data.images.jpeg import JpegImage, open_lazily
+from mae_data.images.native_code import native, pillow_resized
+from mae_data.images.stored import read_image
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.preprocess import preprocess
+from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
 
 
 def with_orientation(as_jpeg, photo, orientation, order="<", **options):

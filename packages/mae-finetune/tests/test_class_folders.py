@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mae_core.errors import ConfigError
-from mae_core.stage.inheritance import load_config
+from mae_core.stage.config.from_weights import load_config
 from mae_finetune.build import train_dataset
 from mae_finetune.class_names import training_names
 from mae_finetune.config import RECIPE

@@ -7,7 +7,7 @@ import pytest
 
 import mae_finetune
 from mae_core.errors import ConfigError
-from mae_core.stage.inheritance import load_config
+from mae_core.stage.config.from_weights import load_config
 from mae_data.errors import DataError
 from mae_finetune.config import RECIPE
 from mae_finetune.predict_command import run_predict

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from paddle import Tensor
 from paddle.nn import functional as F
 
-from mae_core import log
-from mae_core.config import Config
 from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
-from mae_core.stage.arguments import input_of, precision_of
-from mae_core.stage.inheritance import load_config
-from mae_core.stage.recipe import values_from_config
+from mae_core.process import log
+from mae_core.stage.config.from_weights import load_config
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import input_of, precision_of
 from mae_core.training.precision import Precision
-from mae_data.bad_images import BadImages
 from mae_data.errors import DataError
-from mae_data.image_paths import ImagePaths
-from mae_data.loader import as_paddle_takes, make_loader
-from mae_data.model_input import Images, ModelInput, OneImage, each_image
-from mae_data.sampler import EvalBatchSampler
+from mae_data.loading.bad_images import BadImages
+from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.loader import as_paddle_takes, make_loader
+from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
+from mae_data.loading.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
 from mae_finetune.config import RECIPE

@@ -19,9 +19,9 @@ from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import MaskKey
 from mae_core.ops.patches import unit_patches
 from mae_data.errors import DataError, ImageError
-from mae_data.loader import as_paddle_takes
-from mae_data.model_input import ModelInput
-from mae_data.shown_bands import choose_bands
+from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.loader import as_paddle_takes
+from mae_data.loading.preprocess import ModelInput
 from mae_pretrain.pictures import USUAL_CROP
 from mae_pretrain.reconstruction import masked_error, reconstruct, to_images
 from mae_pretrain.visualize import columns_of

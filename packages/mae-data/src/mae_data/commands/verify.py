@@ -1,0 +1,144 @@
+"""Checking that every image of some lists can be read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mae_data.commands.exif_count import file_orientation
+from mae_data.errors import DataError, ImageError, InputError
+from mae_data.files import write_atomically
+from mae_data.images.bands import Bands
+from mae_data.images.stored import inspect_image, read_image
+from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.parallel import map_images
+from mae_data.sources.image_list import ImageList
+from mae_data.sources.list_writer import list_text
+from mae_data.sources.source import Source
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An entry whose image cannot be used."""
+
+    list: str
+    line: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An entry that repeats the path of an earlier one, in the same list or another."""
+
+    list: str
+    line: int
+    path: str
+    first: str
+
+
+@dataclass
+class Report:
+    """What `verify_lists` found."""
+
+    images: dict[str, int] = field(default_factory=dict)
+    bad: list[BadImage] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    turned: int = 0
+
+    def as_json(self, root: Path) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {"root": str(root), "ok": not self.bad, **asdict(self)}
+
+
+def verify_lists(
+    lists: Sequence[Source],
+    workers: int,
+    channels: int | None = None,
+    limits: ValueRange | None = None,
+    bands: Bands | None = None,
+) -> Report:
+    """Decode every image of every list fully.
+
+    Args:
+        lists: the lists.
+        workers: number of processes.
+        channels, limits: what all images must have; without both, they only have to be readable.
+        bands: what is taken of them.
+    """
+    check: Callable[[BinaryIO], int] = _inspect
+    if channels or limits or bands:
+        check = partial(
+            _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
+        )
+    report = Report()
+    for images in lists:  # parts of one table have one name
+        report.images[images.name] = report.images.get(images.name, 0) + len(images)
+        for index, fault in enumerate(map_images(check, images, workers)):
+            if isinstance(fault, DataError):
+                reason = fault.reason if isinstance(fault, ImageError) else str(fault)
+                line = images.number(index)
+                report.bad.append(BadImage(images.name, line, images.path(index), reason))
+            else:
+                report.turned += fault > 1
+    report.duplicates = _find_duplicates(lists)
+    return report
+
+
+def _inspect(file: BinaryIO) -> int:
+    """Decode an image, and return its orientation."""
+    inspect_image(file)
+    file.seek(0)
+    return file_orientation(file)
+
+
+def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> int:
+    read_image(file, channels, limits, bands=bands)
+    file.seek(0)
+    return file_orientation(file)
+
+
+def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
+    first: dict[str, tuple[Source, int]] = {}
+    duplicates = []
+    for images in lists:
+        for index in range(len(images)):
+            path = images.path(index)
+            if path in first:
+                earlier, place = first[path]
+                where = f"{earlier.name}:{earlier.number(place)}"
+                duplicates.append(Duplicate(images.name, images.number(index), path, where))
+            else:
+                first[path] = (images, index)
+    return duplicates
+
+
+def require_lists(lists: Sequence[Source]) -> list[ImageList]:
+    """Return the sources as lists that can be written anew.
+
+    Raises:
+        InputError: one is no list.
+    """
+    found = [images for images in lists if isinstance(images, ImageList)]
+    if len(found) < len(lists):
+        raise InputError("--write-lists is for lists: `mae-data index ROOT` writes them for a folder of images")
+    return found
+
+
+def write_clean_lists(lists: Sequence[ImageList], bad: Sequence[BadImage]) -> dict[str, int]:
+    """Write each list that has bad images beside it, as NAME_clean.txt, without them.
+
+    Returns:
+        how many images each file that was written has.
+    """
+    written = {}
+    for images in lists:
+        lines = {entry.line for entry in bad if entry.list == images.name}
+        good = [i for i in range(len(images)) if images.number(i) not in lines]
+        if lines and good:
+            path = Path(images.name)
+            path = path.with_name(f"{path.stem}_clean{path.suffix}")
+            write_atomically(path, list_text(images.entry(i) for i in good))
+            written[str(path)] = len(good)
+    return written

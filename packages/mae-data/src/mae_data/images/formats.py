@@ -1,0 +1,132 @@
+"""Opening image files: every kind of file has one defined result, RGB or greyscale with 8 bits."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from mae_data.errors import DataError, ImageError
+from mae_data.images.exif import orientation_of, turned_image
+
+File = str | bytes | os.PathLike[str] | BinaryIO
+# Pillow's own warning level; Pillow itself only refuses at twice this.
+MAX_PIXELS = 89_478_485
+# A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+
+
+def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, exif: bool = True) -> Image.Image:
+    """Open and decode an image.
+
+    | file                       | result                                                             |
+    |----------------------------|--------------------------------------------------------------------|
+    | 8-bit RGB or greyscale     | as it is; greyscale repeats over RGB, RGB to L by ITU-R 601 luma    |
+    | CMYK (with Adobe marker)   | Pillow's plain conversion to RGB, no colour profile                |
+    | 16-bit                     | the high byte (value // 256), never clipped; `read_image` keeps all |
+    | 32-bit integer, float      | refused: their range is not known                                  |
+    | alpha                      | dropped; the colours below it show, nothing is composited          |
+    | palette, 1-bit             | the palette's colours; 0 and 255                                   |
+    | EXIF rotation              | applied, as people see the picture; not where `exif` is False      |
+    | animated                   | the first frame                                                    |
+    | 1x1                        | accepted                                                           |
+    | truncated, empty, no image | refused                                                            |
+
+    Args:
+        file: file name, or a file that is open for reading.
+        channels: 3 for mode RGB, 1 for mode L.
+        max_pixels: larger images are refused from their header, before anything is decoded. Pillow
+            refuses more than 178,956,970 pixels whatever is given here.
+        exif: turn the picture as its EXIF tag says; TIFF is turned in any case, by Pillow.
+
+    Returns:
+        the decoded image in mode RGB or L; a file that was given by its name is closed.
+
+    Raises:
+        DataError: the file cannot be read or is not a usable image; the message starts with the file's name.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
+    with named_errors(file), opened(file) as source:
+        return decode_picture(source, channels, max_pixels, exif)
+
+
+def decode_picture(file: BinaryIO, channels: int, max_pixels: int, exif: bool = True) -> Image.Image:
+    """Decode an open file as `open_image` does."""
+    with Image.open(file, formats=FORMATS) as image:
+        check_size(image.width, image.height, max_pixels)
+        image.load()
+        picture = _to_8_bit(image, "RGB" if channels == 3 else "L")
+        return turned_image(picture, orientation_of(image)) if exif else picture
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image that is too large to be decoded."""
+    if width * height > max_pixels:
+        raise DataError(
+            f"{width}x{height} pixels are above the limit of {max_pixels}; scale the image down, or raise max_pixels"
+        )
+
+
+@contextmanager
+def named_errors(file: File) -> Iterator[None]:
+    """Turn whatever reading an image raises into an ImageError that starts with its name."""
+    try:
+        yield
+    except DataError as error:
+        raise ImageError(_printable(file), str(error)) from error
+    except Exception as error:  # on damaged files decoders raise nearly anything
+        raise ImageError(_printable(file), _reason(error)) from error
+
+
+def convert_image(image: Image.Image, channels: int = 3, exif: bool = True) -> Image.Image:
+    """Convert an image that is open already as `open_image` does.
+
+    Raises:
+        DataError: It is not a usable image.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels}; use 1 (greyscale) or 3 (RGB)")
+    try:
+        picture = _to_8_bit(image.copy(), "RGB" if channels == 3 else "L")
+        return turned_image(picture, orientation_of(image)) if exif else picture
+    except Exception as error:
+        raise ImageError(str(getattr(image, "filename", "")) or "image", _reason(error)) from error
+
+
+def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Older Pillow opens 16-bit PNG and PGM in mode I; convert() would clip all of these to 255.
+        high_byte = (np.asarray(image) >> 8).astype(np.uint8)
+        image = Image.fromarray(high_byte)
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels (mode {image.mode}) have no known range; save it with 8 or 16 bits")
+    # A palette's transparency would only make Pillow warn on the way to RGB.
+    image.info.pop("transparency", None)
+    return image.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot read the file ({error.strerror})"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not an image, or none of {', '.join(FORMATS)}"
+    if isinstance(error, Image.DecompressionBombError):
+        return "its header tells of more pixels than any image here may have; scale the image down"
+    first_line = (str(error) or type(error).__name__).splitlines()[0]
+    return f"cannot decode the image ({first_line})"
+
+
+def opened(file: File) -> AbstractContextManager[BinaryIO]:
+    """Open a file for reading; leave one that is open to whoever opened it."""
+    return open(file, "rb") if isinstance(file, str | bytes | os.PathLike) else nullcontext(file)
+
+
+def _printable(file: File) -> str:
+    if isinstance(file, str | bytes | os.PathLike):
+        return str(Path(os.fsdecode(file)))
+    return str(getattr(file, "name", "image"))
