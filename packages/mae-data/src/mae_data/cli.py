@@ -79,6 +79,11 @@ def _build_parser() -> argparse.ArgumentParser:
         default=0.1,
         help="share held out where there is no train/ (default 0.1)",
     )
+    index.add_argument(
+        "--group-by",
+        metavar="folder|REGEX",
+        help="keep images of a folder, or of what matches in their paths (a patient, a site), together in that split",
+    )
     index.add_argument("--seed", type=_seed, default=0, help="seed of that split (default 0)")
     index.add_argument("--unlabelled", action="store_true", help="take all images in any subfolder, without labels")
     index.add_argument("--force", action="store_true", help="replace lists that exist")

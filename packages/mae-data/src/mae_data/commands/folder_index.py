@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mae_data.sources.folder_scan import Scan, scan_folder
 from mae_data.sources.list_writer import TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 
 LOOSE = "images that are in no class folder"
+Grouping = Callable[[bytes], bytes]
 OTHER_PARTS = "images beside train/ and val/"
 
 
@@ -50,7 +51,13 @@ class FolderIndex:
         return list(texts)
 
 
-def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled: bool | None = None) -> FolderIndex:
+def index_folder(
+    root: Path,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    labelled: bool | None = None,
+    group_by: str | None = None,
+) -> FolderIndex:
     """Find the images of a folder and their classes.
 
     `root/train/<class>/` and `root/val/<class>/` are taken as they are; otherwise `root/<class>/` is
@@ -62,9 +69,11 @@ def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled:
         val_fraction: share of each class that is held out when `root` has no train/ folder.
         seed: seed of that split.
         labelled: whether subfolders are classes; by default where there are some.
+        group_by: what keeps images together in the split: "folder", or a regular expression whose match (its first
+            group, where it has one) in the path names the group, such as a patient. None: each image by itself.
 
     Raises:
-        InputError: `root` is no folder, or `val_fraction` is not in [0, 1).
+        InputError: `root` is no folder, `val_fraction` is not in [0, 1), or `group_by` is no regular expression.
         DataError: no images, or a class of val/ that train/ lacks.
     """
     if not root.is_dir():
@@ -75,7 +84,7 @@ def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled:
     if (root / "train").is_dir():
         index = _index_parts(root, scan, labelled)
     else:
-        index = _index_whole(scan, val_fraction, seed, labelled)
+        index = _index_whole(scan, val_fraction, seed, labelled, grouping(group_by))
     if not index.train:
         raise DataError(f"{root} has no list, and no images for training ({' '.join(EXTENSIONS)})")
     return index
@@ -101,16 +110,69 @@ def _index_parts(root: Path, scan: Scan, labelled: bool | None) -> FolderIndex:
     return FolderIndex(*entries, classes, left_out, scan.folders)
 
 
-def _index_whole(scan: Scan, val_fraction: float, seed: int, labelled: bool | None) -> FolderIndex:
+def _index_whole(
+    scan: Scan, val_fraction: float, seed: int, labelled: bool | None, group_of: Grouping | None
+) -> FolderIndex:
     by_class, loose = _by_class(scan.images, 0)
     if labelled is False or not by_class:
         return FolderIndex(_unlabelled(scan.images), None, [], scan.left_out, scan.folders)
     train: list[Entry] = []
     val: list[Entry] = []
+    if group_of:
+        return _split_by_groups(scan, by_class, loose, val_fraction, seed, group_of)
     for label, paths in enumerate(by_class.values()):
         kept, held_out = split_class(paths, val_fraction, seed, label)
         train += [(path, label) for path in kept]
         val += [(path, label) for path in held_out]
+    left_out = scan.left_out + Counter({LOOSE: loose})
+    return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
+
+
+def grouping(group_by: str | None) -> Grouping | None:
+    """Return what names the group of a path.
+
+    Raises:
+        InputError: it is no regular expression.
+    """
+    if group_by is None:
+        return None
+    if group_by == "folder":
+        return lambda path: path.rpartition(b"/")[0]
+    try:
+        pattern = re.compile(os.fsencode(group_by))
+    except re.error as error:
+        raise InputError(f"--group-by {group_by} is neither `folder` nor a regular expression ({error})") from None
+
+    def group_of(path: bytes) -> bytes:
+        match = pattern.search(path)
+        if match is None:
+            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must in each path")
+        return (match[1] if pattern.groups else match[0]) or b""
+
+    return group_of
+
+
+def _split_by_groups(
+    scan: Scan, by_class: dict[bytes, list[bytes]], loose: int, val_fraction: float, seed: int, group_of: Grouping
+) -> FolderIndex:
+    """Hold out whole groups, drawn one after the other: each that brings the shares nearer to those wanted."""
+    entries = _labelled(by_class, list(by_class))
+    counts: dict[bytes, Counter[int]] = {}
+    for path, label in entries:
+        counts.setdefault(group_of(path), Counter())[label or 0] += 1
+    if val_fraction and len(counts) < 2:
+        raise InputError(f"--group-by makes one group of all {len(entries)} images: nothing can be held out")
+    missing = {label: round(len(paths) * val_fraction) for label, paths in enumerate(by_class.values())}
+    kept = Counter({label: len(paths) for label, paths in enumerate(by_class.values())})
+    names, held_out = sorted(counts), set[bytes]()
+    for place in epoch_order(len(names), seed, 0).tolist():
+        group = counts[names[place]]
+        nearer = sum(abs(missing[label] - n) - abs(missing[label]) for label, n in group.items()) < 0
+        if nearer and all(kept[label] > n for label, n in group.items()):
+            held_out.add(names[place])
+            kept -= group
+            missing = {label: number - group[label] for label, number in missing.items()}
+    train, val = ([e for e in entries if (group_of(e[0]) in held_out) is part] for part in (False, True))
     left_out = scan.left_out + Counter({LOOSE: loose})
     return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
 

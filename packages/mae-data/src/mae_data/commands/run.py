@@ -23,7 +23,10 @@ def index(args: argparse.Namespace) -> int:
     from mae_data.commands.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
-    index = index_folder(args.root, args.val_fraction, args.seed, labelled=False if args.unlabelled else None)
+    labelled = False if args.unlabelled else None
+    index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by)
+    if args.group_by and not index.split:
+        print("--group-by has nothing to do: only class folders without train/ are split here")
     names = index.write(args.root, args.force)
     held_out = f", {len(index.val)} for validation" if index.val is not None else ""
     if index.classes:
@@ -91,6 +94,12 @@ def verify(args: argparse.Namespace) -> int:
     for duplicate in report.duplicates[:SHOWN]:
         print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
     total = sum(report.images.values())
+    if report.shared:
+        first = report.shared[0]
+        print(
+            f"warning: {len(report.shared)} images of {first.list} have the same content as one of another list, first"
+            f" {first.path} as {first.first}: what is scored was trained on (`mae-data index --group-by`)"
+        )
     print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
     if report.turned:
         print(f"{report.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")

@@ -1,10 +1,11 @@
 """Checking that every image of some lists can be read."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from mae_data.commands.exif_count import file_orientation
 from mae_data.errors import DataError, ImageError, InputError
@@ -46,6 +47,7 @@ class Report:
     bad: list[BadImage] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
     turned: int = 0
+    shared: list[Duplicate] = field(default_factory=list)
 
     def as_json(self, root: Path) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -67,36 +69,72 @@ def verify_lists(
         channels, limits: what all images must have; without both, they only have to be readable.
         bands: what is taken of them.
     """
-    check: Callable[[BinaryIO], int] = _inspect
+    check: Callable[[BinaryIO], Seen] = _inspect
     if channels or limits or bands:
         check = partial(
             _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
         )
-    report = Report()
+    report, hashes = Report(), list[list[bytes]]()
     for images in lists:  # parts of one table have one name
         report.images[images.name] = report.images.get(images.name, 0) + len(images)
+        content: list[bytes] = []
         for index, fault in enumerate(map_images(check, images, workers)):
             if isinstance(fault, DataError):
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
                 line = images.number(index)
                 report.bad.append(BadImage(images.name, line, images.path(index), reason))
+                content.append(b"")
             else:
-                report.turned += fault > 1
+                report.turned += fault.orientation > 1
+                content.append(fault.digest)
+        hashes.append(content)
+    report.shared = _find_shared(lists, hashes)
     report.duplicates = _find_duplicates(lists)
     return report
 
 
-def _inspect(file: BinaryIO) -> int:
-    """Decode an image, and return its orientation."""
+class Seen(NamedTuple):
+    """What a good image file is.
+
+    Attributes:
+        orientation: that of EXIF.
+        digest: a hash of the file's content.
+    """
+
+    orientation: int
+    digest: bytes
+
+
+def _inspect(file: BinaryIO) -> Seen:
+    """Decode an image."""
     inspect_image(file)
-    file.seek(0)
-    return file_orientation(file)
+    return _seen(file)
 
 
-def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> int:
+def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> Seen:
     read_image(file, channels, limits, bands=bands)
+    return _seen(file)
+
+
+def _seen(file: BinaryIO) -> Seen:
     file.seek(0)
-    return file_orientation(file)
+    orientation = file_orientation(file)
+    file.seek(0)
+    return Seen(orientation, hashlib.sha256(file.read()).digest())
+
+
+def _find_shared(lists: Sequence[Source], hashes: Sequence[Sequence[bytes]]) -> list[Duplicate]:
+    """Find images whose content is that of one in an earlier list: they stand in two parts."""
+    first: dict[bytes, str] = {}
+    shared = []
+    for images, content in zip(lists, hashes, strict=True):
+        shared += [
+            Duplicate(images.name, images.number(i), images.path(i), first[digest])
+            for i, digest in enumerate(content)
+            if digest and digest in first
+        ]
+        first |= {digest: images.describe(i) for i, digest in enumerate(content) if digest}
+    return shared
 
 
 def _find_duplicates(lists: Sequence[Source]) -> list[Duplicate]:
