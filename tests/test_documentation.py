@@ -121,7 +121,7 @@ def test_flags_keys_and_extras_that_a_page_names_exist(page: Path) -> None:
         known = {spelling for parser in parsers_for(words) for spelling in parser._option_string_actions}
         given = {word.split("=")[0].rstrip(",;") for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known, code
-    keys = set(re.findall(r"\b(?:DATA|MODEL|TRAIN|MONITOR|ROBUST)\.[A-Z][A-Z_.]*[A-Z]", text))
+    keys = set(re.findall(r"\b(?:DATA|MODEL|TRAIN|MONITOR|ROBUST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]", text))
     known = set().union(*KEYS.values())
     groups = {key.rpartition(".")[0] for key in known}
     assert keys <= known | groups | predecessor_keys.KEYS
