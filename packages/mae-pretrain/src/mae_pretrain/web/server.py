@@ -5,8 +5,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mae_core import log, streams
 from mae_core.errors import UserError
+from mae_core.process import log, streams
 from mae_core.report.watch import LOOPBACK
 from mae_pretrain.web.application import MAX_BYTES, PLACES, Application
 from mae_pretrain.web.looks import Looks
