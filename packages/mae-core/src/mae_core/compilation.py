@@ -16,9 +16,9 @@ from pathlib import Path
 # These know nothing of Paddle: compiled once, they are linked into the library of each.
 PLAIN = (
     *("library_facts", "cpu_masking", "cpu_loss", "cpu_rows", "cpu_block", "gemm"),
-    *("block_kernels", "block_kernels_avx2", "block_kernels_avx512"),
+    *("block_kernels", "block_kernels_avx2", "block_kernels_avx512", "block_kernels_avx512_bf16"),
 )
-WITH_PADDLE = ("paddle_ops", "block_op", "norm_op")
+WITH_PADDLE = ("paddle_ops", "block_op", "norm_op", "product_op")
 FLAGS = ("-std=c++17", "-O3", "-fopenmp", "-w", "-g0", "-fvisibility=hidden", "-fPIC", "-fwrapv", "-DNDEBUG")
 # Without Python in Paddle's headers, one library serves every version of Python.
 PADDLE_FLAGS = ("-DPADDLE_NO_PYTHON",)

@@ -22,7 +22,7 @@ from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import input_of, precision_of
-from mae_core.training.precision import Precision
+from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.errors import DataError
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.image_paths import ImagePaths
@@ -86,6 +86,7 @@ class Classifier:
         with values_from_config():
             self.given = ModelInput(**input_of(config))
         self.precision: Precision = precision_of(config)
+        self._weights = RoundedWeights()
 
     def predict(
         self,
@@ -161,7 +162,7 @@ class Classifier:
 
     @paddle.no_grad()
     def _probabilities(self, pixels: Tensor, said: Sequence[str]) -> NDArray[np.float32]:
-        with self.precision.autocast():
+        with self.precision.autocast(self._weights):
             logits = self.model(pixels).astype("float32")
         array: NDArray[np.float32] = F.softmax(logits, axis=-1).numpy()
         finite = np.isfinite(array).all(axis=1)

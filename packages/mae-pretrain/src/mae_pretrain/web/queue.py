@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
+Around = Callable[[], AbstractContextManager[Any]]
 Call = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
@@ -21,9 +23,11 @@ class Queue:
 
     Args:
         places: calls that may run or wait.
+        around: makes the context of a call.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, around: Around = nullcontext) -> None:
+        self._around = around
         self._free, self._closed = BoundedSemaphore(places), Event()
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._thread = Thread(target=self._work, daemon=True)
@@ -56,7 +60,8 @@ class Queue:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(call(*args))
+                with self._around():
+                    future.set_result(call(*args))
             except BaseException as error:  # the caller's to tell
                 future.set_exception(error)
 

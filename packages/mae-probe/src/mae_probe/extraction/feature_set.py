@@ -10,7 +10,7 @@ from paddle import Tensor
 
 from mae_core.process import log
 from mae_core.stage.config.node import Config
-from mae_core.training.precision import Precision
+from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.loading.batch import Batch
 from mae_data.loading.dataset import ListDataset
 from mae_probe.evaluate import eval_batches
@@ -47,8 +47,9 @@ def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDat
         forward: from images to features or tokens, such as `LinearProbe.forward_features`.
     """
     parts: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = []
+    weights = RoundedWeights()
     for images, labels, indices in eval_batches(config, dataset):
-        with precision.autocast():
+        with precision.autocast(weights):
             features = forward(images).numpy()
         used = indices.numpy() >= 0  # the others could not be read
         parts.append((features[used], labels.numpy()[used], indices.numpy()[used]))
