@@ -10,12 +10,11 @@ import pytest
 
 from workspace import ROOT
 
+pytestmark = pytest.mark.once
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SHOWS_THREADS = """\
 import os, subprocess, sys
 from pathlib import Path
-
-pytestmark = pytest.mark.once
 SHOW = "import os; print(os.environ['OMP_NUM_THREADS'])"
 def test_show():
     child = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True).stdout

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AttentionMaps": "attention.pictures",
     "attention_maps": "attention.pictures",
-    "features": "features.image_features",
+    "features": "extraction.image_features",
     "knn_top1": "nearest",
     "probe": "api",
 }
