@@ -142,7 +142,7 @@ MAE_INLINE float exponentials(int64_t length, float* row, float& total) {
   return top + std::log(total);
 }
 
-void attention(const Attention& a, int64_t head, float* memory, float* attended, float* log_sum) {
+void attention(const Attention& a, int64_t head, float* memory, float* attended, Bfloat16* rounded, float* log_sum) {
   const Scratch s = cut(a, memory);
   const int64_t length = a.length, dim = a.head_dim, d = padded(dim), l = padded(length), asked = length - a.first;
   const float root = 1.0f / std::sqrt(static_cast<float>(dim)), scale = a.scale ? a.scale[head / a.heads] : 1.0f;
@@ -150,7 +150,7 @@ void attention(const Attention& a, int64_t head, float* memory, float* attended,
   copy_rows(slice_of(a, head, 1), 0, length, dim, 1.0f, s.keys);
   copy_rows(slice_of(a, head, 2), 0, length, dim, 1.0f, s.values);
   transpose(s.keys, length, dim, s.keys_t);
-  float* out = attended + (head / a.heads * asked * a.heads + head % a.heads) * dim;
+  const int64_t start = (head / a.heads * asked * a.heads + head % a.heads) * dim;
   for (int64_t begin = 0; begin < asked; begin += kQueries) {
     const int64_t count = asked - begin < kQueries ? asked - begin : kQueries;
     copy_rows(queries, a.first + begin, a.first + begin + count, dim, root, s.queries);
@@ -165,7 +165,9 @@ void attention(const Attention& a, int64_t head, float* memory, float* attended,
       each_lanes(dim, [&](int64_t j, int64_t n) MAE_INLINE_LAMBDA {
         Lanes x;
         load(s.results + i * d + j, x);
-        store(out + (begin + i) * a.heads * dim + j, n, x * factor);
+        const int64_t at = start + (begin + i) * a.heads * dim + j;
+        store(attended + at, n, x * factor);
+        if (rounded) store(rounded + at, n, x * factor);
       });
     }
   }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "bfloat16.h"
+
 namespace mae {
 
 // Heads of self-attention over the product qkv [N, L, 3, h, d], whose bias [3, h, d] (or null) is added here.
@@ -20,30 +22,40 @@ struct Rows {
 };
 
 // Every function takes the rows or the head it is to do; sums over rows are added to what is there.
-struct BlockKernels {
+
+// What writes an operand of a product, as float32 or rounded to bfloat16.
+template <class Out>
+struct OperandKernels {
   // mean and inverse deviation [rows], and out = (x - mean) * inverse * weight + bias
   void (*layer_norm)(const Rows&, const float* x, const float* weight, const float* bias, float epsilon, float* mean,
-                     float* inverse, float* out);
+                     float* inverse, Out* out);
   // The same out from mean and inverse deviation.
   void (*normalize)(const Rows&, const float* x, const float* weight, const float* bias, const float* mean,
-                    const float* inverse, float* out);
+                    const float* inverse, Out* out);
+  // out = scale * gelu(x + bias); in place where out is x
+  void (*gelu)(const Rows&, const float* x, const float* bias, Out* out);
+  // out as above, and grad_x = grad * scale * gelu'(x + bias), of which grad_bias is the sum; in place where grad_x is grad
+  void (*gelu_backward)(const Rows&, const float* x, const float* bias, const float* grad, Out* out, Out* grad_x,
+                        float* grad_bias);
+};
+
+struct BlockKernels {
+  OperandKernels<float> plain;
+  OperandKernels<Bfloat16> rounded;
   // grad_x = residual (or 0 where null) + gradient through the norm.
   void (*layer_norm_backward)(const Rows&, const float* grad, const float* x, const float* weight, const float* mean,
                               const float* inverse, const float* residual, float* grad_x, float* grad_weight,
                               float* grad_bias);
-  // out = x + scale * bias
+  // out = x + scale * bias; in place where out is x
   void (*add_bias)(const Rows&, const float* x, const float* bias, float* out);
-  // out = scale * gelu(x + bias); in place where out is x
-  void (*gelu)(const Rows&, const float* x, const float* bias, float* out);
-  // out as above, and grad *= scale * gelu'(x + bias), of which grad_bias is the sum
-  void (*gelu_backward)(const Rows&, const float* x, const float* bias, float* out, float* grad, float* grad_bias);
-  // total += scale * x
-  void (*sum_rows)(const Rows&, const float* x, float* total);
+  // total += scale * x, and rounded = x; either may be null
+  void (*sum_rows)(const Rows&, const float* x, float* total, Bfloat16* rounded);
 
   // Floats of working memory a head needs.
   int64_t (*attention_scratch)(const Attention&);
   // attended [N, L - first, h, d], and the logarithm of each row's sum of exponentials [N, h, L - first]
-  void (*attention)(const Attention&, int64_t head, float* scratch, float* attended, float* log_sum);
+  // `rounded` gets the result too, unless it is null.
+  void (*attention)(const Attention&, int64_t head, float* scratch, float* attended, Bfloat16* rounded, float* log_sum);
   // The gradient of qkv (with its bias); a query that was not asked for gets 0.
   void (*attention_backward)(const Attention&, int64_t head, float* scratch, const float* attended,
                              const float* log_sum, const float* grad, float* grad_qkv);

@@ -6,8 +6,9 @@
 
 namespace mae {
 
-const BlockKernels MAE_KERNELS = {layer_norm, normalize, layer_norm_backward, add_bias,
-                                  gelu, gelu_backward, sum_rows,
+const BlockKernels MAE_KERNELS = {{layer_norm<float>, normalize<float>, gelu<float>, gelu_backward<float>},
+                                  {layer_norm<Bfloat16>, normalize<Bfloat16>, gelu<Bfloat16>, gelu_backward<Bfloat16>},
+                                  layer_norm_backward, add_bias, sum_rows,
                                   attention_scratch, attention, attention_backward};
 
 }  // namespace mae

@@ -1,4 +1,5 @@
-// The transformer block as Paddle operators, on the CPU and in float32.
+// The transformer block as Paddle operators, on the CPU and in float32, but for the products where the weights of the
+// four linear layers come as bfloat16.
 //
 // `mae_block` gives the result alone, `mae_block_kept` also what `mae_block_backward` needs. `tensors` are the weights
 // of BlockParameters in their order (without qkv_bias where `has_qkv_bias` is false), then, where `has_scales`, the
@@ -31,7 +32,8 @@ Tensor floats(std::vector<int64_t> shape, const Tensor& like) {
 // The arguments of a block, checked.
 struct Call {
   BlockSizes sizes;
-  BlockParameters<const float> weights;
+  BlockParameters<const void> weights;
+  bool rounds;  // whether the weights of linear layers are bfloat16
   BlockScales scales{nullptr, nullptr};
   std::vector<Tensor> tensors;  // the weights, with an empty one for a missing bias
 
@@ -53,9 +55,11 @@ struct Call {
     sizes = {shape[0], shape[1], first, dim, heads, hidden, epsilon};
     MAE_REQUIRE(heads >= 1 && dim % heads == 0 && first >= 0 && first < shape[1],
                 "heads divide D, and first is below L");
+    rounds = tensors[2].dtype() == DataType::BFLOAT16;
+    MAE_REQUIRE(!rounds || mae::gemm_takes_bfloat16(), "there are no products of bfloat16 on this processor");
     check_weights(dim, hidden);
-    const float* data[kParameters];
-    for (size_t i = 0; i < kParameters; ++i) data[i] = tensors[i].defined() ? tensors[i].data<float>() : nullptr;
+    const void* data[kParameters];
+    for (size_t i = 0; i < kParameters; ++i) data[i] = tensors[i].defined() ? tensors[i].data() : nullptr;
     std::memcpy(&weights, data, sizeof weights);
   }
 
@@ -65,11 +69,20 @@ struct Call {
                                                         vector, vector, {dim, hidden}, wide, {hidden, dim}, vector};
     for (size_t i = 0; i < kParameters; ++i) {
       const Tensor& t = tensors[i];
-      MAE_REQUIRE(!t.defined() || (t.shape() == expected[i] && t.dtype() == DataType::FLOAT32 && t.is_cpu()),
+      const DataType type = rounds && expected[i].size() == 2 ? DataType::BFLOAT16 : DataType::FLOAT32;
+      MAE_REQUIRE(!t.defined() || (t.shape() == expected[i] && t.dtype() == type && t.is_cpu()),
                   "weight " + std::to_string(i) + " of the block has another shape or type");
     }
   }
 };
+
+// The weights, with those of linear layers of type W.
+template <class W>
+BlockParameters<const float, const W> weights_of(const Call& call) {
+  BlockParameters<const float, const W> typed;
+  std::memcpy(&typed, &call.weights, sizeof typed);
+  return typed;
+}
 
 // Activations of a call, in memory of their own.
 std::vector<Tensor> make_activations(const BlockSizes& s, const Tensor& x) {
@@ -85,17 +98,22 @@ BlockActivations pointers(const std::vector<Tensor>& kept) {
   return {data[0], data[1], data[2], data[3], data[4]};
 }
 
-std::vector<Tensor> run(const Call& call, const Tensor& x, bool keeps) {
+template <class W>
+std::vector<Tensor> run_with(const Call& call, const Tensor& x, bool keeps) {
   const BlockSizes& s = call.sizes;
   std::vector<Tensor> results = make_activations(s, x);
   const BlockActivations activations = pointers(results);
   Tensor out = floats({s.samples, s.length - s.first, s.dim}, x);
-  Tensor scratch = floats({mae::cpu::block_scratch(s, keeps)}, x);
-  mae::cpu::block(s, call.weights, call.scales, x.data<float>(), activations, keeps, scratch.data<float>(),
+  Tensor scratch = floats({mae::cpu::block_scratch<W>(s, keeps)}, x);
+  mae::cpu::block(s, weights_of<W>(call), call.scales, x.data<float>(), activations, keeps, scratch.data<float>(),
                   out.data<float>());
   if (!keeps) return {out};
   results.insert(results.begin(), out);
   return results;
+}
+
+std::vector<Tensor> run(const Call& call, const Tensor& x, bool keeps) {
+  return call.rounds ? run_with<mae::Bfloat16>(call, x, keeps) : run_with<float>(call, x, keeps);
 }
 
 std::vector<Tensor> Block(const Tensor& x, const std::vector<Tensor>& tensors, int64_t heads, int64_t first,
@@ -125,10 +143,15 @@ std::vector<Tensor> BlockBackward(const Tensor& x, const Tensor& qkv, const Tens
   }
   BlockParameters<float> parameters;
   std::memcpy(&parameters, data, sizeof parameters);
-  Tensor scratch = floats({mae::cpu::block_backward_scratch(s)}, x);
-  mae::cpu::block_backward(s, call.weights, call.scales, x.data<float>(),
-                           pointers({qkv, attended, middle, hidden, statistics}), grad_out.data<float>(),
-                           scratch.data<float>(), grads[0].data<float>(), parameters);
+  const auto run_backward = [&](auto zero) {
+    using W = decltype(zero);
+    Tensor scratch = floats({mae::cpu::block_backward_scratch<W>(s)}, x);
+    mae::cpu::block_backward(s, weights_of<W>(call), call.scales, x.data<float>(),
+                             pointers({qkv, attended, middle, hidden, statistics}), grad_out.data<float>(),
+                             scratch.data<float>(), grads[0].data<float>(), parameters);
+  };
+  if (call.rounds) run_backward(mae::Bfloat16{});
+  else run_backward(0.0f);
   return grads;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include "block_kernels.h"
 #include "gemm.h"
@@ -14,6 +15,30 @@ namespace {
 
 constexpr int64_t kShares = 32;  // of the rows; as many on any number of threads, so that sums do not depend on it
 constexpr Side kPlain = Side::kPlain, kTransposed = Side::kTransposed;
+
+// The kernels that write operands of type W.
+template <class W>
+const OperandKernels<W>& writers() {
+  if constexpr (std::is_same_v<W, float>) return block_kernels().plain;
+  else return block_kernels().rounded;
+}
+
+// Memory that is handed out part by part; without any, it only counts.
+class Memory {
+ public:
+  explicit Memory(float* start) : start_(start) {}
+  template <class T>
+  T* take(int64_t count) {
+    float* part = start_ ? start_ + floats_ : nullptr;
+    floats_ += (count * sizeof(T) + sizeof(float) - 1) / sizeof(float);
+    return reinterpret_cast<T*>(part);
+  }
+  int64_t floats() const { return floats_; }
+
+ private:
+  float* start_;
+  int64_t floats_ = 0;
+};
 
 // Call work(rows, share) for shares of the rows in parallel.
 template <class Work>
@@ -45,9 +70,23 @@ class Sums {
   int64_t width_;
 };
 
-Attention attention_of(const BlockSizes& s, const BlockParameters<const float>& w, const BlockScales& scales,
-                       const float* qkv) {
-  return {qkv, w.qkv_bias, scales.attention, s.samples, s.length, s.first, s.heads, s.dim / s.heads};
+// A matrix as an operand: itself, or rounded into `to`. Its rows' sum, times their scale, goes to `sum` where asked for.
+template <class W>
+const W* as_operand(const Rows& all, const float* x, W* to, float* memory, float* sum) {
+  constexpr bool kRounds = !std::is_same_v<W, float>;
+  if (kRounds || sum) {
+    const Sums sums(memory, all.dim);
+    each_share(all.end, all.dim, all.length, all.scale, [&](const Rows& rows, int64_t share) {
+      block_kernels().sum_rows(rows, x, sum ? sums.of(share) : nullptr, kRounds ? (Bfloat16*)to : nullptr);
+    });
+    sums.write(0, all.dim, sum);
+  }
+  if constexpr (kRounds) return to;
+  else return x;
+}
+
+Attention attention_of(const BlockSizes& s, const float* qkv_bias, const BlockScales& scales, const float* qkv) {
+  return {qkv, qkv_bias, scales.attention, s.samples, s.length, s.first, s.heads, s.dim / s.heads};
 }
 
 // Call work(head, scratch) for every head of every sample in parallel.
@@ -62,6 +101,14 @@ void each_head(const Attention& a, Work work) {
   });
 }
 
+template <class W>
+void norm_to(const NormSizes& s, const float* x, const float* weight, const float* bias, float* mean, float* inverse,
+             W* out) {
+  each_share(s.rows, s.dim, 1, nullptr, [&](const Rows& rows, int64_t) {
+    writers<W>().layer_norm(rows, x, weight, bias, s.epsilon, mean, inverse, out);
+  });
+}
+
 // Copy the rows that the block computes out of [N, L, D].
 void take_asked(const BlockSizes& s, const float* x, float* to) {
   const int64_t count = (s.length - s.first) * s.dim;
@@ -69,7 +116,8 @@ void take_asked(const BlockSizes& s, const float* x, float* to) {
 }
 
 // out = x + scale * (input weight + bias), the bias of a product [rows, columns].
-void add_product(const BlockSizes& s, const float* input, int64_t depth, const float* weight, const float* bias,
+template <class W>
+void add_product(const BlockSizes& s, const W* input, int64_t depth, const W* weight, const float* bias,
                  const float* scale, const float* x, float* out) {
   each_share(s.asked(), s.dim, s.length - s.first, scale,
              [&](const Rows& rows, int64_t) { block_kernels().add_bias(rows, x, bias, out); });
@@ -80,8 +128,14 @@ void add_product(const BlockSizes& s, const float* input, int64_t depth, const f
 
 void norm(const NormSizes& s, const float* x, const float* weight, const float* bias, float* mean, float* inverse,
           float* out) {
-  each_share(s.rows, s.dim, 1, nullptr, [&](const Rows& rows, int64_t) {
-    block_kernels().layer_norm(rows, x, weight, bias, s.epsilon, mean, inverse, out);
+  norm_to(s, x, weight, bias, mean, inverse, out);
+}
+
+void round(int64_t count, const float* x, Bfloat16* to) {
+  constexpr int64_t kPiece = 4096;
+  parallel_for((count + kPiece - 1) / kPiece, [&](int64_t piece) {
+    const int64_t begin = piece * kPiece, size = std::min(kPiece, count - begin);
+    block_kernels().sum_rows({0, 1, size, 1, nullptr}, x + begin, nullptr, to + begin);
   });
 }
 
@@ -99,111 +153,135 @@ void norm_backward(const NormSizes& s, const float* grad, const float* x, const 
   sums.write(s.dim, s.dim, grad_bias);
 }
 
+namespace {
+
+// Memory of the forward pass: normalised tokens, and what GELU or the attention writes.
+template <class W>
+struct ForwardScratch {
+  W *normed, *activated;
+
+  ForwardScratch(const BlockSizes& s, const BlockActivations& a, bool keeps, Memory& memory) {
+    constexpr bool kRounds = !std::is_same_v<W, float>;
+    normed = memory.take<W>(s.rows() * s.dim);
+    // Without rounding GELU may write where it reads, if that is not kept.
+    if (kRounds || keeps) activated = memory.take<W>(s.asked() * (kRounds ? std::max(s.hidden, s.dim) : s.hidden));
+    else activated = reinterpret_cast<W*>(a.hidden);
+  }
+};
+
+}  // namespace
+
+template <class W>
 int64_t block_scratch(const BlockSizes& s, bool keeps) {
-  return s.rows() * s.dim + (keeps ? s.asked() * s.hidden : 0);
+  Memory memory(nullptr);
+  ForwardScratch<W>(s, BlockActivations{}, keeps, memory);
+  return memory.floats();
 }
 
-void block(const BlockSizes& s, const BlockParameters<const float>& w, const BlockScales& scales, const float* x,
-           const BlockActivations& a, bool keeps, float* scratch, float* out) {
+template <class W>
+void block(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
+           const float* x, const BlockActivations& a, bool keeps, float* scratch, float* out) {
+  constexpr bool kRounds = !std::is_same_v<W, float>;
   const BlockKernels& k = block_kernels();
   const int64_t length = s.length - s.first;
-  float *normed = scratch, *activated = keeps ? scratch + s.rows() * s.dim : a.hidden;
+  Memory memory(scratch);
+  const ForwardScratch<W> c(s, a, keeps, memory);
 
-  norm({s.rows(), s.dim, s.epsilon}, x, w.norm1_weight, w.norm1_bias, a.mean1(s), a.inverse1(s), normed);
-  gemm(kPlain, kPlain, s.rows(), 3 * s.dim, s.dim, normed, s.dim, w.qkv_weight, 3 * s.dim, 0.0f, a.qkv, 3 * s.dim);
-  const Attention attention = attention_of(s, w, scales, a.qkv);
-  each_head(attention, [&](int64_t head, float* memory) {
-    k.attention(attention, head, memory, a.attended, a.log_sum(s));
+  norm_to({s.rows(), s.dim, s.epsilon}, x, w.norm1_weight, w.norm1_bias, a.mean1(s), a.inverse1(s), c.normed);
+  gemm(kPlain, kPlain, s.rows(), 3 * s.dim, s.dim, c.normed, s.dim, w.qkv_weight, 3 * s.dim, 0.0f, a.qkv, 3 * s.dim);
+  const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
+  each_head(attention, [&](int64_t head, float* part) {
+    k.attention(attention, head, part, a.attended, kRounds ? (Bfloat16*)c.activated : nullptr, a.log_sum(s));
   });
-  if (s.first) take_asked(s, x, normed), x = normed;
-  add_product(s, a.attended, s.dim, w.proj_weight, w.proj_bias, scales.attention, x, a.middle);
+  if (s.first) take_asked(s, x, a.middle), x = a.middle;
+  const W* attended = kRounds ? c.activated : (const W*)a.attended;
+  add_product(s, attended, s.dim, w.proj_weight, w.proj_bias, scales.attention, x, a.middle);
 
-  norm({s.asked(), s.dim, s.epsilon}, a.middle, w.norm2_weight, w.norm2_bias, a.mean2(s), a.inverse2(s), normed);
-  gemm(kPlain, kPlain, s.asked(), s.hidden, s.dim, normed, s.dim, w.fc1_weight, s.hidden, 0.0f, a.hidden, s.hidden);
+  norm_to({s.asked(), s.dim, s.epsilon}, a.middle, w.norm2_weight, w.norm2_bias, a.mean2(s), a.inverse2(s), c.normed);
+  gemm(kPlain, kPlain, s.asked(), s.hidden, s.dim, c.normed, s.dim, w.fc1_weight, s.hidden, 0.0f, a.hidden, s.hidden);
   each_share(s.asked(), s.hidden, length, scales.mlp,
-             [&](const Rows& rows, int64_t) { k.gelu(rows, a.hidden, w.fc1_bias, activated); });
-  add_product(s, activated, s.hidden, w.fc2_weight, w.fc2_bias, scales.mlp, a.middle, out);
+             [&](const Rows& rows, int64_t) { writers<W>().gelu(rows, a.hidden, w.fc1_bias, c.activated); });
+  add_product(s, c.activated, s.hidden, w.fc2_weight, w.fc2_bias, scales.mlp, a.middle, out);
 }
 
 namespace {
 
-// Memory of the backward pass: two matrices as wide as the MLP (or qkv), two as wide as the tokens, and sums.
+// Memory of the backward pass: matrices as wide as the MLP (or qkv), others as wide as the tokens, and sums.
+// Operands have their own where they are rounded.
+template <class W>
 struct BackwardScratch {
-  float *wide, *grad_wide, *narrow, *grad_middle, *sums;
+  W *wide, *wide_operand, *narrow_operand;
+  float *grad_wide, *narrow, *grad_middle, *sums;
+
+  BackwardScratch(const BlockSizes& s, Memory& memory) {
+    constexpr bool kRounds = !std::is_same_v<W, float>;
+    const int64_t widest = std::max(s.asked() * s.hidden, s.rows() * 3 * s.dim);
+    wide = memory.take<W>(s.asked() * (kRounds ? std::max(s.hidden, s.dim) : s.hidden));
+    grad_wide = memory.take<float>(widest);
+    narrow = memory.take<float>(s.rows() * s.dim);
+    grad_middle = memory.take<float>(s.asked() * s.dim);
+    sums = memory.take<float>(kShares * std::max(s.hidden, 3 * s.dim));
+    wide_operand = kRounds ? memory.take<W>(widest) : (W*)grad_wide;
+    narrow_operand = kRounds ? memory.take<W>(s.rows() * s.dim) : (W*)narrow;
+  }
 };
 
-int64_t wide_floats(const BlockSizes& s) { return std::max(s.asked() * s.hidden, s.rows() * 3 * s.dim); }
-int64_t widest_sum(const BlockSizes& s) { return std::max(s.hidden, 3 * s.dim); }
-
-BackwardScratch cut(const BlockSizes& s, float* memory) {
-  BackwardScratch c;
-  c.wide = memory, c.grad_wide = c.wide + s.asked() * s.hidden, c.narrow = c.grad_wide + wide_floats(s);
-  c.grad_middle = c.narrow + s.rows() * s.dim, c.sums = c.grad_middle + s.asked() * s.dim;
-  return c;
-}
-
 // grad [depth, width] = input^T [depth, rows] grad_out [rows, width], where it is asked for
-void weight_gradient(int64_t rows, int64_t depth, int64_t width, const float* input, const float* grad_out,
+template <class W>
+void weight_gradient(int64_t rows, int64_t depth, int64_t width, const W* input, const W* grad_out,
                      float* grad) {
   if (grad) gemm(kTransposed, kPlain, depth, width, rows, input, depth, grad_out, width, 0.0f, grad, width);
 }
 
 // grad_input [rows, depth] = grad_out [rows, width] weight^T
-void input_gradient(int64_t rows, int64_t depth, int64_t width, const float* grad_out, const float* weight,
+template <class W>
+void input_gradient(int64_t rows, int64_t depth, int64_t width, const W* grad_out, const W* weight,
                     float* grad_input) {
   gemm(kPlain, kTransposed, rows, depth, width, grad_out, width, weight, width, 0.0f, grad_input, depth);
 }
 
-// bias's gradient: the sum of scale * grad over rows
-void bias_gradient(const BlockSizes& s, const float* grad, const float* scale, const BackwardScratch& c, float* to) {
-  if (!to) return;
-  const Sums sums(c.sums, s.dim);
-  each_share(s.asked(), s.dim, s.length - s.first, scale,
-             [&](const Rows& rows, int64_t share) { block_kernels().sum_rows(rows, grad, sums.of(share)); });
-  sums.write(0, s.dim, to);
-}
-
 // From the gradient of the block's result to that of `middle`.
-void mlp_backward(const BlockSizes& s, const BlockParameters<const float>& w, const BlockScales& scales,
-                  const BlockActivations& a, const float* grad_out, const BackwardScratch& c,
+template <class W>
+void mlp_backward(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
+                  const BlockActivations& a, const float* grad_out, const BackwardScratch<W>& c,
                   const BlockParameters<float>& grads) {
-  const BlockKernels& k = block_kernels();
   const int64_t rows = s.asked(), length = s.length - s.first;
-  bias_gradient(s, grad_out, scales.mlp, c, grads.fc2_bias);
-  input_gradient(rows, s.hidden, s.dim, grad_out, w.fc2_weight, c.grad_wide);
+  const W* grad = as_operand({0, rows, s.dim, length, scales.mlp}, grad_out, c.narrow_operand, c.sums, grads.fc2_bias);
+  input_gradient(rows, s.hidden, s.dim, grad, w.fc2_weight, c.grad_wide);
   const Sums sums(c.sums, s.hidden);
   each_share(rows, s.hidden, length, scales.mlp, [&](const Rows& part, int64_t share) {
-    k.gelu_backward(part, a.hidden, w.fc1_bias, c.wide, c.grad_wide, sums.of(share));
+    writers<W>().gelu_backward(part, a.hidden, w.fc1_bias, c.grad_wide, c.wide, c.wide_operand, sums.of(share));
   });
   sums.write(0, s.hidden, grads.fc1_bias);
-  weight_gradient(rows, s.hidden, s.dim, c.wide, grad_out, grads.fc2_weight);
+  weight_gradient(rows, s.hidden, s.dim, c.wide, grad, grads.fc2_weight);
   if (grads.fc1_weight) {
     each_share(rows, s.dim, length, nullptr, [&](const Rows& part, int64_t) {
-      k.normalize(part, a.middle, w.norm2_weight, w.norm2_bias, a.mean2(s), a.inverse2(s), c.narrow);
+      writers<W>().normalize(part, a.middle, w.norm2_weight, w.norm2_bias, a.mean2(s), a.inverse2(s), c.narrow_operand);
     });
-    weight_gradient(rows, s.dim, s.hidden, c.narrow, c.grad_wide, grads.fc1_weight);
+    weight_gradient(rows, s.dim, s.hidden, c.narrow_operand, c.wide_operand, grads.fc1_weight);
   }
-  input_gradient(rows, s.dim, s.hidden, c.grad_wide, w.fc1_weight, c.narrow);
+  input_gradient(rows, s.dim, s.hidden, c.wide_operand, w.fc1_weight, c.narrow);
   norm_backward({rows, s.dim, s.epsilon}, c.narrow, a.middle, w.norm2_weight, a.mean2(s), a.inverse2(s), grad_out,
                 c.sums, c.grad_middle, grads.norm2_weight, grads.norm2_bias);
 }
 
-// From the gradient of `middle` to that of qkv, in c.grad_wide.
-void attention_branch_backward(const BlockSizes& s, const BlockParameters<const float>& w, const BlockScales& scales,
-                               const BlockActivations& a, const BackwardScratch& c,
-                               const BlockParameters<float>& grads) {
-  bias_gradient(s, c.grad_middle, scales.attention, c, grads.proj_bias);
-  weight_gradient(s.asked(), s.dim, s.dim, a.attended, c.grad_middle, grads.proj_weight);
-  input_gradient(s.asked(), s.dim, s.dim, c.grad_middle, w.proj_weight, c.narrow);
-  const Attention attention = attention_of(s, w, scales, a.qkv);
+// From the gradient of `middle` to that of qkv, which is returned.
+template <class W>
+const W* attention_branch_backward(const BlockSizes& s, const BlockParameters<const float, const W>& w,
+                                   const BlockScales& scales, const BlockActivations& a, const BackwardScratch<W>& c,
+                                   const BlockParameters<float>& grads) {
+  const Rows asked{0, s.asked(), s.dim, s.length - s.first, scales.attention};
+  const W* grad = as_operand(asked, c.grad_middle, c.narrow_operand, c.sums, grads.proj_bias);
+  if (grads.proj_weight) {
+    weight_gradient(s.asked(), s.dim, s.dim, as_operand(asked, a.attended, c.wide, c.sums, nullptr), grad,
+                    grads.proj_weight);
+  }
+  input_gradient(s.asked(), s.dim, s.dim, grad, w.proj_weight, c.narrow);
+  const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
   each_head(attention, [&](int64_t head, float* memory) {
     block_kernels().attention_backward(attention, head, memory, a.attended, a.log_sum(s), c.narrow, c.grad_wide);
   });
-  if (!grads.qkv_bias) return;
-  const Sums sums(c.sums, 3 * s.dim);
-  each_share(s.rows(), 3 * s.dim, s.length, nullptr,
-             [&](const Rows& part, int64_t share) { block_kernels().sum_rows(part, c.grad_wide, sums.of(share)); });
-  sums.write(0, 3 * s.dim, grads.qkv_bias);
+  return as_operand({0, s.rows(), 3 * s.dim, s.length, nullptr}, c.grad_wide, c.wide_operand, c.sums, grads.qkv_bias);
 }
 
 // The residual's gradient in the rows [N, L, D] of x, 0 in those that were not asked for.
@@ -219,27 +297,43 @@ const float* spread_asked(const BlockSizes& s, const float* grad_middle, float* 
 
 }  // namespace
 
+template <class W>
 int64_t block_backward_scratch(const BlockSizes& s) {
-  return s.asked() * (s.hidden + s.dim) + wide_floats(s) + s.rows() * s.dim + kShares * widest_sum(s);
+  Memory memory(nullptr);
+  BackwardScratch<W>(s, memory);
+  return memory.floats();
 }
 
-void block_backward(const BlockSizes& s, const BlockParameters<const float>& w, const BlockScales& scales,
+template <class W>
+void block_backward(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
                     const float* x, const BlockActivations& a, const float* grad_out, float* scratch, float* grad_x,
                     const BlockParameters<float>& grads) {
-  const BackwardScratch c = cut(s, scratch);
+  Memory memory(scratch);
+  const BackwardScratch<W> c(s, memory);
   mlp_backward(s, w, scales, a, grad_out, c, grads);
-  attention_branch_backward(s, w, scales, a, c, grads);
+  const W* grad_qkv = attention_branch_backward(s, w, scales, a, c, grads);
   if (grads.qkv_weight) {
     each_share(s.rows(), s.dim, s.length, nullptr, [&](const Rows& rows, int64_t) {
-      block_kernels().normalize(rows, x, w.norm1_weight, w.norm1_bias, a.mean1(s), a.inverse1(s), c.narrow);
+      writers<W>().normalize(rows, x, w.norm1_weight, w.norm1_bias, a.mean1(s), a.inverse1(s), c.narrow_operand);
     });
-    weight_gradient(s.rows(), s.dim, 3 * s.dim, c.narrow, c.grad_wide, grads.qkv_weight);
+    weight_gradient(s.rows(), s.dim, 3 * s.dim, c.narrow_operand, grad_qkv, grads.qkv_weight);
   }
-  input_gradient(s.rows(), s.dim, 3 * s.dim, c.grad_wide, w.qkv_weight, c.narrow);
+  input_gradient(s.rows(), s.dim, 3 * s.dim, grad_qkv, w.qkv_weight, c.narrow);
   const float* residual = spread_asked(s, c.grad_middle, grad_x);  // in place: each element is read, then written
   norm_backward({s.rows(), s.dim, s.epsilon}, c.narrow, x, w.norm1_weight, a.mean1(s), a.inverse1(s), residual, c.sums,
                 grad_x, grads.norm1_weight, grads.norm1_bias);
 }
+
+#define MAE_BLOCK_OF(W)                                                                                        \
+  template int64_t block_scratch<W>(const BlockSizes&, bool);                                                  \
+  template int64_t block_backward_scratch<W>(const BlockSizes&);                                               \
+  template void block(const BlockSizes&, const BlockParameters<const float, const W>&, const BlockScales&,     \
+                      const float*, const BlockActivations&, bool, float*, float*);                            \
+  template void block_backward(const BlockSizes&, const BlockParameters<const float, const W>&,                \
+                               const BlockScales&, const float*, const BlockActivations&, const float*, float*, \
+                               float*, const BlockParameters<float>&);
+MAE_BLOCK_OF(float)
+MAE_BLOCK_OF(Bfloat16)
 
 }  // namespace cpu
 }  // namespace mae

@@ -1,7 +1,11 @@
-// A pre-norm transformer block, x + attention(norm(x)) and then x + mlp(norm(x)), forward and backward, in float32.
+// A pre-norm transformer block, x + attention(norm(x)) and then x + mlp(norm(x)), forward and backward.
+//
+// W is the type of the matrix products' operands, float or Bfloat16; everything else is float32.
 #pragma once
 
 #include <cstdint>
+
+#include "bfloat16.h"
 
 namespace mae {
 namespace cpu {
@@ -16,10 +20,17 @@ struct BlockSizes {
 };
 
 // Linear weights are [in, out]. A gradient that is not asked for is null, and so is qkv_bias where there is none.
-template <class T>
+template <class T, class W = T>
 struct BlockParameters {
-  T *norm1_weight, *norm1_bias, *qkv_weight, *qkv_bias, *proj_weight, *proj_bias;
-  T *norm2_weight, *norm2_bias, *fc1_weight, *fc1_bias, *fc2_weight, *fc2_bias;
+  T *norm1_weight, *norm1_bias;
+  W* qkv_weight;
+  T* qkv_bias;
+  W* proj_weight;
+  T *proj_bias, *norm2_weight, *norm2_bias;
+  W* fc1_weight;
+  T* fc1_bias;
+  W* fc2_weight;
+  T* fc2_bias;
 };
 
 // Scale [N] of a sample's two branches (stochastic depth), or null.
@@ -45,15 +56,22 @@ struct BlockActivations {
 inline int64_t block_statistics(const BlockSizes& s) { return 2 * s.rows() + (2 + s.heads) * s.asked(); }
 
 // Floats of working memory; with `keeps`, activations.hidden is left as it is needed, else it is overwritten.
+template <class W>
 int64_t block_scratch(const BlockSizes& sizes, bool keeps);
+template <class W>
 int64_t block_backward_scratch(const BlockSizes& sizes);
 
-void block(const BlockSizes& sizes, const BlockParameters<const float>& weights, const BlockScales& scales,
+template <class W>
+void block(const BlockSizes& sizes, const BlockParameters<const float, const W>& weights, const BlockScales& scales,
            const float* x, const BlockActivations& activations, bool keeps, float* scratch, float* out);
 
-void block_backward(const BlockSizes& sizes, const BlockParameters<const float>& weights, const BlockScales& scales,
-                    const float* x, const BlockActivations& activations, const float* grad_out, float* scratch,
-                    float* grad_x, const BlockParameters<float>& grads);
+template <class W>
+void block_backward(const BlockSizes& sizes, const BlockParameters<const float, const W>& weights,
+                    const BlockScales& scales, const float* x, const BlockActivations& activations,
+                    const float* grad_out, float* scratch, float* grad_x, const BlockParameters<float>& grads);
+
+// to = x, rounded
+void round(int64_t count, const float* x, Bfloat16* to);
 
 // Layer norm of x [rows, dim] alone, and its gradients; those of weight and bias are left out where null.
 struct NormSizes {

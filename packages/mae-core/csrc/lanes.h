@@ -11,6 +11,8 @@ constexpr int kLanes = 16;
 
 typedef float Lanes __attribute__((vector_size(64)));
 typedef int32_t IntLanes __attribute__((vector_size(64)));
+typedef uint32_t BitLanes __attribute__((vector_size(64)));
+typedef uint16_t HalfLanes __attribute__((vector_size(32)));
 
 #define MAE_INLINE inline __attribute__((always_inline))
 #define MAE_INLINE_LAMBDA __attribute__((always_inline))
@@ -28,6 +30,17 @@ MAE_INLINE void load(const float* from, int64_t count, Lanes& x, float rest = 0.
 MAE_INLINE void store(float* to, int64_t count, const Lanes& x) {
   if (count >= kLanes) return store(to, x);
   std::memcpy(to, &x, sizeof(float) * count);
+}
+
+// Rounded to the nearest bfloat16, to the even one of two as near.
+MAE_INLINE void store(Bfloat16* to, int64_t count, const Lanes& x) {
+  BitLanes bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  bits = x == x ? bits : BitLanes{} + 0x7fffu;  // NaN stays NaN
+  const HalfLanes halves = __builtin_convertvector(bits, HalfLanes);
+  if (count >= kLanes) std::memcpy(to, &halves, sizeof halves);
+  else std::memcpy(to, &halves, sizeof(Bfloat16) * count);
 }
 
 // The first `count` of sixteen lanes as they are, and `rest` in the others.

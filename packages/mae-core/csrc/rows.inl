@@ -4,8 +4,9 @@ namespace {
 
 MAE_INLINE float scale_of(const Rows& rows, int64_t row) { return rows.scale ? rows.scale[row / rows.length] : 1.0f; }
 
+template <class Out>
 MAE_INLINE void normalize_row(const float* x, const float* weight, const float* bias, float mean, float inverse,
-                              int64_t dim, float* out) {
+                              int64_t dim, Out* out) {
   each_lanes(dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
     Lanes a, w, b;
     load(x + i, n, a), load(weight + i, n, w), load(bias + i, n, b);
@@ -13,8 +14,9 @@ MAE_INLINE void normalize_row(const float* x, const float* weight, const float* 
   });
 }
 
+template <class Out>
 void layer_norm(const Rows& rows, const float* x, const float* weight, const float* bias, float epsilon, float* mean,
-                float* inverse, float* out) {
+                float* inverse, Out* out) {
   const int64_t dim = rows.dim;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const float* from = x + row * dim;
@@ -36,8 +38,9 @@ void layer_norm(const Rows& rows, const float* x, const float* weight, const flo
   }
 }
 
+template <class Out>
 void normalize(const Rows& rows, const float* x, const float* weight, const float* bias, const float* mean,
-               const float* inverse, float* out) {
+               const float* inverse, Out* out) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t at = row * rows.dim;
     normalize_row(x + at, weight, bias, mean[row], inverse[row], rows.dim, out + at);
@@ -83,7 +86,8 @@ void add_bias(const Rows& rows, const float* x, const float* bias, float* out) {
   }
 }
 
-void gelu(const Rows& rows, const float* x, const float* bias, float* out) {
+template <class Out>
+void gelu(const Rows& rows, const float* x, const float* bias, Out* out) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t at = row * rows.dim;
     const float scale = scale_of(rows, row);
@@ -97,7 +101,9 @@ void gelu(const Rows& rows, const float* x, const float* bias, float* out) {
   }
 }
 
-void gelu_backward(const Rows& rows, const float* x, const float* bias, float* out, float* grad, float* grad_bias) {
+template <class Out>
+void gelu_backward(const Rows& rows, const float* x, const float* bias, const float* grad, Out* out, Out* grad_x,
+                   float* grad_bias) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t at = row * rows.dim;
     const float scale = scale_of(rows, row);
@@ -110,18 +116,21 @@ void gelu_backward(const Rows& rows, const float* x, const float* bias, float* o
       const Lanes below = 0.5f + 0.5f * erf;  // the normal distribution up to a
       g *= scale * (below + a * bell * 0.39894228f);
       store(out + at + i, n, scale * a * below);
-      store(grad + at + i, n, g);
+      store(grad_x + at + i, n, g);
       store(grad_bias + i, n, gb + g);
     });
   }
 }
 
-void sum_rows(const Rows& rows, const float* x, float* total) {
+void sum_rows(const Rows& rows, const float* x, float* total, Bfloat16* rounded) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const float scale = scale_of(rows, row);
     each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
       Lanes a, t;
-      load(x + row * rows.dim + i, n, a), load(total + i, n, t);
+      load(x + row * rows.dim + i, n, a);
+      if (rounded) store(rounded + row * rows.dim + i, n, a);
+      if (!total) return;
+      load(total + i, n, t);
       store(total + i, n, t + scale * a);
     });
   }

@@ -13,6 +13,7 @@ from paddle.distributed.fleet.utils import recompute
 from mae_core.epsilons import LN_EPS
 from mae_core.models.pos_embed import sincos_pos_embed
 from mae_core.models.transformer import Block
+from mae_core.ops import products
 from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 from mae_core.ops.patches import Pixels, normalize_patches, pair
@@ -188,5 +189,5 @@ class ViTEncoder(nn.Layer):
             skip = first if i == len(blocks) - 1 else 0
             # Recomputing gives a block no gradients where its input has none, behind frozen blocks.
             recomputes = self.grad_checkpointing and self.training and not x.stop_gradient
-            x = recompute(block, x, skip) if recomputes else block(x, skip)
+            x = recompute(products.carried(block), x, skip) if recomputes else block(x, skip)
         return x

@@ -20,7 +20,7 @@ from mae_core.errors import ConfigError
 
 CHOICES = ("auto", "fused", "reference")
 NO_PRODUCTS = "this Paddle brings neither MKL nor oneDNN"
-LIBRARY_VERSION = 2  # that of csrc/library_facts.cc
+LIBRARY_VERSION = 3  # that of csrc/library_facts.cc
 BUILD_COMMAND = "MAE_CORE_BUILD_OPS=1 pip install --force-reinstall --no-deps mae-core"
 DTYPES = (paddle.uint8, paddle.int16, paddle.float32, paddle.float16, paddle.bfloat16)
 # Outputs of each operator, needed to name them in a static graph.

@@ -1,9 +1,11 @@
-"""Masking and loss as plain Paddle operations: the definition the fused operators must agree with."""
+"""Masking, loss and products of rounded operands as plain Paddle operations: the definition the fused operators must agree with."""
 
 from typing import NamedTuple
 
 import paddle
 from paddle import Tensor
+from paddle.autograd import PyLayer, PyLayerContext
+from paddle.nn import functional as F
 
 from mae_core.epsilons import NORM_PIX_EPS
 from mae_core.ops.patches import Pixels, normalize_patches
@@ -86,3 +88,32 @@ def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: 
         removed = take_rows(pixels.patchify(images), ids_remove)
         target = patch_targets(normalize_patches(removed, pixels).astype("float32"), norm_pix)
     return (pred.astype("float32") - target).square().mean()
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Round float32 [...] to the nearest value that bfloat16 has, halves to even; it stays float32."""
+    return x.astype("bfloat16").astype("float32")
+
+
+class _RoundedLinear(PyLayer):
+    @staticmethod
+    def forward(ctx: PyLayerContext, x: Tensor, weight: Tensor) -> Tensor:
+        operands = rounded(x), rounded(weight)
+        ctx.save_for_backward(*operands)
+        return F.linear(*operands)
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensor()
+        grad = rounded(grad)
+        rows = grad.reshape([-1, grad.shape[-1]])  # [N*L, D_out]
+        return F.linear(grad, weight.t()), paddle.matmul(x.reshape([-1, x.shape[-1]]), rows, transpose_x=True)
+
+
+def rounded_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Multiply x [..., D_in] by weight [D_in, D_out] and add bias [D_out]; operands are rounded to bfloat16.
+
+    The gradients are those of the product with the gradient rounded, too, before it is multiplied.
+    """
+    out = _RoundedLinear.apply(x, weight)
+    return out if bias is None else out + bias

@@ -12,7 +12,7 @@ from paddle import Tensor
 from paddle.autograd import PyLayer, PyLayerContext
 
 from mae_core.errors import ConfigError
-from mae_core.ops import fused
+from mae_core.ops import fused, products
 
 
 class BlockParameters(NamedTuple):
@@ -66,7 +66,8 @@ def transformer_block(
             (stochastic depth); None for 1.
 
     Returns:
-        float32 [N, L - first, D], within 1e-6 of the largest value from the composition; so are the gradients.
+        float32 [N, L - first, D], within 1e-6 of the largest value from the composition; so are the gradients. Inside
+        `products.in_bfloat16()` the four linear layers round their operands, and both are 1e-2 from float32's.
 
     Raises:
         RuntimeError: from the backward pass, where a gradient of the gradient is asked for.
@@ -79,21 +80,24 @@ def transformer_block(
         "has_qkv_bias": parameters.qkv_bias is not None,
         "has_scales": scales is not None,
     }
+    rounds = products.rounds(x)
     if paddle.is_grad_enabled() and not all(t.stop_gradient for t in (x, *weights)):
-        return _BlockCPU.apply(x, *weights, scales=scales, attrs=attrs)
-    return fused.call("mae_block", {"x": fused.dense(x), "tensors": _tensors(weights, scales)}, attrs)[0]
+        return _BlockCPU.apply(x, *weights, scales=scales, rounds=rounds, attrs=attrs)
+    return fused.call("mae_block", {"x": fused.dense(x), "tensors": _tensors(weights, scales, rounds)}, attrs)[0]
 
 
-def _tensors(weights: list[Tensor], scales: Tensor | None) -> list[Tensor]:
+def _tensors(weights: list[Tensor], scales: Tensor | None, rounds: bool) -> list[Tensor]:
+    """List what the operator takes; by the type of the linear layers' weights it knows whether to round."""
+    weights = [products.rounded(w) if rounds and w.ndim == 2 else w for w in weights]
     return [*weights, scales] if scales is not None else weights
 
 
 class _BlockCPU(PyLayer):
     @staticmethod
     def forward(
-        ctx: PyLayerContext, x: Tensor, *weights: Tensor, scales: Tensor | None, attrs: dict[str, Any]
+        ctx: PyLayerContext, x: Tensor, *weights: Tensor, scales: Tensor | None, rounds: bool, attrs: dict[str, Any]
     ) -> Tensor:
-        x, tensors = fused.dense(x), _tensors(list(weights), scales)
+        x, tensors = fused.dense(x), _tensors(list(weights), scales, rounds)
         out, *kept = fused.call("mae_block_kept", {"x": x, "tensors": tensors}, attrs)
         ctx.save_for_backward(x, *kept, *tensors)
         ctx.attrs = attrs
