@@ -4,9 +4,10 @@
 
 Needs the extra `interop` (PyTorch). A case is model, task and batch: base or digits; pretrain (uint8 images in,
 AdamW done), finetune (no augmentation) or features (`forward_features`, no gradients). Contestants: `torch` writes
-attention out as the official code does, `torch-sdpa` uses PyTorch's fused attention, `torch-compile` compiles that;
-`paddle` is this package, `paddle-reference` the same without its operators. Ratios are medians over turns of the
-time of a contestant through that of `paddle`: above 1, this package is faster. Memory is the peak of the process.
+attention out as the official code does, `torch-sdpa` uses PyTorch's fused attention, `torch-compile` compiles that,
+`torch-bf16` is `torch-sdpa` in `torch.autocast("cpu", torch.bfloat16)`; `paddle` is this package, `paddle-bf16` the
+same with -amp, `paddle-reference` without its operators. Ratios are medians over turns of the time of a contestant
+through that of `paddle`, or of another one (`--ours`): above 1, that is faster. Memory is the peak of the process.
 """
 
 import argparse
@@ -24,7 +25,7 @@ FOLDER = Path(__file__).parent / "race"
 sys.path.insert(0, str(FOLDER))
 from cases import CASES, MODELS, TASKS  # noqa: E402
 
-CONTESTANTS = ("paddle", "torch", "torch-sdpa", "torch-compile", "paddle-reference")
+CONTESTANTS = ("paddle", "paddle-bf16", "torch", "torch-sdpa", "torch-bf16", "torch-compile", "paddle-reference")
 COLUMNS = ("cpu", "threads", "case", "contestant", "wall p20", "wall p50", "wall p80", "cpu p50", "cpu min", "peak MB",
            "wall ratio", "cpu ratio")  # fmt: skip
 
@@ -76,9 +77,9 @@ def race(case, names, rounds, threads):
     return results
 
 
-def summarize(case, results, threads):
+def summarize(case, results, threads, ours):
     """Turn the figures into rows of COLUMNS."""
-    ours = results["paddle"][0]
+    ours = results[ours][0]
     for name, (figures, memory) in results.items():
         wall, cpu = figures.T
         ratios = np.median(figures / ours, axis=0)
@@ -101,18 +102,19 @@ def main():
     parser.add_argument("--case", type=parse_case, action="append", help="may be given several times; default: all")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--against", nargs="+", choices=CONTESTANTS[1:], default=["torch", "torch-sdpa"])
+    parser.add_argument("--against", nargs="+", choices=CONTESTANTS, default=["torch", "torch-sdpa"])
+    parser.add_argument("--ours", choices=("paddle", "paddle-bf16"), default="paddle", help="raced against the others")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     if importlib.util.find_spec("torch") is None:
         print('skipped: PyTorch is not installed; pip install "mae-core[interop]"')
         return
-    print(f"{cpu_name()}, {args.threads} threads; seconds, MB, ratios to paddle")
-    rows = []
+    print(f"{cpu_name()}, {args.threads} threads; seconds, MB, ratios to {args.ours}")
+    rows, names = [], [args.ours, *(name for name in args.against if name != args.ours)]
     for case in args.case or CASES:
         print(" ".join(map(str, case)))
         print(f"  {'':18}{'wall p20':>9}{'p50':>9}{'p80':>9}{'CPU p50':>9}{'min':>9}{'MB':>7}{'wall':>7}{'CPU':>7}")
-        for row in summarize(case, race(case, ["paddle", *args.against], args.rounds, args.threads), args.threads):
+        for row in summarize(case, race(case, names, args.rounds, args.threads), args.threads, args.ours):
             rows.append(row)
             seconds = "".join(f"{x:9.4f}" for x in row[4:9])
             print(f"  {row[3]:18}{seconds}{row[9]:7.0f}{row[10]:7.2f}{row[11]:7.2f}", flush=True)

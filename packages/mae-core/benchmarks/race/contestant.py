@@ -1,6 +1,6 @@
 """One side of the race in a process of its own: does a step for every line it reads, and prints what it took.
 
-    python contestant.py NAME MODEL TASK BATCH      NAME: paddle, paddle-reference, torch, torch-sdpa, torch-compile
+    python contestant.py NAME MODEL TASK BATCH      NAME: one of CONTESTANTS in against_pytorch.py
 
 Answers a line `go` with `wall-seconds cpu-seconds loss`, and `memory` with the peak of the process in MB.
 """
@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+from contextlib import nullcontext
 
 from cases import LEARNING_RATE, MODELS, WEIGHT_DECAY, encoder_sizes, make_images
 
@@ -24,7 +25,11 @@ def paddle_step(name, model, task, batch):
     # isort: on
     from mae_core.models import MaskedAutoencoderViT, VisionTransformer
     from mae_core.training.optim import build_adamw
+    from mae_core.training.precision import Precision
 
+    precision = Precision(name == "paddle-bf16", "bfloat16")
+    if name == "paddle-bf16" and precision.dtype is None:
+        raise SystemExit("this machine has no products of bfloat16")
     images, labels = (paddle.to_tensor(a) for a in make_images(model, batch))
     if task == "finetune":
         net = VisionTransformer(num_classes=1000, **encoder_sizes(model))
@@ -32,15 +37,22 @@ def paddle_step(name, model, task, batch):
         net = MaskedAutoencoderViT(**MODELS[model])
     if task == "features":
         net.eval()
-        return paddle.no_grad()(lambda: float(net.forward_features(images)[0, 0, 0]))
+
+        @paddle.no_grad()
+        def features():
+            with precision.autocast():
+                return float(net.forward_features(images)[0, 0, 0])
+
+        return features
     optimizer = build_adamw(net, weight_decay=WEIGHT_DECAY)
     optimizer.set_lr(LEARNING_RATE)
 
     def step():
-        if task == "finetune":
-            loss = paddle.nn.functional.cross_entropy(net(images), labels)
-        else:
-            loss = net(images, return_pred=False)[0]
+        with precision.autocast():
+            if task == "finetune":
+                loss = paddle.nn.functional.cross_entropy(net(images), labels)
+            else:
+                loss = net(images, return_pred=False)[0]
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()
@@ -59,9 +71,19 @@ def torch_step(name, model, task, batch):
     fused = name != "torch"
     net = Classifier(encoder_sizes(model), fused) if task == "finetune" else MaskedAutoencoder(MODELS[model], fused)
     compiled = torch.compile if name == "torch-compile" else lambda f: f
+
+    def autocast():
+        return torch.autocast("cpu", torch.bfloat16) if name == "torch-bf16" else nullcontext()
+
     if task == "features":
-        features = compiled(net.forward_features)
-        return torch.no_grad()(lambda: float(features(images)[0, 0, 0]))
+        encode = compiled(net.forward_features)
+
+        @torch.no_grad()
+        def features():
+            with autocast():
+                return float(encode(images)[0, 0, 0])
+
+        return features
     named = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
     groups = [{"params": [p for _, p in named if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
               {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
@@ -69,8 +91,9 @@ def torch_step(name, model, task, batch):
     forward = compiled(net)
 
     def step():
-        out = forward(images)
-        loss = torch.nn.functional.cross_entropy(out, labels) if task == "finetune" else out
+        with autocast():
+            out = forward(images)
+            loss = torch.nn.functional.cross_entropy(out, labels) if task == "finetune" else out
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -8,7 +8,7 @@ from mae_core import distributed, log
 from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.patches import patchify
-from mae_core.stage.arguments import eval_sampling_of, loading_of
+from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.stage.classifier import require_weights
 from mae_core.weights.load import load_model
 from mae_data.dataset import ListDataset
@@ -60,11 +60,12 @@ def score_reconstructions(
     config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor
 ) -> dict[str, float]:
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
-    names = ("loss", "mae", "inpainting", "mean_image")
+    names, precision = ("loss", "mae", "inpainting", "mean_image"), precision_of(config)
     sums = np.zeros(len(names) + 1)
     for images, _, indices in make_eval_loader(dataset, eval_sampling_of(config), loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
-        recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
+        with precision.autocast():
+            recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
         sums += [float(recon.loss) * len(images), *errors, len(images)]
     totals = distributed.sum_over_ranks(sums.tolist())

@@ -82,8 +82,8 @@ _C.REPORT_FREQ = 20  # steps between log lines
 _C.LOGGERS = []  # boards beside log.jsonl: "tensorboard", "visualdl", "wandb"
 _C.SEED = 0  # it decides initial weights, order, crops and masks
 _C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training
-_C.AMP = False  # mixed precision (GPU)
-_C.AMP_DTYPE = "bfloat16"  # what AMP computes in; "float16" has loss scaling
+_C.AMP = False  # mixed precision; on a CPU in matrix products, where it multiplies bfloat16 by itself
+_C.AMP_DTYPE = "bfloat16"  # what AMP computes in; "float16" (GPU only) has loss scaling
 
 
 LIMITS = (

@@ -1,4 +1,4 @@
-"""Mixed precision: bfloat16 and float16 on GPU; CPU runs float32 and says so."""
+"""Mixed precision: bfloat16 and float16 on GPU; on a CPU bfloat16 in matrix products, where it has them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +9,7 @@ import paddle
 from paddle import Tensor
 
 from mae_core.errors import ConfigError
+from mae_core.ops import products
 
 DTYPES = ("bfloat16", "float16")
 
@@ -20,22 +21,30 @@ class Precision:
         amp: whether mixed precision is asked for.
         dtype: "bfloat16" or "float16" (float16 scales the loss).
         info: receives one line that says what really runs.
+
+    Raises:
+        ConfigError: another dtype, or float16 on a CPU.
     """
 
     def __init__(self, amp: bool, dtype: str = "bfloat16", info: Callable[[str], None] = lambda line: None) -> None:
         if dtype not in DTYPES:
             raise ConfigError(f"AMP dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         on_gpu = paddle.is_compiled_with_cuda() and not paddle.get_device().startswith("cpu")
-        self.dtype = dtype if amp and on_gpu else None
+        if amp and dtype == "float16" and not on_gpu:
+            raise ConfigError("AMP_DTYPE=float16 needs a GPU; on a CPU use AMP_DTYPE bfloat16, or leave -amp out")
+        self._on_gpu, missing = on_gpu, "" if on_gpu or not amp else products.why_not()
+        self.dtype = dtype if amp and not missing else None
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**16) if self.dtype == "float16" else None
-        if amp and not on_gpu:
-            info("precision: float32 (-amp asked for mixed precision, which Paddle has on GPU only)")
+        if missing:
+            info(f"precision: float32 (-amp asked for bfloat16: {missing})")
         else:
-            info(f"precision: {self.dtype or 'float32'}")
+            info(f"precision: {self.dtype or 'float32'}" + (" in matrix products" if self.dtype and not on_gpu else ""))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context for a forward pass."""
-        return paddle.amp.auto_cast(level="O1", dtype=self.dtype) if self.dtype else nullcontext()
+        if not self.dtype:
+            return nullcontext()
+        return paddle.amp.auto_cast(level="O1", dtype=self.dtype) if self._on_gpu else products.in_bfloat16()
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagate, with the loss scaled where float16 needs it."""
