@@ -23,7 +23,7 @@ struct Rows {
 
 // Every function takes the rows or the head it is to do; sums over rows are added to what is there.
 
-// What writes an operand of a product, as float32 or rounded to bfloat16.
+// What writes operands of a product or multiplies, with operands of float32 or rounded to bfloat16.
 template <class Out>
 struct OperandKernels {
   // mean and inverse deviation [rows], and out = (x - mean) * inverse * weight + bias
@@ -37,6 +37,12 @@ struct OperandKernels {
   // out as above, and grad_x = grad * scale * gelu'(x + bias), of which grad_bias is the sum; in place where grad_x is grad
   void (*gelu_backward)(const Rows&, const float* x, const float* bias, const float* grad, Out* out, Out* grad_x,
                         float* grad_bias);
+  // attended [N, L - first, h, d], and the logarithm of each row's sum of exponentials [N, h, L - first]
+  // `rounded` gets the result too, unless it is null.
+  void (*attention)(const Attention&, int64_t head, float* scratch, float* attended, Bfloat16* rounded, float* log_sum);
+  // The gradient of qkv (with its bias); a query that was not asked for gets 0.
+  void (*attention_backward)(const Attention&, int64_t head, float* scratch, const float* attended,
+                             const float* log_sum, const float* grad, float* grad_qkv);
 };
 
 struct BlockKernels {
@@ -53,12 +59,6 @@ struct BlockKernels {
 
   // Floats of working memory a head needs.
   int64_t (*attention_scratch)(const Attention&);
-  // attended [N, L - first, h, d], and the logarithm of each row's sum of exponentials [N, h, L - first]
-  // `rounded` gets the result too, unless it is null.
-  void (*attention)(const Attention&, int64_t head, float* scratch, float* attended, Bfloat16* rounded, float* log_sum);
-  // The gradient of qkv (with its bias); a query that was not asked for gets 0.
-  void (*attention_backward)(const Attention&, int64_t head, float* scratch, const float* attended,
-                             const float* log_sum, const float* grad, float* grad_qkv);
 };
 
 // The kernels of the widest instruction set that this processor has.
@@ -68,6 +68,10 @@ extern const BlockKernels kBaseKernels;
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define MAE_HAS_X86_LEVELS 1
 extern const BlockKernels kAvx2Kernels, kAvx512Kernels;
+#if __GNUC__ >= 10
+#define MAE_HAS_AVX512_BF16 1
+extern const BlockKernels kAvx512Bf16Kernels;
+#endif
 #endif
 
 }  // namespace mae

@@ -6,9 +6,11 @@
 
 namespace mae {
 
-const BlockKernels MAE_KERNELS = {{layer_norm<float>, normalize<float>, gelu<float>, gelu_backward<float>},
-                                  {layer_norm<Bfloat16>, normalize<Bfloat16>, gelu<Bfloat16>, gelu_backward<Bfloat16>},
-                                  layer_norm_backward, add_bias, sum_rows,
-                                  attention_scratch, attention, attention_backward};
+const BlockKernels MAE_KERNELS = {
+    {layer_norm<float>, normalize<float>, gelu<float>, gelu_backward<float>, attention<float>,
+     attention_backward<float>},
+    {layer_norm<Bfloat16>, normalize<Bfloat16>, gelu<Bfloat16>, gelu_backward<Bfloat16>, attention<Bfloat16>,
+     attention_backward<Bfloat16>},
+    layer_norm_backward, add_bias, sum_rows, attention_scratch};
 
 }  // namespace mae

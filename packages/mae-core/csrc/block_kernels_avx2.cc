@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #pragma GCC target("avx2,fma")
 #define MAE_KERNELS kAvx2Kernels

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #pragma GCC target("avx2,fma,avx512f,avx512dq,prefer-vector-width=512")
 #define MAE_KERNELS kAvx512Kernels

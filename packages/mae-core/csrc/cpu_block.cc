@@ -182,7 +182,6 @@ template <class W>
 void block(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
            const float* x, const BlockActivations& a, bool keeps, float* scratch, float* out) {
   constexpr bool kRounds = !std::is_same_v<W, float>;
-  const BlockKernels& k = block_kernels();
   const int64_t length = s.length - s.first;
   Memory memory(scratch);
   const ForwardScratch<W> c(s, a, keeps, memory);
@@ -191,7 +190,7 @@ void block(const BlockSizes& s, const BlockParameters<const float, const W>& w, 
   gemm(kPlain, kPlain, s.rows(), 3 * s.dim, s.dim, c.normed, s.dim, w.qkv_weight, 3 * s.dim, 0.0f, a.qkv, 3 * s.dim);
   const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
   each_head(attention, [&](int64_t head, float* part) {
-    k.attention(attention, head, part, a.attended, kRounds ? (Bfloat16*)c.activated : nullptr, a.log_sum(s));
+    writers<W>().attention(attention, head, part, a.attended, kRounds ? (Bfloat16*)c.activated : nullptr, a.log_sum(s));
   });
   if (s.first) take_asked(s, x, a.middle), x = a.middle;
   const W* attended = kRounds ? c.activated : (const W*)a.attended;
@@ -279,7 +278,7 @@ const W* attention_branch_backward(const BlockSizes& s, const BlockParameters<co
   input_gradient(s.asked(), s.dim, s.dim, grad, w.proj_weight, c.narrow);
   const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
   each_head(attention, [&](int64_t head, float* memory) {
-    block_kernels().attention_backward(attention, head, memory, a.attended, a.log_sum(s), c.narrow, c.grad_wide);
+    writers<W>().attention_backward(attention, head, memory, a.attended, a.log_sum(s), c.narrow, c.grad_wide);
   });
   return as_operand({0, s.rows(), 3 * s.dim, s.length, nullptr}, c.grad_wide, c.wide_operand, c.sums, grads.qkv_bias);
 }

@@ -32,12 +32,15 @@ MAE_INLINE void store(float* to, int64_t count, const Lanes& x) {
   std::memcpy(to, &x, sizeof(float) * count);
 }
 
-// Rounded to the nearest bfloat16, to the even one of two as near.
-MAE_INLINE void store(Bfloat16* to, int64_t count, const Lanes& x) {
-  BitLanes bits;
+// The bits of the nearest bfloat16, of the even one of two as near, in the lower halves.
+MAE_INLINE void round_bits(const Lanes& x, BitLanes& bits) {
   std::memcpy(&bits, &x, sizeof bits);
   bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   bits = x == x ? bits : BitLanes{} + 0x7fffu;  // NaN stays NaN
+}
+MAE_INLINE void store(Bfloat16* to, int64_t count, const Lanes& x) {
+  BitLanes bits;
+  round_bits(x, bits);
   const HalfLanes halves = __builtin_convertvector(bits, HalfLanes);
   if (count >= kLanes) std::memcpy(to, &halves, sizeof halves);
   else std::memcpy(to, &halves, sizeof(Bfloat16) * count);
