@@ -19,8 +19,8 @@ CPU_SOURCES = [
     f"csrc/{name}.cc"
     for name in (
         *("library_facts", "paddle_ops", "cpu_masking", "cpu_loss", "cpu_rows"),
-        *("block_op", "norm_op", "product_op", "cpu_block", "gemm", "block_kernels", "block_kernels_avx2", "block_kernels_avx512"),
-        "block_kernels_avx512_bf16",
+        *("block_op", "norm_op", "product_op", "cpu_block", "gemm", "block_kernels"),
+        *("block_kernels_avx2", "block_kernels_avx512", "block_kernels_avx512_bf16"),
     )
 ]
 # Pascal has no use here; the last one is also kept as PTX for GPUs that are newer than the compiler.

@@ -50,7 +50,7 @@ def plain(data, pretrained, tmp_path_factory):
 
 def test_the_predecessors_command_trains_validates_and_reports_on_keys(finished):
     run, out = finished
-    assert "mixed precision, which Paddle has on GPU only" in out
+    assert re.search(r"precision: (bfloat16 in matrix products|float32 \(-amp asked for bfloat16: .+\))\n", out)
     assert re.search(r"batch 8 x 1 ranks x 1 = 8", out)
     assert "weights: 28 tensors from" in out
     assert re.search(r"initial values kept: fc_norm\.\S+, fc_norm\.\S+, head\.\S+, head\.\S+$", out, re.MULTILINE)

@@ -25,7 +25,7 @@ def paddle_step(name, model, task, batch):
     # isort: on
     from mae_core.models import MaskedAutoencoderViT, VisionTransformer
     from mae_core.training.optim import build_adamw
-    from mae_core.training.precision import Precision
+    from mae_core.training.precision import Precision, RoundedWeights
 
     precision = Precision(name == "paddle-bf16", "bfloat16")
     if name == "paddle-bf16" and precision.dtype is None:
@@ -37,10 +37,11 @@ def paddle_step(name, model, task, batch):
         net = MaskedAutoencoderViT(**MODELS[model])
     if task == "features":
         net.eval()
+        weights = RoundedWeights()  # as `features`, `knn` and `predict` do
 
         @paddle.no_grad()
         def features():
-            with precision.autocast():
+            with precision.autocast(weights):
                 return float(net.forward_features(images)[0, 0, 0])
 
         return features
@@ -77,13 +78,8 @@ def torch_step(name, model, task, batch):
 
     if task == "features":
         encode = compiled(net.forward_features)
-
-        @torch.no_grad()
-        def features():
-            with autocast():
-                return float(encode(images)[0, 0, 0])
-
-        return features
+        autocast().__enter__()  # for good: it keeps what it cast of the weights until it is left
+        return torch.no_grad()(lambda: float(encode(images)[0, 0, 0]))
     named = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
     groups = [{"params": [p for _, p in named if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
               {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 import mae_core
 from mae_core import log
 from mae_core.errors import CheckpointError, NonFiniteError, Stopped
+from mae_core.ops import products
 from mae_core.signals import Stop
 from mae_core.training import engine, retention, totals
 from mae_core.training.ema import Ema
@@ -276,13 +277,22 @@ class RunFolderView:
         self.log = path / "log.jsonl"
 
 
-def test_mixed_precision_on_cpu_says_what_runs():
+def test_mixed_precision_on_cpu_says_what_runs(monkeypatch):
     said = []
-    precision = Precision(True, "float16", said.append)
-    assert precision.dtype is None
+    monkeypatch.setattr(products, "why_not", lambda: "it has none")
+    assert Precision(True, info=said.append).dtype is None
+    monkeypatch.setattr(products, "why_not", lambda: "")
+    precision = Precision(True, info=said.append)
+    assert precision.dtype == "bfloat16"
     assert precision.scaler is None
-    assert "float32" in said[0]
-    assert "GPU only" in said[0]
+    assert Precision(False, "float16", said.append).dtype is None
+    assert said == [
+        "precision: float32 (-amp asked for bfloat16: it has none)",
+        "precision: bfloat16 in matrix products",
+        "precision: float32",
+    ]
+    with pytest.raises(mae_core.errors.ConfigError, match="AMP_DTYPE=float16 needs a GPU; on a CPU use AMP_DTYPE bfl"):
+        Precision(True, "float16")
     with pytest.raises(mae_core.errors.ConfigError, match="bfloat16, float16"):
         Precision(True, "int8")
 

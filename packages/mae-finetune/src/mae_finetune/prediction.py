@@ -21,7 +21,7 @@ from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
 from mae_core.stage.arguments import precision_of
 from mae_core.stage.inheritance import load_config
-from mae_core.training.precision import Precision
+from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.image_paths import ImagePaths
 from mae_data.loader import as_paddle_takes, make_loader
 from mae_data.model_input import Images, OneImage, each_image, preprocess
@@ -82,6 +82,7 @@ class Classifier:
         self.names = [str(i) if name is None else name for i, name in enumerate(known)]
         self.crop_pct: float | None = config.DATA.CROP_PCT
         self.precision: Precision = precision_of(config)
+        self._weights = RoundedWeights()
 
     def predict(
         self, images: Images, topk: int = TOPK, batch_size: int = BATCH_SIZE, num_workers: int = 0
@@ -126,7 +127,7 @@ class Classifier:
 
     @paddle.no_grad()
     def _probabilities(self, pixels: Tensor, said: Sequence[str]) -> NDArray[np.float32]:
-        with self.precision.autocast():
+        with self.precision.autocast(self._weights):
             logits = self.model(pixels).astype("float32")
         array: NDArray[np.float32] = F.softmax(logits, axis=-1).numpy()
         finite = np.isfinite(array).all(axis=1)

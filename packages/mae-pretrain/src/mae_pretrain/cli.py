@@ -136,8 +136,9 @@ def _watch(argv: list[str]) -> None:
 def _serve(argv: list[str]) -> None:
     parser = _server_parser(" serve", "Serve a page that shows what a model makes of images that are dropped on it.")
     parser.add_argument("weights", help="run folder, checkpoint folder or weight file")
+    parser.add_argument("-amp", "--amp", action="store_true", help="mixed precision (bfloat16)")
     args = parser.parse_args(argv)
     import_paddle()
     from mae_pretrain.web.server import serve
 
-    serve(args.weights, args.host, args.port)
+    serve(args.weights, args.host, args.port, args.amp)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from paddle import Tensor
 
 from mae_core.config import Config
-from mae_core.training.precision import Precision
+from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.batch import Batch
 from mae_data.dataset import ListDataset
 from mae_probe.evaluate import eval_batches
@@ -46,8 +46,9 @@ def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDat
         forward: from images to features or tokens, such as `LinearProbe.forward_features`.
     """
     parts: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = []
+    weights = RoundedWeights()
     for images, labels, indices in eval_batches(config, dataset):
-        with precision.autocast():
+        with precision.autocast(weights):
             features = forward(images).numpy()
         parts.append((features, labels.numpy(), indices.numpy()))
     features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))

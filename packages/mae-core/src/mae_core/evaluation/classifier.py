@@ -15,7 +15,7 @@ from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
 from mae_core.training.batch import Batch
 from mae_core.training.meters import spoken_speed
-from mae_core.training.precision import Precision
+from mae_core.training.precision import Precision, RoundedWeights
 
 ScoresT = TypeVar("ScoresT", bound=Scores)
 
@@ -42,11 +42,11 @@ def score_batches(
     Raises:
         NonFiniteError: an output of the model is not a finite number.
     """
-    stopped, scores.predictions = False, predictions
+    stopped, scores.predictions, weights = False, predictions, RoundedWeights()
     for batch in batches:
         if stopped := should_stop():
             break
-        with precision.autocast():
+        with precision.autocast(weights):
             logits = model(batch.images).astype("float32").numpy()
         places, finite = batch.indices.numpy(), np.isfinite(logits).all(axis=1)
         if not finite.all():

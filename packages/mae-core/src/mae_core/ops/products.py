@@ -18,18 +18,47 @@ from paddle.autograd import PyLayer, PyLayerContext
 
 from mae_core.ops import fused, reference
 
-_ROUNDS: ContextVar[bool] = ContextVar("rounds", default=False)  # one for each thread
 _Result = TypeVar("_Result")
 
 
+class RoundedWeights:
+    """Weights that were rounded once, for computations between which no weight changes.
+
+    Nothing tells of a change: Paddle's `inplace_version` counts neither an optimizer's steps nor `set_state_dict`. So
+    whoever knows that weights stay makes one of these, and drops it with that knowledge.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}  # with the weight itself, whose id is free when it is gone
+
+    def of(self, weight: Tensor) -> Tensor:
+        """Round a weight, or return what was rounded before."""
+        if id(weight) not in self._kept:
+            self._kept[id(weight)] = weight, rounded(weight)
+        return self._kept[id(weight)][1]
+
+
+class _EveryTime:
+    def of(self, weight: Tensor) -> Tensor:
+        return rounded(weight)
+
+
+# How weights are rounded, or None for float32; one for each thread.
+_WEIGHTS: ContextVar[RoundedWeights | _EveryTime | None] = ContextVar("weights", default=None)
+
+
 @contextmanager
-def in_bfloat16() -> Iterator[None]:
-    """Round operands to bfloat16 in what is computed inside; only where `why_not` is empty."""
-    before = _ROUNDS.set(True)
+def in_bfloat16(weights: RoundedWeights | None = None) -> Iterator[None]:
+    """Round operands to bfloat16 in what is computed inside; only where `why_not` is empty.
+
+    Args:
+        weights: keeps what was rounded; None rounds a weight whenever it is used, as training needs it.
+    """
+    before = _WEIGHTS.set(_EveryTime() if weights is None else weights)
     try:
         yield
     finally:
-        _ROUNDS.reset(before)
+        _WEIGHTS.reset(before)
 
 
 @cache
@@ -44,12 +73,14 @@ def why_not() -> str:
 
 def rounds(x: Tensor) -> bool:
     """Tell whether products with these values [...] round their operands."""
-    return _ROUNDS.get() and paddle.in_dynamic_mode() and x.dtype == paddle.float32 and x.place.is_cpu_place()
+    return (
+        _WEIGHTS.get() is not None and paddle.in_dynamic_mode() and x.dtype == paddle.float32 and x.place.is_cpu_place()
+    )
 
 
 def carried(function: Callable[..., _Result]) -> Callable[..., _Result]:
     """Make a function compute in today's way, wherever it is called; for what runs again in a backward pass."""
-    if not _ROUNDS.get():
+    if _WEIGHTS.get() is None:
         return function
 
     @wraps(function)
@@ -65,6 +96,11 @@ def rounded(x: Tensor) -> Tensor:
     return fused.call("mae_round", {"x": fused.dense(x)}, {})[0]
 
 
+def rounded_weight(weight: Tensor) -> Tensor:
+    """Round a weight as the context says; see `in_bfloat16`."""
+    return (_WEIGHTS.get() or _EveryTime()).of(weight)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Multiply x [..., D_in] by weight [D_in, D_out] and add bias [D_out], operands rounded -> float32 [..., D_out].
 
@@ -76,7 +112,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     given = (x, weight) if bias is None else (x, weight, bias)
     if paddle.is_grad_enabled() and not all(t.stop_gradient for t in given):
         return _RoundedLinear.apply(*given)
-    return _forward(rounded(x), rounded(weight), bias)
+    return _forward(rounded(x), rounded_weight(weight), bias)
 
 
 def _product(a: Tensor, b: Tensor, *, transposes_a: bool = False, transposes_b: bool = False) -> Tensor:
@@ -96,7 +132,7 @@ def _rows(x: Tensor) -> Tensor:
 class _RoundedLinear(PyLayer):
     @staticmethod
     def forward(ctx: PyLayerContext, x: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
-        operands = rounded(x), rounded(weight)
+        operands = rounded(x), rounded_weight(weight)
         ctx.save_for_backward(*operands)
         ctx.wanted = [not t.stop_gradient for t in (x, weight, *bias)]
         return _forward(*operands, *(bias or (None,)))

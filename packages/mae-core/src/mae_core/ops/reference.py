@@ -1,4 +1,4 @@
-"""Masking, loss and products of rounded operands as plain Paddle operations: the definition the fused operators must agree with."""
+"""Masking, loss, products of rounded operands as plain Paddle operations: what the fused operators must agree with."""
 
 from typing import NamedTuple
 

@@ -88,7 +88,7 @@ def transformer_block(
 
 def _tensors(weights: list[Tensor], scales: Tensor | None, rounds: bool) -> list[Tensor]:
     """List what the operator takes; by the type of the linear layers' weights it knows whether to round."""
-    weights = [products.rounded(w) if rounds and w.ndim == 2 else w for w in weights]
+    weights = [products.rounded_weight(w) if rounds and w.ndim == 2 else w for w in weights]
     return [*weights, scales] if scales is not None else weights
 
 

@@ -10,6 +10,7 @@ from paddle import Tensor
 
 from mae_core.errors import ConfigError
 from mae_core.ops import products
+from mae_core.ops.products import RoundedWeights
 
 DTYPES = ("bfloat16", "float16")
 
@@ -40,11 +41,15 @@ class Precision:
         else:
             info(f"precision: {self.dtype or 'float32'}" + (" in matrix products" if self.dtype and not on_gpu else ""))
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context for a forward pass."""
+    def autocast(self, weights: RoundedWeights | None = None) -> AbstractContextManager[Any]:
+        """Return the context for a forward pass.
+
+        Args:
+            weights: one object for all forward passes between which no weight changes; spares a CPU to round again.
+        """
         if not self.dtype:
             return nullcontext()
-        return paddle.amp.auto_cast(level="O1", dtype=self.dtype) if self._on_gpu else products.in_bfloat16()
+        return paddle.amp.auto_cast(level="O1", dtype=self.dtype) if self._on_gpu else products.in_bfloat16(weights)
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagate, with the loss scaled where float16 needs it."""

@@ -4,6 +4,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from http import HTTPStatus
 from importlib import resources
 from typing import Any
@@ -13,7 +14,7 @@ from mae_core.errors import UserError
 from mae_core.report.watch import is_own_name
 from mae_data.errors import DataError
 from mae_pretrain.web.looks import Looks
-from mae_pretrain.web.queue import Busy, Queue
+from mae_pretrain.web.queue import Around, Busy, Queue
 
 MAX_BYTES = 20 * 2**20  # of an image that is sent
 PLACES = 16  # requests that may be computed or wait
@@ -52,11 +53,12 @@ class Application:
     Args:
         looks: the model.
         host: address that is listened at; see `is_own_name`.
+        around: makes the context of a computation.
     """
 
-    def __init__(self, looks: Looks, host: str) -> None:
+    def __init__(self, looks: Looks, host: str, around: Around = nullcontext) -> None:
         self._looks, self._host = looks, host
-        self.queue = Queue(PLACES)
+        self.queue = Queue(PLACES, around)
         self._files = {path: (kind, _read(package, file)) for path, (package, file, kind) in _FILES.items()}
         self._facts = json.dumps({**looks.facts(), "limit": MAX_BYTES}).encode()
 

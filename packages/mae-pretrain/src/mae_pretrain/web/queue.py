@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from threading import BoundedSemaphore
 from typing import Any
+
+Around = Callable[[], AbstractContextManager[Any]]
 
 
 class Busy(Exception):
@@ -17,9 +20,11 @@ class Queue:
 
     Args:
         places: calls that may run or wait.
+        around: makes the context of a call.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, around: Around = nullcontext) -> None:
+        self._around = around
         self._free = BoundedSemaphore(places)
         self._thread = ThreadPoolExecutor(max_workers=1)
 
@@ -32,9 +37,13 @@ class Queue:
         if not self._free.acquire(blocking=False):
             raise Busy
         try:
-            return self._thread.submit(call, *args).result()
+            return self._thread.submit(self._call, call, *args).result()
         finally:
             self._free.release()
+
+    def _call(self, call: Callable[..., Any], *args: Any) -> Any:
+        with self._around():
+            return call(*args)
 
     def close(self) -> None:
         """Leave what waits undone."""

@@ -3,11 +3,13 @@
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mae_core import log, streams
 from mae_core.errors import UserError
 from mae_core.report.watch import LOOPBACK
+from mae_core.training.precision import Precision, RoundedWeights
 from mae_pretrain.web.application import MAX_BYTES, PLACES, Application
 from mae_pretrain.web.looks import Looks
 
@@ -42,9 +44,10 @@ def make_server(application: Application, host: str, port: int) -> "BaseWSGIServ
         raise UserError(f"{host}:{port} cannot be listened at ({error}); choose another --port") from None
 
 
-def serve(path: str, host: str, port: int) -> None:
+def serve(path: str, host: str, port: int, amp: bool = False) -> None:
     """Serve a model until Ctrl-C."""
-    application = Application(Looks.load(path), host)
+    precision = Precision(True, info=lambda line: streams.say(line, sys.stderr)) if amp else Precision(False)
+    application = Application(Looks.load(path), host, partial(precision.autocast, RoundedWeights()))
     server = make_server(application, host, port)
     if host not in LOOPBACK:
         log.LOGGER.warning(f"whoever reaches {host} can send images to this model; leave --host out to keep it here")
