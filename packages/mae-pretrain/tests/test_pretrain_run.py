@@ -21,11 +21,11 @@ TINY = PRETRAIN.tiny
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """A run as the predecessor's README prints it, shrunk by KEY VALUE pairs."""
+    """A run as the predecessor's README prints it but for -amp, shrunk by KEY VALUE pairs."""
     run = tmp_path_factory.mktemp("finished") / "run"
     result = PRETRAIN.start(
         "-cfg=./configs/vit_base_patch16_224_pretrain.yaml", "-dataset=imagenet2012", "-batch_size=8",
-        f"-data_path={data}", "-amp", f"-output={run}", *TINY,
+        f"-data_path={data}", f"-output={run}", *TINY,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return run, result.stdout
@@ -33,7 +33,6 @@ def finished(data, tmp_path_factory):
 
 def test_the_predecessors_command_trains(finished):
     run, out = finished
-    assert re.search(r"precision: (bfloat16 in matrix products|float32 \(-amp asked for bfloat16: .+\))\n", out)
     assert re.search(r"batch 8 x 1 ranks x 1 = 8", out)
     assert re.search(r"step 9/9 loss \d+\.\d+ lr .* images/s data wait .* eta 0:00:00", out)
     assert "done: 9 steps" in out
@@ -47,9 +46,31 @@ def test_the_predecessors_command_trains(finished):
     assert state["config"]["DATA"]["BATCH_SIZE"] == 8
 
 
+def test_amp_trains_and_a_run_may_go_on_in_another_precision(data, finished, cli, tmp_path):
+    args = ["-batch_size", 8, "-data_path", data, *TINY]
+    amp = cli(*args, "-amp", "-output", tmp_path / "amp")
+    assert amp.returncode == 0, amp.stderr
+    assert re.search(r"precision: (bfloat16 in matrix products|float32 \(-amp asked for bfloat16: .+\))\n", amp.stdout)
+    losses, plain = ([r["loss"] for r in records(run)] for run in (tmp_path / "amp", finished[0]))
+    assert losses == pytest.approx(plain, abs=1e-2)
+    assert (losses == plain) == ("precision: float32" in amp.stdout)
+    longer = [*args, "-amp", "-resume", finished[0], "-output", tmp_path / "on", "TRAIN.NUM_EPOCHS", 4]
+    refused = cli(*longer, "--allow-drift", "TRAIN.NUM_EPOCHS")
+    assert refused.returncode == 4
+    assert "AMP was False, is True" in refused.stderr
+    allowed = cli(*longer, "--allow-drift", "TRAIN.NUM_EPOCHS", "--allow-drift", "AMP")
+    assert allowed.returncode == 0, allowed.stderr
+    refused = cli(*args, "-amp", "-output", tmp_path / "half", "AMP_DTYPE", "float16")
+    assert refused.returncode == 2
+    assert "AMP_DTYPE=float16 needs a GPU" in refused.stderr
+    scored = cli("-eval", "-amp", "-data_path", data, *TINY, "-pretrained", tmp_path / "amp")
+    assert scored.returncode == 0, scored.stderr
+
+
 def test_mask_ratio_and_seed_reach_the_run(data, finished, cli, tmp_path):
     def losses(name, *pairs):
-        assert cli("-batch_size", 8, "-data_path", data, "-output", tmp_path / name, *TINY, *pairs).returncode == 0
+        given = ["-batch_size", 8, "-data_path", data, "-output", tmp_path / name]
+        assert cli(*given, *TINY, *pairs).returncode == 0
         return [r["loss"] for r in records(tmp_path / name)]
 
     same = losses("same")
@@ -152,7 +173,7 @@ def test_killed_again_and_again_and_resumed_equals_uninterrupted(data, finished,
 
 
 def test_resume_refuses_another_config_and_names_the_keys(data, finished, cli, tmp_path):
-    args = ["-data_path", data, "-output", tmp_path / "other", "-resume", finished[0], "-amp", *TINY]
+    args = ["-data_path", data, "-output", tmp_path / "other", "-resume", finished[0], *TINY]
     result = cli(*args, "-batch_size", 8, "MODEL.MASK_RATIO", 0.5, "TRAIN.BASE_LR", 1e-3)
     assert result.returncode == 4
     assert "MODEL.MASK_RATIO was 0.75, is 0.5" in result.stderr
@@ -169,7 +190,7 @@ def test_resume_refuses_an_edited_list(data, finished, cli, tmp_path):
     copy = shutil.copytree(data, tmp_path / "data")
     lines = (copy / "train_list.txt").read_text().splitlines(keepends=True)
     (copy / "train_list.txt").write_text("".join([*lines[1:], lines[0]]))
-    args = ["-data_path", copy, "-output", tmp_path / "other", "-resume", finished[0], "-batch_size", 8, "-amp", *TINY]
+    args = ["-data_path", copy, "-output", tmp_path / "other", "-resume", finished[0], "-batch_size", 8, *TINY]
     result = cli(*args)
     assert result.returncode == 4
     assert "DATA.TRAIN_LIST (SHA-256 of names, order and labels) was" in result.stderr
