@@ -101,7 +101,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a pre-training run that fits the tiny recipes, at another image size."""
     import mae_core
     from mae_core.models import MaskedAutoencoderViT
-    from mae_core.training.checkpoint import save_checkpoint
+    from mae_core.training.checkpoints.checkpoint import save_checkpoint
     from mae_core.training.optim import build_adamw
 
     assert mae_core

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mae_core.config import flatten, to_dict
 from mae_core.errors import UserError
-from mae_core.stage import arguments as settings
-from mae_core.stage import run as runner
-from mae_core.stage.recipe import Recipe
+from mae_core.stage.config import to_arguments as settings
+from mae_core.stage.config.node import flatten, to_dict
+from mae_core.stage.config.recipe import Recipe
+from mae_core.stage.run import lifecycle as runner
 from mae_core.training.precision import Precision
-from mae_data import list_loader
-from mae_data.batch import Batch
-from mae_data.sampler import EvalBatchSampler
+from mae_data.loading import list_loader
+from mae_data.loading.batch import Batch
+from mae_data.loading.sampler import EvalBatchSampler
 
 
 class Loader:

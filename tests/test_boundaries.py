@@ -143,10 +143,12 @@ def test_core_has_no_import_circle() -> None:
 
 def test_a_circle_and_an_arrow_upward_are_seen() -> None:
     arrows = list(
-        core_arrows({"mae_core.ops.a": "from mae_core.stage import b\nimport mae_core.log\n", "mae_core.stage.b": ""})
+        core_arrows(
+            {"mae_core.ops.a": "from mae_core.stage import b\nimport mae_core.process.log\n", "mae_core.stage.b": ""}
+        )
     )
     assert arrows == [("mae_core.ops.a", "mae_core.stage.b")]
-    assert [core_room(module) for module in ("mae_core.ops.a", "mae_core.log", "mae_core.stage")] == [
+    assert [core_room(module) for module in ("mae_core.ops.a", "mae_core.process.log", "mae_core.stage")] == [
         "ops",
         "",
         "stage",

@@ -16,8 +16,8 @@ from document_blocks import PAGES, Block, blocks_of, write_pictures
 
 import dev
 import mae_core
-from mae_core.config import flatten, to_dict
-from mae_core.stage import predecessor_keys
+from mae_core.stage.config import predecessor_keys
+from mae_core.stage.config.node import flatten, to_dict
 from site_commands import parsers
 from workspace import ROOT, read_packages
 

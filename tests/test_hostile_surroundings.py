@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stage_runs import PRETRAIN, assert_refused, records
 
-from mae_core.run_log import read_log
+from mae_core.process.run_log import read_log
 
 SHORT = (*PRETRAIN.tiny, "TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0")
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mae_core.config import flatten, get_key
+from mae_core.stage.config.node import flatten, get_key
 
 # Keys and values of the eleven files, as written: `5e-4`, `(0.9, 0.95)` and `None` are text to YAML.
 DATA = {"DATA.IMAGE_SIZE": 224, "DATA.CROP_PCT": 0.875}

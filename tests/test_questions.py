@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage
 
-from mae_core import streams
-from mae_core.config import flatten, to_dict
 from mae_core.errors import ConfigError
-from mae_core.stage.help_config import help_lines, json_schema, key_comments, keys_of
-from mae_core.stage.recipe import Recipe
+from mae_core.process import streams
+from mae_core.stage.config.help import help_lines, json_schema, key_comments, keys_of
+from mae_core.stage.config.node import flatten, to_dict
+from mae_core.stage.config.recipe import Recipe
 
 PLACE = r"(paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)"
 COMMANDS = {"mae_core": "mae_core.weights", "mae_data": "mae_data"}
@@ -158,7 +158,7 @@ def test_completion_of_mae_data_knows_subcommands_and_flags(shell: str, tmp_path
 
 
 def test_image_sizes_of_two_sides(tmp_path) -> None:
-    from mae_core.command_line import image_size
+    from mae_core.process.command_line import image_size
 
     assert image_size("224") == 224
     assert image_size("64x96") == [64, 96]
@@ -184,13 +184,13 @@ def test_a_dry_run_says_it_all_and_writes_nothing(data, tmp_path) -> None:
         assert words in result.stdout
     large = ["DATA.BATCH_SIZE", 26, "MODEL.ENCODER.EMBED_DIM", 2048, "MODEL.ENCODER.DEPTH", 48, "DATA.IMAGE_SIZE", 192]
     # Too large to be tried is told from the model's sizes; the model itself is small here.
-    from mae_core.stage.estimate import estimate
+    from mae_core.stage.run.estimate import estimate
 
     assert estimate(recipe(PRETRAIN).load(pairs=[str(word) for word in [*PRETRAIN.tiny, *large]]), "cpu").seconds > 20
 
 
 def test_estimates_are_those_of_the_cost_module(monkeypatch) -> None:
-    from mae_core.stage.estimate import estimate
+    from mae_core.stage.run.estimate import estimate
 
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     base = estimate(recipe(PRETRAIN).load("vit_base_patch16_224_pretrain"), "cpu")

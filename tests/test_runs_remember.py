@@ -10,7 +10,7 @@ import pytest
 import yaml
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, assert_refused, records
 
-from mae_core.stage.inheritance import told_by
+from mae_core.stage.config.from_weights import told_by
 from mae_core.weights.cli import main as weights_main
 
 SHORT = ["TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0, "DATA.NUM_WORKERS", 0, "-batch_size", 8]

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage
 
-from mae_core.config import get_key
 from mae_core.errors import ConfigError
-from mae_core.stage.recipe import Recipe
+from mae_core.stage.config.node import get_key
+from mae_core.stage.config.recipe import Recipe
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from console import call
-from mae_core.run_log import read_log
+from mae_core.process.run_log import read_log
 
 PER_CLASS = 10  # labels of "few labels"
 PRETRAIN, PROBE, FINETUNE = (f"vit_digits_32_{kind}" for kind in ("pretrain", "linearprobe", "finetune"))
@@ -42,7 +42,7 @@ def few_labels(folder: Path, seed: int) -> str:
 
 def write_initial_weights(file: Path, pairs: Sequence[object] = ()) -> Path:
     """Write the weights that pre-training starts from; `pairs` are its KEY VALUE words."""
-    from mae_core.runtime import import_paddle
+    from mae_core.process.runtime import import_paddle
     from mae_pretrain.config import RECIPE
 
     import_paddle()

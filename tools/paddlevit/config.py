@@ -2,9 +2,9 @@
 
 from importlib import import_module
 
-from mae_core.config import Config
-from mae_core.stage.foreign_config import stage_of_file
-from mae_core.stage.recipe import Recipe
+from mae_core.stage.config.foreign_config import stage_of_file
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import Recipe
 
 _PACKAGES = {"PRETRAIN": "mae_pretrain", "FINETUNE": "mae_finetune", "LINEARPROBE": "mae_probe"}
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
-from mae_core.command_line import parser_of
+from mae_core.process.command_line import parser_of
 
 _STAGES = ("mae_pretrain", "mae_finetune", "mae_probe")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from mae_core import errors as core_errors
-from mae_core.stage.help_config import Key, keys_of
+from mae_core.stage.config.help import Key, keys_of
 from mae_data import errors as data_errors
 from site_commands import commands_page
 

@@ -27,8 +27,8 @@ from safetensors.numpy import save_file
 
 from mae_core.files import fsync_path, publish_folder, sha256
 from mae_core.ops import MaskKey
-from mae_core.training.checkpoint import take_snapshot, write_snapshot
-from mae_core.training.checkpoint_writer import CheckpointWriter
+from mae_core.training.checkpoints.checkpoint import take_snapshot, write_snapshot
+from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.optim import build_adamw
 
 

@@ -31,8 +31,8 @@ def work(model, batch, steps, output):
     import paddle
 
     # isort: on
-    from mae_core import distributed
     from mae_core.models import MaskedAutoencoderViT
+    from mae_core.process import distributed
     from mae_core.training.optim import build_adamw
 
     distributed.init()

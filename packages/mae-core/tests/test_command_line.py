@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import CheckpointError, ConfigError, NonFiniteError, Stopped, UserError
+from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 
 FLAGS = (
     Flag("batch_size", "DATA.BATCH_SIZE", "images", int),
@@ -89,7 +89,7 @@ def test_ctrl_c_is_one_line(capsys):
 def test_ctrl_c_inside_text_that_is_executed_ends_with_the_code_too():
     # there Python notes that it was not caught, and ends the process by SIGINT after all
     script = """
-import atexit, sys, mae_core.command_line as command_line
+import atexit, sys, mae_core.process.command_line as command_line
 def main(argv):
     atexit.register(print, "tidied up")
     exec("raise KeyboardInterrupt")
@@ -125,7 +125,7 @@ def test_errors_of_libraries_may_be_explained(capsys):
 
 PROGRAM = """
 import sys
-from mae_core.command_line import run
+from mae_core.process.command_line import run
 from mae_core.errors import UserError
 def main(argv):
     print("x" * int(argv[0]))

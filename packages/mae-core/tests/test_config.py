@@ -6,8 +6,8 @@ import time
 import pytest
 from yacs.config import CfgNode as CN
 
-from mae_core.config import Schema, drifted_keys, get_key, merge_file, merge_pairs, to_dict
 from mae_core.errors import ConfigError
+from mae_core.stage.config.node import Schema, drifted_keys, get_key, merge_file, merge_pairs, to_dict
 
 
 @pytest.fixture

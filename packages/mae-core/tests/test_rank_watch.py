@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from mae_core import rank_watch
-from mae_core.rank_signs import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Signs, hung
-from mae_core.rank_watch import Line, RankWatch
+from mae_core.process import watchdog
+from mae_core.process.heartbeat import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Signs, hung
+from mae_core.process.watchdog import Line, RankWatch
 
 LATE = LIMIT_SECONDS + 1
 
@@ -54,8 +54,8 @@ def ended(monkeypatch):
             over.set()
 
     monkeypatch.setattr(RankWatch, "_leave", leave)
-    monkeypatch.setattr(rank_watch, "SIGN_SECONDS", 0.05)
-    monkeypatch.setattr(rank_watch, "LIMIT_SECONDS", 10.0**6)  # `fail` ends the process after it
+    monkeypatch.setattr(watchdog, "SIGN_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "LIMIT_SECONDS", 10.0**6)  # `fail` ends the process after it
     main, other = RankWatch(0, 2), RankWatch(1, 2)
     other.join("127.0.0.1", main.open("127.0.0.1", "5"), "5")
     while 1 not in main._ranks:

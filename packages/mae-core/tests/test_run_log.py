@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from mae_core import run_log, streams
-from mae_core.run_log import RunLog, read_log
+from mae_core.process import run_log, streams
+from mae_core.process.run_log import RunLog, read_log
 
 
 def record(step, **more):

@@ -8,15 +8,15 @@ import time
 
 import pytest
 
-from mae_core.signals import Stop
+from mae_core.process.signals import Stop
 from mae_core.training.stop_request import StopRequest
 
 COMMAND = """
 import sys, time
-from mae_core.command_line import run
+from mae_core.process.command_line import run
 def body(argv):
     if "paddle" in argv:
-        from mae_core.runtime import import_paddle
+        from mae_core.process.runtime import import_paddle
         import_paddle()
     try:
         print("ready", flush=True)
@@ -60,7 +60,7 @@ def test_a_command_outside_the_loop_ends_at_once_and_tidies_up(number, code, wor
 
 SAVED = """
 import sys, time
-from mae_core.command_line import run
+from mae_core.process.command_line import run
 from mae_core.errors import Stopped
 def body(argv):
     raise Stopped("saved", 75)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from mae_core.runtime import available_cores, without_launchers_threads
-from mae_core.slurm import as_launched, first_node
+from mae_core.process.runtime import available_cores, without_launchers_threads
+from mae_core.process.slurm import as_launched, first_node
 
 STEP = {
     "SLURM_STEP_NUM_TASKS": "20",

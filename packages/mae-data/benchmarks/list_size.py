@@ -54,8 +54,8 @@ def measure(what: str, *files: Path) -> dict[str, float]:
 
 
 def measured(what: str, files: list[str]) -> dict[str, float]:
-    from mae_data.image_list import read_list
-    from mae_data.sampler import TrainBatchSampler
+    from mae_data.loading.sampler import TrainBatchSampler
+    from mae_data.sources.image_list import read_list
 
     started = time.perf_counter()
     images = [read_list(file) for file in files]

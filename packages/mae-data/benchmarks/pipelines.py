@@ -21,11 +21,11 @@ import paddle  # noqa: F401  (before others bring their own libraries)
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from mae_data.image_file import open_image
-from mae_data.jpeg import open_lazily
-from mae_data.pixels import native, pillow_resized
-from mae_data.random_streams import sample_rng
-from mae_data.transforms import make_finetune_transform, make_pretrain_transform
+from mae_data.images.formats import open_image
+from mae_data.images.jpeg import open_lazily
+from mae_data.images.native_code import native, pillow_resized
+from mae_data.rng import sample_rng
+from mae_data.transforms.pipelines import make_finetune_transform, make_pretrain_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINDS = {

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from mae_data.dataset import ListDataset
-from mae_data.sampler import KeyBatch, TrainBatchSampler
-from mae_data.transforms import Transform, make_finetune_transform, make_pretrain_transform
-from mae_data.worker_pool import WorkerPool
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.sampler import KeyBatch, TrainBatchSampler
+from mae_data.loading.worker_pool import WorkerPool
+from mae_data.transforms.pipelines import Transform, make_finetune_transform, make_pretrain_transform
 
 BATCH, WORKERS, PREFETCH, ROUNDS = 64, 2, 2, 5
 STATISTICS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from mae_data.loader import make_loader
-from mae_data.sampler import TrainBatchSampler
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import TrainBatchSampler
 
 stop = False
 kept = []

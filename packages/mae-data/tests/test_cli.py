@@ -14,8 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from mae_data.bench import Rate, advise
-from mae_data.demo_digits import make_demo_dataset
+from mae_data.commands.bench import Rate, advise
+from mae_data.commands.demo_digits import make_demo_dataset
 from mae_data.errors import InputError
 
 COMMAND = [sys.executable, "-c", "import sys; from mae_data.cli import main; sys.exit(main())"]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.dataset import ListDataset, sample_rng
 from mae_data.errors import DataError
-from mae_data.transforms import make_eval_transform, make_pretrain_transform
+from mae_data.loading.dataset import ListDataset, sample_rng
+from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
 
 TRANSFORM = make_pretrain_transform(image_size=8)
 

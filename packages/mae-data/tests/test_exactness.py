@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.dataset import ListDataset
-from mae_data.loader import make_loader
-from mae_data.random_streams import sample_rng
-from mae_data.sampler import TrainBatchSampler
-from mae_data.transforms import make_eval_transform, make_finetune_transform, make_pretrain_transform
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import TrainBatchSampler
+from mae_data.rng import sample_rng
+from mae_data.transforms.pipelines import make_eval_transform, make_finetune_transform, make_pretrain_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TRANSFORMS = {
@@ -94,7 +94,7 @@ def test_repeated_images_have_the_crops_of_their_epochs(photo_root):
 PROGRAM = """
 import sys, zlib
 from mae_data import ListDataset, make_eval_transform, make_finetune_transform
-from mae_data.pixels import native
+from mae_data.images.native_code import native
 options = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 digest = 0
 for transform in (make_finetune_transform(image_size=24, **options), make_eval_transform(image_size=24)):

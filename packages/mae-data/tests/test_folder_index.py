@@ -1,8 +1,8 @@
 import pytest
 
+from mae_data.commands.folder_index import index_folder, split_class
 from mae_data.errors import DataError, InputError
-from mae_data.folder_index import index_folder, split_class
-from mae_data.image_list import read_list
+from mae_data.sources.image_list import read_list
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mae_data.errors import DataError
-from mae_data.image_file import open_image
+from mae_data.images.formats import open_image
 
 
 def png(width, height, depth, colour_type, rows=b""):

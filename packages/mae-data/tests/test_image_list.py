@@ -7,10 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from mae_data import image_list
 from mae_data.errors import DataError
-from mae_data.image_list import read_list
-from mae_data.sources import list_lines
+from mae_data.sources import image_list, list_lines
+from mae_data.sources.image_list import read_list
 from mae_data.sources.list_lines import find_faults, leaving, parse_lines, split_line
 from mae_data.sources.source import MAX_LABEL
 

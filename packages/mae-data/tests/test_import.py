@@ -19,6 +19,6 @@ def test_only_loading_and_mixing_need_paddle():
         "for name in mae_data.__all__:\n"
         "    if name not in ('make_loader', 'mix_images', 'normalize_images', 'soft_targets'):\n"
         "        getattr(mae_data, name)\n"
-        "import mae_data.worker, mae_data.verify, mae_data.stats, mae_data.folder_index, mae_data.demo_digits\n"
+        "import mae_data.loading.worker, mae_data.commands.verify, mae_data.commands.stats, mae_data.commands.folder_index, mae_data.commands.demo_digits\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

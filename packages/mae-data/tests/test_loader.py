@@ -12,12 +12,12 @@ import numpy as np
 import paddle
 import pytest
 
-from mae_data import worker_pool
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
-from mae_data.loader import make_loader
-from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
-from mae_data.transforms import make_pretrain_transform
+from mae_data.loading import worker_pool
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
+from mae_data.transforms.pipelines import make_pretrain_transform
 
 both_ways = pytest.mark.parametrize("num_workers", [0, 2])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc (Linux)")

@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
-from mae_data.mixup import Mixture, Mixup, draw_mixture, mixing_rng
+from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
+from mae_data.transforms.mixup import Mixture, Mixup, draw_mixture, mixing_rng
 
 SIZE = (20, 50)  # height and width differ, so that swapping them shows
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mae_data.picture_rows import GAP, TITLE, draw_rows
+from mae_data.drawing import GAP, TITLE, draw_rows
 
 HEIGHT, WIDTH = 6, 4
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data import pixels
 from mae_data.errors import DataError
-from mae_data.image_file import open_image
-from mae_data.jpeg import JpegImage, open_lazily
-from mae_data.pixels import native, pillow_resized, resized
+from mae_data.images import native_code
+from mae_data.images.formats import open_image
+from mae_data.images.jpeg import JpegImage, open_lazily
+from mae_data.images.native_code import native, pillow_resized, resized
 
 BICUBIC = Image.Resampling.BICUBIC
 needs_library = pytest.mark.skipif(
-    not pixels.LIBRARY.exists() and shutil.which("cc") is None, reason="no C compiler (cc)"
+    not native_code.LIBRARY.exists() and shutil.which("cc") is None, reason="no C compiler (cc)"
 )
 KINDS = {
     "4:2:0": {"subsampling": 2},
@@ -205,14 +205,14 @@ def test_without_the_library_pillow_gives_the_same_pixels(monkeypatch, make_phot
     image = make_photo(120, 80)
     requests = [random_request(rng, (80, 120)) for _ in range(20)]
     with_it = [resized(image, *request) for request in requests]
-    monkeypatch.setattr(pixels, "native", lambda: None)
+    monkeypatch.setattr(native_code, "native", lambda: None)
     for request, wanted in zip(requests, with_it, strict=True):
         np.testing.assert_array_equal(resized(image, *request), wanted)
         np.testing.assert_array_equal(pillow_resized(image, *request), wanted)
 
 
 def test_a_missing_library_is_said_once(monkeypatch, caplog, tmp_path):
-    monkeypatch.setattr(pixels, "LIBRARY", tmp_path / "none.so")
+    monkeypatch.setattr(native_code, "LIBRARY", tmp_path / "none.so")
     native.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert native() is None
@@ -224,7 +224,7 @@ def test_a_missing_library_is_said_once(monkeypatch, caplog, tmp_path):
 
 @needs_library
 def test_a_library_with_other_pixels_is_not_used(monkeypatch, caplog):
-    monkeypatch.setattr(pixels.Native, "crop_jpeg", lambda self, data, box, size: np.zeros((*size, 3), np.uint8))
+    monkeypatch.setattr(native_code.Native, "crop_jpeg", lambda self, data, box, size: np.zeros((*size, 3), np.uint8))
     native.cache_clear()
     assert native() is None
     native.cache_clear()
@@ -232,10 +232,10 @@ def test_a_library_with_other_pixels_is_not_used(monkeypatch, caplog):
 
 
 def test_the_choice_is_an_environment_variable():
-    ask = "from mae_data.pixels import native; print(native())"
+    ask = "from mae_data.images.native_code import native; print(native())"
     assert run_python(ask, MAE_DATA_PIXELS="pillow").stdout == "None\n"
     assert "MAE_DATA_PIXELS=simd; use one of auto, native, pillow" in run_python(ask, MAE_DATA_PIXELS="simd").stderr
-    missing = "from mae_data import pixels; pixels.LIBRARY = pixels.LIBRARY / 'no'; pixels.native()"
+    missing = "from mae_data import pixels; native_code.LIBRARY = native_code.LIBRARY / 'no'; native_code.native()"
     assert "MAE_DATA_PIXELS=native, but" in run_python(missing, MAE_DATA_PIXELS="native").stderr
 
 
@@ -245,11 +245,11 @@ def test_a_missing_library_is_said_once_for_all_workers(tmp_path, make_photo, as
     (tmp_path / "train_list.txt").write_text("".join(f"{i}.jpg\n" for i in range(8)))
     program = f"""
 import zlib, logging, sys
-from mae_data import pixels
-pixels.LIBRARY = pixels.LIBRARY / "none"
+from mae_data.images import native_code
+native_code.LIBRARY = native_code.LIBRARY / "none"
 logging.basicConfig()
 from mae_data import ListDataset, make_pretrain_transform
-from mae_data.worker_pool import WorkerPool
+from mae_data.loading.worker_pool import WorkerPool
 dataset = ListDataset({str(tmp_path)!r}, "train_list.txt", make_pretrain_transform(image_size=8), labels="optional")
 with WorkerPool(dataset, 2, 2, 60, "", lambda: False) as pool:
     print(len(list(pool.batches([[(0, i), (0, i + 1)] for i in range(7)], lambda *arrays: 1))))

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.pixels import resized
-from mae_data.planes import Planes
-from mae_data.random_erasing import RandomErasing, draw_noise
-from mae_data.transforms import (
+from mae_data.images.multiband import Planes
+from mae_data.images.native_code import resized
+from mae_data.images.value_range import EIGHT_BITS, as_value_range
+from mae_data.transforms.pipelines import (
     make_eval_transform,
     make_finetune_transform,
     make_pretrain_transform,
     make_probe_transform,
 )
-from mae_data.value_range import EIGHT_BITS, as_value_range
+from mae_data.transforms.random_erasing import RandomErasing, draw_noise
 
 _SPEC = importlib.util.spec_from_file_location("bicubic", Path(__file__).with_name("bicubic.py"))
 bicubic = importlib.util.module_from_spec(_SPEC)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.dataset import sample_rng
-from mae_data.rand_augment import NAMES, Operation, RandAugment, apply_operation
+from mae_data.loading.dataset import sample_rng
+from mae_data.transforms.rand_augment import NAMES, Operation, RandAugment, apply_operation
 
 GOLDEN = np.load(Path(__file__).with_name("rand_augment_golden.npz"))
 MAGNITUDES = (0.0, 3.7, 9.0, 10.0)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from mae_data.dataset import sample_rng
-from mae_data.random_erasing import RandomErasing, draw_noise
+from mae_data.loading.dataset import sample_rng
+from mae_data.transforms.random_erasing import RandomErasing, draw_noise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

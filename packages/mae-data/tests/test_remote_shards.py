@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError, InputError, StoreError
+from mae_data.loading.dataset import ListDataset
 from mae_data.sources import store as store_module
 from mae_data.sources.open_source import open_parts, open_source
 from mae_data.sources.shard_writer import Plan, write_shards
 from mae_data.sources.shards import open_shards
 from mae_data.sources.store import RemoteStore
-from mae_data.transforms import make_eval_transform
+from mae_data.transforms.pipelines import make_eval_transform
 
 range_server = importlib.util.spec_from_file_location("range_server", Path(__file__).parent / "range_server.py")
 server_module = importlib.util.module_from_spec(range_server)
@@ -45,8 +45,8 @@ def server(shards):
 
 
 def assert_same_samples(root, image_root, **loader):
-    from mae_data.loader import make_loader
-    from mae_data.sampler import TrainBatchSampler
+    from mae_data.loading.loader import make_loader
+    from mae_data.loading.sampler import TrainBatchSampler
 
     near, far = (ListDataset(where, "train_list.txt", TRANSFORM, num_classes=3) for where in (image_root, root))
     sampler = TrainBatchSampler(20, 4, seed=1, num_steps=7, start_step=2)
@@ -116,8 +116,8 @@ def test_a_store_that_stalls_or_dies_is_named_in_time_and_not_skipped(server, im
 
 @needs_http
 def test_a_server_that_goes_away_is_named_by_the_loader(server):
-    from mae_data.loader import make_loader
-    from mae_data.sampler import TrainBatchSampler
+    from mae_data.loading.loader import make_loader
+    from mae_data.loading.sampler import TrainBatchSampler
 
     dataset = ListDataset(server.url, "train_list.txt", TRANSFORM)
     dataset.images._store.timeout = 1

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mae_data.errors import DataError
-from mae_data.random_streams import ORDER_STREAM, philox
-from mae_data.sampler import EpochOrder, EvalBatchSampler, TrainBatchSampler, epoch_order
+from mae_data.loading.sampler import EpochOrder, EvalBatchSampler, TrainBatchSampler, epoch_order
+from mae_data.rng import ORDER_STREAM, philox
 
 
 def batches(num_samples=50, batch_size=8, **options):

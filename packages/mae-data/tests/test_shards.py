@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from mae_data.cli import main
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError, InputError
+from mae_data.files import write_whole
+from mae_data.loading.dataset import ListDataset
 from mae_data.sources import shard_writer
 from mae_data.sources.index_file import IndexWriter, open_index
 from mae_data.sources.open_source import open_source
 from mae_data.sources.shard_writer import Plan, write_shards
 from mae_data.sources.tar_index import scan_tar, write_tar_index
-from mae_data.transforms import make_pretrain_transform
-from mae_data.whole_file import write_whole
+from mae_data.transforms.pipelines import make_pretrain_transform
 
 TRANSFORM = make_pretrain_transform(image_size=8)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
-from mae_data.image_file import open_image
-from mae_data.jpeg import JpegImage
+from mae_data.images.formats import open_image
+from mae_data.images.jpeg import JpegImage
+from mae_data.loading.dataset import ListDataset
 from mae_data.sources.open_source import open_source
 from mae_data.sources.shard_writer import Plan, write_shards
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError
-from mae_data.image_file import open_image
-from mae_data.planes import Planes
-from mae_data.stored_image import inspect_image, read_image
-from mae_data.transforms import make_eval_transform
-from mae_data.value_range import as_value_range
+from mae_data.images.formats import open_image
+from mae_data.images.multiband import Planes
+from mae_data.images.stored import inspect_image, read_image
+from mae_data.images.value_range import as_value_range
+from mae_data.loading.dataset import ListDataset
+from mae_data.transforms.pipelines import make_eval_transform
 
 RNG = np.random.default_rng(0)
 WIDE = as_value_range(65535)

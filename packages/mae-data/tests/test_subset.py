@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mae_data.cli import main
-from mae_data.image_list import read_list
-from mae_data.subset import draw_subset
+from mae_data.commands.subset import draw_subset
+from mae_data.sources.image_list import read_list
 
 LABELS = np.random.default_rng(0).integers(0, 5, 200)
 

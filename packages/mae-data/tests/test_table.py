@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mae_data.cli import main
-from mae_data.dataset import ListDataset
 from mae_data.errors import DataError, InputError
+from mae_data.loading.dataset import ListDataset
 from mae_data.sources.open_source import open_parts, open_source
-from mae_data.transforms import make_pretrain_transform
+from mae_data.transforms.pipelines import make_pretrain_transform
 
 pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 TRANSFORM = make_pretrain_transform(image_size=8)
@@ -59,8 +59,8 @@ def hub(image_root, tmp_path, kind):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_tables_give_what_the_list_gives(image_root, hub, workers):
-    from mae_data.loader import make_loader
-    from mae_data.sampler import TrainBatchSampler
+    from mae_data.loading.loader import make_loader
+    from mae_data.loading.sampler import TrainBatchSampler
 
     datasets = [ListDataset(r, "train_list.txt", TRANSFORM, seed=3, num_classes=3) for r in (image_root, hub)]
     sampler = TrainBatchSampler(20, 4, seed=1, num_steps=7)

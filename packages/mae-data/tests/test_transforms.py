@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop
-from mae_data.dataset import sample_rng
 from mae_data.errors import DataError
-from mae_data.rand_augment import RandAugment, apply_operation
-from mae_data.random_erasing import RandomErasing
-from mae_data.transforms import (
+from mae_data.loading.dataset import sample_rng
+from mae_data.transforms.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop
+from mae_data.transforms.pipelines import (
     make_eval_transform,
     make_finetune_transform,
     make_pretrain_transform,
     make_probe_transform,
 )
+from mae_data.transforms.rand_augment import RandAugment, apply_operation
+from mae_data.transforms.random_erasing import RandomErasing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BICUBIC = Image.Resampling.BICUBIC

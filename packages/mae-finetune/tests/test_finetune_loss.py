@@ -5,8 +5,8 @@ import paddle
 import pytest
 
 import mae_core  # noqa: F401
-from mae_data.batch import Batch
-from mae_data.mixup import Mixup
+from mae_data.loading.batch import Batch
+from mae_data.transforms.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset
 from mae_finetune.config import RECIPE
 from mae_finetune.loss import soft_target_cross_entropy

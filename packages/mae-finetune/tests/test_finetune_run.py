@@ -293,8 +293,8 @@ def predict(run, path):
     import paddle
 
     import mae_core
-    from mae_data.image_file import open_image
-    from mae_data.transforms import make_eval_transform
+    from mae_data.images.formats import open_image
+    from mae_data.transforms.pipelines import make_eval_transform
 
     model = mae_core.VisionTransformer(
         img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, num_classes=3, global_pool=True

@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 from stage_runs import FINETUNE, weights, write_images
 
 import mae_finetune.prediction
-from mae_core import log
 from mae_core.errors import ConfigError, UserError
 from mae_core.files import sha256
+from mae_core.process import log
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.load import load_model
 from mae_data import make_eval_transform, open_image
@@ -180,7 +180,7 @@ def test_python_refuses_by_exceptions(run, tmp_path):
 
 
 def listed(tmp_path, lines):
-    from mae_data.image_list import read_list
+    from mae_data.sources.image_list import read_list
 
     (tmp_path / "list.txt").write_text("".join(f"{line}\n" for line in lines))
     return read_list(tmp_path / "list.txt")

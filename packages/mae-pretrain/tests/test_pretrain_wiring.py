@@ -7,8 +7,8 @@ from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_
 
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.block_masking import block_noise
-from mae_data import list_loader
-from mae_data.batch import Batch
+from mae_data.loading import list_loader
+from mae_data.loading.batch import Batch
 from mae_pretrain import evaluate
 from mae_pretrain.build import build_model, mask_noise
 from mae_pretrain.config import MASKINGS, RECIPE

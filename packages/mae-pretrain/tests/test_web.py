@@ -16,7 +16,7 @@ from PIL import Image
 
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.training.checkpoint import save_checkpoint
+from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_pretrain import reconstruct
 from mae_pretrain.cli import main

@@ -11,12 +11,12 @@ import mae_core
 from mae_core.errors import UserError
 from mae_core.evaluation import knn
 from mae_probe.cli import POOLS, SUFFIXES
-from mae_probe.feature_file import FORMATS, read_features, write_features
-from mae_probe.feature_set import Features
+from mae_probe.extraction.feature_file import FORMATS, read_features, write_features
+from mae_probe.extraction.feature_set import Features
+from mae_probe.extraction.pooling import POOLS as POOLINGS
+from mae_probe.extraction.raw_pixels import pixel_features
 from mae_probe.knn import knn_accuracy
 from mae_probe.logistic import logistic_accuracy
-from mae_probe.pooling import POOLS as POOLINGS
-from mae_probe.raw_pixels import pixel_features
 
 TINY = PROBE.tiny
 
@@ -179,7 +179,7 @@ def test_a_table_is_what_its_reader_expects(tmp_path):
 
 
 def test_without_pyarrow_it_is_said_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr("mae_probe.feature_tables.find_spec", lambda name: None)
+    monkeypatch.setattr("mae_probe.extraction.feature_tables.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[parquet\]"):
         write_features(tmp_path / "f.parquet", blobs(5, 0))
 

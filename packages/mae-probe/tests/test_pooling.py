@@ -8,7 +8,7 @@ from mae_core import build_model
 from mae_core.errors import UserError
 from mae_core.models import VisionTransformer
 from mae_probe import features
-from mae_probe.pooling import POOLS, pooled
+from mae_probe.extraction.pooling import POOLS, pooled
 
 SIZES = {"patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 2}
 

@@ -8,8 +8,8 @@ import mae_core
 from mae_core.errors import ConfigError
 from mae_probe.build import build_model
 from mae_probe.config import RECIPE
-from mae_probe.feature_norm import FeatureNorm
-from mae_probe.model import LinearProbe
+from mae_probe.extraction.feature_norm import FeatureNorm
+from mae_probe.heads.model import LinearProbe
 
 assert mae_core
 

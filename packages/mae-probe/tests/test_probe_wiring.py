@@ -11,7 +11,7 @@ from stage_wiring import (
     wire,
 )
 
-from mae_data.crops import draw_single_crop
+from mae_data.transforms.crops import draw_single_crop
 from mae_probe.build import build_model, train_dataset
 from mae_probe.config import OPTIMIZERS, RECIPE
 from mae_probe.optimizer import BUILDERS

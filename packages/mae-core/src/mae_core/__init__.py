@@ -1,13 +1,13 @@
 """Masked autoencoders (He et al., arXiv 2111.06377) on PaddlePaddle.
 
-Importing this module prepares the CPU runtime (see `mae_core.runtime`). Paddle is imported when a name that needs it
+Importing this module prepares the CPU runtime (see `mae_core.process.runtime`). Paddle is imported when a name that needs it
 is used; where it is not installed, that name says what to install.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mae_core import runtime
+from mae_core.process import runtime
 
 if TYPE_CHECKING:
     from mae_core.models import PRESETS, MaskedAutoencoderViT, VisionTransformer, build_model

@@ -3,9 +3,8 @@
 import pytest
 from yacs.config import CfgNode as CN
 
-from mae_core.config import to_dict
 from mae_core.errors import ConfigError
-from mae_core.stage.checks import (
+from mae_core.stage.config.checks import (
     require_none_or,
     require_one_of,
     require_pair,
@@ -13,7 +12,8 @@ from mae_core.stage.checks import (
     require_whole_patches,
     require_within,
 )
-from mae_core.stage.recipe import Recipe, values_from_config
+from mae_core.stage.config.node import to_dict
+from mae_core.stage.config.recipe import Recipe, values_from_config
 
 DEFAULTS = CN({"DATA": CN({"SIZE": 224, "PATH": "x"}), "LR": 0.1, "MODEL": CN({"TYPE": "PRETRAIN"})})
 

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.stage.run import begin, fit, log_run, open_run
-from mae_core.training.checkpoint import update_state
+from mae_core.stage.run.lifecycle import begin, fit, log_run, open_run
+from mae_core.training.checkpoints.checkpoint import update_state
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.optim import build_adamw

@@ -12,7 +12,7 @@ import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError
 from mae_core.models.facts import model_facts
-from mae_core.training.checkpoint import model_arrays, save_checkpoint
+from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights.convert import convert
 
@@ -71,7 +71,7 @@ def test_pixel_statistics_of_older_checkpoints_are_those_of_their_config(tmp_pat
     old = {
         key: value for key, value in model_facts(MaskedAutoencoderViT(**SMALL, **DECODER)).items() if "pixel" not in key
     }
-    monkeypatch.setattr("mae_core.training.checkpoint.model_facts", lambda model: old)
+    monkeypatch.setattr("mae_core.training.checkpoints.checkpoint.model_facts", lambda model: old)
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     config = {"DATA": {"IMAGENET_MEAN": [0.1, 0.2, 0.3], "IMAGENET_STD": [0.4, 0.5, 0.6]}}
     (tmp_path / "checkpoints").mkdir()

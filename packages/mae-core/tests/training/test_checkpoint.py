@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 import mae_core  # noqa: F401
 from mae_core import files
 from mae_core.errors import CheckpointError, UserError
-from mae_core.training import checkpoint as ck
+from mae_core.training.checkpoints import checkpoint as ck
+from mae_core.training.checkpoints.retention import link_best, prune
 from mae_core.training.optim import build_adamw
-from mae_core.training.retention import link_best, prune
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 from mae_core.weights.checkpoint_state import SCHEMA

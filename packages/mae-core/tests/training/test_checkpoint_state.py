@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError
-from mae_core.training.checkpoint import update_state
+from mae_core.training.checkpoints.checkpoint import update_state
 from mae_core.weights import checkpoint_folder
 from mae_core.weights.checkpoint_folder import RESUMED, newest_checkpoint, read_state
 from mae_core.weights.checkpoint_state import decode_state, encode_state

@@ -15,9 +15,9 @@ import pytest
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError
-from mae_core.training.checkpoint import Snapshot, save_checkpoint, sweep, take_snapshot, write_snapshot
-from mae_core.training.checkpoint_writer import CheckpointWriter
-from mae_core.training.host_copy import host_copy
+from mae_core.training.checkpoints.checkpoint import Snapshot, save_checkpoint, sweep, take_snapshot, write_snapshot
+from mae_core.training.checkpoints.host_copy import host_copy
+from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.optim import build_adamw
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 
@@ -153,7 +153,7 @@ def test_killed_inside_a_save_each_checkpoint_is_whole_or_absent(tmp_path):
 def test_a_process_that_ends_finishes_its_save(tmp_path):
     script = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from mae_core.training.checkpoint_writer import CheckpointWriter\n"
+        "from mae_core.training.checkpoints.writer import CheckpointWriter\n"
         "CheckpointWriter().start(lambda: (time.sleep(0.3), Path(sys.argv[1]).write_text('whole')))\n"
         "raise SystemExit(5)"
     )

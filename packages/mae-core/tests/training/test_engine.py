@@ -16,11 +16,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import mae_core
-from mae_core import log
 from mae_core.errors import CheckpointError, NonFiniteError, Stopped
 from mae_core.ops import products
-from mae_core.signals import Stop
-from mae_core.training import engine, retention, totals
+from mae_core.process import log
+from mae_core.process.signals import Stop
+from mae_core.training import engine, totals
+from mae_core.training.checkpoints import retention
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import SlowData
@@ -327,7 +328,7 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
 
 def test_a_failing_save_deletes_neither_the_best_nor_the_last_good_checkpoint(tmp_path, monkeypatch):
     trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.5, 12: 0.95}, save_freq=8)
-    from mae_core.training import checkpoint
+    from mae_core.training.checkpoints import checkpoint
 
     write = checkpoint.write_safetensors
 
@@ -414,7 +415,7 @@ def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
 
 
 def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypatch):
-    from mae_core.training import retention
+    from mae_core.training.checkpoints import retention
 
     whole = scored(RunFolder(tmp_path / "whole"), {4: 0.5, 8: 0.9, 12: 0.7})
     whole.fit(stream())
@@ -610,7 +611,7 @@ def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypat
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(tmp_path, monkeypatch):
-    from mae_core.training import checkpoint
+    from mae_core.training.checkpoints import checkpoint
 
     trainer, write = make(RunFolder(tmp_path)), checkpoint.write_safetensors
 

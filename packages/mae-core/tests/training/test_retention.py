@@ -8,9 +8,9 @@ import pytest
 
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError, NonFiniteError
-from mae_core.training import retention
+from mae_core.training.checkpoints import retention
+from mae_core.training.checkpoints.retention import Checkpoints
 from mae_core.training.optim import build_adamw
-from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, read_state
 

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from mae_core import distributed
+from mae_core.process import distributed
 from mae_core.training.optim import build_adamw, trainable
 from mae_core.training.sharding import owners, shard
 

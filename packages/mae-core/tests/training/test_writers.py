@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from mae_core.run_log import RunLog, read_log
+from mae_core.process.run_log import RunLog, read_log
 from mae_core.training import writers
 from mae_core.training.writers import BOARDS, open_writers
 

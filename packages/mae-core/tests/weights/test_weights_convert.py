@@ -15,7 +15,7 @@ import pytest
 from mae_core.errors import CheckpointError, UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.models.facts import model_facts
-from mae_core.training.checkpoint import model_arrays, save_checkpoint
+from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights import cli
 from mae_core.weights.convert import convert

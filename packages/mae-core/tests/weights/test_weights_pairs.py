@@ -7,7 +7,7 @@ import pytest
 
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.models.facts import model_facts
-from mae_core.training.checkpoint import model_arrays
+from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 

@@ -12,7 +12,7 @@ import pytest
 
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.training.checkpoint import model_arrays
+from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.layouts import LAYOUTS

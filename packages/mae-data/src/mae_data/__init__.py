@@ -7,58 +7,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_data.dataset import ListDataset
-    from mae_data.demo_digits import make_demo_dataset
+    from mae_data.commands.demo_digits import make_demo_dataset
+    from mae_data.commands.subset import subset_of_list
     from mae_data.errors import DataError, InputError
-    from mae_data.image_file import open_image
-    from mae_data.image_list import ImageList, read_list
-    from mae_data.loader import make_loader
-    from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
-    from mae_data.mixup import Mixup, draw_mixture, mixing_rng
-    from mae_data.model_input import find_images, preprocess
-    from mae_data.planes import Planes
-    from mae_data.random_streams import sample_rng
-    from mae_data.sampler import EvalBatchSampler, TrainBatchSampler
-    from mae_data.stored_image import read_image
-    from mae_data.subset import subset_of_list
-    from mae_data.transforms import (
+    from mae_data.images.formats import open_image
+    from mae_data.images.multiband import Planes
+    from mae_data.images.stored import read_image
+    from mae_data.images.value_range import as_value_range
+    from mae_data.loading.dataset import ListDataset
+    from mae_data.loading.loader import make_loader
+    from mae_data.loading.preprocess import find_images, preprocess
+    from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
+    from mae_data.rng import sample_rng
+    from mae_data.sources.image_list import ImageList, read_list
+    from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
+    from mae_data.transforms.mixup import Mixup, draw_mixture, mixing_rng
+    from mae_data.transforms.pipelines import (
         make_eval_transform,
         make_finetune_transform,
         make_pretrain_transform,
         make_probe_transform,
     )
-    from mae_data.value_range import as_value_range
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "DataError": "errors",
-    "EvalBatchSampler": "sampler",
-    "ImageList": "image_list",
+    "EvalBatchSampler": "loading.sampler",
+    "ImageList": "sources.image_list",
     "InputError": "errors",
-    "ListDataset": "dataset",
-    "Mixup": "mixup",
-    "Planes": "planes",
-    "TrainBatchSampler": "sampler",
-    "as_value_range": "value_range",
-    "draw_mixture": "mixup",
-    "find_images": "model_input",
-    "make_demo_dataset": "demo_digits",
-    "make_eval_transform": "transforms",
-    "make_finetune_transform": "transforms",
-    "make_loader": "loader",
-    "make_pretrain_transform": "transforms",
-    "make_probe_transform": "transforms",
-    "mix_images": "mixed_batch",
-    "mixing_rng": "mixup",
-    "normalize_images": "mixed_batch",
-    "open_image": "image_file",
-    "preprocess": "model_input",
-    "read_image": "stored_image",
-    "read_list": "image_list",
-    "sample_rng": "random_streams",
-    "soft_targets": "mixed_batch",
-    "subset_of_list": "subset",
+    "ListDataset": "loading.dataset",
+    "Mixup": "transforms.mixup",
+    "Planes": "images.multiband",
+    "TrainBatchSampler": "loading.sampler",
+    "as_value_range": "images.value_range",
+    "draw_mixture": "transforms.mixup",
+    "find_images": "loading.preprocess",
+    "make_demo_dataset": "commands.demo_digits",
+    "make_eval_transform": "transforms.pipelines",
+    "make_finetune_transform": "transforms.pipelines",
+    "make_loader": "loading.loader",
+    "make_pretrain_transform": "transforms.pipelines",
+    "make_probe_transform": "transforms.pipelines",
+    "mix_images": "transforms.mix_on_device",
+    "mixing_rng": "transforms.mixup",
+    "normalize_images": "transforms.mix_on_device",
+    "open_image": "images.formats",
+    "preprocess": "loading.preprocess",
+    "read_image": "images.stored",
+    "read_list": "sources.image_list",
+    "sample_rng": "rng",
+    "soft_targets": "transforms.mix_on_device",
+    "subset_of_list": "commands.subset",
 }
 
 __all__ = [

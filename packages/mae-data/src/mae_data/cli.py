@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from mae_data import __version__, actions
-from mae_data.completion import SHELLS, CompletionAction
+from mae_data import __version__
+from mae_data.commands import run
+from mae_data.commands.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
 
 
@@ -70,7 +71,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    index = _add(commands, "index", actions.index, "write train_list.txt, val_list.txt and classes.txt for a folder")
+    index = _add(commands, "index", run.index, "write train_list.txt, val_list.txt and classes.txt for a folder")
     index.add_argument("root", metavar="ROOT", type=Path, help="folder with train/ and val/, or one per class")
     index.add_argument(
         "--val-fraction",
@@ -86,7 +87,7 @@ def _build_parser() -> argparse.ArgumentParser:
     index.add_argument("--part", choices=("train", "val"), default="train", help="what the shards are (default train)")
     index.add_argument("--workers", type=int, help="number of processes that read shards (default: one per core)")
 
-    shard = _add(commands, "shard", actions.shard, "write a data set as indexed tar shards, in WebDataset's layout")
+    shard = _add(commands, "shard", run.shard, "write a data set as indexed tar shards, in WebDataset's layout")
     shard.add_argument("root", metavar="ROOT", help="folder with lists, or without any")
     shard.add_argument("target", metavar="DST", type=Path, help="folder to write; a stopped run goes on where it was")
     shard.add_argument("--labelled", action="store_true", help="take class folders as labels where there are no lists")
@@ -102,25 +103,25 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_readers(commands: "_Commands") -> None:
     """Declare the commands that read a data set and write no list of it but `subset`'s."""
-    verify = _add(commands, "verify", actions.verify, "read every image and report the bad ones")
+    verify = _add(commands, "verify", run.verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: all)")
     _add_pixels(verify, "; then images that contradict are bad, too")
     verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
 
-    stats = _add(commands, "stats", actions.stats, "describe a data set: classes, sizes, mean and std")
+    stats = _add(commands, "stats", run.stats, "describe a data set: classes, sizes, mean and std")
     _add_lists(stats, "store", "list to describe (default: train_list.txt)")
     _add_pixels(stats, " (default: what the first image holds)")
     stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
-    subset = _add(commands, "subset", actions.subset, "write a list of few images of each class, drawn from a list")
+    subset = _add(commands, "subset", run.subset, "write a list of few images of each class, drawn from a list")
     subset.add_argument("list", metavar="LIST", type=Path, help="list with labels, such as photos/train_list.txt")
     subset.add_argument("--per-class", type=_count, required=True, metavar="N", help="images of each class")
     subset.add_argument("--seed", type=_seed, default=0, help="seed of the draw (default 0)")
     subset.add_argument("--output", metavar="FILE", type=Path, help="default: beside LIST, named after N and the seed")
     subset.add_argument("--force", action="store_true", help="replace a file that exists")
 
-    bench = _add(commands, "bench", actions.bench, "time the stages of loading, compare numbers of workers, advise")
+    bench = _add(commands, "bench", run.bench, "time the stages of loading, compare numbers of workers, advise")
     _add_lists(bench, "store", "list to load (default: train_list.txt)", workers=False)
     bench.add_argument("--image-size", type=int, default=224, help="side of the crops in pixels (default 224)")
     bench.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
@@ -129,7 +130,7 @@ def _add_readers(commands: "_Commands") -> None:
     bench.add_argument("--images", type=int, default=256, help="images whose stages are timed (default 256)")
     bench.add_argument("--seconds", type=float, default=3, help="time per number of workers (default 3)")
 
-    demo = _add(commands, "demo-dataset", actions.demo_dataset, "write scikit-learn's handwritten digits as images")
+    demo = _add(commands, "demo-dataset", run.demo_dataset, "write scikit-learn's handwritten digits as images")
     demo.add_argument("target", metavar="DST", type=Path, help="folder to write")
     demo.add_argument("--size", type=int, default=32, help="side of the pictures in pixels (default 32)")
     demo.add_argument("--seed", type=_seed, default=0, help="seed of the split (default 0)")

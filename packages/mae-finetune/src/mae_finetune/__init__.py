@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mae_finetune.api import finetune
     from mae_finetune.export import export_classifier
-    from mae_finetune.one_call import finetune
     from mae_finetune.prediction import Classifier, Guess, Prediction, predict
 
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ _HOMES = {
     "Guess": "prediction",
     "Prediction": "prediction",
     "export_classifier": "export",
-    "finetune": "one_call",
+    "finetune": "api",
     "predict": "prediction",
 }
 __all__ = ["Classifier", "Guess", "Prediction", "__version__", "export_classifier", "finetune", "predict"]
@@ -26,7 +26,7 @@ __all__ = ["Classifier", "Guess", "Prediction", "__version__", "export_classifie
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_finetune' has no attribute {name!r}")
-    from mae_core.runtime import import_paddle  # and the runtime is prepared before
+    from mae_core.process.runtime import import_paddle  # and the runtime is prepared before
 
     import_paddle()
     return getattr(import_module(f"mae_finetune.{_HOMES[name]}"), name)

@@ -3,14 +3,14 @@
 import numpy as np
 import paddle
 
-from mae_core.config import Config
 from mae_core.models import VisionTransformer
-from mae_core.stage.arguments import encoder_of, images_of, statistics_of
 from mae_core.stage.classifier import load_classifier
-from mae_core.stage.recipe import values_from_config
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import encoder_of, images_of, statistics_of
 from mae_core.weights.report import KeyReport
-from mae_data.dataset import ListDataset
-from mae_data.transforms import make_eval_transform, make_finetune_transform
+from mae_data.loading.dataset import ListDataset
+from mae_data.transforms.pipelines import make_eval_transform, make_finetune_transform
 from mae_finetune.partial_tuning import freeze_below
 
 

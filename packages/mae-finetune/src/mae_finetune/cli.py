@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
-from mae_core.runtime import import_paddle
-from mae_core.stage.command import train_or_score
-from mae_core.stage.export import export_config, export_parser
-from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
-from mae_core.stage.inheritance import load_config
-from mae_core.stage.memory import explain
-from mae_core.stage.report import add_compare, prepare_page, report_parser, write_page
+from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
+from mae_core.process.runtime import import_paddle
+from mae_core.stage.cli.command import train_or_score
+from mae_core.stage.cli.export_command import export_config, export_parser
+from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
+from mae_core.stage.cli.report_command import add_compare, prepare_page, report_parser, write_page
+from mae_core.stage.config.from_weights import load_config
+from mae_core.stage.run.memory import explain
 from mae_finetune import __version__
 
 EPILOG = "also: mae-finetune predict --help, mae-finetune export --help, mae-finetune report --help"

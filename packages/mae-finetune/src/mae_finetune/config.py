@@ -3,8 +3,7 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its fine-tuning YAML files load as they are.
 """
 
-from mae_core.config import Config as CN
-from mae_core.stage.checks import (
+from mae_core.stage.config.checks import (
     has_8_bit_pictures,
     require,
     require_adam,
@@ -12,9 +11,10 @@ from mae_core.stage.checks import (
     require_common,
     require_none_or,
 )
-from mae_core.stage.limits import ADAM, CLASSIFIER, COMMON, Limits
-from mae_core.stage.recipe import OTHER_TYPES, Recipe
-from mae_data.class_file import count_classes
+from mae_core.stage.config.limits import ADAM, CLASSIFIER, COMMON, Limits
+from mae_core.stage.config.node import Config as CN
+from mae_core.stage.config.recipe import OTHER_TYPES, Recipe
+from mae_data.sources.class_file import count_classes
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
 

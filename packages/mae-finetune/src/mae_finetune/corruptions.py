@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import ConfigError
-from mae_core.yaml_file import read_yaml
+from mae_core.stage.config.yaml_file import read_yaml
 from mae_data.errors import DataError
 from mae_data.sources.source import Source
 

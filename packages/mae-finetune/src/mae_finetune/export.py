@@ -6,17 +6,17 @@ from typing import Any
 
 import paddle
 
-from mae_core import log
-from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.export import FORMATS
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
-from mae_core.stage.inheritance import load_config
-from mae_core.stage.recipe import values_from_config
-from mae_data.transforms import make_eval_transform
+from mae_core.process import log
+from mae_core.stage.config.from_weights import load_config
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_data.transforms.pipelines import make_eval_transform
 from mae_finetune import __version__
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from paddle import Tensor
 
-from mae_data.mixed_batch import mix_images, normalize_images, soft_targets
-from mae_data.mixup import Mixup, draw_mixture, mixing_rng
+from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
+from mae_data.transforms.mixup import Mixup, draw_mixture, mixing_rng
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from paddle import nn
 from paddle.optimizer import Optimizer
 
-from mae_core import log
+from mae_core.process import log
 from mae_core.training.optim import build_adamw, trainable
 from mae_finetune.layer_decay import decays, layer_scales
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_core import log
-from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, try_folder, write_output
-from mae_core.stage.figures import prepare_json, write_json
-from mae_data.model_input import find_images
+from mae_core.process import log
+from mae_core.stage.config.node import Config
+from mae_core.stage.run.scores_file import prepare_json, write_json
+from mae_data.loading.preprocess import find_images
 from mae_finetune.prediction import BATCH_SIZE, Classifier, as_csv, as_json
 
 _ADVICE = "choose another with --csv"

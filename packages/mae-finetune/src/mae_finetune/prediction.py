@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from paddle import Tensor
 from paddle.nn import functional as F
 
-from mae_core import log
-from mae_core.config import Config
 from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
-from mae_core.stage.arguments import precision_of
-from mae_core.stage.inheritance import load_config
+from mae_core.process import log
+from mae_core.stage.config.from_weights import load_config
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import precision_of
 from mae_core.training.precision import Precision, RoundedWeights
-from mae_data.image_paths import ImagePaths
-from mae_data.loader import as_paddle_takes, make_loader
-from mae_data.model_input import Images, OneImage, each_image, preprocess
-from mae_data.sampler import EvalBatchSampler
+from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.loader import as_paddle_takes, make_loader
+from mae_data.loading.preprocess import Images, OneImage, each_image, preprocess
+from mae_data.loading.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
 from mae_finetune.config import RECIPE

@@ -9,13 +9,13 @@ from mae_core.report.page import Page
 from mae_core.report.pictures import Tile, tile
 from mae_core.report.run_files import read_run
 from mae_core.report.sections import Draw, Prediction
-from mae_core.stage.arguments import statistics_of
 from mae_core.stage.classifier_report import classifier_page
-from mae_core.stage.recipe import values_from_config
-from mae_core.stage.report import read_compared
-from mae_data.dataset import ListDataset
+from mae_core.stage.cli.report_command import read_compared
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import statistics_of
 from mae_data.errors import DataError
-from mae_data.shown_bands import ShownBands, choose_bands
+from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.loading.dataset import ListDataset
 from mae_finetune.build import eval_dataset
 from mae_finetune.config import RECIPE
 

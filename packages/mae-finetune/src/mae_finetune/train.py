@@ -5,8 +5,8 @@ from functools import partial
 
 from paddle import Tensor, nn
 
-from mae_core.config import Config
-from mae_core.stage.arguments import (
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import (
     global_batch_of,
     loading_of,
     plan_of,
@@ -15,17 +15,17 @@ from mae_core.stage.arguments import (
     train_sampling_of,
     trainer_of,
 )
-from mae_core.stage.run import Run, run_training
+from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.batch import Batch
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_data.dataset import ListDataset
-from mae_data.list_loader import make_train_loader
-from mae_data.mixup import Mixup
-from mae_data.sampler import steps_per_epoch
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.list_loader import make_train_loader
+from mae_data.loading.sampler import steps_per_epoch
+from mae_data.transforms.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset
 from mae_finetune.class_names import training_names
 from mae_finetune.config import mixes
@@ -36,7 +36,7 @@ from mae_finetune.optimizer import build_optimizer
 
 
 def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Fine-tune as the config says; see `mae_core.stage.run.run_training`."""
+    """Fine-tune as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(config, build_run, allow_drift)
 
 

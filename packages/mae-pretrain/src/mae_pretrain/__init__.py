@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mae_pretrain.api import dry_run, pretrain
     from mae_pretrain.curve import draw_curve
-    from mae_pretrain.one_call import dry_run, pretrain
     from mae_pretrain.pictures import Pictures, reconstruct
 
 __version__ = "0.1.0"
 _HOMES = {
     "Pictures": "pictures",
     "draw_curve": "curve",
-    "dry_run": "one_call",
-    "pretrain": "one_call",
+    "dry_run": "api",
+    "pretrain": "api",
     "reconstruct": "pictures",
 }
 __all__ = ["Pictures", "__version__", "draw_curve", "dry_run", "pretrain", "reconstruct"]
@@ -25,7 +25,7 @@ __all__ = ["Pictures", "__version__", "draw_curve", "dry_run", "pretrain", "reco
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_pretrain' has no attribute {name!r}")
-    from mae_core.runtime import import_paddle  # and the runtime is prepared before
+    from mae_core.process.runtime import import_paddle  # and the runtime is prepared before
 
     import_paddle()
     return getattr(import_module(f"mae_pretrain.{_HOMES[name]}"), name)

@@ -5,15 +5,15 @@ from typing import Any
 import paddle
 from paddle import Tensor
 
-from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.arguments import encoder_of, images_of
-from mae_core.stage.recipe import values_from_config
-from mae_data.dataset import ListDataset
-from mae_data.transforms import make_eval_transform, make_pretrain_transform
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import encoder_of, images_of
+from mae_data.loading.dataset import ListDataset
+from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:

@@ -4,14 +4,14 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
-from mae_core.command_line import Flag, Parser, add_flags, run
 from mae_core.errors import UserError
-from mae_core.runtime import import_paddle
-from mae_core.stage.command import train_or_score
-from mae_core.stage.export import export_config, export_parser
-from mae_core.stage.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
-from mae_core.stage.memory import explain
-from mae_core.stage.report import add_images, prepare_page, report_parser, write_page
+from mae_core.process.command_line import Flag, Parser, add_flags, run
+from mae_core.process.runtime import import_paddle
+from mae_core.stage.cli.command import train_or_score
+from mae_core.stage.cli.export_command import export_config, export_parser
+from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
+from mae_core.stage.cli.report_command import add_images, prepare_page, report_parser, write_page
+from mae_core.stage.run.memory import explain
 from mae_pretrain import __version__
 
 COMMANDS = ("visualize", "curve", "export", "report", "watch", "serve")
@@ -53,7 +53,7 @@ def _visualize(argv: list[str]) -> None:
     if not args.pretrained:
         raise UserError("visualize needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     import_paddle()
-    from mae_core.stage.inheritance import load_config
+    from mae_core.stage.config.from_weights import load_config
     from mae_pretrain.config import RECIPE
     from mae_pretrain.visualize import visualize
 

@@ -3,10 +3,10 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML files load as they are.
 """
 
-from mae_core.config import Config as CN
-from mae_core.stage.checks import require, require_adam, require_common
-from mae_core.stage.limits import ADAM, COMMON, Limits
-from mae_core.stage.recipe import OTHER_TYPES, Recipe
+from mae_core.stage.config.checks import require, require_adam, require_common
+from mae_core.stage.config.limits import ADAM, COMMON, Limits
+from mae_core.stage.config.node import Config as CN
+from mae_core.stage.config.recipe import OTHER_TYPES, Recipe
 
 # The names in mae_core.ops.STRATEGIES and mae_pretrain.optimizer.BUILDERS, which need Paddle.
 MASKINGS = ("random", "block")

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import paddle
 
-from mae_core import log
-from mae_core.config import Config
 from mae_core.errors import CheckpointError
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import len_keep
-from mae_core.stage.recipe import values_from_config
+from mae_core.process import log
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.load import load_pretrained
 from mae_core.weights.report import join_names

@@ -12,18 +12,18 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from mae_core import distributed, log
-from mae_core.config import Config
 from mae_core.errors import UserError
 from mae_core.evaluation.knn import knn_accuracy
 from mae_core.evaluation.rankme import rankme
 from mae_core.evaluation.whitening import fit_whitening
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.stage.arguments import statistics_of
-from mae_core.stage.recipe import values_from_config
+from mae_core.process import distributed, log
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.training.precision import Precision
 from mae_core.training.validation import Validation
-from mae_data.shown_bands import choose_bands
+from mae_data.images.shown_bands import choose_bands
 from mae_pretrain.build import mask_noise, masking_note
 from mae_pretrain.monitored_images import MonitoredImages
 from mae_pretrain.png_file import prepare_png, write_png

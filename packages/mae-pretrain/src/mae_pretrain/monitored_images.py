@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.config import Config
-from mae_core.stage.arguments import eval_sampling_of, loading_of
-from mae_data.batch import Batch
-from mae_data.dataset import ListDataset
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of
 from mae_data.errors import DataError
-from mae_data.loader import make_loader
-from mae_data.sampler import EvalBatchSampler
+from mae_data.loading.batch import Batch
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import EvalBatchSampler
 from mae_pretrain.build import eval_dataset, labelled_dataset
 
 

@@ -13,8 +13,8 @@ from mae_core.errors import UserError
 from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
-from mae_data.loader import as_paddle_takes
-from mae_data.model_input import Images, preprocess
+from mae_data.loading.loader import as_paddle_takes
+from mae_data.loading.preprocess import Images, preprocess
 from mae_pretrain.reconstruction import Reconstruction
 from mae_pretrain.reconstruction import reconstruct as predict_patches
 from mae_pretrain.visualize import COLUMNS, NORM_PIX_CAPTION, SHOWN, columns_of, draw_grid

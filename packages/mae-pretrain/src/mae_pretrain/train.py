@@ -8,8 +8,9 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
-from mae_core.config import Config
-from mae_core.stage.arguments import (
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import (
     global_batch_of,
     loading_of,
     plan_of,
@@ -18,15 +19,14 @@ from mae_core.stage.arguments import (
     train_sampling_of,
     trainer_of,
 )
-from mae_core.stage.recipe import values_from_config
-from mae_core.stage.run import Run, run_training
+from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
-from mae_data.dataset import ListDataset
-from mae_data.list_loader import make_train_loader
-from mae_data.sampler import steps_per_epoch
-from mae_data.shown_bands import choose_bands
+from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.list_loader import make_train_loader
+from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.monitor import monitoring
 from mae_pretrain.optimizer import build_optimizer
@@ -36,7 +36,7 @@ PICTURES = 4  # that boards show of a checkpoint
 
 
 def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Pre-train as the config says; see `mae_core.stage.run.run_training`."""
+    """Pre-train as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(config, build_run, allow_drift)
 
 

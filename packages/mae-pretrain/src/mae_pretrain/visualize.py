@@ -9,18 +9,18 @@ import paddle
 from numpy.typing import NDArray
 from PIL import Image
 
-from mae_core.config import Config
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.arguments import statistics_of
-from mae_core.stage.recipe import values_from_config
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.load import load_model
-from mae_data.loader import as_paddle_takes
-from mae_data.picture_rows import draw_rows
-from mae_data.shown_bands import ShownBands, choose_bands
-from mae_data.stored_image import read_image
-from mae_data.transforms import make_eval_transform
-from mae_data.value_range import as_value_range
+from mae_data.drawing import draw_rows
+from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.images.stored import read_image
+from mae_data.images.value_range import as_value_range
+from mae_data.loading.loader import as_paddle_takes
+from mae_data.transforms.pipelines import make_eval_transform
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images

@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_probe.attention_pictures import AttentionMaps, attention_maps
-    from mae_probe.image_features import features
+    from mae_probe.api import probe
+    from mae_probe.attention.pictures import AttentionMaps, attention_maps
+    from mae_probe.extraction.image_features import features
     from mae_probe.nearest import knn_top1
-    from mae_probe.one_call import probe
 
 __version__ = "0.1.0"
 _HOMES = {
-    "AttentionMaps": "attention_pictures",
-    "attention_maps": "attention_pictures",
-    "features": "image_features",
+    "AttentionMaps": "attention.pictures",
+    "attention_maps": "attention.pictures",
+    "features": "extraction.image_features",
     "knn_top1": "nearest",
-    "probe": "one_call",
+    "probe": "api",
 }
 __all__ = ["AttentionMaps", "__version__", "attention_maps", "features", "knn_top1", "probe"]
 
@@ -26,7 +26,7 @@ __all__ = ["AttentionMaps", "__version__", "attention_maps", "features", "knn_to
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mae_probe' has no attribute {name!r}")
-    from mae_core.runtime import import_paddle  # and the runtime is prepared before
+    from mae_core.process.runtime import import_paddle  # and the runtime is prepared before
 
     import_paddle()
     return getattr(import_module(f"mae_probe.{_HOMES[name]}"), name)

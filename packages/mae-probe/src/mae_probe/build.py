@@ -2,15 +2,15 @@
 
 import paddle
 
-from mae_core.config import Config
 from mae_core.errors import CheckpointError
-from mae_core.stage.arguments import encoder_of, images_of
 from mae_core.stage.classifier import load_classifier
-from mae_core.stage.recipe import values_from_config
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import encoder_of, images_of
 from mae_core.weights.report import KeyReport
-from mae_data.dataset import ListDataset
-from mae_data.transforms import Transform, make_eval_transform, make_probe_transform
-from mae_probe.model import LinearProbe
+from mae_data.loading.dataset import ListDataset
+from mae_data.transforms.pipelines import Transform, make_eval_transform, make_probe_transform
+from mae_probe.heads.model import LinearProbe
 
 
 def build_model(config: Config) -> LinearProbe:

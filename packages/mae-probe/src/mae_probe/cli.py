@@ -10,21 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mae_core.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.errors import UserError
-from mae_core.runtime import import_paddle
-from mae_core.stage.command import train_or_score
-from mae_core.stage.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
-from mae_core.stage.memory import explain
-from mae_core.stage.report import add_compare, add_images, prepare_page, report_parser, write_page
+from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
+from mae_core.process.runtime import import_paddle
+from mae_core.stage.cli.command import train_or_score
+from mae_core.stage.cli.flags import STAGE_FLAGS, add_bands, add_json, stage_parser
+from mae_core.stage.cli.report_command import add_compare, add_images, prepare_page, report_parser, write_page
+from mae_core.stage.run.memory import explain
 from mae_probe import __version__
 
 if TYPE_CHECKING:
-    from mae_core.config import Config
+    from mae_core.stage.config.node import Config
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
 SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
-POOLS = ("class", "mean", "grid2", "grid4")  # the names in mae_probe.pooling.POOLS, which need Paddle
+POOLS = ("class", "mean", "grid2", "grid4")  # the names in mae_probe.extraction.pooling.POOLS, which need Paddle
 COMMANDS = ("features", "knn", "logistic", "attention", "report")
 EPILOG = "also: " + ", ".join(f"mae-probe {name} --help" for name in COMMANDS)
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
@@ -56,7 +56,7 @@ def probe_parser() -> Parser:
 
 
 def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
-    from mae_core.stage.inheritance import load_config
+    from mae_core.stage.config.from_weights import load_config
     from mae_probe.config import RECIPE
 
     return load_config(RECIPE, args.cfg, flag_pairs(args, flags), args.pairs, whole=True)
@@ -92,8 +92,8 @@ def _features(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
-    from mae_probe.encoding import encode_lists
-    from mae_probe.feature_file import prepare_file, write_features
+    from mae_probe.extraction.encoding import encode_lists
+    from mae_probe.extraction.feature_file import prepare_file, write_features
 
     output = Path(args.output or "features.npz")
     prepare_file(output)  # before the work
@@ -120,7 +120,7 @@ def _pair_config(args: Namespace) -> Config:
         raise UserError("--pool is for images; what lies in --train and --val is pooled: give it to mae-probe features")
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
-    from mae_core.stage.figures import prepare_json
+    from mae_core.stage.run.scores_file import prepare_json
 
     prepare_json(args.json)
     return config
@@ -139,9 +139,9 @@ def _knn(argv: list[str]) -> None:
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     config = _pair_config(args)
-    from mae_core.stage.figures import say, write_json
-    from mae_probe.encoding import encode_with_pixels
-    from mae_probe.feature_file import read_features
+    from mae_core.stage.run.scores_file import say, write_json
+    from mae_probe.extraction.encoding import encode_with_pixels
+    from mae_probe.extraction.feature_file import read_features
     from mae_probe.knn import KS, knn_accuracy
 
     pixels: dict[int, float] = {}
@@ -173,13 +173,13 @@ def _logistic(argv: list[str]) -> None:
     parser.add_argument("--C", type=float, default=1.0, help="inverse strength of the penalty (default 1)")
     args = parser.parse_intermixed_args(argv)
     import_paddle()
-    from mae_core.stage.figures import say, write_json
+    from mae_core.stage.run.scores_file import say, write_json
     from mae_probe.logistic import logistic_accuracy, require_sklearn
 
     require_sklearn()  # before the work
     config = _pair_config(args)
-    from mae_probe.encoding import encode_lists
-    from mae_probe.feature_file import read_features
+    from mae_probe.extraction.encoding import encode_lists
+    from mae_probe.extraction.feature_file import read_features
 
     if args.train:
         train, val = read_features(args.train), read_features(args.val)
@@ -200,7 +200,7 @@ def _attention(argv: list[str]) -> None:
     args.pairs = [word for pair in args.set for word in pair]
     config = _config(args, MODEL_FLAGS)
     import_paddle()
-    from mae_probe.overlay import draw_attention
+    from mae_probe.attention.overlay import draw_attention
 
     for path in draw_attention(config, args.images, args.output or "attention", args.bands):
         print(path)

@@ -3,13 +3,13 @@
 Keys and meanings are those of PaddleViT's MAE configs, so its linear-probing YAML files load as they are.
 """
 
-from mae_core.config import Config as CN
-from mae_core.stage.checks import require, require_classifier, require_common
-from mae_core.stage.limits import CLASSIFIER, COMMON, Limits
-from mae_core.stage.recipe import OTHER_TYPES, Recipe
-from mae_data.class_file import count_classes
+from mae_core.stage.config.checks import require, require_classifier, require_common
+from mae_core.stage.config.limits import CLASSIFIER, COMMON, Limits
+from mae_core.stage.config.node import Config as CN
+from mae_core.stage.config.recipe import OTHER_TYPES, Recipe
+from mae_data.sources.class_file import count_classes
 
-# The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
+# The names in mae_probe.heads.linear.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
 HEADS = ("linear", "attentive")
 OPTIMIZERS = ("LARS",)
 

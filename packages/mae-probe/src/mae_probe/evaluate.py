@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 
-from mae_core import distributed, log
-from mae_core.config import Config
 from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
-from mae_core.stage.arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
-from mae_data.dataset import ListDataset
-from mae_data.list_loader import make_eval_loader
-from mae_data.loader import BatchLoader
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.list_loader import make_eval_loader
+from mae_data.loading.loader import BatchLoader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mae_core.errors import UserError
 from mae_core.evaluation import knn
 from mae_core.evaluation.whitening import fit_whitening
-from mae_probe.feature_set import Features
+from mae_probe.extraction.feature_set import Features
 
 KS = (10, 20, 100, 200)
 

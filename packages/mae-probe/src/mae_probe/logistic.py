@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from mae_core import log
 from mae_core.errors import UserError
-from mae_probe.feature_set import Features
+from mae_core.process import log
+from mae_probe.extraction.feature_set import Features
 from mae_probe.knn import check_pair
 
 MAX_ITER = 1000

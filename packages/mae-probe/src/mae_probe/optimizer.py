@@ -5,7 +5,7 @@ from collections.abc import Callable
 from paddle import nn
 from paddle.optimizer import Optimizer
 
-from mae_core.config import Config
+from mae_core.stage.config.node import Config
 from mae_core.training.optim import trainable
 from mae_probe.lars import Lars
 

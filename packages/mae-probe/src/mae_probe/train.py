@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from mae_core import distributed, log
-from mae_core.config import Config
 from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
-from mae_core.stage.arguments import (
+from mae_core.process import distributed, log
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import (
     global_batch_of,
     loading_of,
     plan_of,
@@ -18,20 +18,20 @@ from mae_core.stage.arguments import (
     train_sampling_of,
     trainer_of,
 )
-from mae_core.stage.run import Run, run_training
+from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_data.dataset import ListDataset
-from mae_data.list_loader import make_train_loader
-from mae_data.sampler import TrainBatchSampler, steps_per_epoch
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.list_loader import make_train_loader
+from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
-from mae_probe.encoding import RANDOM_INIT
 from mae_probe.evaluate import eval_batches
-from mae_probe.feature_set import CachedBatches, encode
-from mae_probe.model import LinearProbe
+from mae_probe.extraction.encoding import RANDOM_INIT
+from mae_probe.extraction.feature_set import CachedBatches, encode
+from mae_probe.heads.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
 CACHED = (
@@ -41,7 +41,7 @@ CACHED = (
 
 
 def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Train a probe as the config says; see `mae_core.stage.run.run_training`."""
+    """Train a probe as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
     cached = config.TRAIN.CACHE_FEATURES
     if cached and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")

@@ -8,11 +8,11 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from mae_core import distributed, log
 from mae_core.errors import NonFiniteError
 from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
+from mae_core.process import distributed, log
 from mae_core.training.batch import Batch
 from mae_core.training.meters import spoken_speed
 from mae_core.training.precision import Precision, RoundedWeights

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core import distributed
+from mae_core.process import distributed
 
 
 class Predictions:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core import distributed
 from mae_core.evaluation.predictions import Predictions
+from mae_core.process import distributed
 
 
 class Scores:

@@ -1,10 +1,10 @@
 """Models: the masked autoencoder and the Vision Transformer it becomes."""
 
-from mae_core import quiet_paddle  # noqa: F401 - first
 from mae_core.models.encoder import IMAGENET_MEAN, IMAGENET_STD, ViTEncoder, pixel_statistics
 from mae_core.models.mae import MaskedAutoencoderViT
 from mae_core.models.presets import PRESETS, build_model
 from mae_core.models.vit import VisionTransformer
+from mae_core.process import quiet_paddle  # noqa: F401 - first
 
 __all__ = [
     "IMAGENET_MEAN",

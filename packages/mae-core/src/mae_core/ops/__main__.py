@@ -4,7 +4,7 @@ import shutil
 import sys
 
 from mae_core.errors import UserError
-from mae_core.runtime import import_paddle
+from mae_core.process.runtime import import_paddle
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from mae_core.errors import UserError
-from mae_core.run_log import Record, read_log
+from mae_core.process.run_log import Record, read_log
 
 LOGGED = {"epoch", "loss", "lr"}  # what a curve needs of a record
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 
-from mae_core import streams
 from mae_core.errors import UserError
+from mae_core.process import streams
 from mae_core.report.page import Page, Section, part, render
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from paddle import nn
 
-from mae_core import log
 from mae_core.errors import CheckpointError, ConfigError
+from mae_core.process import log
 from mae_core.weights.checkpoint_folder import STATE
 from mae_core.weights.load import load_pretrained
 from mae_core.weights.report import KeyReport

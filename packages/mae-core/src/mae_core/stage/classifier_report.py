@@ -8,7 +8,7 @@ from mae_core.report.charts import Bar
 from mae_core.report.page import Page, Section, part
 from mae_core.report.run_files import RunFiles
 from mae_core.report.sections import Draw, bars_section, confusion, curves, mistakes, provenance, read_predictions
-from mae_core.stage.report import Compared
+from mae_core.stage.cli.report_command import Compared
 
 CAPTION = (
     "Share of the validation images whose likeliest class is the right one. Longer is better; what counts is the"

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from mae_core.training.host_copy import host_copy
+from mae_core.training.checkpoints.host_copy import host_copy
 
 
 class Ema:

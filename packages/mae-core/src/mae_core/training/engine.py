@@ -16,18 +16,18 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from mae_core import distributed, log, rank_watch
 from mae_core.errors import NonFiniteError, Stopped
-from mae_core.signals import Stop
+from mae_core.process import distributed, log, watchdog
+from mae_core.process.signals import Stop
 from mae_core.training.batch import Batch
-from mae_core.training.capture import Pass, write_capture
-from mae_core.training.checkpoint import model_arrays, restore, take_snapshot
+from mae_core.training.checkpoints.capture import Pass, write_capture
+from mae_core.training.checkpoints.checkpoint import model_arrays, restore, take_snapshot
+from mae_core.training.checkpoints.retention import Checkpoints
 from mae_core.training.ema import Ema
 from mae_core.training.optim import clip_gradients, grad_norm, trainable
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
-from mae_core.training.retention import Checkpoints
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer, collect, shard
 from mae_core.training.stop_request import StopRequest
@@ -113,7 +113,7 @@ class Trainer:
             Stopped: a signal came; the state is saved.
         """
         stream = iter(batches)
-        rank_watch.before_leaving(self.checkpoints.wait)
+        watchdog.before_leaving(self.checkpoints.wait)
         self.model.train()
         self._stop = StopRequest()
         shown = self.progress.display(self.folder, self.step, self.validation.scored)
@@ -148,9 +148,9 @@ class Trainer:
         totals, asked = over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
         if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
             raise self._not_finite(f"loss is {totals.loss}")
-        rank_watch.mark("updating weights", 5 * self._step_seconds)
+        watchdog.mark("updating weights", 5 * self._step_seconds)
         norm = self._update()  # 5. weights, unless a gradient is not finite
-        rank_watch.mark("working")
+        watchdog.mark("working")
         if self.ema:
             self.ema.update(self.model)  # 6. their average
         self.step += 1
@@ -166,15 +166,15 @@ class Trainer:
         self._passes = []
         for i in range(n):
             started = time.perf_counter()
-            rank_watch.mark("reading data", self.data_patience)
+            watchdog.mark("reading data", self.data_patience)
             batch = self._next_batch(stream)
             totals.waited += time.perf_counter() - started
-            rank_watch.mark("computing", 5 * self._step_seconds)
+            watchdog.mark("computing", 5 * self._step_seconds)
             local = distributed.no_sync(self._wrapped) if i < n - 1 else None
             with local or nullcontext():
                 with self.precision.autocast():
                     loss, metrics = self.loss_fn(self._wrapped, batch, epoch)
-                rank_watch.mark("computing gradients", 5 * self._step_seconds)
+                watchdog.mark("computing gradients", 5 * self._step_seconds)
                 self.precision.backward(loss / n)
             value = float(loss)
             totals.loss += value / n

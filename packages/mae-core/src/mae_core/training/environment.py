@@ -6,7 +6,7 @@ from typing import Any
 
 import paddle
 
-from mae_core import runtime
+from mae_core.process import runtime
 
 
 def environment() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mae_core import distributed
+from mae_core.process import distributed
 
 
 @dataclass(frozen=True)

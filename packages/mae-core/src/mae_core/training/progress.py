@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mae_core import log
-from mae_core.run_log import RunLog, kind_of
+from mae_core.process import log
+from mae_core.process.run_log import RunLog, kind_of
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb, spoken_speed
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder

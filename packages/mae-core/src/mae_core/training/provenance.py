@@ -16,9 +16,9 @@ from typing import Any
 
 import paddle
 
-from mae_core import distributed
 from mae_core.files import write_atomic
-from mae_core.log import LOGGER
+from mae_core.process import distributed
+from mae_core.process.log import LOGGER
 
 FILE = "provenance.json"
 _DISTRIBUTIONS = ("mae-core", "mae-data", "mae-pretrain", "mae-finetune", "mae-probe", "numpy", "pillow")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from mae_core.errors import UserError
-from mae_core.log import LOGGER
+from mae_core.process.log import LOGGER
 
 
 class RunFolder:

@@ -12,8 +12,8 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from mae_core import distributed, log, rank_watch
-from mae_core.training.host_copy import host_copy
+from mae_core.process import distributed, log, watchdog
+from mae_core.training.checkpoints.host_copy import host_copy
 
 
 def owners(sizes: Sequence[int], ranks: int) -> list[int]:
@@ -55,7 +55,7 @@ class ShardedOptimizer:
             if owner != distributed.rank():
                 p.clear_gradient(False)  # what has no gradient is not updated, and gets no state
         self._optimizer.step()
-        rank_watch.mark("sharing weights")
+        watchdog.mark("sharing weights")
         for p, owner in self._shares:
             distributed.broadcast(p, owner)
 

@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from types import FrameType, TracebackType
 
-from mae_core.signals import SIGNALS, Stop, heeded
+from mae_core.process.signals import SIGNALS, Stop, heeded
 
 
 class StopRequest:

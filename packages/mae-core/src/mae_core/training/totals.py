@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from mae_core import distributed
-from mae_core.signals import Stop
+from mae_core.process import distributed
+from mae_core.process.signals import Stop
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 from paddle import nn
 
-from mae_core import log
+from mae_core.process import log
 from mae_core.training.ema import Ema
 
 EvaluateFn = Callable[[nn.Layer, Callable[[], bool]], dict[str, float] | None]

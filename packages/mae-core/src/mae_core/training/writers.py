@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from mae_core.log import LOGGER
-from mae_core.run_log import RunLog
+from mae_core.process.log import LOGGER
+from mae_core.process.run_log import RunLog
 
 
 class Writer(Protocol):

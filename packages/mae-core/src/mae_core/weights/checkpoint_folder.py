@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mae_core import log
 from mae_core.errors import CheckpointError
 from mae_core.files import sha256
+from mae_core.process import log
 from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state
 from mae_core.weights.formats.safetensors_file import read_safetensors
 from mae_core.weights.sources import find_file

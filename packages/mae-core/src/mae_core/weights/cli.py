@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mae_core import __version__
-from mae_core.command_line import Parser, run
-from mae_core.runtime import version_line
+from mae_core.process.command_line import Parser, run
+from mae_core.process.runtime import version_line
 
 _ABOUT = """commands:
   convert SRC DST   convert weights from any published format to any other

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mae_data.errors import DataError
+from mae_data.files import write_whole
 from mae_data.sources.index_file import Index, open_index
-from mae_data.whole_file import write_whole
 
 # A file that changed within this time of being indexed could have changed again unseen: its time is too coarse.
 SETTLED_NS = 2_000_000_000

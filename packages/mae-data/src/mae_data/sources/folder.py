@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mae_data.commands.folder_index import FolderIndex, index_folder
 from mae_data.errors import DataError
-from mae_data.folder_index import FolderIndex, index_folder
-from mae_data.image_file import EXTENSIONS
+from mae_data.images.formats import EXTENSIONS
 from mae_data.sources.cache import SETTLED_NS, cached_index
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.folder_scan import describe_left_out, folder_state

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mae_data.image_file import EXTENSIONS
+from mae_data.images.formats import EXTENSIONS
 
 # Names stay bytes from the file system to the list: the result does not depend on the locale.
 _EXTENSIONS = tuple(os.fsencode(extension) for extension in EXTENSIONS)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from mae_data.errors import DataError, StoreError
-from mae_data.image_list import read_list
-from mae_data.list_writer import TRAIN_LIST, VAL_LIST
 from mae_data.sources.folder import open_folder
+from mae_data.sources.image_list import read_list
 from mae_data.sources.label_check import require_labels
+from mae_data.sources.list_writer import TRAIN_LIST, VAL_LIST
 from mae_data.sources.shards import INDEX_ENDING, open_shards
 from mae_data.sources.source import Source
 from mae_data.sources.store import is_address, open_store

@@ -13,15 +13,15 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from mae_data.class_file import CLASSES
 from mae_data.errors import DataError, ImageError, InputError
-from mae_data.image_file import EXTENSIONS, FORMATS, open_image
+from mae_data.files import write_atomically, write_whole
+from mae_data.images.formats import EXTENSIONS, FORMATS, open_image
 from mae_data.parallel import map_tasks
+from mae_data.sources.class_file import CLASSES
 from mae_data.sources.shards import INDEX_ENDING
 from mae_data.sources.source import Source
 from mae_data.sources.store import is_address
 from mae_data.sources.tar_index import LABEL_ENDING, write_tar_index
-from mae_data.whole_file import write_atomically, write_whole
 
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 

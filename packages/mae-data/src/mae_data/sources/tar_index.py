@@ -11,11 +11,11 @@ from typing import BinaryIO
 import numpy as np
 
 from mae_data.errors import DataError
-from mae_data.image_file import EXTENSIONS
+from mae_data.files import write_whole
+from mae_data.images.formats import EXTENSIONS
 from mae_data.parallel import map_tasks
 from mae_data.sources.index_file import Array, IndexWriter
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
-from mae_data.whole_file import write_whole
 
 LABEL_ENDING = "cls"
 _ENDINGS = tuple(ending[1:] for ending in EXTENSIONS)

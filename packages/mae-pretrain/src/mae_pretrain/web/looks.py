@@ -20,11 +20,11 @@ from mae_core.ops import MaskKey
 from mae_core.ops.patches import unit_patches
 from mae_core.weights.load import saved_config
 from mae_data.errors import DataError, ImageError
-from mae_data.loader import as_paddle_takes
-from mae_data.shown_bands import choose_bands
-from mae_data.stored_image import read_image
-from mae_data.transforms import make_eval_transform
-from mae_data.value_range import as_value_range
+from mae_data.images.shown_bands import choose_bands
+from mae_data.images.stored import read_image
+from mae_data.images.value_range import as_value_range
+from mae_data.loading.loader import as_paddle_takes
+from mae_data.transforms.pipelines import make_eval_transform
 from mae_pretrain.reconstruction import masked_error, reconstruct, to_images
 from mae_pretrain.visualize import columns_of
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mae_core import log, streams
 from mae_core.errors import UserError
+from mae_core.process import log, streams
 from mae_core.report.watch import LOOPBACK
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_pretrain.web.application import MAX_BYTES, PLACES, Application

@@ -1,0 +1,1 @@
+"""This process and the others: environment, ranks, signals, what is printed, how a command ends."""

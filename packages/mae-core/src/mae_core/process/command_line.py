@@ -1,0 +1,224 @@
+"""Command lines: flags declared once with both spellings, errors in one line."""
+
+import argparse
+import atexit
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+from mae_core.errors import Stopped, UserError
+from mae_core.process import log, signals, streams, watchdog
+
+
+def given(text: str) -> str:
+    """Take a name or a path; an empty one would silently mean the current folder, or that the flag was not given.
+
+    Raises:
+        ArgumentTypeError: it is empty.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text names nothing; leave the flag out, or give a name")
+    return text
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag `-name` / `--na-me` that sets one config key.
+
+    Args:
+        key: dotted config key; None when the stage reads the flag itself.
+        options: more arguments of `add_argument`.
+    """
+
+    name: str
+    key: str | None
+    help: str
+    type: Callable[[str], Any] = given
+    options: dict[str, Any] | None = None
+
+
+class Parser(argparse.ArgumentParser):
+    """ArgumentParser without abbreviations and with one-line errors."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        return []  # allow_abbrev=False leaves abbreviations of `-flag` spellings working
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if _asked.get():
+            raise _Found(self)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+_asked: ContextVar[bool] = ContextVar("asked for a parser", default=False)
+
+
+class _Found(BaseException):
+    """Carries a parser out of a command that was asked for it."""
+
+    def __init__(self, parser: Parser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def parser_of(command: Callable[[list[str]], None]) -> Parser:
+    """Return the parser of a command, which runs up to where it would parse its arguments."""
+    token = _asked.set(True)
+    try:
+        command([])
+    except _Found as found:
+        return found.parser
+    finally:
+        _asked.reset(token)
+    raise TypeError(f"{command} parses no arguments")
+
+
+def image_size(text: str) -> int | list[int]:
+    """Read `96`, or `64x96`: height and width."""
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PIXELS or HEIGHTxWIDTH, such as 224 or 64x96")
+    return sides[0] if len(sides) == 1 else sides
+
+
+def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
+    """Declare flags; an absent flag is None."""
+    for flag in flags:
+        spellings = [f"-{flag.name}", f"--{flag.name.replace('_', '-')}"]
+        options = flag.options or {"type": flag.type, "metavar": flag.name.upper()}
+        parser.add_argument(*dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help, **options)
+
+
+def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+    """Return {config key: value} of the flags that were given."""
+    values = {flag.key: getattr(args, flag.name) for flag in flags if flag.key}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+Explain = Callable[[Exception], Exception]
+_INTERRUPTED, _READER_LEFT = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as other programs exit
+
+
+def run(
+    main: Callable[[list[str]], None], argv: Sequence[str] | None = None, explain: Explain = lambda error: error
+) -> int:
+    """Run a console script's body; return the exit code.
+
+    An exception with an `exit_code` is the user's to mend: one line on standard error, no traceback
+    unless `--debug` is among the arguments. So is Ctrl-C, which exits with 130.
+
+    Args:
+        explain: turns an error of a library into one of ours, where the user can mend it.
+    """
+    streams.prepare()
+    log.use_stderr(False)  # in a process that ran another command before
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    with _Interrupt() as interrupt, signals.leaving():
+        try:
+            main([a for a in arguments if a != "--debug"])
+        except SystemExit as done:  # what argparse ends --help with, or a signal
+            code = int(done.code or 0)
+            if code:
+                watchdog.fail(Stopped("ended by a signal", code), code)
+            return _lost_output(_output_failure()) or code
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
+                watchdog.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
+                _refuse("interrupted by Ctrl-C", _INTERRUPTED)
+                return _INTERRUPTED if argv is not None else _end_process(_INTERRUPTED)
+            if argv is None and isinstance(error, Stopped):  # this process ends with it
+                signals.settle()
+            return _fail(error, explain(error), debug)
+    watchdog.done()
+    return _lost_output(_output_failure())
+
+
+def _end_process(code: int) -> NoReturn:
+    """End with this code: Python itself would end by SIGINT where an `exec` of text, as in dataclasses, saw it."""
+    atexit._run_exitfuncs()
+    _output_failure()  # flushes
+    os._exit(code)
+
+
+def _output_failure(error: Exception | None = None) -> OSError | None:
+    """Tell why what was printed cannot be written, if so.
+
+    Args:
+        error: what ended the command. Where it may be of an unbuffered standard output, one more line shows it.
+    """
+    try:
+        if isinstance(error, OSError) and error.filename is None:
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError as failure:
+        return failure
+    return None
+
+
+def _lost_output(failure: OSError | None) -> int:
+    """Say that what was printed is lost, unless the reader has seen enough, as `head` does; return the exit code."""
+    if failure is None:
+        return 0
+    streams.lose(sys.stdout, failure)
+    if isinstance(failure, BrokenPipeError):
+        return _READER_LEFT
+    return _refuse(f"error: standard output cannot be written ({failure.strerror})", UserError.exit_code)
+
+
+class _Interrupt:
+    """Notes Ctrl-C, which raises KeyboardInterrupt as ever; a caller that ignores it keeps ignoring it."""
+
+    came = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
+
+    def __enter__(self) -> "_Interrupt":
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _fail(error: Exception, explained: Exception, debug: bool) -> int:
+    """Say what went wrong; return the exit code."""
+    if failure := _output_failure(error):
+        lost = _lost_output(failure)
+        if isinstance(error, OSError) and (error.errno, error.filename) == (failure.errno, None):
+            return lost  # it was nothing else
+    code = getattr(explained, "exit_code", None)
+    if debug or code is None:
+        streams.say("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+    watchdog.fail(explained, code or 1)
+    return 1 if code is None else _refuse(f"error: {explained}", int(code))
+
+
+def _refuse(line: str, code: int) -> int:
+    """Say it without what would control a terminal: names come from files and command lines."""
+    plain = "".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line)
+    streams.say(streams.red(plain, sys.stderr, os.environ), sys.stderr)
+    return code

@@ -1,0 +1,49 @@
+"""What a run says to people: lines, and a bar on a terminal. What it says to programs: `run_log`."""
+
+import logging
+import sys
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from mae_core.process import streams
+
+LOGGER = logging.getLogger("mae")
+_stream = "stdout"
+
+
+def use_stderr(use: bool = True) -> None:
+    """Send lines to standard error, because standard output is for data, until the next command begins."""
+    global _stream
+    _stream = "stderr" if use else "stdout"
+
+
+def setup(main: bool = True) -> logging.Logger:
+    """Send lines to standard output; ranks other than the main one speak only of warnings."""
+    handler = _BarSafeHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too
+    LOGGER.setLevel(logging.INFO if main else logging.WARNING)
+    return LOGGER
+
+
+def say(lines: Iterable[str]) -> None:
+    """Log lines, of the main rank."""
+    for line in lines:
+        LOGGER.info(line)
+
+
+class _BarSafeHandler(logging.Handler):
+    """Prints above the progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream, before = getattr(sys, _stream), streams.why_lost()
+        with tqdm.external_write_mode(file=stream):
+            streams.say(self.format(record), stream)
+        if streams.why_lost() != before:
+            streams.say(f"standard output cannot be written ({streams.why_lost()}); the run goes on", sys.stderr)
+
+
+def progress_bar(total: int, start: int) -> tqdm:
+    """Make a bar over optimizer steps; off where standard error is not a terminal."""
+    return tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())

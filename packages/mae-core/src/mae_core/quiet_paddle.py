@@ -1,5 +1,0 @@
-"""Imports Paddle without what it prints about thread counts: imported first by what needs Paddle."""
-
-from mae_core.runtime import import_paddle
-
-import_paddle()

@@ -1,0 +1,115 @@
+"""Checks of a config, in words: those that a stage puts together, and those between keys that all stages have."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mae_core.errors import ConfigError
+from mae_core.stage.config.node import Config, get_key
+from mae_core.training.writers import BOARDS
+
+
+def require_common(c: Config) -> None:
+    """Require what model, data path and loop rely on, of the keys that all stages have."""
+    for key in ("SAVE", "DATA.DATA_PATH"):
+        require(get_key(c, key) != "", f"{key}='' names no folder")
+    require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
+    require_value_range(c.DATA.VALUE_RANGE)
+    require_pair(c, "DATA.CROP_SCALE")
+    low, high = c.DATA.CROP_SCALE
+    require(low <= high, f"DATA.CROP_SCALE={c.DATA.CROP_SCALE} is not a range: it begins above its end")
+    require_none_or(c, "DATA.CROP_PCT", lambda v: 0 < v <= 1, "a share above 0 and up to 1")
+    require_none_or(c, "TRAIN.GRAD_CLIP", lambda v: v > 0, "positive")
+    require_none_or(c, "TRAIN.LINEAR_SCALED_LR", lambda v: v >= 0, "a number of images")
+    for name in c.LOGGERS:
+        require(name in BOARDS, f"LOGGERS names {name!r}; use any of {', '.join(BOARDS)}, or [] for none")
+    require(
+        c.TRAIN.WARMUP_EPOCHS <= c.TRAIN.NUM_EPOCHS,
+        f"TRAIN.WARMUP_EPOCHS={c.TRAIN.WARMUP_EPOCHS} is more than TRAIN.NUM_EPOCHS={c.TRAIN.NUM_EPOCHS}",
+    )
+
+
+def require_adam(c: Config) -> None:
+    """Require what Adam relies on, of the keys that pre-training and fine-tuning have."""
+    require_pair(c, "TRAIN.OPTIMIZER.BETAS")
+
+
+def require_classifier(c: Config) -> None:
+    """Require what a classifier and its validation rely on, of the keys that fine-tuning and probing have."""
+    require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise ConfigError with the message unless it holds."""
+    if not holds:
+        raise ConfigError(message)
+
+
+def require_one_of(config: Config, choices: Mapping[str, Sequence[Any]]) -> None:
+    """Require each key's value to be among its choices."""
+    for key, allowed in choices.items():
+        value = get_key(config, key)
+        require(value in allowed, f"{key}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def require_positive(config: Config, keys: Iterable[str]) -> None:
+    """Require numbers, or lists of them, above zero."""
+    for key in keys:
+        require(all(v > 0 for v in _numbers(config, key)), f"{key}={get_key(config, key)} is not positive")
+
+
+def require_within(config: Config, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Require numbers, or lists of them, between two bounds, both included."""
+    for key, (low, high) in ranges.items():
+        inside = all(low <= v <= high for v in _numbers(config, key))
+        require(inside, f"{key}={get_key(config, key)} is outside {low:g} to {high:g}")
+
+
+def require_pair(config: Config, key: str) -> None:
+    """Require two numbers."""
+    require(len(_numbers(config, key)) == 2, f"{key}={get_key(config, key)} is not two numbers")
+
+
+def _numbers(config: Config, key: str) -> list[float]:
+    """Return a key's number, or the numbers of its list; a type check says nothing about what is in a list."""
+    value = get_key(config, key)
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    sound = numbers and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    require(bool(sound), f"{key}={value!r} is not made of numbers")
+    return numbers
+
+
+def require_none_or(config: Config, key: str, holds: Callable[[float], bool], allowed: str) -> None:
+    """Require None or a number for which it holds: yacs takes any value for a key whose default is None."""
+    value = get_key(config, key)
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and holds(value)
+    require(value is None or sound, f"{key}={value!r} is not {allowed}, or None")
+
+
+def require_value_range(given: int | Sequence[float]) -> None:
+    """Require DATA.VALUE_RANGE to be the white of integers of up to 16 bits, or [low, high] of floats."""
+    is_pair = isinstance(given, list | tuple)
+    numbers: list[Any] = list(given) if isinstance(given, list | tuple) else [0, given]
+    sound = len(numbers) == 2 and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    sound = sound and numbers[0] < numbers[1] and (is_pair or numbers[1] <= 65535)
+    require(
+        sound,
+        f"DATA.VALUE_RANGE={given} is neither the value of white in unsigned integers (255; 65535 at most)"
+        " nor [low, high] of floats",
+    )
+
+
+def has_8_bit_pictures(c: Config) -> bool:
+    """Tell whether images are such as Pillow's operations on colours are made for."""
+    return c.DATA.VALUE_RANGE == 255 and c.DATA.IMAGE_CHANNELS in (1, 3)
+
+
+def require_whole_patches(image_size: int | Sequence[int], patch_size: int) -> None:
+    """Require DATA.IMAGE_SIZE, one number or [height, width], to be made of whole patches."""
+    sides = [image_size, image_size] if isinstance(image_size, int) else image_size
+    sound = len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
+    require(sound, f"DATA.IMAGE_SIZE={image_size} is not a number of pixels or [height, width]")
+    for side in sides:
+        require(
+            side % patch_size == 0,
+            f"DATA.IMAGE_SIZE={side} is not divisible by MODEL.PATCH_SIZE={patch_size}; use a multiple of {patch_size}",
+        )

@@ -1,0 +1,270 @@
+"""A run remembers its model: what weights, or the run that is resumed, tell of a config that the user did not state."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mae_core.errors import CheckpointError, ConfigError
+from mae_core.stage.config.added_keys import with_added_keys
+from mae_core.stage.config.node import Config, flatten, get_key, to_dict
+from mae_core.stage.config.recipe import Recipe
+from mae_core.weights.checkpoint_folder import EMA, MODEL, STATE, list_checkpoints
+from mae_core.weights.sources import Weights, find_file, read_weights
+
+# Config keys of the model, by what `weights.Architecture` calls them.
+GEOMETRY = {
+    "MODEL.PATCH_SIZE": "patch_size",
+    "MODEL.MLP_RATIO": "mlp_ratio",
+    "MODEL.QKV_BIAS": "qkv_bias",
+    "MODEL.ENCODER.EMBED_DIM": "embed_dim",
+    "MODEL.ENCODER.DEPTH": "depth",
+    "MODEL.ENCODER.NUM_HEADS": "num_heads",
+    "MODEL.DECODER.EMBED_DIM": "decoder_embed_dim",
+    "MODEL.DECODER.DEPTH": "decoder_depth",
+    "MODEL.DECODER.NUM_HEADS": "decoder_num_heads",
+    "DATA.IMAGE_CHANNELS": "in_chans",
+}
+# What a classifier's shapes tell, for scoring and exporting it.
+HEAD = {"MODEL.NUM_CLASSES": "num_classes", "MODEL.GLOBAL_POOL": "global_pool"}
+# Pre-training's default of the evaluation crop; a run of small pictures that shows more of them has a reason to.
+_USUAL_CROP = 0.875
+PIXELS = ("DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD", "DATA.VALUE_RANGE")
+# No shape shows these: where the file does not tell them either, they are guesses, which contradict nobody.
+_GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
+# Of a resumed or evaluated run, what belongs to that command and not to the model.
+_OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.RESUME", "EVAL")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What weights tell.
+
+    Args:
+        source: what the user named.
+        stage: MODEL.TYPE of the run they are of; None where they are of no run.
+        values: by config key, what holds where the user states nothing else.
+        binding: the keys among these that the user may not state otherwise.
+        head: what shapes tell of a classifier, by config key; {} where there is none.
+        config: the run's config by dotted key; {} where they are of no run.
+    """
+
+    source: str
+    stage: str | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    binding: frozenset[str] = frozenset()
+    head: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def say_on_stderr(line: str) -> None:
+    """Print a line beside a command's output, on the main rank."""
+    if not int(os.environ.get("PADDLE_TRAINER_ID") or 0):
+        print(line, file=sys.stderr)
+
+
+def load_config(
+    recipe: Recipe,
+    cfg: str | None,
+    flags: Mapping[str, Any],
+    pairs: Sequence[str] = (),
+    *,
+    allow_drift: Sequence[str] = (),
+    whole: bool = False,
+    say: Say = say_on_stderr,
+) -> Config:
+    """Build the frozen config: defaults, what the named weights or the resumed run tell, and what the user states.
+
+    Args:
+        allow_drift: keys that may contradict the weights.
+        whole: take the head too, and all of MODEL and DATA from weights of the same stage, as `-eval` does.
+        say: receives a line on what was taken.
+
+    Raises:
+        ConfigError: a key, a value, or what must hold between them; the resumed run is of another stage.
+        CheckpointError: the user states another model than the weights are of.
+    """
+    stated = recipe.merge(cfg, flags, pairs)  # says nothing yet
+    if resumed := _resumed(stated):
+        lent = _lent_by_run(recipe, *resumed)
+        config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
+    elif stated.MODEL.PRETRAINED and (told := told_by(stated.MODEL.PRETRAINED)):
+        lent = _lent_by_weights(recipe, told, whole or stated.EVAL)
+        if not cfg:
+            _refuse_unknown_heads(recipe, told, pairs)
+        config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated) | lent, say=say)
+        _refuse_contradictions(config, told, allow_drift)
+        _say_taken(recipe, config, told, lent, say)
+    else:
+        config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated), say=say)
+    if not whole and not config.EVAL:
+        _say_classes(recipe, config, say)
+    return recipe.finish(config)
+
+
+def _counted_classes(recipe: Recipe, stated: Config) -> dict[str, Any]:
+    """Return the number of classes that the data folder names, for a head that is trained."""
+    count = recipe.count_classes(stated.DATA.DATA_PATH) if recipe.count_classes else 0
+    return {"MODEL.NUM_CLASSES": count} if count else {}
+
+
+def _say_classes(recipe: Recipe, config: Config, say: Say) -> None:
+    """Say that the head is as wide as the data's classes are many, or that it is not."""
+    if (count := _counted_classes(recipe, config).get("MODEL.NUM_CLASSES")) is None:
+        return
+    outputs, folder = config.MODEL.NUM_CLASSES, config.DATA.DATA_PATH
+    if outputs != count:
+        say(f"MODEL.NUM_CLASSES is {outputs}, {folder} names {count} classes")
+    elif outputs != recipe.defaults.MODEL.NUM_CLASSES:
+        say(f"from the classes of {folder}: MODEL.NUM_CLASSES {outputs}")
+
+
+def _lent_by_weights(recipe: Recipe, told: Told, whole: bool) -> dict[str, Any]:
+    lent = told.values | (told.head if whole else {})
+    if whole and told.stage == recipe.stage:
+        groups = {key: value for key, value in told.config.items() if key.startswith(("MODEL.", "DATA."))}
+        lent |= {key: value for key, value in groups.items() if key not in _OF_THE_COMMAND}
+    return recipe.known(lent)
+
+
+def _refuse_unknown_heads(recipe: Recipe, told: Told, pairs: Sequence[str]) -> None:
+    """Refuse the default number of heads for a width of which nobody has said how many it has."""
+    for part in ("ENCODER", "DECODER"):
+        width, heads = f"MODEL.{part}.EMBED_DIM", f"MODEL.{part}.NUM_HEADS"
+        if width in told.values and heads not in told.values and recipe.known({heads: 0}) and heads not in pairs:
+            raise CheckpointError(
+                f"{told.source} does not tell how many heads its width of {told.values[width]} has: add {heads} NUMBER"
+            )
+
+
+def _refuse_contradictions(config: Config, told: Told, allow_drift: Sequence[str]) -> None:
+    wrong = {
+        key: (_plain(config, key), told.values[key])
+        for key in sorted(told.binding)
+        if _has(config, key) and _plain(config, key) != told.values[key] and key not in allow_drift
+    }
+    if not wrong:
+        return
+    said = [f"{key} is {value!r} in these weights, {stated!r} was asked for" for key, (stated, value) in wrong.items()]
+    advice = f"leave {'it' if len(wrong) == 1 else 'them'} out, or name other weights"
+    if set(wrong) <= set(PIXELS):
+        advice += f"; to train on in spite of it: {drift_flags(wrong)}"
+    raise CheckpointError(f"{told.source} does not fit this model: {'; '.join(said)}; {advice}")
+
+
+def _say_taken(recipe: Recipe, config: Config, told: Told, lent: Mapping[str, Any], say: Say) -> None:
+    """Name what now differs from the defaults because the weights say so."""
+    taken = [
+        f"{key} {value}"
+        for key, value in lent.items()
+        if _plain(config, key) == value != _plain(recipe.defaults, key) and not key.endswith(".TYPE")
+    ]
+    if taken:
+        say(f"from {told.source}: {', '.join(taken)}")
+
+
+def drift_flags(keys: Sequence[str] | Mapping[str, Any]) -> str:
+    """Return the flags that let these keys differ, as they are typed."""
+    return " ".join(f"--allow-drift {key}" for key in keys)
+
+
+def told_by(path: str) -> Told | None:
+    """Read what weights tell of their model; None where they cannot be read, which whoever loads them reports.
+
+    Args:
+        path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
+    """
+    try:
+        weights = read_weights(_weight_file(Path(path)))
+        model = weights.architecture().known()
+    except CheckpointError:
+        return None
+    config = _config_beside(weights.file)
+    values = {key: model[name] for key, name in GEOMETRY.items() if name in model}
+    binding = {key for key, name in GEOMETRY.items() if key in values and _is_certain(weights, name)}
+    if "img_size" in model:
+        height, width = model["img_size"]
+        values["DATA.IMAGE_SIZE"] = height if height == width else [height, width]
+    if "norm_pix_loss" in model:
+        values["MODEL.NORM_PIX_LOSS"] = model["norm_pix_loss"]
+    if "MODEL.NAME" in config:
+        values["MODEL.NAME"] = config["MODEL.NAME"]
+    for key in PIXELS:
+        if key in config:
+            values[key] = config[key]
+            binding.add(key)
+    if config.get("DATA.CROP_PCT") not in (None, _USUAL_CROP):
+        values["DATA.CROP_PCT"] = config["DATA.CROP_PCT"]
+    head = {key: model[name] for key, name in HEAD.items() if "num_classes" in model}
+    return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
+
+
+def _is_certain(weights: Weights, name: str) -> bool:
+    return name not in _GUESSED or name in weights.facts
+
+
+def _weight_file(path: Path) -> Path:
+    """Turn what a user names into a file of its weights, unchecked: the load will verify them."""
+    newest = list_checkpoints(path / "checkpoints")
+    return find_file(newest[0] if newest else path)
+
+
+def _config_beside(file: Path) -> dict[str, Any]:
+    """Return the config of the checkpoint that a weight file lies in, by dotted key; {} where it lies in none."""
+    try:
+        state = json.loads((file.parent / STATE).read_text()) if file.name in (MODEL, EMA) else {}
+        return flatten(state.get("config") or {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _resumed(config: Config) -> tuple[Path, list[Path]] | None:
+    """Return folder and checkpoints, newest first, of the run that is resumed; None where a run begins."""
+    resume = config.MODEL.RESUME
+    if not resume:
+        return None
+    if resume == "auto" and config.SAVE is None:
+        raise ConfigError("-resume auto goes on in the -output folder; name it, or the run: -resume RUN_FOLDER")
+    run = Path(config.SAVE if resume == "auto" else resume)
+    if (run / STATE).exists():
+        target = run.resolve() if run.is_symlink() else run
+        return Path(os.path.normpath(target / ".." / "..")), [run]
+    checkpoints = list_checkpoints(run / "checkpoints")
+    return (run, checkpoints) if checkpoints else None  # whoever resumes says what is wrong
+
+
+def _lent_by_run(recipe: Recipe, run: Path, checkpoints: Sequence[Path]) -> dict[str, Any]:
+    """Return the config of the newest checkpoint that can be read, and the run's folder as SAVE."""
+    saved = next((found for folder in checkpoints if (found := _saved(folder))), None)
+    if saved is None:
+        return {}
+    stage = saved.get("MODEL", {}).get("TYPE", recipe.stage)
+    if stage != recipe.stage:
+        raise ConfigError(
+            f"{run} is a run of another stage ({stage}, not {recipe.stage}), which cannot go on here;"
+            f" start from its weights with -pretrained {run}"
+        )
+    lent = recipe.known(flatten(with_added_keys(saved, to_dict(recipe.defaults))))
+    lent = {key: value for key, value in lent.items() if key not in _OF_THE_COMMAND}
+    return lent | {"SAVE": str(run)}
+
+
+def _saved(checkpoint: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads((checkpoint / STATE).read_text())["config"]
+        return config if isinstance(config, dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _has(config: Config, key: str) -> bool:
+    return key in flatten(to_dict(config))
+
+
+def _plain(config: Config, key: str) -> Any:
+    value = get_key(config, key)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,162 @@
+"""What every stage reads from its config alike: arguments for the loop, the encoder and the data path.
+
+These functions alone in this package look into a stage's config; all else takes plain arguments.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from mae_core.models import pixel_statistics
+from mae_core.process import distributed, log, runtime
+from mae_core.stage.config.node import Config, to_dict
+from mae_core.training.plan import Plan
+from mae_core.training.precision import Precision
+from mae_core.training.schedule import scaled_lr, warmup_cosine
+
+
+def plan_of(config: Config, steps_per_epoch: int) -> Plan:
+    """Read how long a stage trains and how often it reports and saves."""
+    t = config.TRAIN
+    return Plan(
+        steps_per_epoch=steps_per_epoch,
+        total_steps=t.NUM_EPOCHS * steps_per_epoch,
+        batch_size=config.DATA.BATCH_SIZE,
+        accum_iter=t.ACCUM_ITER,
+        clip_grad=t.GRAD_CLIP,
+        seed=config.SEED,
+        report_freq=config.REPORT_FREQ,
+        save_freq=config.SAVE_FREQ * steps_per_epoch,
+        keep=config.SAVE_KEEP,
+    )
+
+
+def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
+    """Read a stage's learning rate as a function of the fractional epoch."""
+    t = config.TRAIN
+    return partial(
+        warmup_cosine,
+        lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
+        min_lr=t.END_LR,
+        warmup_epochs=t.WARMUP_EPOCHS,
+        epochs=t.NUM_EPOCHS,
+        warmup_start_lr=t.WARMUP_START_LR,
+    )
+
+
+class TrainingImages(Protocol):
+    """What a run records and says of its images."""
+
+    def fingerprint(self) -> Mapping[str, object]:
+        """Return the number of images and a hash of what they are."""
+        ...
+
+    def describe_batch(self, indices: Iterable[int]) -> str:
+        """Name images of a batch by their places in the list."""
+        ...
+
+
+def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, Any]:
+    """Read the arguments of `Trainer` that all stages give alike."""
+    return {
+        "lr_at": schedule_of(config, plan),
+        "plan": plan,
+        "config": to_dict(config),
+        "data": {"train": images.fingerprint()},
+        "describe": images.describe_batch,
+        "data_advice": data_advice_of(config),
+        "shard_optimizer": config.TRAIN.get("SHARD_OPTIMIZER", False),
+    }
+
+
+def precision_of(config: Config) -> Precision:
+    """Read in what precision a stage computes, and log it."""
+    return Precision(config.AMP, config.AMP_DTYPE, log.LOGGER.info)
+
+
+def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Read mean and deviation per channel that images are normalised with."""
+    d = config.DATA
+    return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
+
+
+def encoder_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of `ViTEncoder`, but for `drop_path_rate`."""
+    m, d = config.MODEL, config.DATA
+    mean, std = statistics_of(config)
+    return {
+        "img_size": d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
+        "patch_size": m.PATCH_SIZE,
+        "in_chans": d.IMAGE_CHANNELS,
+        "embed_dim": m.ENCODER.EMBED_DIM,
+        "depth": m.ENCODER.DEPTH,
+        "num_heads": m.ENCODER.NUM_HEADS,
+        "mlp_ratio": m.MLP_RATIO,
+        "qkv_bias": m.QKV_BIAS,
+        "pixel_mean": mean,
+        "pixel_std": std,
+        "value_range": d.VALUE_RANGE,
+    }
+
+
+def images_of(config: Config, labels: str = "required", *, training: bool = False) -> dict[str, Any]:
+    """Read the arguments of a dataset over a list file, but for list and transform.
+
+    Args:
+        labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
+        training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
+    """
+    return {
+        "root": config.DATA.DATA_PATH,
+        "allow_outside": config.DATA.ALLOW_OUTSIDE,
+        "opt_in": "DATA.ALLOW_OUTSIDE True",
+        "seed": config.SEED,
+        "channels": config.DATA.IMAGE_CHANNELS,
+        "value_range": config.DATA.VALUE_RANGE,
+        "decoder": config.DATA.DECODER,
+        "labels": labels,
+        "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
+        "on_error": config.DATA.ON_ERROR if training else "raise",
+        "advice": "" if training else "evaluation never skips: mend the image, or take it off the list",
+    }
+
+
+def loading_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a loader, but for dataset, sampler and what asks it to stop."""
+    return {
+        "num_workers": config.DATA.NUM_WORKERS,
+        "timeout": config.DATA.TIMEOUT,
+        "advice": "check the storage that holds the images, or raise DATA.TIMEOUT",
+    }
+
+
+def data_advice_of(config: Config) -> str:
+    """Say which settings speed the data path up, given those of the run and the cores there are."""
+    workers, cores = config.DATA.NUM_WORKERS, runtime.available_cores()
+    ways = []
+    if workers < cores:
+        ways.append(f"raise DATA.NUM_WORKERS (now {workers}, for {cores} cores)")
+    if config.DATA.DECODER == "exact":
+        ways.append("set DATA.DECODER fast for large photographs")
+    ways.append(f"`mae-data bench {config.DATA.DATA_PATH}` shows what takes the time")
+    return "; ".join(ways)
+
+
+def global_batch_of(config: Config) -> dict[str, int]:
+    """Read what a global batch is made of: images per rank and forward pass, passes per step, ranks."""
+    return {
+        "batch_size": config.DATA.BATCH_SIZE,
+        "accum_iter": config.TRAIN.ACCUM_ITER,
+        "world_size": distributed.world_size(),
+    }
+
+
+def train_sampling_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a sampler of training batches, but for the number of images and the steps."""
+    return {**global_batch_of(config), "rank": distributed.rank(), "seed": config.SEED}
+
+
+def eval_sampling_of(config: Config) -> dict[str, Any]:
+    """Read the arguments of a sampler that covers a list once, but for the number of images."""
+    batch_size = int(config.DATA.get("BATCH_SIZE_EVAL") or config.DATA.BATCH_SIZE)
+    return {"batch_size": batch_size, "rank": distributed.rank(), "world_size": distributed.world_size()}

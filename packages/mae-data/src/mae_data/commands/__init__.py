@@ -1,0 +1,1 @@
+"""The commands of `mae-data`; nothing else imports them."""

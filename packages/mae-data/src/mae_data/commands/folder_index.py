@@ -1,0 +1,157 @@
+"""Making lists from a folder of images."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mae_data.errors import DataError, InputError
+from mae_data.images.formats import EXTENSIONS
+from mae_data.loading.sampler import epoch_order
+from mae_data.sources.class_file import CLASSES
+from mae_data.sources.folder_scan import Scan, scan_folder
+from mae_data.sources.list_writer import TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
+
+LOOSE = "images that are in no class folder"
+OTHER_PARTS = "images beside train/ and val/"
+
+
+@dataclass(frozen=True)
+class FolderIndex:
+    """The lists of a folder of images.
+
+    Attributes:
+        train: entries for training.
+        val: entries held out; None, and no list, where there are none.
+        classes: class names by label; empty where images have no labels.
+        left_out: what is in no list, and how many of each kind.
+        folders: state of each folder that was read; see `Scan`.
+        split: whether `val` was drawn from the images, as the folder has no train/.
+    """
+
+    train: list[Entry]
+    val: list[Entry] | None
+    classes: list[bytes]
+    left_out: Counter[str] = field(default_factory=Counter)
+    folders: dict[bytes, str] = field(default_factory=dict)
+    split: bool = False
+
+    def write(self, root: Path, force: bool = False) -> list[str]:
+        """Write the list files into `root` and return their names."""
+        refuse_unlistable(self.train + (self.val or []))
+        texts = {TRAIN_LIST: list_text(self.train)}
+        if self.val is not None:
+            texts[VAL_LIST] = list_text(self.val)
+        if self.classes:
+            texts[CLASSES] = b"".join(name + b"\n" for name in self.classes)
+        write_lists(root, texts, force)
+        return list(texts)
+
+
+def index_folder(root: Path, val_fraction: float = 0.1, seed: int = 0, labelled: bool | None = None) -> FolderIndex:
+    """Find the images of a folder and their classes.
+
+    `root/train/<class>/` and `root/val/<class>/` are taken as they are; otherwise `root/<class>/` is
+    split per class. Labels follow the sorted class names. Without labels, images count in any subfolder, and
+    none are held out, but for those of `root/val/` where the folder has train/.
+
+    Args:
+        root: the folder.
+        val_fraction: share of each class that is held out when `root` has no train/ folder.
+        seed: seed of that split.
+        labelled: whether subfolders are classes; by default where there are some.
+
+    Raises:
+        InputError: `root` is no folder, or `val_fraction` is not in [0, 1).
+        DataError: no images, or a class of val/ that train/ lacks.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; give the folder that holds the images")
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"--val-fraction {val_fraction} is not a share from 0 to below 1")
+    scan = scan_folder(os.fsencode(root))
+    if (root / "train").is_dir():
+        index = _index_parts(root, scan, labelled)
+    else:
+        index = _index_whole(scan, val_fraction, seed, labelled)
+    if not index.train:
+        raise DataError(f"{root} has no list, and no images for training ({' '.join(EXTENSIONS)})")
+    return index
+
+
+def _index_parts(root: Path, scan: Scan, labelled: bool | None) -> FolderIndex:
+    train = [path for path in scan.images if path.startswith(b"train/")]
+    val = [path for path in scan.images if path.startswith(b"val/")]
+    left_out = scan.left_out + Counter({OTHER_PARTS: len(scan.images) - len(train) - len(val)})
+    by_class, loose = _by_class(train, 1)
+    if labelled is False or not by_class:
+        return FolderIndex(_unlabelled(train), _unlabelled(val) or None, [], left_out, scan.folders)
+    val_by_class, val_loose = _by_class(val, 1)
+    unknown = [os.fsdecode(name) for name in val_by_class if name not in by_class]
+    if unknown:
+        raise DataError(
+            f"{root}/val has classes that train/ has no images of: {', '.join(unknown)}; "
+            "move them, or add training images"
+        )
+    classes = list(by_class)
+    left_out[LOOSE] += loose + val_loose
+    entries = _labelled(by_class, classes), _labelled(val_by_class, classes) or None
+    return FolderIndex(*entries, classes, left_out, scan.folders)
+
+
+def _index_whole(scan: Scan, val_fraction: float, seed: int, labelled: bool | None) -> FolderIndex:
+    by_class, loose = _by_class(scan.images, 0)
+    if labelled is False or not by_class:
+        return FolderIndex(_unlabelled(scan.images), None, [], scan.left_out, scan.folders)
+    train: list[Entry] = []
+    val: list[Entry] = []
+    for label, paths in enumerate(by_class.values()):
+        kept, held_out = split_class(paths, val_fraction, seed, label)
+        train += [(path, label) for path in kept]
+        val += [(path, label) for path in held_out]
+    left_out = scan.left_out + Counter({LOOSE: loose})
+    return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
+
+
+def split_class(paths: Sequence[bytes], val_fraction: float, seed: int, label: int) -> tuple[list[bytes], list[bytes]]:
+    """Split the images of one class into (kept, held out), both in order; one at least is kept."""
+    count = min(round(len(paths) * val_fraction), max(0, len(paths) - 1))
+    held_out = set(epoch_order(len(paths), seed, label)[:count].tolist())
+    return (
+        [path for place, path in enumerate(paths) if place not in held_out],
+        [path for place, path in enumerate(paths) if place in held_out],
+    )
+
+
+def _by_class(paths: Sequence[bytes], depth: int) -> tuple[dict[bytes, list[bytes]], int]:
+    """Sort paths into the folders at a depth, by name; also count the images that are in none."""
+    found: dict[bytes, list[bytes]] = {}
+    loose = 0
+    for path in paths:
+        folders = path.split(b"/")[:-1]
+        if len(folders) > depth:
+            found.setdefault(folders[depth], []).append(path)
+        else:
+            loose += 1
+    return {name: found[name] for name in sorted(found)}, loose
+
+
+def _labelled(by_class: dict[bytes, list[bytes]], classes: Sequence[bytes]) -> list[Entry]:
+    return [(path, label) for label, name in enumerate(classes) for path in by_class.get(name, [])]
+
+
+def _unlabelled(paths: Sequence[bytes]) -> list[Entry]:
+    return [(path, None) for path in paths]
+
+
+def refuse_unlistable(entries: Sequence[Entry]) -> None:
+    """Raise DataError for a name that would not come back from a list as it went in."""
+    for path, _ in entries:
+        try:
+            path.decode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{os.fsdecode(path)!r} is not UTF-8; rename the file") from None
+        if path != path.strip() or re.search(rb"[\r\n]", path):
+            raise DataError(f"{os.fsdecode(path)!r} has a line break or outer spaces; rename the file")

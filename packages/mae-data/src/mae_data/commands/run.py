@@ -1,0 +1,206 @@
+"""What the commands of `mae-data` do with their arguments; each returns its exit code."""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mae_data.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from mae_data.images.value_range import ValueRange
+    from mae_data.sources.source import Source
+
+SHOWN = 20
+
+
+def index(args: argparse.Namespace) -> int:
+    """Write the lists of a folder."""
+    if args.tar:
+        return index_tar(args)
+    from mae_data.commands.folder_index import index_folder
+    from mae_data.sources.folder_scan import describe_left_out
+
+    index = index_folder(args.root, args.val_fraction, args.seed, labelled=False if args.unlabelled else None)
+    names = index.write(args.root, args.force)
+    held_out = f", {len(index.val)} for validation" if index.val is not None else ""
+    if index.classes:
+        labels = f"{len(index.classes)} classes"
+    else:
+        labels = "no labels (not asked for)" if args.unlabelled else "no labels (no class folders)"
+    print(f"{args.root}: {len(index.train)} images for training{held_out}, {labels}; wrote {', '.join(names)}")
+    if left_out := describe_left_out(index.left_out):
+        print(left_out + ("" if args.unlabelled else "; --unlabelled takes images of any subfolder"))
+    return 0
+
+
+def index_tar(args: argparse.Namespace) -> int:
+    """Write the index of existing tar shards."""
+    from mae_data.sources.shards import INDEX_ENDING
+    from mae_data.sources.tar_index import write_tar_index
+
+    index = args.root / f"{args.part}{INDEX_ENDING}"
+    shards = sorted(path.name for path in args.root.glob(args.tar) if path.is_file())
+    if not shards:
+        raise DataError(f"{args.root} has no file {args.tar}")
+    if index.exists() and not args.force:
+        raise InputError(f"{index} is there already; use --force to replace it")
+    images = write_tar_index(args.root, shards, index, _workers(args))
+    print(f"{index}: {images} images in {len(shards)} shards")
+    return 0
+
+
+def shard(args: argparse.Namespace) -> int:
+    """Write a data set as tar shards."""
+    from mae_data.sources.open_source import open_parts
+    from mae_data.sources.shard_writer import Plan, copy_classes, write_shards
+
+    sources = open_parts(args.root, labelled=args.labelled, allow_outside=args.allow_outside, opt_in="--allow-outside")
+    plan = Plan(args.per_shard, args.side, args.quality)
+    for part, source in sources.items():
+        for note in source.notes:
+            print(note)
+        shards, found = write_shards(
+            source, args.target, part, plan, workers=_workers(args), force=args.force, progress=_show_progress
+        )
+        kept = f", {found} of them were there" if found else ""
+        print(f"{args.target / part}.index: {len(source)} images in {shards} shards{kept}")
+    copy_classes(args.root, args.target)
+    return 0
+
+
+def _show_progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {of} shards", end="" if done < of else "\n", file=sys.stderr, flush=True)
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Read every image and report the bad ones."""
+    from mae_data.commands.verify import verify_lists
+    from mae_data.files import write_atomically
+
+    report = verify_lists(_open(args, args.list), _workers(args), args.channels, _value_range(args))
+    for bad in report.bad[:SHOWN]:
+        print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
+    for duplicate in report.duplicates[:SHOWN]:
+        print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
+    total = sum(report.images.values())
+    print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
+    if args.json:
+        write_atomically(args.json, (json.dumps(report.as_json(args.root), indent=2) + "\n").encode())
+    elif len(report.bad) > SHOWN or len(report.duplicates) > SHOWN:
+        print(f"the first {SHOWN} of each are shown; --json REPORT writes them all")
+    return DataError.exit_code if report.bad else 0
+
+
+def stats(args: argparse.Namespace) -> int:
+    """Describe the images of a list."""
+    from mae_data.commands.stats import describe_list
+
+    images = _open(args, [args.list] if args.list else None)[0]
+    stats = describe_list(images, channels=args.channels, value_range=_value_range(args), workers=_workers(args))
+    if args.yaml:
+        from mae_data.commands.stats_file import write_stats
+
+        write_stats(args.yaml, stats)
+    if args.json:
+        print(json.dumps(stats, indent=2))
+        return 0
+    for name, value in stats.items():
+        print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    if args.yaml:
+        print(f"wrote {args.yaml}")
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Time loading and say what to set."""
+    from mae_data.commands.bench import measure_stages, measure_workers, report
+    from mae_data.loading.dataset import ListDataset
+    from mae_data.transforms.pipelines import make_pretrain_transform
+
+    for name in ("image_size", "batch_size", "images", "seconds"):
+        if getattr(args, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
+    list_file = args.list or "train_list.txt"
+    options = {
+        "channels": args.channels,
+        "decoder": args.decoder,
+        "allow_outside": args.allow_outside,
+        "opt_in": "--allow-outside",
+    }
+    transform = make_pretrain_transform(image_size=args.image_size)
+    dataset = ListDataset(args.root, list_file, transform, labels="optional", **options)
+    rates = measure_workers(dataset, args.batch_size, args.seconds)  # forks, so before Paddle is at work here
+    chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
+    for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
+        print(line)
+    return 0
+
+
+def subset(args: argparse.Namespace) -> int:
+    """Write a list of few images of each class."""
+    from mae_data.commands.subset import subset_of_list
+
+    path, short = subset_of_list(args.list, args.per_class, args.seed, args.output, args.force)
+    images = len(path.read_bytes().splitlines())
+    print(f"{path}: {images} images, {args.per_class} of each class, drawn with seed {args.seed}")
+    if short:
+        listed = ", ".join(f"{label} ({count})" for label, count in list(short.items())[:SHOWN])
+        print(f"all images of classes that have fewer: {listed}{', ...' if len(short) > SHOWN else ''}")
+    return 0
+
+
+def demo_dataset(args: argparse.Namespace) -> int:
+    """Write scikit-learn's digits as images."""
+    from mae_data.commands.demo_digits import make_demo_dataset
+
+    counts = make_demo_dataset(args.target, size=args.size, seed=args.seed, force=args.force)
+    print(
+        f"{args.target}: {counts['train']} digits for training, {counts['val']} for validation, "
+        f"8x8 scans upscaled to {args.size}x{args.size}"
+    )
+    return 0
+
+
+def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
+    """Open the named lists, or all parts that a data set has."""
+    from PIL import Image
+
+    from mae_data.sources.open_source import open_parts, open_source
+
+    # Large images are refused by name; Pillow's warning about them would only repeat it.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    classes = Path(args.root) / "classes.txt"
+    num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
+    options = {"num_classes": num_classes, "allow_outside": args.allow_outside, "opt_in": "--allow-outside"}
+    if lists:
+        return [open_source(args.root, name, labels="optional", **options) for name in lists]
+    return list(open_parts(args.root, **options).values())
+
+
+def _workers(args: argparse.Namespace) -> int:
+    from mae_data.parallel import default_workers
+
+    return default_workers() if args.workers is None else args.workers
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    if isinstance(value, list):
+        return " ".join(str(n) if isinstance(n, int) else f"{n:.6f}" for n in value)
+    return "-" if value is None else str(value)
+
+
+def _value_range(args: argparse.Namespace) -> "ValueRange | None":
+    from mae_data.images.value_range import as_value_range
+
+    if args.value_range is None:
+        return None
+    try:
+        return as_value_range(args.value_range[0] if len(args.value_range) == 1 else args.value_range)
+    except ValueError as error:
+        raise InputError(str(error)) from None

@@ -1,0 +1,110 @@
+"""Numbers that describe a data set: classes, sizes, and the mean and deviation of its pixels."""
+
+import io
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mae_data.commands.pixel_sums import PixelSums, mean_and_std, measure_image
+from mae_data.errors import DataError, ImageError, InputError
+from mae_data.images.stored import inspect_image
+from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range
+from mae_data.parallel import map_images
+from mae_data.sources.source import NO_LABEL, Source
+
+_RANGES = {"uint8": 255, "uint16": 65535}  # what is assumed of integers
+
+
+def describe_list(
+    images: Source,
+    *,
+    channels: int | None = None,
+    value_range: float | Sequence[float] | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Describe the images of a list.
+
+    Args:
+        images: the list.
+        channels: as many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
+            the first image, 3 for 8-bit pictures.
+        value_range: see `ListDataset`. None: 255 or 65535, by the type of the first image.
+        workers: number of processes.
+
+    Returns:
+        plain values: counts, ranges as {min, median, max}, and per channel over all pixels at original size
+        `lowest` and `highest`, as stored, and `mean` and `std` (population deviation), the ends of the value range
+        as 0 and 1.
+
+    Raises:
+        DataError: an image cannot be read, or is not like the others; the message names its line.
+        InputError: floats of which no range is stated.
+        ValueError: a range that is none.
+    """
+    channels, limits = _channels_and_limits(images, channels, value_range)
+    measured = _measure(images, channels, limits, workers)
+    lowest, highest = (np.array([getattr(m, end) for m in measured]) for end in ("low", "high"))
+    if limits == ANY_FLOATS:
+        raise InputError(
+            f"the pixels are floats from {lowest.min():g} to {highest.max():g};"
+            " state the range that all images keep to with --value-range LOW HIGH"
+        )
+    labels = images.labels[images.labels != NO_LABEL]
+    per_class = np.bincount(labels)
+    mean, std = mean_and_std(measured, limits)
+    return {
+        "list": images.name,
+        "images": len(images),
+        "duplicates": images.duplicates,
+        "unlabelled": len(images) - len(labels),
+        "classes": int(np.count_nonzero(per_class)),
+        "images_per_class": _range(per_class[per_class > 0].tolist()) if len(labels) else None,
+        "width": _range([image.width for image in measured]),
+        "height": _range([image.height for image in measured]),
+        "channels": channels,
+        "value_range": [limits.low, limits.high] if limits.is_float else int(limits.high),
+        "lowest": lowest.min(axis=0).tolist(),
+        "highest": highest.max(axis=0).tolist(),
+        "mean": mean,
+        "std": std,
+    }
+
+
+def _channels_and_limits(
+    images: Source, channels: int | None, value_range: float | Sequence[float] | None
+) -> tuple[int, ValueRange]:
+    """Return what was asked for, or else what the first image holds."""
+    first = None
+    if channels is None or value_range is None:
+        try:
+            first = inspect_image(io.BytesIO(images.read(0)))
+        except ImageError as error:
+            raise _named(images, 0, error) from error
+    if value_range is None:
+        assert first is not None
+        known = _RANGES.get(first.dtype.name)
+        limits = ANY_FLOATS if known is None else as_value_range(known)
+    else:
+        limits = as_value_range(value_range)
+    return (channels or (first.channels if first else 0)), limits
+
+
+def _measure(images: Source, channels: int, limits: ValueRange, workers: int) -> list[PixelSums]:
+    measured = []
+    measure = partial(measure_image, channels=channels, limits=limits)
+    for index, result in enumerate(map_images(measure, images, workers)):
+        if isinstance(result, DataError):
+            raise _named(images, index, result) from result
+        measured.append(result)
+    return measured
+
+
+def _named(images: Source, index: int, error: DataError) -> DataError:
+    reason = error.reason if isinstance(error, ImageError) else str(error)
+    return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
+
+
+def _range(values: list[int]) -> dict[str, float]:
+    return {"min": min(values), "median": float(np.median(values)), "max": max(values)}

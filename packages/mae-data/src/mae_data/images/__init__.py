@@ -1,0 +1,1 @@
+"""Images as they are stored: which formats, how many channels, how deep, and what their values mean."""

@@ -1,0 +1,165 @@
+"""A dataset over a source of images whose augmentation is a pure function of (seed, epoch, index)."""
+
+import io
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mae_data.errors import DataError, ImageError, StoreError
+from mae_data.images.jpeg import DECODERS, JpegImage, open_lazily
+from mae_data.images.native_code import native
+from mae_data.images.stored import read_image
+from mae_data.images.value_range import EIGHT_BITS, as_value_range
+from mae_data.rng import sample_rng
+from mae_data.sources.open_source import open_source
+from mae_data.transforms.pipelines import Picture, Transform
+
+Key = int | tuple[int, int]
+Sample = tuple[npt.NDArray[Any], np.int64, np.int64]
+
+log = logging.getLogger(__name__)
+
+
+class ListDataset:
+    """The images of a list, or of another source, decoded and transformed; see `sources.open_source`.
+
+    `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image [H, W, C] of the stored type,
+    label int64, index int64). The label is -1 where the list has none.
+
+    Args:
+        root: folder that the list's paths are relative to.
+        list_file: the list below `root`, or the part that its name says of a source without lists.
+        transform: called with (image, generator), returns its pixels [H, W, C].
+        seed: seed of the augmentation.
+        channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
+        value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
+        decoder: "exact" or "fast", for JPEG files; see `mae_data.images.jpeg.open_lazily`.
+        reuse: keep the last image decoded, for samplers that ask for one several times in a row.
+        labels: "required" or "optional".
+        num_classes: when given, labels must be below it.
+        on_error: "raise", or "skip" to put the next readable image of the list in the place of one that
+            cannot be read; it then carries its own label and index.
+        advice: ends the message about an image that cannot be read.
+        max_skipped: with "skip", how many different images one process may skip before it raises.
+        allow_outside: accept absolute paths and `..` in the list.
+        opt_in: how the reader of a message sets `allow_outside`.
+
+    Raises:
+        DataError: the list is faulty; on access, an image is (the message names its line and path).
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        list_file: str | os.PathLike[str],
+        transform: Transform,
+        *,
+        seed: int = 0,
+        channels: int = 3,
+        value_range: float | Sequence[float] = 255,
+        decoder: str = "exact",
+        reuse: bool = False,
+        labels: str = "required",
+        num_classes: int | None = None,
+        on_error: str = "raise",
+        advice: str = "",
+        max_skipped: int = 100,
+        allow_outside: bool = False,
+        opt_in: str = "allow_outside=True",
+    ) -> None:
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error={on_error!r}; use 'raise' or 'skip'")
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder={decoder!r}; use 'exact' or 'fast'")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
+        self.limits = as_value_range(value_range)
+        self.images = open_source(
+            root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
+        )
+        self.transform = transform
+        self.seed = seed
+        self.channels = channels
+        self.decoder = decoder
+        self.reuse = reuse
+        self._last: tuple[int, Picture] | None = None
+        native()  # opened before workers start: what it has to say is said once
+        self.on_error = on_error
+        self.advice = advice
+        self.max_skipped = max_skipped
+        self._skipped: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fetch(self, keys: Iterable[Sequence[int]]) -> None:
+        """Prepare for reading the samples of these (epoch, index), of one batch; see `Source.fetch`."""
+        self.images.fetch(list(dict.fromkeys(index for _, index in keys)))
+
+    def describe(self, key: Key) -> str:
+        """Name the place and path of a key, for messages."""
+        return self.images.describe(key[1] if isinstance(key, tuple) else key)
+
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of a dataset of {len(self)}")
+        for source in range(index, index + len(self)):
+            source %= len(self)
+            try:
+                image = self._read(source)
+                # The generator belongs to the place in the epoch: a replacement is not the twin of the
+                # same image at its own place.
+                array = self._apply(image, sample_rng(self.seed, epoch, index), source)
+            except StoreError:
+                raise
+            except DataError as error:
+                if self.on_error == "raise":
+                    raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
+                self._skip(source, error)
+                continue
+            return array, self.images.labels[source], np.int64(source)
+        raise DataError(f"{self.images.name}: not one image of it can be read")
+
+    def _read(self, index: int) -> Picture:
+        if self._last and self._last[0] == index:
+            return self._last[1]
+        image = self._open(index)
+        if self.reuse:
+            if isinstance(image, JpegImage):
+                image.keep_decoded()
+            self._last = (index, image)
+        return image
+
+    def _open(self, index: int) -> Picture:
+        try:
+            data = self.images.read(index)
+            if self.limits == EIGHT_BITS and self.channels in (1, 3):
+                return open_lazily(data, self.channels, self.decoder)
+            return read_image(io.BytesIO(data), self.channels, self.limits)
+        except ImageError as error:
+            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
+
+    def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
+        try:
+            return self.transform(image, rng)
+        except ImageError as error:  # a JPEG file is decoded here
+            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
+        except DataError as error:
+            raise DataError(f"{self.images.describe(index)}: {error}") from error
+
+    def _skip(self, index: int, error: DataError) -> None:
+        """Log an unreadable image once; raise when there are too many of them."""
+        if index in self._skipped:
+            return
+        if len(self._skipped) >= self.max_skipped:
+            raise DataError(
+                f"{error} (and {self.max_skipped} images were skipped before it, which is max_skipped); "
+                "`mae-data verify` lists them all"
+            ) from error
+        self._skipped.add(index)
+        log.warning("skipped: %s", error)

@@ -1,0 +1,67 @@
+"""Probing as one call: the same run as `mae-probe`'s."""
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+from mae_core.stage.config.from_call import config_of_call
+from mae_core.training.engine import Trainer
+from mae_data.sources.open_source import open_source
+from mae_probe.config import RECIPE
+from mae_probe.train import train
+
+
+def probe(
+    data: str | PathLike[str],
+    *,
+    output: str | PathLike[str],
+    model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    pretrained: str | PathLike[str] | None = None,
+    num_classes: int | None = None,
+    resume: str | PathLike[str] | None = None,
+    cfg: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Trainer:
+    """Train a classifier on the frozen features of a masked autoencoder (paper section 4.1).
+
+    What is not given is as in the config, or else as in the recipe of the paper (Table 10).
+
+    Args:
+        data: folder with a folder for each class, or with lists, or another source that `-data_path` takes.
+        output: run folder: log, config, checkpoints.
+        model: such as "vit_tiny_patch16", a name of `mae_core.PRESETS`.
+        epochs: passes over the data; the warm-up keeps its share of them.
+        batch_size: images per rank and forward pass.
+        image_size: pixels, one number or (height, width), of whole patches.
+        pretrained: weights to start from, of any source.
+        num_classes: outputs; by default as many as the training images have classes, unless cfg or settings say.
+        resume: run or checkpoint folder to go on from; "auto": `output`, or anew where it holds none.
+        cfg: YAML config: a file, or the name of a packaged one.
+        settings: values by dotted config key, over all else: {"TRAIN.BASE_LR": 1e-3}.
+
+    Returns:
+        the trainer at the end of its plan; its `model` holds the weights.
+
+    Raises:
+        UserError: arguments, data, checkpoint or loss that a run cannot go on with.
+    """
+    if num_classes is None and cfg is None and "MODEL.NUM_CLASSES" not in (settings or {}):
+        num_classes = open_source(data).num_classes
+    config = config_of_call(
+        RECIPE,
+        cfg,
+        settings,
+        model=model,
+        data=data,
+        output=output,
+        epochs=epochs,
+        batch_size=batch_size,
+        image_size=image_size,
+        pretrained=pretrained,
+        resume=resume,
+        num_classes=num_classes,
+    )
+    return train(config)

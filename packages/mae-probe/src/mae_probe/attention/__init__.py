@@ -1,0 +1,1 @@
+"""Where a model looks: attention of its last block, drawn over images."""

@@ -1,0 +1,107 @@
+"""`mae-probe attention`: maps of the class token's attention over images, as PNG files."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from PIL import Image
+
+from mae_core.errors import UserError
+from mae_core.evaluation.attention import attention_weights, class_maps, rollout
+from mae_core.files import png_bytes, refuse_unwritable, write_output
+from mae_core.process import log
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import statistics_of
+from mae_data.drawing import draw_rows
+from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.images.stored import read_image
+from mae_data.images.value_range import as_value_range
+from mae_data.loading.loader import as_paddle_takes
+from mae_probe.build import build_model, eval_transform, load_encoder
+
+_HOT = np.array([255.0, 40.0, 0.0])
+CELL = 160  # pixels that a small image is enlarged to
+_PER_ROW = 6  # pictures
+
+
+def draw_attention(
+    config: Config, files: Sequence[str], folder: str | Path, bands: Sequence[int] | None = None
+) -> list[Path]:
+    """Draw `folder/NAME_attention.png` for each image: the image, mean over heads, rollout, each head.
+
+    Mean and heads are of the last block. Each map is scaled by its own largest weight.
+
+    Args:
+        files: image paths; each is resized and cropped as in evaluation.
+        bands: channels to show as red, green and blue; see `choose_bands`.
+
+    Raises:
+        UserError: no such bands, no weights, files of the same name, or a folder that cannot be written.
+    """
+    log.setup(True)
+    paths = _outputs(files, Path(folder))
+    with values_from_config():
+        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
+    limits = as_value_range(config.DATA.VALUE_RANGE)
+    transform, unused = eval_transform(config), np.random.default_rng(0)  # evaluation draws nothing
+    channels = config.DATA.IMAGE_CHANNELS
+    images = ((file, transform(read_image(file, channels, limits), unused)) for file in files)
+    for (_, picture, maps), path in zip(attention_of(config, images, shown), paths, strict=True):
+        png = png_bytes(draw_row(picture, maps).save)
+        with refuse_unwritable(path, "choose another folder with -output"):
+            write_output(path, png)
+    return paths
+
+
+def attention_of(
+    config: Config, images: Iterable[tuple[str, NDArray[Any]]], shown: ShownBands
+) -> Iterator[tuple[str, NDArray[np.uint8], dict[str, NDArray[np.floating]]]]:
+    """Yield each image's name, picture and maps by their titles: mean over heads, rollout, each head.
+
+    Args:
+        images: names and pixels [H, W, C] as stored.
+    """
+    model = build_model(config)
+    load_encoder(config, model, "attention")
+    model.eval()
+    limits = as_value_range(config.DATA.VALUE_RANGE)
+    for name, image in images:
+        blocks = attention_weights(model, paddle.to_tensor(as_paddle_takes(image)[None]))
+        heads = class_maps(blocks[-1], model.grid)[0]
+        maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
+        maps |= {f"head {i}": head for i, head in enumerate(heads)}
+        yield name, shown((image.astype(np.float32) - limits.low) / limits.span), maps
+
+
+def _outputs(files: Sequence[str], folder: Path) -> list[Path]:
+    paths = [folder / f"{Path(file).stem}_attention.png" for file in files]
+    for i, path in enumerate(paths):
+        if path in paths[:i]:
+            first = files[paths.index(path)]
+            raise UserError(f"{first} and {files[i]} would both become {path}; draw them into different -output")
+    return paths
+
+
+def overlay(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Lay weights [rows, columns] over an image [H, W, C] as red, opaque up to 70 % where they are largest."""
+    height, width = image.shape[:2]
+    scaled = np.asarray(weights / max(float(weights.max()), 1e-12), dtype=np.float32)
+    smooth = Image.fromarray(scaled).resize((width, height), Image.Resampling.BILINEAR)
+    opacity = 0.7 * np.asarray(smooth)[:, :, None].clip(0.0, 1.0)
+    colours = np.broadcast_to(image, (height, width, 3))
+    return (colours * (1.0 - opacity) + _HOT * opacity).round().astype(np.uint8)
+
+
+def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) -> Image.Image:
+    """Draw the image and its overlays, at most six per row in rows of about one length, each under its title."""
+    height, width = image.shape[:2]
+    tiles = {"image": np.broadcast_to(image, (height, width, 3))}
+    tiles |= {name: overlay(image, weights) for name, weights in maps.items()}
+    pairs = list(tiles.items())
+    rows = -(-len(pairs) // _PER_ROW)
+    columns = -(-len(pairs) // rows)  # seven make four and three, not six and one
+    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=CELL)

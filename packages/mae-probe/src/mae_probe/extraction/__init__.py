@@ -1,0 +1,1 @@
+"""Features of images: made by the encoder, pooled, normed, kept in files."""

@@ -1,0 +1,115 @@
+"""Features of a list as a file: with labels and paths, in one of FORMATS; nothing in a file is executed."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mae_core.errors import UserError
+from mae_core.files import refuse_unwritable, try_folder, write_output
+from mae_probe.extraction.feature_set import Features
+from mae_probe.extraction.feature_tables import csv_bytes, parquet_bytes, read_csv, read_parquet, require_pyarrow
+
+
+def prepare_file(path: Path) -> None:
+    """Refuse, before the work, a file of another kind or in a folder that cannot be written.
+
+    Raises:
+        UserError: as said, or pyarrow is missing for .parquet.
+    """
+    check_suffix(path)
+    if path.suffix == ".parquet":
+        require_pyarrow()
+    with refuse_unwritable(path):
+        try_folder(path.parent)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file that is of none of FORMATS."""
+    if path.suffix not in FORMATS:
+        *others, last = FORMATS
+        raise UserError(f"feature file {path} has suffix {path.suffix or 'none'}; use {', '.join(others)} or {last}")
+
+
+def write_features(path: Path, features: Features) -> None:
+    """Write features float32 [N, D], labels int64 [N] and paths.
+
+    | suffix         | holds                                                                              |
+    |----------------|------------------------------------------------------------------------------------|
+    | `.npz`         | arrays `features`, `labels`, `paths`                                               |
+    | `.safetensors` | `features`, `labels`, and the paths as JSON in the header                          |
+    | `.csv`         | columns `path`, `label`, `f0`, `f1`, ...; 9 digits, which give float32 back exactly |
+    | `.parquet`     | columns `path`, `label`, `features` (a list of D each); needs pyarrow              |
+
+    Raises:
+        UserError: another suffix, or the disk refused.
+    """
+    check_suffix(path)
+    data = FORMATS[path.suffix].write(features)
+    with refuse_unwritable(path):
+        write_output(path, data)
+
+
+def read_features(path: Path) -> Features:
+    """Read what `write_features` wrote.
+
+    Raises:
+        UserError: missing, damaged, or something else.
+    """
+    check_suffix(path)
+    try:
+        features = FORMATS[path.suffix].read(path)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
+        raise UserError(f"{path} is no readable feature file ({error}); write one with mae-probe features") from None
+    n = len(features.paths)
+    sound = features.features.ndim == 2 and features.features.shape[0] == n and features.labels.shape == (n,)
+    if not (sound and n and np.isfinite(features.features).all()):
+        raise UserError(f"{path} holds no finite features [N, D] with N labels and paths; write it anew")
+    return features
+
+
+def _npz_bytes(features: Features) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, features=features.features, labels=features.labels, paths=np.array(features.paths, np.str_))
+    return buffer.getvalue()
+
+
+def _read_npz(path: Path) -> Features:
+    with np.load(path, allow_pickle=False) as file:
+        return _features(file["features"], file["labels"], [str(p) for p in file["paths"]])
+
+
+def _safetensors_bytes(features: Features) -> bytes:
+    arrays: dict[str, np.ndarray] = {"features": features.features, "labels": features.labels}
+    return bytes(save(arrays, metadata={"paths": json.dumps(features.paths)}))
+
+
+def _read_safetensors(path: Path) -> Features:
+    with safe_open(path, "numpy") as file:
+        paths = [str(p) for p in json.loads(file.metadata()["paths"])]
+        return _features(file.get_tensor("features"), file.get_tensor("labels"), paths)
+
+
+def _features(features: np.ndarray, labels: np.ndarray, paths: list[str]) -> Features:
+    return Features(features.astype(np.float32, copy=False), labels.astype(np.int64, copy=False), paths)
+
+
+class Format(NamedTuple):
+    """How features become bytes, and come back from a file."""
+
+    write: Callable[[Features], bytes]
+    read: Callable[[Path], Features]
+
+
+FORMATS = {
+    ".npz": Format(_npz_bytes, _read_npz),
+    ".safetensors": Format(_safetensors_bytes, _read_safetensors),
+    ".csv": Format(csv_bytes, read_csv),
+    ".parquet": Format(parquet_bytes, read_parquet),
+}
