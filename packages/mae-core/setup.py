@@ -3,7 +3,7 @@
 MAE_CORE_BUILD_OPS=auto (default) goes without them where that fails, and says so; 1 fails; 0 does not try.
 MAE_CORE_BUILD_FOR=FOLDER:FOLDER names what holds the Paddles to build for: site-packages, or an unpacked wheel. Else it
 is the one that is installed; a process of its own finds it, so with pip's build isolation, too.
-How to compile is said in src/mae_core/compilation.py, which `mae-core build` shares.
+How to compile is said in src/mae_core/libraries/compilation.py, which `mae-core build` shares.
 """
 
 import os
@@ -17,7 +17,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-sys.path.insert(0, str(Path(__file__).parent / "src" / "mae_core"))
+sys.path.insert(0, str(Path(__file__).parent / "src" / "mae_core" / "libraries"))
 import compilation
 
 sys.path.pop(0)

@@ -102,7 +102,7 @@ def test_evaluation_scores_the_trained_head_whatever_the_batch(data, finished, c
     checkpoint = run / "checkpoints" / "step_00000009"
     for size in (7, 2):
         args = ["-eval", "-pretrained", checkpoint, "-data_path", data, "-output", tmp_path, "-batch_size", size, *TINY]
-        result = cli(*args)
+        result = cli(*args, "-amp")
         assert result.returncode == 0, result.stderr
         assert "7 images: top-1" in result.stdout
         figures = scores(tmp_path)

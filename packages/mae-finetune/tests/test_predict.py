@@ -15,6 +15,7 @@ from stage_runs import FINETUNE, weights, write_images
 import mae_finetune.prediction
 from mae_core.errors import ConfigError, UserError
 from mae_core.files import sha256
+from mae_core.ops import products
 from mae_core.process import log
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.load import load_model
@@ -129,6 +130,25 @@ def test_the_command_says_the_same_as_text_json_and_csv(run, photos, tmp_path, c
     assert float(rows[1]["probability"]) == pytest.approx(second.probability, rel=1e-5)
     assert main([*words, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["predictions"] == stored["predictions"]
+
+
+@pytest.mark.skipif(bool(products.why_not()), reason=f"no products of bfloat16: {products.why_not()}")
+def test_amp_predicts_nearly_the_same_and_rounds_each_weight_once(run, photos, tmp_path, capsys, monkeypatch):
+    words = ["predict", "-pretrained", str(run), "-batch_size", "4", str(photos / "val"), "--json"]
+    weights, said = [], []
+    rounded = products.rounded
+    monkeypatch.setattr(products, "rounded", lambda x: (x.persistable and weights.append(x.name), rounded(x))[1])
+    for name, flags in (("plain", []), ("amp", ["-amp"])):
+        assert main([*words, str(tmp_path / name), *flags]) == 0
+        guesses = [p["guesses"] for p in json.loads((tmp_path / name).read_text())["predictions"]]
+        said.append([{g["label"]: g["probability"] for g in each} for each in guesses])
+        assert bool(weights) == bool(flags)
+    assert len(weights) == len(set(weights))  # in two batches
+    assert "precision: bfloat16 in matrix products" in capsys.readouterr().err
+    plain, amp = said
+    assert amp != plain
+    for first, second in zip(plain, amp, strict=True):
+        assert first == pytest.approx(second, abs=1e-2)
 
 
 def test_older_weights_give_numbers_until_names_are_given(nameless, run, photos, tmp_path, capsys):

@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
+from mae_core.ops import products
 from mae_core.report.watch import is_own_name
 from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
@@ -267,6 +269,15 @@ def test_many_at_once_are_computed_one_by_one_or_asked_to_come_again(autoencoder
     assert sorted(status for status, _ in told) == ["200 OK"] * 3 + ["503 Service Unavailable"] * 5
     assert any(b"try again" in body for _, body in told)
     assert max(most) == 1
+
+
+def test_what_is_computed_is_in_the_context_that_was_given(autoencoder):
+    seen = []
+    for around in ({}, {"around": products.in_bfloat16}):
+        application = Application(autoencoder, "127.0.0.1", **around)
+        seen.append(application.queue.run(products.rounds, paddle.ones([1])))
+        application.queue.close()
+    assert seen == [False, True]
 
 
 def test_a_fault_inside_is_no_page_of_code(autoencoder, monkeypatch, capsys):

@@ -69,7 +69,7 @@ def test_evaluation_restores_head_and_statistics(data, finished, pretrained, cli
     checkpoint = run / "checkpoints" / "step_00000009"
     args = ["-eval", "-pretrained", checkpoint, "-data_path", data, "-output", tmp_path, *TINY]
     for size in (7, 2):
-        result = cli(*args, "-batch_size", size)
+        result = cli(*args, "-amp", "-batch_size", size)
         assert result.returncode == 0, result.stderr
         assert re.search(r"7 images: top-1", result.stdout)
         figures = scores(tmp_path)
@@ -81,7 +81,7 @@ def test_evaluation_restores_head_and_statistics(data, finished, pretrained, cli
 
 
 def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrained, finished, tmp_path):
-    args = ["-batch_size", 4, "-data_path", data, "-pretrained", pretrained, "-output", tmp_path / "run", *TINY]
+    args = ["-batch_size", 4, "-data_path", data, "-pretrained", pretrained, "-amp", "-output", tmp_path / "run", *TINY]
     PROBE.launch(*args)
     assert_same(finished[0], tmp_path / "run", atol=2e-5)
     assert_same(finished[0], tmp_path / "run", atol=2e-5, file="optimizer")

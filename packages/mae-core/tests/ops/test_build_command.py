@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mae_core import build as build_module
-from mae_core import compilation, library_files
+from mae_core.libraries import build_command as build_module
+from mae_core.libraries import compilation, library_files
 from mae_core.ops import fused
 from mae_core.weights import cli
 

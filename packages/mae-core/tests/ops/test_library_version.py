@@ -10,7 +10,7 @@ from mae_core.ops import fused
 
 CSRC = Path(__file__).parents[2] / "csrc"
 # By version, a hash of what Python calls: names, inputs, outputs and attributes of all operators.
-INTERFACES = {2: "3cce632ce41f519a"}
+INTERFACES = {2: "3cce632ce41f519a", 3: "7c2f1e4b67d4a300"}
 
 
 def interface():
@@ -33,11 +33,11 @@ def test_sources_and_python_name_the_same_version():
 
 @pytest.mark.skipif(not fused.LOADED, reason=f"fused operators: {fused.why_not()}")
 def test_a_library_of_another_version_is_refused(monkeypatch):
-    monkeypatch.setattr(fused, "LIBRARY_VERSION", 3)
+    monkeypatch.setattr(fused, "LIBRARY_VERSION", 4)
     error = fused._load()
-    assert error == "it has the operators of version 2, this mae-core needs 3"
+    assert error == "it has the operators of version 3, this mae-core needs 4"
     monkeypatch.setattr(fused, "LOAD_ERROR", error)
-    assert "could not be loaded (it has the operators of version 2" in fused.why_not()
+    assert "could not be loaded (it has the operators of version 3" in fused.why_not()
 
 
 def test_a_library_that_cannot_tell_is_of_the_first_version():

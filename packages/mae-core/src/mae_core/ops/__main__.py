@@ -2,8 +2,8 @@
 
 import sys
 
-from mae_core.compilation import BuildError, find_compiler
 from mae_core.errors import UserError
+from mae_core.libraries.compilation import BuildError, find_compiler
 from mae_core.process.runtime import import_paddle
 
 

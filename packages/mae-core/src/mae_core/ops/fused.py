@@ -16,8 +16,8 @@ from paddle import Tensor
 from paddle.base import core
 from paddle.base.layer_helper import LayerHelper
 
-from mae_core import compilation, library_files
 from mae_core.errors import ConfigError
+from mae_core.libraries import compilation, library_files
 
 CHOICES = ("auto", "fused", "reference")
 NO_PRODUCTS = "this Paddle brings neither MKL nor oneDNN"

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer, PyLayerContext
@@ -92,12 +94,12 @@ def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: 
 
 def rounded(x: Tensor) -> Tensor:
     """Round float32 [...] to the nearest value that bfloat16 has, halves to even; it stays float32."""
-    # By its bits: a cast to bfloat16 cuts them off in Paddle 2.6.
-    bits = paddle.view(x.contiguous(), "int32")
-    lowest, upper = (paddle.full([1], b, "int32") for b in (1 << 16, -1 << 16))
-    is_odd = (paddle.bitwise_and(bits, lowest) != 0).astype("int32")
-    rounded = paddle.view(paddle.bitwise_and(bits + 0x7FFF + is_odd, upper), "float32")
-    return paddle.where(paddle.isnan(x), x, rounded)
+    if not paddle.__version__.startswith("2."):
+        return x.astype("bfloat16").astype("float32")
+    values: npt.NDArray[np.float32] = x.numpy()  # a cast cuts bits off in Paddle 2.6
+    bits = values.view(np.uint32)
+    nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return paddle.to_tensor(np.where(np.isnan(values), values, nearest.view(np.float32)))
 
 
 class _RoundedLinear(PyLayer):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core import __version__
-from mae_core.build import build
+from mae_core.libraries.build_command import build
 from mae_core.process.command_line import Parser, run
 from mae_core.process.runtime import version_line
 

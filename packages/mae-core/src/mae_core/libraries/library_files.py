@@ -5,9 +5,9 @@ from pathlib import Path
 from stat import S_IWGRP, S_IWOTH
 
 from mae_core import __version__
-from mae_core.compilation import library_name
+from mae_core.libraries.compilation import library_name
 
-PACKAGED = Path(__file__).with_name("ops")
+PACKAGED = Path(__file__).parents[1] / "ops"
 
 
 def cache_folder() -> Path | None:

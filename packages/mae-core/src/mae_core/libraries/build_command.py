@@ -8,9 +8,9 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from mae_core.compilation import BuildError, Paddle, compile_libraries, find_compiler, read_paddle
 from mae_core.errors import UserError
-from mae_core.library_files import PACKAGED, cache_folder
+from mae_core.libraries.compilation import BuildError, Paddle, compile_libraries, find_compiler, read_paddle
+from mae_core.libraries.library_files import PACKAGED, cache_folder
 from mae_core.process.command_line import Parser
 from mae_core.process.runtime import require_paddle
 
@@ -53,8 +53,8 @@ def _installed_paddle(cuda: bool) -> Paddle:
 
 def _sources() -> Path:
     """Find csrc: a wheel has it in the package, a checkout two folders above."""
-    packaged = Path(__file__).with_name("csrc")
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "csrc"
+    packaged = Path(__file__).parents[1] / "csrc"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "csrc"
 
 
 def _writable_folder() -> Path:

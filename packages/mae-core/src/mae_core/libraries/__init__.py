@@ -1,0 +1,1 @@
+"""The compiled operators as files: how they are compiled, where they lie."""
