@@ -46,7 +46,7 @@ class AskedPrecision(Precision):
     """Remembers what was asked for: a CPU computes in float32 whatever it was."""
 
     def __init__(self, amp: bool, dtype: str, info: Callable[[str], None]) -> None:
-        super().__init__(amp, dtype, info)
+        super().__init__(False, dtype, info)  # float16 is for GPUs
         self.asked = (amp, dtype)
 
 
@@ -146,6 +146,7 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
     module, found = import_module(f"{recipe.package}.evaluate"), Wired()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(settings, "Precision", AskedPrecision)
         write_lists(folder)
         patch.setattr(list_loader, "make_loader", found.make_loader)
         patch.setattr(module, "require_weights", lambda *args: None)
