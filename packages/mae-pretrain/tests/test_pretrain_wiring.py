@@ -102,7 +102,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
         return original(model, images, ratio, noise)
 
     monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
-    values = config(**{"DATA.DATA_PATH": str(tmp_path), "DATA.ON_ERROR": "skip"})
+    values = config(**{"DATA.DATA_PATH": str(tmp_path), "DATA.ON_ERROR": "skip", "AMP_DTYPE": "bfloat16"})
     evaluate.score_reconstructions(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked
     dataset = loader.dataset
