@@ -29,10 +29,10 @@ def start(tmp_path, data, *command, **env):
     )
 
 
-def launch(tmp_path, data, **env):
+def launch(tmp_path, data, *words, **env):
     """Start two ranks; the files of `tools` are the ways to."""
     defaults = {"NPROC": "2", "LOGS": str(tmp_path / "logs")}
-    return start(tmp_path, data, ROOT / "tools/run_pretrain_multi.sh", **(defaults | env))
+    return start(tmp_path, data, ROOT / "tools/run_pretrain_multi.sh", *words, **(defaults | env))
 
 
 def wait_for_steps(text):
@@ -62,7 +62,7 @@ def test_the_cause_of_another_rank_is_on_the_console_and_in_the_exit_code(data, 
     shutil.copytree(data, copy)
     image = copy / "train/class 1/a 4.jpg"
     image.write_bytes(image.read_bytes()[:200])
-    process = launch(tmp_path, copy)
+    process = launch(tmp_path, copy, "DATA.ON_ERROR", "raise")
     process.communicate(timeout=120)
     assert process.returncode == 3
     said = (tmp_path / "logs" / "workerlog.0").read_text()  # what the launcher shows
