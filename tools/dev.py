@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Work on this repository: install, test, lint, demo, curve, bench, zoo, docs, affected, wheels, try, release.
+"""Work on this repository: install, test, lint, demo, curve, fuzz, bench, zoo, docs, affected, wheels, try, release.
 
 Needs nothing but Python 3.10 or newer; every step is printed before it runs.
 """
@@ -81,6 +81,11 @@ def run_demo(args: argparse.Namespace) -> int:
 def run_curve(args: argparse.Namespace) -> int:
     """Measure the learning curve with the remaining arguments."""
     return run([str(installed().python), "tools/learning_curve.py", *args.rest])
+
+
+def run_fuzz(args: argparse.Namespace) -> int:
+    """Mutate small files of every kind with the remaining arguments."""
+    return run([str(installed().python), "tools/fuzz.py", *args.rest])
 
 
 def run_bench(args: argparse.Namespace) -> int:
@@ -166,6 +171,7 @@ COMMANDS = {
     "lint": run_lint,
     "demo": run_demo,
     "curve": run_curve,
+    "fuzz": run_fuzz,
     "bench": run_bench,
     "zoo": run_zoo,
     "docs": run_docs,
@@ -174,7 +180,7 @@ COMMANDS = {
     "try": run_try,
     "release": run_release,
 }
-PASSES_ARGUMENTS_ON = {"test", "demo", "curve", "docs", "release"}
+PASSES_ARGUMENTS_ON = {"test", "demo", "curve", "fuzz", "docs", "release"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -200,6 +206,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("lint", "ruff check, ruff format --check, mypy; actionlint and zizmor for the workflows")
     add("demo", "run the demo; further arguments go to it")
     add("curve", "measure what pre-training is worth over its steps (an hour); further arguments go to it")
+    add("fuzz", "mutate small files of every kind that is read, for a minute; further arguments go to it")
     bench = add("bench", "run the benchmarks of all packages")
     bench.add_argument("words", nargs="*", metavar="WORD", help="only files with one of these words in their path")
     add("zoo", "write packages/mae-core/MODELS.md from tools/model_zoo.yaml")
