@@ -17,7 +17,7 @@ from mae_core.stage.config.node import flatten, to_dict
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.run import lifecycle as runner
 from mae_core.training.precision import Precision
-from mae_data.loading import list_loader
+from mae_data.loading import loader as loader_module
 from mae_data.loading.batch import Batch
 from mae_data.loading.sampler import EvalBatchSampler
 
@@ -130,7 +130,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(runner, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
         patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
-        patch.setattr(list_loader, "make_loader", found.make_loader)
+        patch.setattr(loader_module, "make_loader", found.make_loader)
         module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
         if found.trainer.validation.evaluate:
             found.trainer.validation.evaluate(found.model, lambda: False)
@@ -148,7 +148,7 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
         patch.chdir(folder)
         patch.setattr(settings, "Precision", AskedPrecision)
         write_lists(folder)
-        patch.setattr(list_loader, "make_loader", found.make_loader)
+        patch.setattr(loader_module, "make_loader", found.make_loader)
         patch.setattr(module, "require_weights", lambda *args: None)
         patch.setattr(module, load, lambda *args: None)
         values = {key: wire.value for key, wire in wires.items()}

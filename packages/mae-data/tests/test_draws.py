@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mae_data.draws import standard_normal, symmetric_beta
 from mae_data.loading.dataset import sample_rng
+from mae_data.rng import standard_normal, symmetric_beta
 
 COUNT = 40_000
 # Kolmogorov-Smirnov bound at 0.1 %.

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mae_data.draws import symmetric_beta
+from mae_data.rng import symmetric_beta
 from mae_data.transforms.mixup import Mixup, cutmix_boxes, draw_mixture, mixing_rng
 
 SIZE = (20, 50)  # height and width differ, so that swapping them shows

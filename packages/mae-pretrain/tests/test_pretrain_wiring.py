@@ -7,7 +7,7 @@ from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_
 
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.block_masking import block_noise
-from mae_data.loading import list_loader
+from mae_data.loading import loader as loader_module
 from mae_data.loading.batch import Batch
 from mae_pretrain import evaluate
 from mae_pretrain.build import build_model, mask_noise
@@ -93,7 +93,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
         (tmp_path / name).write_text("x.jpg\n" * count)
     loaders, asked = [], []
     monkeypatch.setattr(
-        list_loader, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1]
+        loader_module, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1]
     )
     original = evaluate.reconstruct
 

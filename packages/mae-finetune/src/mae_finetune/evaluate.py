@@ -17,7 +17,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.training.precision import Precision
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.list_loader import make_eval_loader
+from mae_data.loading.loader import make_eval_loader
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.class_map import map_labels, read_class_map
 from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors, require_every_group

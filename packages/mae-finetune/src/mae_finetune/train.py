@@ -23,7 +23,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.list_loader import make_train_loader
+from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_data.transforms.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset

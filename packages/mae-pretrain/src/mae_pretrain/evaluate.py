@@ -12,7 +12,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.weights.load import load_model
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.list_loader import make_eval_loader
+from mae_data.loading.loader import make_eval_loader
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
 from mae_pretrain.reconstruction import inpaint, masked_error, reconstruct
 

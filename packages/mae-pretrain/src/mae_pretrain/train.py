@@ -25,7 +25,7 @@ from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.list_loader import make_train_loader
+from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.monitor import monitoring

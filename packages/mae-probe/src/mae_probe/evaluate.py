@@ -11,8 +11,7 @@ from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.list_loader import make_eval_loader
-from mae_data.loading.loader import BatchLoader
+from mae_data.loading.loader import BatchLoader, make_eval_loader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
 

@@ -25,7 +25,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.list_loader import make_train_loader
+from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches

@@ -1,10 +1,10 @@
-"""The loader: batches of images as Paddle tensors, from this process or from workers."""
+"""The loader: batches of images as Paddle tensors, from this process or from workers, to train or to score."""
 
 import sys
 
 # Paddle 2.6 brings its own zlib; loaded after it, Python's would crash at its first use.
 import zlib  # noqa: F401
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 import paddle
 
 from mae_data.loading.batch import Batch
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
 from mae_data.loading.worker import Dataset, prepare
 from mae_data.loading.worker_pool import WorkerPool
 
@@ -108,3 +110,42 @@ def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:
 def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """View uint16 as int16 of the same bits, as the models read it: Paddle would take it for bfloat16."""
     return images.view(np.int16) if images.dtype == np.uint16 else images
+
+
+def make_train_loader(
+    dataset: ListDataset,
+    sampling: Mapping[str, Any],
+    loading: Mapping[str, Any],
+    stop: Callable[[], bool],
+    start_step: int,
+    num_steps: int,
+) -> BatchLoader:
+    """Make the loader of a training run from one step on.
+
+    Args:
+        dataset: the training images.
+        sampling: arguments of `TrainBatchSampler`, but for the number of images and the steps.
+        loading: arguments of `make_loader`, such as the workers.
+        stop: tells whether the run was asked to stop.
+        start_step: first step to load, counted over the whole run.
+        num_steps: steps of the whole run.
+    """
+    sampler = TrainBatchSampler(len(dataset), start_step=start_step, num_steps=num_steps, **sampling)
+    return make_loader(dataset, sampler, **loading, stop=stop)
+
+
+def make_eval_loader(
+    dataset: ListDataset,
+    sampling: Mapping[str, Any],
+    loading: Mapping[str, Any],
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchLoader:
+    """Make the loader of this rank's share of a list, in order, each image once.
+
+    Args:
+        dataset: the images.
+        sampling: arguments of `EvalBatchSampler`, but for the number of images.
+        loading: arguments of `make_loader`, such as the workers.
+        stop: tells whether the run was asked to stop.
+    """
+    return make_loader(dataset, EvalBatchSampler(len(dataset), **sampling), **loading, stop=stop)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.draws import Floats, symmetric_beta
-from mae_data.rng import MIXING_STREAM, philox
+from mae_data.rng import MIXING_STREAM, Floats, philox, symmetric_beta
 from mae_data.transforms.crops import Size
 
 MODES = ("batch", "elem", "pair")

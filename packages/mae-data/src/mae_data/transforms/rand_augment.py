@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from mae_data.draws import standard_normal
+from mae_data.rng import standard_normal
 
 MAX_MAGNITUDE = 10
 SOLARIZE_ADD_THRESHOLD = 128

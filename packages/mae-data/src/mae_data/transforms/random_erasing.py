@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.draws import standard_normal
 from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.rng import standard_normal
 from mae_data.transforms.crops import Box, Size
 
 ERASE_TRIES = 10
