@@ -14,6 +14,7 @@ from mae_core.errors import CheckpointError
 from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
+from mae_core.weights import checkpoint_folder, sources
 from mae_core.weights.convert import convert
 
 SMALL = {"img_size": (8, 12), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 4, "drop_path_rate": 0.5}
@@ -30,6 +31,18 @@ def save(file, model, header=True):
 def features(model, images=IMAGES):
     model.eval()
     return model.forward_features(paddle.to_tensor(images)).numpy()
+
+
+def test_a_run_s_weights_are_verified_and_read_once_and_its_optimizer_never(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    model = MaskedAutoencoderViT(**SMALL, **DECODER)
+    save_checkpoint(tmp_path / "checkpoints", 3, model, build_adamw(model), {"config": {}})
+    verified, read = [], []
+    sums, read_file = checkpoint_folder.sha256, sources.read_file
+    monkeypatch.setattr(checkpoint_folder, "sha256", lambda file: verified.append(file.name) or sums(file))
+    monkeypatch.setattr(sources, "read_file", lambda file: read.append(file.name) or read_file(file))
+    mae_core.load(tmp_path)
+    assert (verified, read) == (["model.safetensors"], ["model.safetensors"])
 
 
 def test_an_autoencoder_of_a_run_comes_back_whole(tmp_path):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
 from mae_core.stage.told_images import images_told
-from mae_core.weights.checkpoint_folder import find_weights
-from mae_core.weights.load import load_arrays, load_pretrained, saved_config
+from mae_core.weights.checkpoint_folder import config_beside, find_weights
+from mae_core.weights.load import fit_weights, load_arrays
 from mae_core.weights.report import join_names
 from mae_core.weights.sources import Weights, read_weights
 
@@ -49,7 +49,7 @@ def load(
     untold = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
     if untold:
         raise CheckpointError(f"{weights.file} does not tell {', '.join(untold)}: load(..., {untold[0]}=...)")
-    known = {**_statistics(path, int(known["in_chans"])), **known}
+    known = {**_statistics(weights.file, int(known["in_chans"])), **known}
     if has_decoder:
         model = MaskedAutoencoderViT(**known)
     else:
@@ -59,20 +59,20 @@ def load(
     elif _NORM[0] in weights.arrays:
         load_arrays(model, _without_norm(weights), str(weights.file))
     else:
-        _load_all(model, path, source)
+        _load_all(model, weights)
     model.eval()
     return model
 
 
-def _load_all(model: MaskedAutoencoderViT | VisionTransformer, path: str | Path, source: str) -> None:
-    report = load_pretrained(model, path, source)
+def _load_all(model: MaskedAutoencoderViT | VisionTransformer, weights: Weights) -> None:
+    report = fit_weights(model, weights)
     if report.missing:
         raise CheckpointError(f"{report.file} has no {join_names(report.missing)}: this is not all of a model")
 
 
-def _statistics(path: str | Path, in_chans: int) -> dict[str, Any]:
+def _statistics(file: Path, in_chans: int) -> dict[str, Any]:
     """Read what is done to images from the config of a run; older weight files do not tell it."""
-    saved = saved_config(path)[1]
+    saved = config_beside(file)
     if saved is None:
         return {}
     config = saved.get("DATA", {})

@@ -26,6 +26,8 @@ from mae_core.weights.sources import find_file
 STATE = "state.json"
 # What a run needs to go on, beside its weights.
 RESUMED = ("scaler", "meter", "bad_steps", "config", "world_size")
+_WEIGHTS = (MODEL, EMA)
+_ALL = (MODEL, OPTIMIZER, EMA)
 _STEP = re.compile(r"step_([0-9]{8,12})")
 
 
@@ -47,12 +49,13 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in ours if not path.is_symlink()), key=lambda path: step_of(path) or 0, reverse=True)
 
 
-def read_state(checkpoint: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+def read_state(checkpoint: Path, needed: Sequence[str] = (), files: Sequence[str] = _ALL) -> dict[str, Any]:
     """Read and verify one checkpoint; return its state.
 
     Args:
         checkpoint: its folder, or a link to it.
         needed: entries that must be there; RESUMED to go on from it.
+        files: which files are verified; the optimizer's is twice as large as the weights, and only resuming reads it.
 
     Raises:
         CheckpointError: it is incomplete, damaged, or of a newer schema.
@@ -64,14 +67,14 @@ def read_state(checkpoint: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
         named = step_of(checkpoint.resolve())
         if named not in (None, state["step"]):
             raise ValueError(f"{STATE} says step {state['step']}")
-        _verify_files(checkpoint, state["sha256"])
+        _verify_files(checkpoint, state["sha256"], files)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{checkpoint} is incomplete or damaged ({error})") from None
     return state
 
 
-def _verify_files(checkpoint: Path, sums: dict[str, str]) -> None:
-    for name in (MODEL, OPTIMIZER, EMA):
+def _verify_files(checkpoint: Path, sums: dict[str, str], files: Sequence[str]) -> None:
+    for name in files:
         file = checkpoint / name
         if name in sums and sha256(_require_file(file)) != sums[name]:
             raise ValueError(f"{name}: checksum differs")
@@ -87,14 +90,14 @@ def _require_file(path: Path) -> Path:
 
 
 def newest_checkpoint(
-    folder: Path, warn: Callable[[str], None], needed: Sequence[str] = ()
+    folder: Path, warn: Callable[[str], None], needed: Sequence[str] = (), files: Sequence[str] = _ALL
 ) -> tuple[Path, dict[str, Any]]:
     """Find the newest checkpoint that verifies.
 
     Args:
         folder: holds `step_*`.
         warn: receives a line for each damaged one passed over.
-        needed: see `read_state`.
+        needed, files: see `read_state`.
 
     Raises:
         CheckpointError: there is none, or all are damaged (each reason is given).
@@ -102,7 +105,7 @@ def newest_checkpoint(
     reasons = []
     for checkpoint in list_checkpoints(folder):
         try:
-            return checkpoint, read_state(checkpoint, needed)
+            return checkpoint, read_state(checkpoint, needed, files)
         except CheckpointError as error:
             reasons.append(str(error))
             warn(f"{error}; trying the one before")
@@ -116,13 +119,19 @@ def read_ema(checkpoint: Path) -> dict[str, np.ndarray] | None:
 
 
 def find_weights(path: Path) -> Path:
-    """Turn what a user names into a weight file; the suffix may be left out.
+    """Turn what a user names into a weight file, verified where a run wrote it; the suffix may be left out.
 
     Of a checkpoint with averaged weights these are taken, as validation scored them.
     """
     if (path / "checkpoints").is_dir():
-        path = newest_checkpoint(path / "checkpoints", log.LOGGER.warning)[0]
+        path = newest_checkpoint(path / "checkpoints", log.LOGGER.warning, files=_WEIGHTS)[0]
     elif (path / STATE).exists():
-        read_state(path)
+        read_state(path, files=_WEIGHTS)
     averaged = path / EMA
     return averaged if averaged.is_file() else find_file(path)
+
+
+def config_beside(file: Path) -> dict[str, Any] | None:
+    """Return the config that the weights of a verified file were trained with; None where no run wrote them."""
+    state = file.parent / STATE
+    return dict(decode_state(state.read_bytes()).get("config") or {}) if state.exists() else None

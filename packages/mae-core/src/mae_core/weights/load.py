@@ -12,7 +12,7 @@ from paddle import Tensor, nn
 from mae_core.errors import CheckpointError
 from mae_core.models.encoder import ViTEncoder
 from mae_core.models.facts import model_facts
-from mae_core.weights.checkpoint_folder import STATE, find_weights, read_state
+from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
 from mae_core.weights.report import Grid, KeyReport, join_names
@@ -36,7 +36,11 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
-    weights = read_weights(find_weights(Path(path)), source)
+    return fit_weights(model, read_weights(find_weights(Path(path)), source), same_target)
+
+
+def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) -> KeyReport:
+    """Load what fits of weights that are open; see `load_pretrained`."""
     own = model.state_dict()
     arrays, resized = _fit_positions(model, weights, own)
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
@@ -181,15 +185,3 @@ def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) 
         shown = "; ".join(sorted(wrong)[:10]) + (f"; and {len(wrong) - 10} more" if len(wrong) > 10 else "")
         raise CheckpointError(f"{source} does not fit this model: {shown}")
     model.set_state_dict({name: paddle.to_tensor(np.asarray(value)) for name, value in arrays.items()})
-
-
-def saved_config(path: str | Path) -> tuple[Path, dict[str, Any] | None]:
-    """Return the file that a user names and the config that its weights were trained with; None where it has none.
-
-    Raises:
-        CheckpointError: nothing there, or damaged.
-    """
-    file = find_weights(Path(path))
-    if not (file.parent / STATE).exists():
-        return file, None
-    return file, dict(read_state(file.parent)["config"])
