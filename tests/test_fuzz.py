@@ -39,7 +39,8 @@ def test_mutations_change_files_and_follow_the_seed():
 
 def test_a_short_run_finds_nothing_and_a_planted_fault(tmp_path, monkeypatch, capfd):
     assert fuzz.main(["--seconds", "0.8", "--output", str(tmp_path)]) == 0
-    assert [line.split(":")[0] for line in capfd.readouterr().out.splitlines()] == list(fuzz_readers.READERS)
+    counted = [line.split(":")[0] for line in capfd.readouterr().out.splitlines() if line.endswith(" cases")]
+    assert counted == list(fuzz_readers.READERS)  # beside what readers log where this process has set its log up
     monkeypatch.setitem(fuzz_readers.READERS, "lists", lambda folder: ([b""], lambda data: data and raises(data), ()))
     assert fuzz.main(["--seconds", "5", "--readers", "lists", "--output", str(tmp_path)]) == 1
     assert "FOUND" in capfd.readouterr().out
