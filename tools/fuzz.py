@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fuzz_readers
@@ -109,9 +110,9 @@ def with_sanitizers(words: Sequence[str], folder: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fuzz the chosen readers one after the other; return 1 where something was found."""
+    """Fuzz the chosen readers, as many at a time as there are cores; return 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60, help="for all readers together (default 60)")
+    parser.add_argument("--seconds", type=float, default=60, help="how long (default 60)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", nargs="+", choices=fuzz_readers.READERS, default=list(fuzz_readers.READERS))
     parser.add_argument("--output", type=Path, default=ROOT / "runs/fuzz", help="where files of findings go")
@@ -121,16 +122,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.sanitizers:
         words = ["--seconds", str(args.seconds), "--seed", str(args.seed), "--output", str(args.output)]
         return with_sanitizers(words, args.output)
-    found = 0
-    for name in args.readers:
-        count = multiprocessing.Value("q", 0)
-        work = (name, args.seed, args.seconds / len(args.readers), args.output, count)
-        process = multiprocessing.get_context("fork").Process(target=fuzz, args=work)
-        process.start()
-        process.join()
-        found += process.exitcode != 0
-        print(f"{name}: {count.value} cases" + (f", FOUND (exit code {process.exitcode})" if process.exitcode else ""))
-    return int(bool(found))
+    cores = len(os.sched_getaffinity(0))
+    share = args.seconds * min(cores, len(args.readers)) / len(args.readers)
+    with ThreadPoolExecutor(cores) as pool:
+        codes = list(pool.map(lambda name: run_reader(name, args.seed, share, args.output), args.readers))
+    return int(any(codes))
+
+
+def run_reader(name: str, seed: int, seconds: float, folder: Path) -> int:
+    """Fuzz one reader in a process of its own, since it may crash; say how many cases it was, return its exit code."""
+    context = multiprocessing.get_context("spawn")
+    count, place = context.Value("q", 0), folder / name
+    place.mkdir(exist_ok=True)
+    process = context.Process(target=fuzz, args=(name, seed, seconds, place, count))
+    process.start()
+    process.join()
+    code = process.exitcode or 0
+    print(f"{name}: {count.value} cases" + (f", FOUND (exit code {code})" if code else ""), flush=True)
+    return code
 
 
 if __name__ == "__main__":

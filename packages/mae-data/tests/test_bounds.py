@@ -84,6 +84,20 @@ def test_small_files_that_cost_much_are_refused(name, read):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES * 1024
 
 
+def test_pages_that_lead_in_a_circle_are_refused():
+    """tifffile would follow them for ever."""
+    file = tiff(
+        {256: [4], 257: [4], 258: [8, 8, 8], 259: [1], 262: [2], 277: [3], 278: [4], 279: [48], 273: None}, bytes(48)
+    )
+    link = 8 + 2 + 12 * 9  # behind the tags of the one page
+    for target in (8, len(file)):
+        circle = bytearray(file + bytes(2) + struct.pack("<I", len(file)))  # a page without tags that leads to itself
+        circle[link : link + 4] = struct.pack("<I", target)
+        with pytest.raises(DataError, match="pages lead in a circle"):
+            read_image(io.BytesIO(bytes(circle)), 3)
+    assert read_image(io.BytesIO(file), 3).size == (4, 4)
+
+
 def test_strips_that_inflate_without_bound_are_refused(monkeypatch):
     """Where imagecodecs is missing, which stops by itself."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -82,7 +82,7 @@ def read_pages(file: BinaryIO) -> list[Page]:
     """Read what the pages of a TIFF promise; the file is left anywhere.
 
     Raises:
-        DataError: there are too many pages, or they hold one part of the file again and again.
+        DataError: there are too many pages, they lead in a circle, or hold one part of the file again and again.
         struct.error: the file is cut off.
     """
     reader = _Reader(file)
@@ -90,7 +90,9 @@ def read_pages(file: BinaryIO) -> list[Page]:
     pages: list[Page] = []
     seen: set[int] = set()
     held = 0
-    while place and place not in seen:
+    while place:
+        if place in seen:  # decoders would follow it for ever
+            raise DataError("its pages lead in a circle; save it anew")
         seen.add(place)
         if len(seen) > MAX_PAGES:
             raise DataError(f"more than {MAX_PAGES} pages; save the image in a file of its own")
