@@ -23,6 +23,7 @@ import fuzz_readers
 from workspace import ROOT
 
 SECONDS, MEGABYTES = 2.0, 500
+PATIENCE = 60  # seconds for what is loaded, and for a last case
 NUMBERS = (0, 1, 127, 128, 255, 2**16 - 1, 2**31 - 1, 2**32 - 1)
 NATIVE = ROOT / "packages/mae-data/csrc"
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1", "-ffp-contract=off")
@@ -136,7 +137,10 @@ def run_reader(name: str, seed: int, seconds: float, folder: Path) -> int:
     place.mkdir(exist_ok=True)
     process = context.Process(target=fuzz, args=(name, seed, seconds, place, count))
     process.start()
-    process.join()
+    process.join(seconds + PATIENCE)
+    if process.is_alive():  # a case that does not end; its file is there
+        process.kill()
+        process.join()
     code = process.exitcode or 0
     print(f"{name}: {count.value} cases" + (f", FOUND (exit code {code})" if code else ""), flush=True)
     return code
