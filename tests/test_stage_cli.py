@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 
 import pytest
-from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_refused
+from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_refused, assert_same, records
 
 FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
@@ -109,3 +109,28 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(package: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "interrupted by Ctrl-C\n")
     name = package.replace("_", "-")
     assert f'\n{name} = "{package}.__main__:main"\n' in (ROOT / f"packages/{name}/pyproject.toml").read_text()
+
+
+@every_stage
+def test_a_start_of_python_gives_what_a_fork_does(stage: Stage, data, pretrained, tmp_path) -> None:
+    """The other tests start commands by a fork of a process that has Paddle loaded."""
+    weights = [] if stage is PRETRAIN else ["-pretrained", pretrained]
+    args = [
+        "-data_path",
+        data,
+        "-batch_size",
+        8,
+        *weights,
+        *stage.tiny,
+        "TRAIN.NUM_EPOCHS",
+        1,
+        "TRAIN.WARMUP_EPOCHS",
+        0,
+    ]
+    honest = subprocess.run(
+        stage.command(*args, "-output", tmp_path / "a"), capture_output=True, text=True, timeout=100
+    )
+    forked = stage.start(*args, "-output", tmp_path / "b")
+    assert (honest.returncode, forked.returncode) == (0, 0), honest.stderr + forked.stderr
+    assert_same(tmp_path / "a", tmp_path / "b")
+    assert records(tmp_path / "a") == records(tmp_path / "b")
