@@ -43,7 +43,7 @@ class Loader:
 
 
 class AskedPrecision(Precision):
-    """Remembers what was asked for: a CPU computes in float32 whatever it was."""
+    """Remembers what was asked for, and computes in float32."""
 
     def __init__(self, amp: bool, dtype: str, info: Callable[[str], None]) -> None:
         super().__init__(False, dtype, info)  # float16 is for GPUs

@@ -143,7 +143,7 @@ def weights(folder: Path) -> Reader:
         seeds.append((folder / name).read_bytes())
 
     def read(data: bytes) -> None:
-        kind = {b"PK": "pth", b"\x80": "pdparams"}.get(data[:2], "pdparams" if data[:1] == b"\x80" else "safetensors")
+        kind = "pth" if data[:2] == b"PK" else "pdparams" if data[:1] == b"\x80" else "safetensors"
         (folder / f"mutant.{kind}").write_bytes(data)
         read_weights(folder / f"mutant.{kind}")
 
