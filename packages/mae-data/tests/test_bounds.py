@@ -84,6 +84,10 @@ def test_small_files_that_cost_much_are_refused(name, read):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES * 1024
 
 
+def test_a_frame_that_is_cut_short_is_passed_over():
+    assert read_frame(b"\xff\xd8\xff\xc0\0\x04\x08\0\xff\xd9") is None
+
+
 def test_pages_that_lead_in_a_circle_are_refused():
     """tifffile would follow them for ever."""
     file = tiff(

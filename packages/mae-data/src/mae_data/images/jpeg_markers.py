@@ -40,7 +40,7 @@ def read_frame(data: bytes) -> Frame | None:
     frame, bits = None, {}
     scans = 0
     for marker, content in _segments(data):
-        if marker in _FRAMES and frame is None and len(content) >= 6 + 3 * content[5]:
+        if marker in _FRAMES and frame is None and len(content) > 5 and len(content) >= 6 + 3 * content[5]:
             height, width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
             components = content[6 : 6 + 3 * content[5] : 3]
             frame = Frame(width, height, components, marker == _SOF2, 0, True)
