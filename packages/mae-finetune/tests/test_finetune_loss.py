@@ -34,6 +34,19 @@ def test_cross_entropy_of_soft_targets_in_numpy():
     assert float(value) == pytest.approx(-(targets * log_softmax).sum(1).mean(), rel=1e-6)
 
 
+def test_weighted_cross_entropy_is_that_of_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(2)
+    logits, targets = (
+        (5 * rng.standard_normal((7, 9))).astype("float32"),
+        rng.dirichlet(np.ones(9), 7).astype("float32"),
+    )
+    weights = rng.uniform(0.1, 4, 9).astype("float32")
+    value = soft_target_cross_entropy(*map(paddle.to_tensor, (logits, targets, weights)))
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))
+    assert float(value) == pytest.approx(float(loss(torch.tensor(logits), torch.tensor(targets))), rel=1e-6)
+
+
 def test_mixed_images_and_targets_share_one_weight():
     """Mixup: x = w x + (1 - w) x', t = w t + (1 - w) t', with the smoothing inside t."""
     images, labels, indices = batch()
@@ -96,7 +109,7 @@ def test_every_switch_changes_the_loss(key):
     model.head.weight.set_value(paddle.randn([8, 4]))
 
     def losses(config):
-        return [float(finetune_loss(_mixer(config), model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
+        return [float(finetune_loss(_mixer(config), None, model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
 
     assert losses(config) != losses(RECIPE.load(pairs=[*small.split(), key, SWITCHES[key]]))
 

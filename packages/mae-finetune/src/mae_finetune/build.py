@@ -58,8 +58,14 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, labels: str = "required") -> ListDataset:
-    """Open the validation list with the evaluation transform."""
+def eval_dataset(config: Config, labels: str = "required", *, dropping: bool = False) -> ListDataset:
+    """Open the validation list with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
     with values_from_config():
         transform = ModelInput(**input_of(config)).transform
-    return ListDataset(list_file=config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))
+    return ListDataset(
+        list_file=config.DATA.VAL_LIST, transform=transform, **images_of(config, labels, dropping=dropping)
+    )

@@ -44,7 +44,7 @@ _C.DATA.ROTATE90 = False  # training: turn by 0, 90, 180 or 270 degrees, each as
 _C.DATA.NUM_WORKERS = 2  # loader processes per rank
 _C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
 _C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
-_C.DATA.ON_ERROR = "skip"  # a bad image: "skip" passes over it, "raise" ends the run; validation and -eval never skip
+_C.DATA.ON_ERROR = "skip"  # a bad image: "skip" passes over it, "raise" ends the run; -eval never skips
 _C.DATA.MAX_BAD = 100  # images that are passed over, at most; more than half of a list are too many in any case
 
 _C.MODEL = CN()
@@ -80,6 +80,8 @@ _C.TRAIN.GRAD_CLIP = None  # largest norm of all gradients together; None: any
 _C.TRAIN.ACCUM_ITER = 1  # forward passes per update
 _C.TRAIN.SHARD_OPTIMIZER = False  # each rank keeps a share of Adam's moments: less memory, one more exchange a step
 _C.TRAIN.EMA = None  # decay of averaged weights (0.9999); validation and -pretrained then take the averages
+_C.TRAIN.CLASS_WEIGHTS = None  # "balanced": a class counts in the loss as images over (classes * its images)
+_C.TRAIN.BEST_BY = "top1"  # figure of the `best` checkpoint: balanced_accuracy, macro_f1, auroc, val_loss (the lowest)
 _C.TRAIN.OPTIMIZER = CN()
 _C.TRAIN.OPTIMIZER.NAME = "AdamW"  # AdamWDL is PaddleNLP's (extra paddlenlp); the steps are the same
 _C.TRAIN.OPTIMIZER.EPS = 1e-8  # number added to the root of the second moment
@@ -182,6 +184,7 @@ _OTHER_TYPES = {
     **OTHER_TYPES,
     "TRAIN.LAYER_DECAY": type(None),
     "DATA.CLASS_NAMES": str,
+    "TRAIN.CLASS_WEIGHTS": str,
     "ROBUST.CLASS_MAP": str,
     "ROBUST.ALEXNET_ERRORS": str,
 }

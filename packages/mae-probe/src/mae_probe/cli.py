@@ -139,10 +139,11 @@ def _knn(argv: list[str]) -> None:
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     config = _pair_config(args)
+    from mae_core.evaluation.class_figures import spoken
     from mae_core.stage.run.scores_file import say, write_json
     from mae_probe.extraction.encoding import encode_with_pixels
     from mae_probe.extraction.feature_file import read_features
-    from mae_probe.knn import KS, knn_accuracy
+    from mae_probe.knn import KS, knn_figures
 
     pixels: dict[int, float] = {}
     if args.train:
@@ -150,14 +151,16 @@ def _knn(argv: list[str]) -> None:
     else:
         lists = [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST]
         (train, val), (train_pixels, val_pixels) = encode_with_pixels(config, lists, "knn", args.pool)
-        pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
-    found = knn_accuracy(train, val, args.k or KS, args.whiten)
-    for k, accuracy in found.items():
-        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}" + (f" (raw pixels {pixels[k]:.2f})" if pixels else ""))
-    if pixels and max(pixels.values()) > max(found.values()):
+        pixels = {k: of_k["top1"] for k, of_k in knn_figures(train_pixels, val_pixels, args.k or KS).items()}
+    by_k = knn_figures(train, val, args.k or KS, args.whiten)
+    figures = {name: {k: of_k[name] for k, of_k in by_k.items()} for name in next(iter(by_k.values()))}
+    for k, accuracy in figures["top1"].items():
+        beside = f" (raw pixels {pixels[k]:.2f})" if pixels else ""
+        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}{beside} {spoken(by_k[k])}")
+    if pixels and max(pixels.values()) > max(figures["top1"].values()):
         say(args.json, f"raw pixels do better than these features: {_advice(args)}")
-    figures = {"top1": found, "raw_pixels": pixels} if pixels else {"top1": found}
-    as_text = {name: {str(k): accuracy for k, accuracy in by_k.items()} for name, by_k in figures.items()}
+    figures |= {"raw_pixels": pixels} if pixels else {}
+    as_text = {name: {str(k): value for k, value in of_name.items()} for name, of_name in figures.items()}
     write_json(args.json, {**as_text, "whitened": args.whiten, "pool": args.pool, "images": len(val.labels)})
 
 
@@ -173,8 +176,9 @@ def _logistic(argv: list[str]) -> None:
     parser.add_argument("--C", type=float, default=1.0, help="inverse strength of the penalty (default 1)")
     args = parser.parse_intermixed_args(argv)
     import_paddle()
+    from mae_core.evaluation.class_figures import spoken
     from mae_core.stage.run.scores_file import say, write_json
-    from mae_probe.logistic import logistic_accuracy, require_sklearn
+    from mae_probe.logistic import logistic_figures, require_sklearn
 
     require_sklearn()  # before the work
     config = _pair_config(args)
@@ -185,9 +189,9 @@ def _logistic(argv: list[str]) -> None:
         train, val = read_features(args.train), read_features(args.val)
     else:
         train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "logistic", pool=args.pool)
-    accuracy = logistic_accuracy(train, val, args.C)
-    say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
-    write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})
+    figures = logistic_figures(train, val, args.C)
+    say(args.json, f"logistic regression C={args.C:g}: top-1 {figures['top1']:.2f} {spoken(figures)}")
+    write_json(args.json, {**figures, "C": args.C, "images": len(val.labels)})
 
 
 def _attention(argv: list[str]) -> None:

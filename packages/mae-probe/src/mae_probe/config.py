@@ -38,7 +38,7 @@ _C.DATA.ROTATE90 = False  # training: turn by 0, 90, 180 or 270 degrees, each as
 _C.DATA.NUM_WORKERS = 2  # loader processes per rank
 _C.DATA.TIMEOUT = 300.0  # seconds that a batch may take before the run ends; 0: for ever
 _C.DATA.DECODER = "exact"  # JPEG: Pillow's pixels, or "fast": large photographs are halved while they are decoded
-_C.DATA.ON_ERROR = "skip"  # a bad image: "skip" passes over it, "raise" ends the run; validation and -eval never skip
+_C.DATA.ON_ERROR = "skip"  # a bad image: "skip" passes over it, "raise" ends the run; -eval never skips
 _C.DATA.MAX_BAD = 100  # images that are passed over, at most; more than half of a list are too many in any case
 
 _C.MODEL = CN()
@@ -72,6 +72,8 @@ _C.TRAIN.END_LR = 0.0  # learning rate at the end of the cosine
 _C.TRAIN.WEIGHT_DECAY = 0.0  # of the head (Table 10: 0)
 _C.TRAIN.GRAD_CLIP = None  # largest norm of all gradients together; None: any
 _C.TRAIN.ACCUM_ITER = 1  # forward passes per update
+_C.TRAIN.CLASS_WEIGHTS = None  # "balanced": a class counts in the loss as images over (classes * its images)
+_C.TRAIN.BEST_BY = "top1"  # figure of the `best` checkpoint: balanced_accuracy, macro_f1, auroc, val_loss (the lowest)
 _C.TRAIN.OPTIMIZER = CN()
 _C.TRAIN.OPTIMIZER.NAME = "LARS"  # of the head (Table 10)
 _C.TRAIN.OPTIMIZER.MOMENTUM = 0.9  # of LARS (Table 10: 0.9)
@@ -127,4 +129,5 @@ def _require_attentive(c: CN) -> None:
     )
 
 
-RECIPE = Recipe("mae_probe", _C, OTHER_TYPES, validate, LIMITS, count_classes)
+_OTHER_TYPES = {**OTHER_TYPES, "TRAIN.CLASS_WEIGHTS": str}
+RECIPE = Recipe("mae_probe", _C, _OTHER_TYPES, validate, LIMITS, count_classes)

@@ -1,7 +1,7 @@
 """Validation during training: score the model now and then, remember the best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,8 @@ from mae_core.process import log
 from mae_core.training.ema import Ema
 
 EvaluateFn = Callable[[nn.Layer, Callable[[], bool]], dict[str, float] | None]
+TOP1 = "top1"
+LOWER_IS_BETTER = ("val_loss",)
 
 
 @dataclass
@@ -22,7 +24,9 @@ class Validation:
         evaluate: (model in evaluation mode, asks whether to stop early) -> figures; None when any rank stopped early.
             Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
-        best_by: the figure of which the highest makes the best checkpoint; None where none of them tells that.
+        best_by: the figure that makes the best checkpoint, by the highest value, of a loss by the lowest; None where
+            none of them tells that.
+        skipped: returns lines on what could not be read.
 
     Attributes:
         best: step and score of the best so far.
@@ -31,7 +35,8 @@ class Validation:
 
     evaluate: EvaluateFn | None = None
     every: int = 1
-    best_by: str | None = "top1"
+    best_by: str | None = TOP1
+    skipped: Callable[[], Iterable[str]] = tuple
     best: dict[str, Any] | None = None
     scored: int = 0
 
@@ -69,8 +74,9 @@ class Validation:
         """Remember the best score; return what to say of it."""
         if self.best_by is None:
             return ""
-        if self.best is None or scores[self.best_by] > self.best["score"]:
-            self.best = {"step": step, "score": scores[self.best_by]}
+        score, sign = scores[self.best_by], -1 if self.best_by in LOWER_IS_BETTER else 1
+        if self.best is None or sign * score > sign * self.best["score"]:
+            self.best = {"step": step, "score": score}
         return f" (best {self.best_by} {self.best['score']:.4f})"
 
     def state_dict(self) -> dict[str, Any]:

@@ -71,4 +71,11 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 COMMON = Limits(_CHOICES, _POSITIVE, _RANGES)
 ADAM = Limits(positive=("TRAIN.OPTIMIZER.EPS",), ranges={"TRAIN.OPTIMIZER.BETAS": (0, 0.999999)})
-CLASSIFIER = Limits(positive=("MODEL.NUM_CLASSES",), ranges={"VALIDATE_FREQ": (0, 10**9)})
+CLASSIFIER = Limits(
+    {
+        "TRAIN.CLASS_WEIGHTS": (None, "balanced"),
+        "TRAIN.BEST_BY": ("top1", "balanced_accuracy", "macro_f1", "auroc", "val_loss"),
+    },
+    positive=("MODEL.NUM_CLASSES",),
+    ranges={"VALIDATE_FREQ": (0, 10**9)},
+)

@@ -107,7 +107,7 @@ def _train(config: Config, run: Run, allow_drift: Sequence[str]) -> Trainer:
     log_run(trainer, config.MODEL.NAME, run.images, run.notes)
     with documented(trainer, config):
         fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
-    log.say(run.closing())
+    log.say([*run.closing(), *trainer.validation.skipped()])
     return trainer
 
 
@@ -160,6 +160,8 @@ def begin(
         _refuse_drift(trainer, state, free, allow_drift, free_cut)
         note_schedule(trainer, state)
         trainer.resume(checkpoint, state)
+        if "TRAIN.BEST_BY" in allow_drift:
+            trainer.validation.best = None  # it may be of another figure
         log.LOGGER.info(f"resumed from {checkpoint} at step {trainer.step}")
         if changed := environment.changes(state.get("versions", {})):
             log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
