@@ -180,7 +180,7 @@ def test_boards_show_reconstructions_apart_from_each_other(runs: dict[str, Path]
     from mae_pretrain.train import PICTURES, board_pictures
 
     folder = runs[PRETRAIN.package]
-    grid = board_pictures(RECIPE.load(folder / "config.yaml"), mae_core.load(folder))["reconstructions"]
+    grid = board_pictures(RECIPE.load(folder / "config.yaml"))(mae_core.load(folder))["reconstructions"]
     white = (grid == 255).all(axis=(1, 2))
     gaps = (white[1:] & ~white[:-1]).sum()
     assert gaps >= PICTURES
