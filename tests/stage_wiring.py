@@ -208,6 +208,7 @@ COMMON = {
     "DATA.MAX_BAD": wire(7, lambda w: w.loader.dataset.bad.most),
     "MODEL.NAME": wire("odd", lambda w: w.described[1]),
     "MODEL.PRETRAINED": wire("weights", lambda w: w.begin["pretrained"]),
+    "MODEL.CHANNELS_FROM": wire("mean", lambda w: w.begin["channels_from"]),
     "MODEL.RESUME": wire("run", lambda w: w.begin["resume"]),
     "MODEL.PATCH_SIZE": wire(4, lambda w: w.model.patch_size),
     "MODEL.MLP_RATIO": wire(1.5, lambda w: w.model.blocks[0].mlp.fc1.weight.shape[1] / 12),

@@ -37,6 +37,7 @@ def load_for_evaluation(config: Config, model: VisionTransformer) -> KeyReport:
         m.PRETRAINED,
         settings={"MODEL.NUM_CLASSES": m.NUM_CLASSES, "MODEL.GLOBAL_POOL": m.GLOBAL_POOL},
         remedy="fine-tune it first",
+        channels_from=m.CHANNELS_FROM,
     )
 
 

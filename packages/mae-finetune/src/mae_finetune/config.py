@@ -51,6 +51,7 @@ _C.MODEL = CN()
 _C.MODEL.TYPE = "FINETUNE"  # the stage; no other is taken
 _C.MODEL.NAME = "vit_base_patch16_224"  # a label; the keys below make the model
 _C.MODEL.PRETRAINED = None  # weights to start from, or to evaluate
+_C.MODEL.CHANNELS_FROM = None  # adapt PRETRAINED to other IMAGE_CHANNELS: "repeat", "mean" or "first" of its channels
 _C.MODEL.RESUME = None  # run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none
 _C.MODEL.NUM_CLASSES = 1000  # outputs of the head; by default as many as DATA_PATH names (classes.txt, folders)
 _C.MODEL.PATCH_SIZE = 16  # pixels, the side of a square patch; it divides IMAGE_SIZE

@@ -60,6 +60,7 @@ def _load(config: Config, model: LinearProbe, command: str, free: tuple[str, ...
         remedy="probe it first",
         command=command,
         free=free,
+        channels_from=m.CHANNELS_FROM,
     )
 
 

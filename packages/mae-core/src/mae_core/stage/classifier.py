@@ -41,6 +41,7 @@ def load_classifier(
     remedy: str,
     command: str = "-eval",
     free: tuple[str, ...] = (),
+    channels_from: str | None = None,
 ) -> KeyReport:
     """Load all of a model from weights of any source and log the report on its keys.
 
@@ -49,6 +50,7 @@ def load_classifier(
         remedy: what to do about weights without a head, for messages.
         command: what needs the weights, for messages.
         free: beginnings of the names that the weights may lack.
+        channels_from: how weights of another number of channels are adapted; None refuses them.
 
     Returns:
         the report on the keys.
@@ -57,7 +59,7 @@ def load_classifier(
         ConfigError: no weights are named.
         CheckpointError: something of the model is not in the file: a score of initial values means nothing.
     """
-    report = load_pretrained(model, require_weights(pretrained, command))
+    report = load_pretrained(model, require_weights(pretrained, command), channels_from=channels_from)
     missing = [name for name in report.missing if not name.startswith(free)]
     if missing:
         fitting = " and ".join(f"{key}={value}" for key, value in settings.items())

@@ -10,7 +10,7 @@ from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
 from mae_core.stage.told_images import images_told
 from mae_core.weights.checkpoint_folder import config_beside, find_weights
-from mae_core.weights.load import fit_weights, load_arrays
+from mae_core.weights.load import adapt_channels, fit_weights, load_arrays
 from mae_core.weights.report import join_names
 from mae_core.weights.sources import Weights, read_weights
 
@@ -20,7 +20,12 @@ _NORM_EPS = 1e-6
 
 
 def load(
-    path: str | Path, source: str = "auto", *, random_init: bool = False, **facts: Any
+    path: str | Path,
+    source: str = "auto",
+    *,
+    random_init: bool = False,
+    channels_from: str | None = None,
+    **facts: Any,
 ) -> MaskedAutoencoderViT | VisionTransformer:
     """Load a model with its weights, ready to evaluate.
 
@@ -32,6 +37,8 @@ def load(
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
         random_init: keep the weights that the model is made with, drawn from `paddle.seed`: the same network untrained,
             as a baseline.
+        channels_from: "repeat", "mean" or "first" of the weights' channels makes the `in_chans` that are asked for; see
+            `mae_core.weights.channels`.
         facts: what the weights do not tell: img_size, patch_size, in_chans, num_heads, decoder_num_heads,
             norm_pix_loss.
 
@@ -44,12 +51,16 @@ def load(
         mae_core.errors.CheckpointError: nope.pth: no such file
     """
     weights = read_weights(find_weights(Path(path)), source)
+    if channels_from and "in_chans" in facts:
+        weights = adapt_channels(weights, facts["in_chans"], channels_from)
     known = weights.architecture(facts).known()
     has_decoder = "mask_token" in weights.arrays
     untold = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
     if untold:
         raise CheckpointError(f"{weights.file} does not tell {', '.join(untold)}: load(..., {untold[0]}=...)")
     known = {**_statistics(weights.file, int(known["in_chans"])), **known}
+    if channels_from:
+        known.pop("bands", None)  # of other channels
     if has_decoder:
         model = MaskedAutoencoderViT(**known)
     else:

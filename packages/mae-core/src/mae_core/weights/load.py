@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.encoder import ViTEncoder
+from mae_core.models.encoder import ViTEncoder, default_statistics
 from mae_core.models.facts import model_facts
+from mae_core.weights.channels import mix_channels
 from mae_core.weights.checkpoint_folder import find_weights
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
@@ -24,7 +25,14 @@ _FREE = DECODER | {"head", "norm", "fc_norm", "pooler"}
 _POSITIONS = ("pos_embed", "decoder_pos_embed")
 
 
-def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, same_target: bool = False) -> KeyReport:
+def load_pretrained(
+    model: nn.Layer,
+    path: str | Path,
+    source: str = "auto",
+    *,
+    same_target: bool = False,
+    channels_from: str | None = None,
+) -> KeyReport:
     """Load what fits: encoder-only files into whole models and back, other heads, other image sizes.
 
     Args:
@@ -32,15 +40,21 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
         path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
         source: a name of `layouts.LAYOUTS`, or `auto`.
         same_target: see `other_facts`; training may go on with another target.
+        channels_from: "repeat", "mean" or "first" adapts weights of another number of channels; see
+            `channels.mixture`.
 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
-    return fit_weights(model, read_weights(find_weights(Path(path)), source), same_target)
+    return fit_weights(model, read_weights(find_weights(Path(path)), source), same_target, channels_from)
 
 
-def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) -> KeyReport:
+def fit_weights(
+    model: nn.Layer, weights: Weights, same_target: bool = False, channels_from: str | None = None
+) -> KeyReport:
     """Load what fits of weights that are open; see `load_pretrained`."""
+    if channels_from:
+        weights = adapt_channels(weights, model.in_chans, channels_from)
     own = model.state_dict()
     arrays, resized = _fit_positions(model, weights, own)
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
@@ -56,6 +70,17 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     model.set_state_dict({**own, **filled})
     _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
+
+
+def adapt_channels(weights: Weights, channels: int, way: str) -> Weights:
+    """Adapt weights to another number of channels, by the pixel statistics that they tell or else the usual ones.
+
+    Raises:
+        UserError: the way is not known; see `channels.mixture`.
+    """
+    told = weights.architecture()
+    mean, std = default_statistics(told.in_chans or channels)
+    return mix_channels(weights, channels, way, told.pixel_mean or mean, told.pixel_std or std)
 
 
 def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:
@@ -80,7 +105,10 @@ def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[st
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
         compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
     told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
-    advice = {"norm_pix_loss": "; set norm_pix_loss to {}"}
+    advice = {
+        "norm_pix_loss": "; set norm_pix_loss to {}",
+        "in_chans": " (channels_from 'repeat', 'mean' or 'first' adapts them)",
+    }
     return [
         f"{name} is {value}, the model's {own[name]}{advice.get(name, '').format(value)}"
         for name, value in told.items()

@@ -4,13 +4,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.stage.config.added_keys import ADDED, with_added_keys
 from mae_core.stage.config.node import Config, flatten, get_key, to_dict
+from mae_core.stage.config.other_channels import BANDS, CHANNELS, MEAN, STD, told_of_other_channels
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.told_images import images_told
 from mae_core.weights.checkpoint_folder import EMA, MODEL, STATE, list_checkpoints
@@ -41,10 +42,11 @@ _IMAGES = {
     "DATA.EXIF": "exif",
 }
 PIXELS = tuple(_IMAGES)[:3]
+_OF_CHANNELS = (CHANNELS, MEAN, STD, BANDS)
 # No shape shows these: where the file does not tell them either, they are guesses, which contradict nobody.
 _GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
 # Of a resumed or evaluated run, what belongs to that command and not to the model.
-_OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.RESUME", "EVAL")
+_OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.RESUME", "EVAL")
 # Nor, of weights that are scored or asked, what a training run did about bad images.
 _OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD")
 Say = Callable[[str], None]
@@ -106,9 +108,16 @@ def load_config(
         lent = _lent_by_weights(recipe, told, whole or stated.EVAL)
         if not cfg:
             _refuse_unknown_heads(recipe, told, pairs)
-        config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated) | lent, say=say)
+        lent = _counted_classes(recipe, stated) | lent
+        config = recipe.merge(cfg, flags, pairs, lent=lent)
+        if (values := told_of_other_channels(told.values, config, recipe.defaults)) is not None:
+            told = replace(told, values=values, binding=told.binding - {CHANNELS, *PIXELS})
+            lent = {key: value for key, value in lent.items() if key not in _OF_CHANNELS} | recipe.known(values)
+        config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
         _refuse_contradictions(config, told, allow_drift)
         _say_taken(recipe, config, told, lent, say)
+        if values and list(config.DATA.IMAGENET_MEAN) == values.get(MEAN):
+            say(f"{MEAN} and {STD} are those of the weights' channels; `mae-data stats` measures those of your images")
     else:
         config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated), say=say)
     if not whole and not config.EVAL:
@@ -162,6 +171,8 @@ def _refuse_contradictions(config: Config, told: Told, allow_drift: Sequence[str
         return
     said = [f"{key} is {value!r} in these weights, {stated!r} was asked for" for key, (stated, value) in wrong.items()]
     advice = f"leave {'it' if len(wrong) == 1 else 'them'} out, or name other weights"
+    if CHANNELS in wrong:
+        advice += ", or adapt these: MODEL.CHANNELS_FROM repeat, mean or first"
     if set(wrong) <= set(PIXELS):
         advice += f"; to train on in spite of it: {drift_flags(wrong)}"
     raise CheckpointError(f"{told.source} does not fit this model: {'; '.join(said)}; {advice}")

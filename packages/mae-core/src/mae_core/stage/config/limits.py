@@ -44,6 +44,7 @@ _CHOICES = {
     "DATA.DATASET": ("imagenet2012",),
     "DATA.ON_ERROR": ("raise", "skip"),
     "DATA.DECODER": ("exact", "fast"),
+    "MODEL.CHANNELS_FROM": (None, "repeat", "mean", "first"),
     "AMP_DTYPE": ("bfloat16", "float16"),
 }
 _POSITIVE = (

@@ -24,6 +24,7 @@ OTHER_TYPES: Also = {
     "DATA.VALUE_RANGE": list,
     "TRAIN.LINEAR_SCALED_LR": type(None),
     "MODEL.PRETRAINED": str,
+    "MODEL.CHANNELS_FROM": str,
     "MODEL.RESUME": str,
     "SAVE": str,
 }

@@ -36,7 +36,9 @@ def dry_run(config: Config, build: Callable[[Config, RunFolder | None], Run]) ->
         first = int(found[1]["step"])
         yield f"resumes {found[0]} at step {first}"
     elif config.MODEL.PRETRAINED:
-        yield from load_pretrained(trainer.model, config.MODEL.PRETRAINED).lines()
+        yield from load_pretrained(
+            trainer.model, config.MODEL.PRETRAINED, channels_from=config.MODEL.CHANNELS_FROM
+        ).lines()
     yield f"output: {planned_output(config)}"
     highest = trainer.lr_at(config.TRAIN.WARMUP_EPOCHS)
     yield (

@@ -33,7 +33,7 @@ TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
-    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
+    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     "TRAIN.SHARD_OPTIMIZER",
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
@@ -100,6 +100,7 @@ def _train(config: Config, run: Run, allow_drift: Sequence[str]) -> Trainer:
         output=config.SAVE,
         resume=config.MODEL.RESUME,
         pretrained=config.MODEL.PRETRAINED,
+        channels_from=config.MODEL.CHANNELS_FROM,
         free=run.free,
         allow_drift=allow_drift,
         free_cut=run.free_cut,
@@ -129,6 +130,7 @@ def begin(
     output: str,
     resume: str | None = None,
     pretrained: str | None = None,
+    channels_from: str | None = None,
     free: Sequence[str] = (),
     allow_drift: Sequence[str] = (),
     free_cut: bool = True,
@@ -139,6 +141,7 @@ def begin(
         output: run folder.
         resume: run or checkpoint folder to go on from; "auto" means `output`, or anew where that holds no checkpoint.
         pretrained: weights to start from, of any source; the report on their keys is logged.
+        channels_from: how weights of another number of channels are adapted; None refuses them.
         free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
@@ -168,7 +171,7 @@ def begin(
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
     elif pretrained:
-        for line in load_pretrained(trainer.model, pretrained).lines():
+        for line in load_pretrained(trainer.model, pretrained, channels_from=channels_from).lines():
             log.LOGGER.info(line)
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
