@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mae_data.loading.worker_pool as pool_module
 from mae_data.limits import explain_limit
 
 
@@ -45,3 +46,18 @@ def test_few_descriptors_are_named(folder):
 def test_each_limit_says_what_to_raise(error, words):
     assert words in str(explain_limit(error))
     assert explain_limit(OSError(errno.ENOENT, "")) is None
+
+
+def test_a_pool_that_cannot_start_all_workers_ends_those_that_did(monkeypatch):
+    started, fork = [], pool_module.WorkerPool._start_worker
+
+    def start(pool):
+        if started:
+            raise OSError(errno.EMFILE, "Too many open files")
+        fork(pool)
+        started.extend(pool._workers)
+
+    monkeypatch.setattr(pool_module.WorkerPool, "_start_worker", start)
+    with pytest.raises(OSError, match="Too many open files"):
+        pool_module.WorkerPool([], 2, 1, 0, "", lambda: False)
+    assert [worker.is_alive() for worker in started] == [False]
