@@ -9,7 +9,9 @@ from mae_core.errors import UserError
 
 _FILES = "too few files may be open{}; raise the limit (ulimit -n 1024), or lower DATA.NUM_WORKERS"
 _PROCESSES = "no further process or thread may start{}; raise the limit (ulimit -u), or lower DATA.NUM_WORKERS"
-_ADDRESSES = "too little memory to load Paddle's libraries{}; raise the limit (ulimit -v): they take 1.2 GB of addresses"
+_ADDRESSES = (
+    "too little memory to load Paddle's libraries{}; raise the limit (ulimit -v): they take 1.2 GB of addresses"
+)
 # What the loader of shared libraries and Paddle's own print where mapping them fails.
 _UNLOADED = ("failed to map segment", "cannot allocate memory in static TLS", "dynamic_loader.cc")
 _SIGNS = ("can't start new thread", "Resource temporarily unavailable")
