@@ -5,6 +5,7 @@ from functools import partial
 
 from paddle import Tensor, nn
 
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import (
     global_batch_of,
@@ -35,9 +36,9 @@ from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
     """Fine-tune as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
-    return run_training(config, build_run, allow_drift)
+    return run_training(opened, build_run, allow_drift)
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:

@@ -8,6 +8,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import (
@@ -35,9 +36,9 @@ from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_col
 PICTURES = 4  # that boards show of a checkpoint
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
     """Pre-train as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
-    return run_training(config, build_run, allow_drift)
+    return run_training(opened, build_run, allow_drift)
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:

@@ -1,6 +1,7 @@
 """One linear-probing run."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F
@@ -9,6 +10,7 @@ from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import (
     global_batch_of,
@@ -40,14 +42,13 @@ CACHED = (
 )
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
     """Train a probe as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
-    cached = config.TRAIN.CACHE_FEATURES
-    if cached and distributed.world_size() > 1:
+    if opened.config.TRAIN.CACHE_FEATURES and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
-    if config.MODEL.RANDOM_INIT:
-        config = _without_weights(config)
-    return run_training(config, build_run, allow_drift)
+    if opened.config.MODEL.RANDOM_INIT:
+        opened = replace(opened, config=_without_weights(opened.config), weights=None)
+    return run_training(opened, build_run, allow_drift)
 
 
 def _without_weights(config: Config) -> Config:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from mae_core.training.sharding import ShardedOptimizer, collect, shard
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.totals import Totals, over_ranks
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import read_ema
+from mae_core.weights.checkpoint_folder import Checkpoint
 
 LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
 
@@ -91,17 +90,18 @@ class Trainer:
         self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
 
-    def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
+    def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a verified checkpoint (`weights.checkpoint_folder.newest_checkpoint`)."""
-        restore(checkpoint, self.model, self.optimizer)  # 1. weights and moments
-        self.precision.load_state_dict(state["scaler"])  # 2. loss scale
-        self.progress.meter.load_state_dict(state["meter"])  # 3. the open logging interval
+        state = checkpoint.state
+        restore(checkpoint.folder, self.model, self.optimizer)  # 1. weights and moments
+        self.precision.load_state_dict(state.scaler)  # 2. loss scale
+        self.progress.meter.load_state_dict(state.meter)  # 3. the open logging interval
         if self.ema:
-            self.ema.load(read_ema(checkpoint) or model_arrays(self.model))  # 4. averaged weights
-        if state.get("validation"):
-            self.validation.load_state_dict(state["validation"])  # 5. the best so far
-        self._bad_steps, self.step = state["bad_steps"], state["step"]  # 6. the position
-        if not self.checkpoints.adopt(checkpoint, self.step, self.validation.best_step):
+            self.ema.load(checkpoint.averages() or model_arrays(self.model))  # 4. averaged weights
+        if state.validation:
+            self.validation.load_state_dict(state.validation)  # 5. the best so far
+        self._bad_steps, self.step = state.bad_steps, state.step  # 6. the position
+        if not self.checkpoints.adopt(checkpoint.folder, self.step, self.validation.best_step):
             self.validation.best = None  # the folder lacks it
 
     def fit(self, batches: Iterable[Batch]) -> None:

@@ -1,7 +1,7 @@
 """Validation during training: score the model now and then, remember the best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +77,6 @@ class Validation:
         """Return what a resumed run needs."""
         return {"best": self.best, "scored": self.scored}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.best, self.scored = state["best"], state["scored"]

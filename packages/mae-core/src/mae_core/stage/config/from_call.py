@@ -6,8 +6,7 @@ from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.process import log
-from mae_core.stage.config.from_weights import load_config
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.recipe import Recipe
 
 _KEYS = {
@@ -36,8 +35,8 @@ def config_of_call(
     *,
     model: str | None = None,
     **arguments: Any,
-) -> Config:
-    """Build the frozen config of a run.
+) -> Opened:
+    """Build the frozen config of a run, and open what it names.
 
     Another number of epochs keeps the share of warm-up, unless the settings say how long that is.
 

@@ -1,6 +1,5 @@
 """A run remembers its model: what weights, or the run that is resumed, tell of a config that the user did not state."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.errors import CheckpointError, ConfigError
+from mae_core.process import log
 from mae_core.stage.config.added_keys import ADDED, with_added_keys
 from mae_core.stage.config.node import Config, flatten, get_key, to_dict
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.told_images import images_told
-from mae_core.weights.checkpoint_folder import EMA, MODEL, STATE, list_checkpoints
-from mae_core.weights.sources import Weights, find_file, read_weights
+from mae_core.weights.checkpoint_folder import (
+    RESUMED,
+    Checkpoint,
+    list_checkpoints,
+    newest_checkpoint,
+    open_checkpoint,
+    open_weights,
+)
+from mae_core.weights.checkpoint_state import STATE
+from mae_core.weights.sources import Weights
 
 # Config keys of the model, by what `weights.Architecture` calls them.
 GEOMETRY = {
@@ -48,6 +56,20 @@ _OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.RESUME", "EVAL")
 # Nor, of weights that are scored or asked, what a training run did about bad images.
 _OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD")
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A config, and what it names: opened and verified once, where the config is read.
+
+    Args:
+        weights: of MODEL.PRETRAINED; None where it names none, or a run is resumed.
+        checkpoint: of MODEL.RESUME; None where a run begins.
+    """
+
+    config: Config
+    weights: Weights | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +108,7 @@ def load_config(
     allow_drift: Sequence[str] = (),
     whole: bool = False,
     say: Say = say_on_stderr,
-) -> Config:
+) -> Opened:
     """Build the frozen config: defaults, what the named weights or the resumed run tell, and what the user states.
 
     Args:
@@ -96,13 +118,16 @@ def load_config(
 
     Raises:
         ConfigError: a key, a value, or what must hold between them; the resumed run is of another stage.
-        CheckpointError: the user states another model than the weights are of.
+        CheckpointError: weights or checkpoint are missing, damaged or refused, or the user states another model than
+            the weights are of.
     """
     stated = recipe.merge(cfg, flags, pairs)  # says nothing yet
-    if resumed := _resumed(stated):
-        lent = _lent_by_run(recipe, *resumed)
-        config = recipe.merge(cfg, flags, pairs, lent=lent, say=say)
-    elif stated.MODEL.PRETRAINED and (told := told_by(stated.MODEL.PRETRAINED)):
+    weights, checkpoint = None, _resumed(stated)
+    if checkpoint:
+        config = recipe.merge(cfg, flags, pairs, lent=_lent_by_run(recipe, checkpoint), say=say)
+    elif stated.MODEL.PRETRAINED:
+        weights = open_weights(stated.MODEL.PRETRAINED)
+        told = told_by(weights, stated.MODEL.PRETRAINED)
         lent = _lent_by_weights(recipe, told, whole or stated.EVAL)
         if not cfg:
             _refuse_unknown_heads(recipe, told, pairs)
@@ -113,7 +138,7 @@ def load_config(
         config = recipe.merge(cfg, flags, pairs, lent=_counted_classes(recipe, stated), say=say)
     if not whole and not config.EVAL:
         _say_classes(recipe, config, say)
-    return recipe.finish(config, training=not whole)
+    return Opened(recipe.finish(config, training=not whole), weights, checkpoint)
 
 
 def _counted_classes(recipe: Recipe, stated: Config) -> dict[str, Any]:
@@ -183,18 +208,14 @@ def drift_flags(keys: Sequence[str] | Mapping[str, Any]) -> str:
     return " ".join(f"--allow-drift {key}" for key in keys)
 
 
-def told_by(path: str) -> Told | None:
-    """Read what weights tell of their model; None where they cannot be read, which whoever loads them reports.
+def told_by(weights: Weights, named: str) -> Told:
+    """Return what weights tell of their model.
 
     Args:
-        path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
+        named: what the user calls them.
     """
-    try:
-        weights = read_weights(_weight_file(Path(path)))
-        model = weights.architecture().known()
-    except CheckpointError:
-        return None
-    config = _config_beside(weights.file)
+    model = weights.architecture().known()
+    config = flatten(dict(weights.config))
     values = {key: model[name] for key, name in GEOMETRY.items() if name in model}
     binding = {key for key, name in GEOMETRY.items() if key in values and _is_certain(weights, name)}
     if "img_size" in model:
@@ -207,7 +228,7 @@ def told_by(path: str) -> Told | None:
     values |= _told_of_images(model, config)
     binding.update(key for key in PIXELS if key in values)
     head = {key: model[name] for key, name in HEAD.items() if model.get("num_classes", 0) > 1}
-    return Told(path, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
+    return Told(named, config.get("MODEL.TYPE"), values, frozenset(binding), head, config)
 
 
 def _told_of_images(model: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,23 +250,8 @@ def _is_certain(weights: Weights, name: str) -> bool:
     return name not in _GUESSED or name in weights.facts
 
 
-def _weight_file(path: Path) -> Path:
-    """Turn what a user names into a file of its weights, unchecked: the load will verify them."""
-    newest = list_checkpoints(path / "checkpoints")
-    return find_file(newest[0] if newest else path)
-
-
-def _config_beside(file: Path) -> dict[str, Any]:
-    """Return the config of the checkpoint that a weight file lies in, by dotted key; {} where it lies in none."""
-    try:
-        state = json.loads((file.parent / STATE).read_text()) if file.name in (MODEL, EMA) else {}
-        return flatten(state.get("config") or {})
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _resumed(config: Config) -> tuple[Path, list[Path]] | None:
-    """Return folder and checkpoints, newest first, of the run that is resumed; None where a run begins."""
+def _resumed(config: Config) -> Checkpoint | None:
+    """Open the checkpoint that MODEL.RESUME names; None where a run begins."""
     resume = config.MODEL.RESUME
     if not resume:
         return None
@@ -253,17 +259,16 @@ def _resumed(config: Config) -> tuple[Path, list[Path]] | None:
         raise ConfigError("-resume auto goes on in the -output folder; name it, or the run: -resume RUN_FOLDER")
     run = Path(config.SAVE if resume == "auto" else resume)
     if (run / STATE).exists():
-        target = run.resolve() if run.is_symlink() else run
-        return Path(os.path.normpath(target / ".." / "..")), [run]
-    checkpoints = list_checkpoints(run / "checkpoints")
-    return (run, checkpoints) if checkpoints else None  # whoever resumes says what is wrong
+        return open_checkpoint(run, RESUMED)
+    if resume == "auto" and not list_checkpoints(run / "checkpoints"):
+        return None
+    return newest_checkpoint(run / "checkpoints", log.LOGGER.warning, RESUMED)
 
 
-def _lent_by_run(recipe: Recipe, run: Path, checkpoints: Sequence[Path]) -> dict[str, Any]:
-    """Return the config of the newest checkpoint that can be read, and the run's folder as SAVE."""
-    saved = next((found for folder in checkpoints if (found := _saved(folder))), None)
-    if saved is None:
-        return {}
+def _lent_by_run(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the config of the resumed run, and its folder as SAVE."""
+    folder, saved = checkpoint.folder, dict(checkpoint.state.config)
+    run = Path(os.path.normpath((folder.resolve() if folder.is_symlink() else folder) / ".." / ".."))
     stage = saved.get("MODEL", {}).get("TYPE", recipe.stage)
     if stage != recipe.stage:
         raise ConfigError(
@@ -273,14 +278,6 @@ def _lent_by_run(recipe: Recipe, run: Path, checkpoints: Sequence[Path]) -> dict
     lent = recipe.known(flatten(with_added_keys(saved, to_dict(recipe.defaults))))
     lent = {key: value for key, value in lent.items() if key not in _OF_THE_COMMAND}
     return lent | {"SAVE": str(run)}
-
-
-def _saved(checkpoint: Path) -> dict[str, Any] | None:
-    try:
-        config = json.loads((checkpoint / STATE).read_text())["config"]
-        return config if isinstance(config, dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _has(config: Config, key: str) -> bool:

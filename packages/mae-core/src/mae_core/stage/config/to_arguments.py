@@ -3,6 +3,7 @@
 These functions alone in this package look into a stage's config; all else takes plain arguments.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from mae_core.stage.told_images import images_told
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
+
+SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
 
 
 def plan_of(config: Config, steps_per_epoch: int) -> Plan:
@@ -66,6 +69,8 @@ def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, 
         "data": {"train": images.fingerprint()},
         "describe": images.describe_batch,
         "data_advice": data_advice_of(config),
+        # A loader with workers gives up by itself, and names what it waits for.
+        "data_patience": config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf,
         "shard_optimizer": config.TRAIN.get("SHARD_OPTIMIZER", False),
     }
 
