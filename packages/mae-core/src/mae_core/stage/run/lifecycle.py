@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.checkpoint_folder import list_checkpoints
+from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
 from mae_core.weights.checkpoint_state import State
 from mae_core.weights.load import fit_weights
+from mae_core.weights.sources import Weights
 
 BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 TRAIN_LIST = "DATA.TRAIN_LIST"
@@ -83,7 +84,16 @@ def run_training(
     folder = open_run(config.SAVE)
     try:
         run = build(config, folder)
-        begin(run, replace(opened, config=config), allow_drift)
+        begin(
+            run.trainer,
+            output=config.SAVE,
+            resume=config.MODEL.RESUME,
+            checkpoint=opened.checkpoint,
+            weights=opened.weights,
+            free=run.free,
+            allow_drift=allow_drift,
+            free_cut=run.free_cut,
+        )
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
         with documented(run.trainer, config):
             fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
@@ -106,19 +116,33 @@ def open_run(output: str) -> RunFolder | None:
     return folder
 
 
-def begin(run: Run, opened: Opened, allow_drift: Sequence[str] = ()) -> None:
+def begin(
+    trainer: Trainer,
+    *,
+    output: str,
+    resume: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    weights: Weights | None = None,
+    free: Sequence[str] = (),
+    allow_drift: Sequence[str] = (),
+    free_cut: bool = True,
+) -> None:
     """Start anew, from weights, or where another run stopped; then write the run's `config.yaml`.
 
     Args:
-        opened: config, and the weights (the report on their keys is logged) or the checkpoint to begin with.
-        allow_drift: keys that may differ from the resumed checkpoint's config, beside MAY_CHANGE and `run.free`.
+        output: run folder.
+        resume: what the user asked to go on from; "auto" begins anew where there is no checkpoint.
+        checkpoint: what that is.
+        weights: to start from where nothing is resumed; the report on their keys is logged.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
+        allow_drift: more such keys, of the user's.
+        free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
     Raises:
         ConfigError: the folder holds a run, and resuming was not asked for, or another run is resumed.
         CheckpointError: the resumed run had another config.
     """
-    trainer, output, checkpoint = run.trainer, opened.config.SAVE, opened.checkpoint
-    checkpoints, resume = Path(output) / "checkpoints", opened.config.MODEL.RESUME
+    checkpoints = Path(output) / "checkpoints"
     if resume == "auto" and not distributed.sum_over_ranks([float(checkpoint is not None)])[0]:
         log.LOGGER.info(f"nothing to resume in {output}: beginning anew")
         resume = None
@@ -129,7 +153,7 @@ def begin(run: Run, opened: Opened, allow_drift: Sequence[str] = ()) -> None:
             raise ConfigError(
                 f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer)}"
             )
-        _refuse_drift(run, checkpoint.state, allow_drift)
+        _refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
         note_schedule(trainer, checkpoint.state)
         trainer.resume(checkpoint)
         log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
@@ -137,8 +161,8 @@ def begin(run: Run, opened: Opened, allow_drift: Sequence[str] = ()) -> None:
             log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
-    elif opened.weights:
-        for line in fit_weights(trainer.model, opened.weights).lines():
+    elif weights:
+        for line in fit_weights(trainer.model, weights).lines():
             log.LOGGER.info(line)
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
@@ -154,8 +178,9 @@ def _advice(output: str, trainer: Trainer) -> str:
     return f"go on with it (-resume {output}), or choose another -output"
 
 
-def _refuse_drift(run: Run, state: State, allow_drift: Sequence[str]) -> None:
-    trainer = run.trainer
+def _refuse_drift(
+    trainer: Trainer, state: State, free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
+) -> None:
     before = with_added_keys(dict(state.config), trainer.config)
     saved = flatten(before)
     saved_batch = state.world_size
@@ -164,8 +189,8 @@ def _refuse_drift(run: Run, state: State, allow_drift: Sequence[str]) -> None:
             raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
         saved_batch *= saved[key]
     now_batch = trainer.plan.global_batch
-    cut = BATCH_KEYS if run.free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *run.free, *allow_drift, *cut))
+    cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
+    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
         drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
