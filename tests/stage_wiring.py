@@ -135,7 +135,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         config = recipe.load(None, {key: wire.value for key, wire in wires.items()})
         module.train(Opened(config, weights=config.MODEL.PRETRAINED))  # the name stands for what it names
         if found.trainer.validation.evaluate:
-            found.trainer.validation.evaluate(found.model, lambda: False)
+            found.trainer.validation.evaluate(found.model, 0, lambda: False)
     return found
 
 

@@ -411,10 +411,10 @@ def scored(folder, marks, ema=None, keep=1, save_freq=12):
     trainer.ema = Ema(trainer.model, ema) if ema else None
     seen = []
 
-    def evaluate(model, should_stop):
+    def evaluate(model, step, should_stop):
         assert not model.training
-        seen.append((trainer.step, model[0].weight.numpy().copy()))
-        mark = marks[trainer.step]
+        seen.append((step, model[0].weight.numpy().copy()))
+        mark = marks[step]
         return None if mark is None else {"top1": mark, "val_loss": 1.0}
 
     trainer.validation = Validation(evaluate, every=4)
@@ -493,10 +493,10 @@ def test_what_was_trained_is_on_the_disk_before_it_is_scored(tmp_path):
         first = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
         evaluate = first.validation.evaluate
 
-        def broken(model, should_stop, first=first, evaluate=evaluate, failing=failing):
-            if first.step == failing:
+        def broken(model, step, should_stop, evaluate=evaluate, failing=failing):
+            if step == failing:
                 raise NonFiniteError("the output is not finite")
-            return evaluate(model, should_stop)
+            return evaluate(model, step, should_stop)
 
         first.validation.evaluate = broken
         with pytest.raises(NonFiniteError):

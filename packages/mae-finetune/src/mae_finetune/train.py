@@ -17,11 +17,11 @@ from mae_core.stage.config.to_arguments import (
     trainer_of,
 )
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.batch import Batch
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
@@ -88,7 +88,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         return Validation()
     eval_set = open_eval_set(config)
 
-    def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         scores = score_eval_set(config, model, eval_set, precision, should_stop)
         return scores.figures() if scores else None
 
@@ -101,7 +101,7 @@ def _mixer(config: Config) -> BatchMixer:
     return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
 
 
-def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
+def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Mix a batch of images and score the model on it."""
     images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

@@ -21,9 +21,9 @@ from mae_core.stage.config.to_arguments import (
     trainer_of,
 )
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
@@ -60,7 +60,7 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
     model, precision = build_model(config), precision_of(config)
     plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
     run = folder.path if folder else None
-    trainer = Trainer(
+    return Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=partial(pretrain_loss, config, len(dataset)),
@@ -68,10 +68,9 @@ def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None
         folder=folder,
         loggers=config.LOGGERS,
         pictures=partial(board_pictures, config) if config.LOGGERS else None,
-        validation=monitoring(config, precision, plan.steps_per_epoch, run, lambda: trainer.step),
+        validation=monitoring(config, precision, plan.steps_per_epoch, run),
         **trainer_of(config, plan, dataset.images),
     )
-    return trainer
 
 
 def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
@@ -89,7 +88,7 @@ def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint
 
 
 def pretrain_loss(
-    config: Config, num_images: int, model: nn.Layer, batch: Batch, epoch: int
+    config: Config, num_images: int, model: nn.Layer, batch: Samples, epoch: int
 ) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of images; each sample's mask depends on (SEED, epoch, sample index) only.
 

@@ -21,10 +21,10 @@ from mae_core.stage.config.to_arguments import (
     trainer_of,
 )
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
@@ -68,7 +68,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     dataset, model = train_dataset(config), build_model(config)
     trainer = build_trainer(config, dataset, folder, model)
 
-    def batches(first: int, steps: int) -> Iterable[Batch]:
+    def batches(first: int, steps: int) -> Iterable[Samples]:
         if config.MODEL.RANDOM_INIT:
             log.LOGGER.info(RANDOM_INIT)
         elif not (config.MODEL.PRETRAINED or first):
@@ -112,9 +112,9 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     if not config.VALIDATE_FREQ:
         return Validation()
     dataset = eval_dataset(config, config.DATA.VAL_LIST)
-    known: list[Iterable[Batch]] = []  # with CACHE_FEATURES, what the first validation has encoded
+    known: list[Iterable[Samples]] = []  # with CACHE_FEATURES, what the first validation has encoded
 
-    def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
             known.append([encode(config, model.head_inputs, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset, should_stop)
@@ -131,6 +131,6 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
 
 
-def probe_loss(model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
+def probe_loss(model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Score the model on a batch: cross-entropy, in float32."""
     return F.cross_entropy(model(batch.images).astype("float32"), batch.labels), {}

@@ -11,7 +11,7 @@ from paddle import nn
 from mae_core.process import log
 from mae_core.training.ema import Ema
 
-EvaluateFn = Callable[[nn.Layer, Callable[[], bool]], dict[str, float] | None]
+EvaluateFn = Callable[[nn.Layer, int, Callable[[], bool]], dict[str, float] | None]
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Validation:
     """When and how a run is validated.
 
     Args:
-        evaluate: (model in evaluation mode, asks whether to stop early) -> figures; None when any rank stopped early.
+        evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank stopped early.
             Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
         best_by: the figure of which the highest makes the best checkpoint; None where none of them tells that.
@@ -53,7 +53,7 @@ class Validation:
         started = time.perf_counter()
         model.eval()
         with ema.swapped_in(model) if ema else nullcontext():
-            scores = self.evaluate(model, should_stop)
+            scores = self.evaluate(model, step, should_stop)
         model.train()
         if scores is None:
             return None

@@ -19,11 +19,11 @@ from mae_core.stage.run.documents import documented
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
 from mae_core.training import environment
-from mae_core.training.batch import Batch
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
 from mae_core.weights.checkpoint_state import State
 from mae_core.weights.load import fit_weights
@@ -57,7 +57,7 @@ class Run:
 
     trainer: Trainer
     images: int
-    batches: Callable[[int, int], Iterable[Batch]]
+    batches: Callable[[int, int], Iterable[Samples]]
     free: Sequence[str] = ()
     free_cut: bool = True
     notes: Sequence[str] = ()
@@ -225,7 +225,7 @@ def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ())
     )
 
 
-def fit(trainer: Trainer, batches: Iterable[Batch], output: str) -> None:
+def fit(trainer: Trainer, batches: Iterable[Samples], output: str) -> None:
     """Train to the end of the plan and log how long it took."""
     started, first = time.perf_counter(), trainer.step
     trainer.fit(batches)
