@@ -434,7 +434,7 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
 
 
 def test_the_last_step_is_scored_too_and_no_step_twice():
-    validation = Validation(lambda model, should_stop: {"top1": 1.0}, every=5)
+    validation = Validation(lambda model, step, should_stop: {"top1": 1.0}, every=5)
     assert [step for step in range(13) if validation.due(step, 12)] == [5, 10, 12]
     validation.scored = 10
     assert not validation.due(10, 12)

@@ -19,8 +19,8 @@ class Validation:
     """When and how a run is validated.
 
     Args:
-        evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank stopped early.
-            Without it nothing is scored, and what a resumed run knew is kept.
+        evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank
+            stopped early. Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
         best_by: the figure of which the highest makes the best checkpoint; None where none of them tells that.
 
