@@ -13,9 +13,9 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.process import distributed, log, runtime
-from mae_core.stage.config.added_keys import with_added_keys
 from mae_core.stage.config.from_weights import drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
+from mae_core.stage.config.older_configs import in_present_keys
 from mae_core.stage.run.documents import documented
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
@@ -197,7 +197,7 @@ def _find(source: Path) -> tuple[Path, dict[str, Any]]:
 def _refuse_drift(
     trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    before = with_added_keys(state["config"], trainer.config)
+    before = in_present_keys(state["config"], trainer.config)
     saved = flatten(before)
     saved_batch = state["world_size"]
     for key in BATCH_KEYS:
