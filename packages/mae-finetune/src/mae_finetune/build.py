@@ -22,7 +22,7 @@ def build_model(config: Config) -> VisionTransformer:
     m = config.MODEL
     with values_from_config():
         model = VisionTransformer(
-            num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, drop_path_rate=m.DROPPATH, **encoder_of(config)
+            num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH)
         )
     model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     if config.TRAIN.PARTIAL is not None:

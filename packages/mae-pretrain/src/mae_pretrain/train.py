@@ -45,7 +45,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     """Open the training images and build what trains on them."""
     dataset = train_dataset(config)
     trainer = build_trainer(config, dataset, folder)
-    sampling = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
+    sampling = train_sampling_of(config, config.DATA.REPEATS)
     batches = partial(make_train_loader, dataset, sampling, loading_of(config), trainer.stopping)
     return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.notes(), closing=dataset.skipped)
 

@@ -76,7 +76,7 @@ def _statistics(saved: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
     if not saved:
         return {}
     config = saved.get("DATA", {})
-    read = images_told(saved)
+    read: dict[str, Any] = {**images_told(saved)}
     if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
         return read
     mean, std = pixel_statistics(in_chans, config["IMAGENET_MEAN"], config["IMAGENET_STD"])

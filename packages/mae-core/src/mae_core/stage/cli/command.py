@@ -39,6 +39,7 @@ def train_or_score(
         return
     from mae_core.stage.cli.questions import answer
     from mae_core.stage.config.from_weights import load_config  # what help does without
+    from mae_core.stage.config.model_name import preset_values
 
     if (said := answer(args, package, parser, commands)) is not None:
         print(said) if args.json in (None, "-") else write_output(Path(args.json), said.encode())
@@ -47,7 +48,7 @@ def train_or_score(
     log.setup(main=not int(os.environ.get("PADDLE_TRAINER_ID") or 0))
     if args.json == "-":
         log.use_stderr()
-    flags = flag_pairs(args, (*STAGE_FLAGS, *own_flags))
+    flags = (preset_values(args.model) if args.model else {}) | flag_pairs(args, (*STAGE_FLAGS, *own_flags))
     opened = load_config(recipe, args.cfg, flags, args.pairs, allow_drift=args.allow_drift, say=log.LOGGER.info)
     if args.json and not opened.config.EVAL:
         raise ConfigError("--json is for -eval; a training run writes its figures to log.jsonl")

@@ -12,9 +12,9 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.process import distributed, log, runtime
-from mae_core.stage.config.added_keys import with_added_keys
 from mae_core.stage.config.from_weights import Opened, drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
+from mae_core.stage.config.older_configs import in_present_keys
 from mae_core.stage.run.documents import documented
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
@@ -181,13 +181,13 @@ def _advice(output: str, trainer: Trainer) -> str:
 def _refuse_drift(
     trainer: Trainer, state: State, free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    before = with_added_keys(dict(state.config), trainer.config)
+    before = in_present_keys(state.config, trainer.config)
     saved = flatten(before)
     saved_batch = state.world_size
     for key in BATCH_KEYS:
-        if type(saved.get(key)) is not int:
+        if not isinstance(value := saved.get(key), int):
             raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
-        saved_batch *= saved[key]
+        saved_batch *= value
     now_batch = trainer.plan.global_batch
     cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
     drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
