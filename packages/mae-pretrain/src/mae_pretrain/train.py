@@ -25,7 +25,6 @@ from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
-from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
@@ -42,35 +41,29 @@ def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
-    """Open the training images and build what trains on them."""
-    dataset = train_dataset(config)
-    trainer = build_trainer(config, dataset, folder)
-    sampling = train_sampling_of(config, config.DATA.REPEATS)
-    batches = partial(make_train_loader, dataset, sampling, loading_of(config), trainer.stopping)
-    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.notes(), closing=dataset.skipped)
-
-
-def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
-    """Build model, optimizer and loss of a config.
+    """Put a run together: images, model, optimizer, loss, and what looks at the model meanwhile.
 
     Args:
-        dataset: the training images.
         folder: where the run writes; None writes nothing.
     """
-    model, precision = build_model(config), precision_of(config)
-    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
-    run = folder.path if folder else None
-    return Trainer(
+    images, model = train_dataset(config), build_model(config)
+    plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
+    precision = precision_of(config)
+    trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=partial(pretrain_loss, config, len(dataset)),
+        loss_fn=partial(pretrain_loss, config, len(images)),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
         pictures=partial(board_pictures, config) if config.LOGGERS else None,
-        validation=monitoring(config, precision, plan.steps_per_epoch, run),
-        **trainer_of(config, plan, dataset.images),
+        validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
+        program="mae-pretrain",
+        **trainer_of(config, plan, images.images),
     )
+    sampling = train_sampling_of(config, config.DATA.REPEATS)
+    batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
+    return Run(trainer, len(images), batches, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
 def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:

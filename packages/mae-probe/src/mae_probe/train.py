@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F
@@ -61,51 +62,50 @@ def _without_weights(config: Config) -> Config:
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
-    """Open the training images and build what trains on them, or on their features."""
-    cached = config.TRAIN.CACHE_FEATURES
-    if cached:
-        log.LOGGER.warning(CACHED)
-    dataset, model = train_dataset(config), build_model(config)
-    trainer = build_trainer(config, dataset, folder, model)
-
-    def batches(first: int, steps: int) -> Iterable[Samples]:
-        if config.MODEL.RANDOM_INIT:
-            log.LOGGER.info(RANDOM_INIT)
-        elif not (config.MODEL.PRETRAINED or first):
-            log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
-        sampling = train_sampling_of(config)
-        if cached:
-            sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **sampling)
-            return CachedBatches(encode(config, model.head_inputs, dataset, trainer.precision), sampler)
-        return make_train_loader(dataset, sampling, loading_of(config), trainer.stopping, first, steps)
-
-    # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    return Run(trainer, len(dataset), batches, free_cut=False, notes=dataset.notes(), closing=dataset.skipped)
-
-
-def build_trainer(
-    config: Config, dataset: ListDataset, folder: RunFolder | None = None, model: LinearProbe | None = None
-) -> Trainer:
-    """Build probe, optimizer, loss and validation of a config.
+    """Put a run together: images, or their features, probe, optimizer, loss and validation.
 
     Args:
-        dataset: the training images.
         folder: where the run writes; None writes nothing.
-        model: the probe; built from the config when None.
     """
-    model = model or build_model(config)
-    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
+    if config.TRAIN.CACHE_FEATURES:
+        log.LOGGER.warning(CACHED)
+    images, model = train_dataset(config), build_model(config)
+    plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
     precision = precision_of(config)
-    return Trainer(
+    trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=probe_loss,
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
-        **trainer_of(config, plan, dataset.images),
         validation=_validation(config, precision, plan.steps_per_epoch),
+        program="mae-probe",
+        **trainer_of(config, plan, images.images),
     )
+    batches = partial(_batches, config, images, model, trainer)
+    # The batch norm sees a forward pass of all ranks: other ones, other statistics.
+    return Run(trainer, len(images), batches, free_cut=False, notes=images.notes(), closing=images.skipped)
+
+
+def _batches(
+    config: Config, images: ListDataset, model: LinearProbe, trainer: Trainer, first: int, steps: int
+) -> Iterable[Samples]:
+    """Load this rank's training batches, or batches of the features that all images are encoded to first.
+
+    Args:
+        first: first step to load, counted over the whole run.
+        steps: steps of the whole run.
+    """
+    if config.MODEL.RANDOM_INIT:
+        log.LOGGER.info(RANDOM_INIT)
+    elif not (config.MODEL.PRETRAINED or first):
+        log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
+    sampling = train_sampling_of(config)
+    if config.TRAIN.CACHE_FEATURES:
+        sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
+        return CachedBatches(encode(config, model.head_inputs, images, trainer.precision), sampler)
+    return make_train_loader(images, sampling, loading_of(config), trainer.stopping, first, steps)
 
 
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
