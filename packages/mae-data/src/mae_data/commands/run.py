@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mae_data.errors import DataError, InputError
+from mae_data.limits import available_cores
 
 if TYPE_CHECKING:
     from mae_data.images.value_range import ValueRange
@@ -206,9 +207,7 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
 
 
 def _workers(args: argparse.Namespace) -> int:
-    from mae_data.parallel import default_workers
-
-    return default_workers() if args.workers is None else args.workers
+    return available_cores() if args.workers is None else args.workers
 
 
 def _as_text(value: Any) -> str:
