@@ -1,6 +1,7 @@
 """Limits of the system: one line that says what to raise, in a process of its own that has them."""
 
 import errno
+import os
 import resource
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 import mae_data.loading.worker_pool as pool_module
-from mae_data.limits import explain_limit
+from mae_data.limits import available_cores, explain_limit
 
 
 @pytest.fixture
@@ -61,3 +62,12 @@ def test_a_pool_that_cannot_start_all_workers_ends_those_that_did(monkeypatch):
     with pytest.raises(OSError, match="Too many open files"):
         pool_module.WorkerPool([], 2, 1, 0, "", lambda: False)
     assert [worker.is_alive() for worker in started] == [False]
+
+
+@pytest.mark.parametrize(
+    ("env", "cores"),
+    [({}, 8), ({"PADDLE_LOCAL_SIZE": "4"}, 2), ({"PADDLE_LOCAL_SIZE": "16"}, 1), ({"SLURM_CPUS_PER_TASK": "3"}, 3)],
+)
+def test_the_cores_of_a_node_are_shared_by_its_ranks(monkeypatch, env, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
+    assert available_cores(env) == cores

@@ -4,9 +4,9 @@ import sys
 
 # Paddle 2.6 brings its own zlib; loaded after it, Python's would crash at its first use.
 import zlib  # noqa: F401
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,30 @@ class BatchSampler(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+
+class Loading(TypedDict):
+    """Arguments of `make_loader`, such as the workers."""
+
+    num_workers: int
+    timeout: float
+    advice: str
+
+
+class EvalSampling(TypedDict):
+    """Arguments of `EvalBatchSampler`, but for the number of images."""
+
+    batch_size: int
+    rank: int
+    world_size: int
+
+
+class TrainSampling(EvalSampling):
+    """Arguments of `TrainBatchSampler`, but for the number of images and the steps."""
+
+    accum_iter: int
+    seed: int
+    repeats: int
 
 
 def make_loader(
@@ -114,8 +138,8 @@ def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def make_train_loader(
     dataset: ListDataset,
-    sampling: Mapping[str, Any],
-    loading: Mapping[str, Any],
+    sampling: TrainSampling,
+    loading: Loading,
     stop: Callable[[], bool],
     start_step: int,
     num_steps: int,
@@ -124,8 +148,7 @@ def make_train_loader(
 
     Args:
         dataset: the training images.
-        sampling: arguments of `TrainBatchSampler`, but for the number of images and the steps.
-        loading: arguments of `make_loader`, such as the workers.
+        sampling, loading: how batches are drawn and loaded.
         stop: tells whether the run was asked to stop.
         start_step: first step to load, counted over the whole run.
         num_steps: steps of the whole run.
@@ -136,16 +159,15 @@ def make_train_loader(
 
 def make_eval_loader(
     dataset: ListDataset,
-    sampling: Mapping[str, Any],
-    loading: Mapping[str, Any],
+    sampling: EvalSampling,
+    loading: Loading,
     stop: Callable[[], bool] = lambda: False,
 ) -> BatchLoader:
     """Make the loader of this rank's share of a list, in order, each image once.
 
     Args:
         dataset: the images.
-        sampling: arguments of `EvalBatchSampler`, but for the number of images.
-        loading: arguments of `make_loader`, such as the workers.
+        sampling, loading: how batches are drawn and loaded.
         stop: tells whether the run was asked to stop.
     """
     return make_loader(dataset, EvalBatchSampler(len(dataset), **sampling), **loading, stop=stop)

@@ -1,5 +1,6 @@
 """The flags that the command lines of all stages share."""
 
+from mae_core.model_sizes import PRESET_NAMES
 from mae_core.process.command_line import Flag, Parser, add_flags, image_size
 from mae_core.process.runtime import version_line
 from mae_core.stage.cli.completion import SHELLS
@@ -11,8 +12,10 @@ PRETRAINED_FLAG = Flag(
     "MODEL.PRETRAINED",
     "weights: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
 )
+MODEL_FLAG = Flag("model", None, f"sizes of a published model: {', '.join(n for n in PRESET_NAMES if n[0] == 'v')}")
 STAGE_FLAGS = (
     CFG_FLAG,
+    MODEL_FLAG,
     Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
     Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
     Flag("batch_size", "DATA.BATCH_SIZE", "images per rank and forward pass", int),

@@ -6,7 +6,6 @@ from importlib import import_module
 from mae_core.process.command_line import Parser
 from mae_core.stage.cli.completion import Commands, completion_script
 from mae_core.stage.config.help import help_lines, json_schema
-from mae_core.stage.config.node import flatten, to_dict
 from mae_core.stage.config.recipe import Recipe
 
 
@@ -18,8 +17,7 @@ def answer(args: Namespace, package: str, parser: Parser, commands: Commands) ->
     """
     recipe: Recipe = import_module(f"{package}.config").RECIPE
     if args.completion:
-        keys = list(flatten(to_dict(recipe.defaults)))
-        return completion_script(args.completion, parser, commands, keys)
+        return completion_script(args.completion, parser, commands, list(recipe.keys))
     if args.help_config is None:
         return None
     return json_schema(recipe) if args.json else "\n".join(help_lines(recipe, args.help_config))
