@@ -103,7 +103,9 @@ def test_what_fails_is_tried_again(server, image_root, fault, monkeypatch):
 
 
 @needs_http
-@pytest.mark.parametrize(("fault", "reason"), [("stall", "it gave no answer for 0.333 seconds"), ("error", ""), ("cut", "")])
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("stall", "it gave no answer for 0.333 seconds"), ("error", ""), ("cut", "")]
+)
 def test_a_store_that_stalls_or_dies_is_named_in_time_and_not_skipped(server, image_root, fault, reason):
     dataset = ListDataset(server.url, "train_list.txt", TRANSFORM, on_error="skip")
     dataset.images._store.timeout = 1
