@@ -13,6 +13,7 @@ import pytest
 
 from mae_core.errors import UserError
 from mae_core.stage.config import to_arguments as settings
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.run import lifecycle as runner
 from mae_core.training.precision import Precision
@@ -130,9 +131,10 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
         patch.setattr(loader_module, "make_loader", found.make_loader)
-        module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
+        config = recipe.load(None, {key: wire.value for key, wire in wires.items()})
+        module.train(Opened(config, weights=config.MODEL.PRETRAINED))  # the name stands for what it names
         if found.trainer.validation.evaluate:
-            found.trainer.validation.evaluate(found.model, lambda: False)
+            found.trainer.validation.evaluate(found.model, 0, lambda: False)
     return found
 
 
@@ -148,13 +150,13 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
         patch.setattr(settings, "Precision", AskedPrecision)
         write_lists(folder)
         patch.setattr(loader_module, "make_loader", found.make_loader)
-        patch.setattr(module, "require_weights", lambda *args: None)
+        patch.setattr(module, "require_weights", lambda weights: weights)
         patch.setattr(module, load, lambda *args: None)
         values = {key: wire.value for key, wire in wires.items()}
         with pytest.raises(UserError, match="cannot be written"):
-            module.evaluate(recipe.load(None, values | {"SAVE": "images/a.txt"}))
+            module.evaluate(recipe.load(None, values | {"SAVE": "images/a.txt"}), None)
         assert found.eval_loader is None
-        module.evaluate(recipe.load(None, values))
+        module.evaluate(recipe.load(None, values), None)
         confusion = np.loadtxt(folder / wires["SAVE"].value / "eval/confusion.csv", delimiter=",")
     assert confusion.shape == (wires["MODEL.NUM_CLASSES"].value,) * 2
     assert found.eval_loader.dataset.on_error == "raise"
@@ -205,7 +207,7 @@ COMMON = {
     "DATA.ON_ERROR": wire("raise", lambda w: w.loader.dataset.on_error),
     "DATA.MAX_BAD": wire(7, lambda w: w.loader.dataset.bad.most),
     "MODEL.NAME": wire("odd", lambda w: w.described[1]),
-    "MODEL.PRETRAINED": wire("weights", lambda w: w.begin["pretrained"]),
+    "MODEL.PRETRAINED": wire("weights", lambda w: w.begin["weights"]),
     "MODEL.RESUME": wire("run", lambda w: w.begin["resume"]),
     "MODEL.PATCH_SIZE": wire(4, lambda w: w.model.patch_size),
     "MODEL.MLP_RATIO": wire(1.5, lambda w: w.model.blocks[0].mlp.fc1.weight.shape[1] / 12),

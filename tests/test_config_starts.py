@@ -1,5 +1,6 @@
 """How a start comes to its config: each file read once, models by name, and runs of versions that had more keys."""
 
+import json
 import shutil
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +17,7 @@ from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
-from mae_core.weights.checkpoint_state import decode_state, encode_state
+from mae_core.weights.checkpoint_state import encode_state
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 # What configs of older versions hold beside the keys of now, at the only value that had an effect.
@@ -49,11 +50,11 @@ def run(data, tmp_path_factory) -> Path:
 
 
 def in_command(stage: Stage, cfg: str, run: Path) -> Config:
-    return load_config(recipe(stage), cfg, {"MODEL.PRETRAINED": str(run)}, say=lambda line: None)
+    return load_config(recipe(stage), cfg, {"MODEL.PRETRAINED": str(run)}, say=lambda line: None).config
 
 
 def in_call(stage: Stage, cfg: str, run: Path) -> Config:
-    return config_of_call(recipe(stage), cfg, pretrained=run, epochs=8)
+    return config_of_call(recipe(stage), cfg, pretrained=run, epochs=8).config
 
 
 @every_stage
@@ -112,7 +113,7 @@ def test_weights_give_a_label_on_and_no_name_of_a_network(run: Path, tmp_path: P
     for stated, name in (("mine", "mine"), ("vit_base_patch16_224", "vit_width16_depth1_heads2_patch4_16")):
         older = aged(run, tmp_path / stated, {"MODEL": {"NAME": stated}})
         said: list[str] = []
-        config = load_config(recipe(FINETUNE), None, {"MODEL.PRETRAINED": str(older)}, say=said.append)
+        config = load_config(recipe(FINETUNE), None, {"MODEL.PRETRAINED": str(older)}, say=said.append).config
         assert name == config.MODEL.NAME
         assert "vit_base" not in "".join(said).replace(str(older), "")
     with pytest.raises(CheckpointError, match=r"does not fit vit_small_patch16: MODEL\.ENCODER\.DEPTH is 1"):
@@ -123,7 +124,7 @@ def aged(run: Path, copy: Path, more: dict) -> Path:
     """Copy a run, with more keys in its configs."""
     shutil.copytree(run, copy)
     for state in copy.glob("checkpoints/*/state.json"):
-        record = decode_state(state.read_bytes())
+        record = json.loads(state.read_text())
         for group, values in more.items():
             record["config"][group].update(values)
         state.write_bytes(encode_state(record))

@@ -68,7 +68,6 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         (["-cfg", "nowhere.yaml"], 2, ["nowhere.yaml", "vit_base_patch16_224_{kind}.yaml"]),
         (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
         (["-image_size", "225"], 2, ["225", "multiple of 16"]),
-        (["-eval", "-pretrained", "x", "MODEL.ENCODER.NUM_HEADS", "7"], 2, ["768", "num_heads=7"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["DATA.CROP_SCALE=[2, 1]"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["train_list.txt"]),
         (["-eval"], 2, ["-pretrained"]),
@@ -78,6 +77,12 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
 def test_user_errors_are_one_line(stage: Stage, tmp_path, args: list[str], code: int, words: list[str]) -> None:
     result = stage.start(*[a.format(tmp=tmp_path) for a in args])
     assert_refused(result, code, [word.format(kind=stage.kind) for word in words])
+
+
+@every_stage
+def test_heads_that_do_not_divide_the_width_are_refused(stage: Stage, data, tmp_path) -> None:
+    result = stage.start("-data_path", data, "-output", tmp_path / "o", "MODEL.ENCODER.NUM_HEADS", 7)
+    assert_refused(result, 2, ["768", "num_heads=7"])
 
 
 @every_stage

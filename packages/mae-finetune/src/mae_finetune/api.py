@@ -50,7 +50,7 @@ def finetune(
     """
     if num_classes is None and cfg is None and "MODEL.NUM_CLASSES" not in (settings or {}):
         num_classes = open_source(data).num_classes
-    config = config_of_call(
+    opened = config_of_call(
         RECIPE,
         cfg,
         settings,
@@ -64,4 +64,4 @@ def finetune(
         resume=resume,
         num_classes=num_classes,
     )
-    return train(config)
+    return train(opened)

@@ -66,8 +66,8 @@ def _predict(argv: list[str]) -> None:
     from mae_finetune.predict_command import run_predict
 
     pairs = [word for pair in args.set for word in pair]
-    config = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
-    run_predict(config, args.images, topk=args.topk, batch_size=args.batch_size, json=args.json, csv=args.csv)
+    opened = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
+    run_predict(opened, args.images, topk=args.topk, batch_size=args.batch_size, json=args.json, csv=args.csv)
 
 
 def _export(argv: list[str]) -> None:
@@ -75,10 +75,10 @@ def _export(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     from mae_finetune.config import RECIPE
 
-    config = export_config(args, RECIPE)
+    opened = export_config(args, RECIPE)
     from mae_finetune.export import export
 
-    print(export(config, args.output, args.format))
+    print(export(opened, args.output, args.format))
 
 
 def _report(argv: list[str]) -> None:

@@ -60,8 +60,9 @@ def _visualize(argv: list[str]) -> None:
     flags = {"MODEL.PRETRAINED": args.pretrained, "MODEL.MASK_RATIO": args.mask_ratio}
     flags = {key: value for key, value in flags.items() if value is not None}
     pairs = [word for pair in args.set for word in pair]
-    config = load_config(RECIPE, args.cfg, flags, pairs, whole=True)
-    print(visualize(config, args.images, args.output or "reconstruction.png", args.seed, args.bands))
+    opened = load_config(RECIPE, args.cfg, flags, pairs, whole=True)
+    output = args.output or "reconstruction.png"
+    print(visualize(opened.config, opened.weights, args.images, output, args.seed, args.bands))
 
 
 def _curve(argv: list[str]) -> None:
@@ -86,10 +87,10 @@ def _export(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     from mae_pretrain.config import RECIPE
 
-    config = export_config(args, RECIPE)
+    opened = export_config(args, RECIPE)
     from mae_pretrain.export import export
 
-    print(export(config, args.output, args.format, args.with_decoder))
+    print(export(opened.config, opened.weights, args.output, args.format, args.with_decoder))
 
 
 _IMAGES = "validation images to reconstruct"

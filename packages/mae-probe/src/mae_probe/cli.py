@@ -20,7 +20,7 @@ from mae_core.stage.run.memory import explain
 from mae_probe import __version__
 
 if TYPE_CHECKING:
-    from mae_core.stage.config.node import Config
+    from mae_core.stage.config.from_weights import Opened
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
 SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
@@ -55,7 +55,7 @@ def probe_parser() -> Parser:
     return parser
 
 
-def _config(args: Namespace, flags: Sequence[Flag]) -> Config:
+def _open(args: Namespace, flags: Sequence[Flag]) -> Opened:
     from mae_core.stage.config.from_weights import load_config
     from mae_probe.config import RECIPE
 
@@ -90,14 +90,15 @@ def _features(argv: list[str]) -> None:
     _add_pool(parser)
     _add_pairs(parser)
     args = parser.parse_intermixed_args(argv)
-    config = _config(args, ENCODING_FLAGS)
+    opened = _open(args, ENCODING_FLAGS)
     import_paddle()
     from mae_probe.extraction.encoding import encode_lists
     from mae_probe.extraction.feature_file import prepare_file, write_features
 
     output = Path(args.output or "features.npz")
     prepare_file(output)  # before the work
-    features = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", "optional", args.pool)[0]
+    lists = [args.list or opened.config.DATA.VAL_LIST]
+    features = encode_lists(opened, lists, "features", "optional", args.pool)[0]
     write_features(output, features)
     print(f"{output}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
 
@@ -112,18 +113,18 @@ def _pair_parser(command: str, description: str) -> Parser:
     return parser
 
 
-def _pair_config(args: Namespace) -> Config:
+def _open_pair(args: Namespace) -> Opened:
     """Check the arguments of a command on two lists, or on files of their features."""
     if bool(args.train) != bool(args.val):
         raise UserError("--train and --val go together: two files of mae-probe features")
     if args.train and args.pool:
         raise UserError("--pool is for images; what lies in --train and --val is pooled: give it to mae-probe features")
-    config = _config(args, ENCODING_FLAGS)
+    opened = _open(args, ENCODING_FLAGS)
     import_paddle()
     from mae_core.stage.run.scores_file import prepare_json
 
     prepare_json(args.json)
-    return config
+    return opened
 
 
 def _knn(argv: list[str]) -> None:
@@ -138,7 +139,7 @@ def _knn(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
-    config = _pair_config(args)
+    opened = _open_pair(args)
     from mae_core.stage.run.scores_file import say, write_json
     from mae_probe.extraction.encoding import encode_with_pixels
     from mae_probe.extraction.feature_file import read_features
@@ -148,8 +149,8 @@ def _knn(argv: list[str]) -> None:
     if args.train:
         train, val = read_features(args.train), read_features(args.val)
     else:
-        lists = [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST]
-        (train, val), (train_pixels, val_pixels) = encode_with_pixels(config, lists, "knn", args.pool)
+        lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
+        (train, val), (train_pixels, val_pixels) = encode_with_pixels(opened, lists, "knn", args.pool)
         pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
     found = knn_accuracy(train, val, args.k or KS, args.whiten)
     for k, accuracy in found.items():
@@ -177,14 +178,15 @@ def _logistic(argv: list[str]) -> None:
     from mae_probe.logistic import logistic_accuracy, require_sklearn
 
     require_sklearn()  # before the work
-    config = _pair_config(args)
+    opened = _open_pair(args)
     from mae_probe.extraction.encoding import encode_lists
     from mae_probe.extraction.feature_file import read_features
 
     if args.train:
         train, val = read_features(args.train), read_features(args.val)
     else:
-        train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "logistic", pool=args.pool)
+        lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
+        train, val = encode_lists(opened, lists, "logistic", pool=args.pool)
     accuracy = logistic_accuracy(train, val, args.C)
     say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
     write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})
@@ -198,11 +200,11 @@ def _attention(argv: list[str]) -> None:
     parser.add_argument("images", nargs="+", help="image files")
     args = parser.parse_intermixed_args(argv)
     args.pairs = [word for pair in args.set for word in pair]
-    config = _config(args, MODEL_FLAGS)
+    opened = _open(args, MODEL_FLAGS)
     import_paddle()
     from mae_probe.attention.overlay import draw_attention
 
-    for path in draw_attention(config, args.images, args.output or "attention", args.bands):
+    for path in draw_attention(opened, args.images, args.output or "attention", args.bands):
         print(path)
 
 

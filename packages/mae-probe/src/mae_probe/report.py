@@ -13,8 +13,10 @@ from mae_core.report.run_files import read_run
 from mae_core.report.sections import Draw, Prediction
 from mae_core.stage.classifier_report import classifier_page
 from mae_core.stage.cli.report_command import read_compared
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
+from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.errors import DataError
 from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
@@ -53,8 +55,8 @@ def attention(folder: str, count: int) -> Section:
         dataset, shown = _open(folder)
         chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
         pixels = [(dataset.images.path(int(i)), dataset[int(i)][0]) for i in chosen]
-        config = RECIPE.load(f"{folder}/config.yaml", {"MODEL.PRETRAINED": folder})
-        return Section(title, [attention_figure(*found) for found in attention_of(config, pixels, shown)])
+        opened = Opened(RECIPE.load(f"{folder}/config.yaml"), open_weights(folder))
+        return Section(title, [attention_figure(*found) for found in attention_of(opened, pixels, shown)])
     except (UserError, DataError) as error:
         return Section(title, [part("paragraph", f"None are shown: {error}", "note")])
 

@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,10 @@ def sum_over_ranks(values: list[float]) -> list[float]:
     """Add numbers over ranks, in float64."""
     if world_size() == 1:
         return values
-    watchdog.mark("waiting for the other ranks")
-    total = paddle.to_tensor(values, dtype="float64")
-    dist.all_reduce(total)
-    summed: list[float] = total.tolist()
-    watchdog.mark("working")
+    with watchdog.doing("waiting for the other ranks"):
+        total = paddle.to_tensor(values, dtype="float64")
+        dist.all_reduce(total)
+        summed: list[float] = total.tolist()
     return summed
 
 
@@ -102,6 +102,6 @@ def barrier() -> None:
     sum_over_ranks([0.0])
 
 
-def no_sync(model: nn.Layer) -> Any:
-    """Return a context in which backward passes keep gradients local (accumulation), or None when alone."""
-    return model.no_sync() if isinstance(model, paddle.DataParallel) else None
+def no_sync(model: nn.Layer) -> AbstractContextManager[None]:
+    """Return a context in which backward passes keep gradients local (accumulation)."""
+    return model.no_sync() if isinstance(model, paddle.DataParallel) else nullcontext()

@@ -33,7 +33,7 @@ class Signs:
 
     Attributes:
         name: rank, host and process, for people.
-        place: how many `mark`s the rank has passed; all ranks pass the same ones.
+        place: how often `RankWatch.doing` was entered or left; all ranks do so alike.
         doing: what it does since.
         life: grows as long as its main thread gets on.
         patience: seconds that this may take.

@@ -13,8 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from mae_core.process.heartbeat import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Cause, Signs, hung
@@ -62,15 +62,24 @@ class RankWatch:
         self._ended = threading.Event()  # the run ends, well or not: nobody is missed any more
         self._news = threading.Event()
 
-    def mark(self, doing: str, patience: float = math.inf) -> None:
-        """Say what this rank does from now on; all ranks say the same things in the same order.
+    @contextmanager
+    def doing(self, what: str, patience: float = math.inf) -> Iterator[None]:
+        """Note what this rank does within; all ranks do the same things in the same order.
+
+        After an error the note stays, as it names what failed.
 
         Args:
-            doing: as in "computing".
+            what: as in "computing".
             patience: seconds that others may wait for it, or between two calls of `alive`; at least LIMIT_SECONDS.
         """
+        outer = self.own.doing, self.own.patience
+        self._note(what, patience)
+        yield
+        self._note(*outer)
+
+    def _note(self, what: str, patience: float) -> None:
         self.own.place += 1
-        self.own.doing, self.own.patience = doing, patience
+        self.own.doing, self.own.patience = what, patience
         self.alive()
 
     def alive(self) -> None:
@@ -253,10 +262,9 @@ def before_leaving(work: Callable[[], None]) -> None:
         _watch.before_leaving = work
 
 
-def mark(doing: str, patience: float = math.inf) -> None:
-    """See `RankWatch.mark`; nothing where this process trains alone."""
-    if _watch:
-        _watch.mark(doing, patience)
+def doing(what: str, patience: float = math.inf) -> AbstractContextManager[None]:
+    """See `RankWatch.doing`; nothing where this process trains alone."""
+    return _watch.doing(what, patience) if _watch else nullcontext()
 
 
 def alive() -> None:

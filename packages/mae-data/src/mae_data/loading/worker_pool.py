@@ -67,9 +67,13 @@ class WorkerPool:
         self._answers: dict[int, Any] = {}
         self._pipes: list[connection.Connection] = []
         self._workers: list[BaseProcess] = []
-        with shielded_start():
-            for _ in range(num_workers):
-                self._start_worker()
+        try:
+            with shielded_start():
+                for _ in range(num_workers):
+                    self._start_worker()
+        except OSError:  # a limit of the system; those that started would wait for work for ever
+            self.close()
+            raise
         # SIGTERM does not reach workers, and it is how multiprocessing would end them when the program ends.
         atexit.register(self.close)
 

@@ -49,21 +49,22 @@ def train_or_score(
     if args.json == "-":
         log.use_stderr()
     flags = (preset_values(args.model) if args.model else {}) | flag_pairs(args, (*STAGE_FLAGS, *own_flags))
-    config = load_config(recipe, args.cfg, flags, args.pairs, allow_drift=args.allow_drift, say=log.LOGGER.info)
-    if args.json and not config.EVAL:
+    opened = load_config(recipe, args.cfg, flags, args.pairs, allow_drift=args.allow_drift, say=log.LOGGER.info)
+    if args.json and not opened.config.EVAL:
         raise ConfigError("--json is for -eval; a training run writes its figures to log.jsonl")
     import_paddle()
     if args.dry_run:
         from mae_core.stage.run.dry_run import dry_run
 
-        for line in dry_run(config, import_module(f"{package}.train").build_run):
+        for line in dry_run(opened, import_module(f"{package}.train").build_run):
             streams.say(line)
         return
-    if not config.EVAL:
-        import_module(f"{package}.train").train(config, args.allow_drift)
+    if not opened.config.EVAL:
+        import_module(f"{package}.train").train(opened, args.allow_drift)
         return
     from mae_core.stage.run.output_folder import with_output
     from mae_core.stage.run.scores_file import prepare_json, write_json
 
     prepare_json(args.json)
-    write_json(args.json, import_module(f"{package}.evaluate").evaluate(with_output(config, "-eval")))
+    config = with_output(opened.config, "-eval")
+    write_json(args.json, import_module(f"{package}.evaluate").evaluate(config, opened.weights))

@@ -2,14 +2,17 @@
 
 import os
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from mae_core.errors import UserError
 from mae_core.export import FORMATS
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS
-from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mae_core.stage.config.from_weights import Opened
 
 _IMAGE_SIZE = tuple(flag for flag in STAGE_FLAGS if flag.name == "image_size")
 _OUTPUT = Flag("output", None, "folder to write (default exported); an earlier export in it is replaced")
@@ -25,8 +28,8 @@ def export_parser(prog: str, description: str) -> Parser:
     return parser
 
 
-def export_config(args: Namespace, recipe: Recipe) -> Config:
-    """Import Paddle and return the config: what the weights tell, and over it -cfg, flags and pairs."""
+def export_config(args: Namespace, recipe: Recipe) -> "Opened":
+    """Import Paddle, open the weights and return them with the config: theirs, and over it -cfg, flags and pairs."""
     from mae_core.stage.config.from_weights import load_config  # what help does without
 
     if not args.pretrained:

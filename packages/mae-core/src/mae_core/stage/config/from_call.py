@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 
 from mae_core.process import log
-from mae_core.stage.config.from_weights import complete
+from mae_core.stage.config.from_weights import Opened, complete
 from mae_core.stage.config.model_name import preset_values
 from mae_core.stage.config.node import Config, Values
 from mae_core.stage.config.recipe import Recipe
@@ -29,8 +29,8 @@ def config_of_call(
     *,
     model: str | None = None,
     **arguments: object,
-) -> Config:
-    """Build the frozen config of a run.
+) -> Opened:
+    """Build the frozen config of a run, and open what it names.
 
     Another number of epochs keeps the share of warm-up, unless the settings say how long that is.
 

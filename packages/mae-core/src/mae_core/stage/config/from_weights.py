@@ -3,18 +3,35 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from mae_core.errors import CheckpointError
-from mae_core.stage.config.from_run import OF_THE_COMMAND, find_resumed, lent_by_run
+from mae_core.stage.config.from_run import OF_THE_COMMAND, lent_by_run, open_resumed
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config, Values, get_plain
 from mae_core.stage.config.older_configs import ADDED
 from mae_core.stage.config.recipe import Recipe, Say
-from mae_core.stage.config.weight_record import PIXELS, Record, read_record
+from mae_core.stage.config.weight_record import PIXELS, Record, record_of
+from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
+from mae_core.weights.sources import Weights
 
 # Of weights that are scored or predict, what a training run did about bad images does not matter.
 _OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD")
 _CLASSES = "MODEL.NUM_CLASSES"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A config, and what it names: opened and verified once, where the config is read.
+
+    Args:
+        weights: of MODEL.PRETRAINED; None where it names none, or a run is resumed.
+        checkpoint: of MODEL.RESUME; None where a run begins.
+    """
+
+    config: Config
+    weights: Weights | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def say_on_stderr(line: str) -> None:
@@ -32,7 +49,7 @@ def load_config(
     allow_drift: Sequence[str] = (),
     whole: bool = False,
     say: Say = say_on_stderr,
-) -> Config:
+) -> Opened:
     """Build the frozen config: defaults, what the named weights or the resumed run lend, and what the user states.
 
     Args:
@@ -42,19 +59,24 @@ def load_config(
 
     Raises:
         ConfigError: a key, a value, or what must hold between them; the resumed run is of another stage.
-        CheckpointError: the user states another model than the weights are of.
+        CheckpointError: weights or checkpoint are missing, damaged or refused, or the user states another model than
+            the weights are of.
     """
     return complete(recipe, recipe.merge(cfg, flags, pairs, say), allow_drift=allow_drift, whole=whole, say=say)
 
 
 def complete(
     recipe: Recipe, merge: Merge, *, allow_drift: Sequence[str] = (), whole: bool = False, say: Say = say_on_stderr
-) -> Config:
+) -> Opened:
     """Complete what the user states by what weights or the resumed run lend, and freeze it; see `load_config`."""
     config = merge.config
-    if resumed := find_resumed(config):
-        merge.lend(lent_by_run(recipe, *resumed), str(resumed[0]))
-    elif (weights := config.MODEL.PRETRAINED) and (record := read_record(weights)):
+    weights, checkpoint = None, open_resumed(config)
+    if checkpoint:
+        lent = lent_by_run(recipe, checkpoint)
+        merge.lend(lent, str(lent["SAVE"]))
+    elif config.MODEL.PRETRAINED:
+        weights = open_weights(config.MODEL.PRETRAINED)
+        record = record_of(weights, config.MODEL.PRETRAINED)
         recorded = _lent_by_weights(recipe, record, whole or config.EVAL)
         merge.lend(_count_classes(recipe, config) | recorded, record.source)
         _refuse_unknown_heads(merge, record)
@@ -64,7 +86,7 @@ def complete(
         merge.lend(_count_classes(recipe, config), config.DATA.DATA_PATH)
     if not whole and not config.EVAL:
         _say_classes(recipe, config, say)
-    return recipe.finish(config, training=not whole)
+    return Opened(recipe.finish(config, training=not whole), weights, checkpoint)
 
 
 def _count_classes(recipe: Recipe, config: Config) -> Values:

@@ -3,6 +3,7 @@
 These functions alone in this package look into a stage's config; all else takes plain arguments.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypedDict
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mae_core.models.options import EncoderOptions
 
 Size = int | tuple[int, int]
+SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
 
 
 def plan_of(config: Config, steps_per_epoch: int) -> Plan:
@@ -71,6 +73,7 @@ class TrainerArguments(TypedDict):
     data: dict[str, object]
     describe: Callable[[Iterable[int]], str]
     data_advice: str
+    data_patience: float
     shard_optimizer: bool
 
 
@@ -83,6 +86,8 @@ def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> TrainerArg
         "data": {"train": images.fingerprint()},
         "describe": images.describe_batch,
         "data_advice": data_advice_of(config),
+        # A loader with workers gives up by itself, and names what it waits for.
+        "data_patience": config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf,
         "shard_optimizer": config.TRAIN.get("SHARD_OPTIMIZER", False),
     }
 

@@ -1,16 +1,12 @@
 """What weights record of their model and images, in config keys: by shapes, header and the run beside them."""
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from mae_core.errors import CheckpointError
 from mae_core.stage.config.model_name import is_label
 from mae_core.stage.config.node import Values, flatten
 from mae_core.stage.told_images import images_told
 from mae_core.weights.architecture import Architecture
-from mae_core.weights.checkpoint_folder import EMA, MODEL, STATE, list_checkpoints
-from mae_core.weights.sources import find_file, read_weights
+from mae_core.weights.sources import Weights
 
 # Config keys of the model, by what `weights.Architecture` calls them.
 GEOMETRY = {
@@ -62,19 +58,13 @@ class Record:
     config: Values = field(default_factory=dict)
 
 
-def read_record(path: str) -> Record | None:
-    """Read what weights record; None where they cannot be read, which whoever loads them reports.
+def record_of(weights: Weights, named: str) -> Record:
+    """Return what weights record.
 
     Args:
-        path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
+        named: what the user calls them.
     """
-    try:
-        newest = list_checkpoints(Path(path) / "checkpoints")
-        weights = read_weights(find_file(newest[0] if newest else Path(path)))  # unchecked: the load will verify them
-        model = weights.architecture()
-    except CheckpointError:
-        return None
-    config = _config_beside(weights.file)
+    model, config = weights.architecture(), flatten(weights.config)
     values = _known(model, GEOMETRY)
     certain = {key for key in values if GEOMETRY[key] not in _GUESSED or GEOMETRY[key] in weights.facts}
     if model.img_size is not None:
@@ -88,7 +78,7 @@ def read_record(path: str) -> Record | None:
     certain.update(key for key in PIXELS if key in values)
     head = _known(model, HEAD) if (model.num_classes or 0) > 1 else {}
     stage = config.get("MODEL.TYPE")
-    return Record(path, stage if isinstance(stage, str) else None, values, frozenset(certain), head, config)
+    return Record(named, stage if isinstance(stage, str) else None, values, frozenset(certain), head, config)
 
 
 def _known(model: Architecture, names: dict[str, str]) -> Values:
@@ -110,12 +100,3 @@ def _images(model: Architecture, config: Values) -> Values:
 
 def _group_of(config: Values, group: str) -> Values:
     return {key.partition(".")[2]: value for key, value in config.items() if key.startswith(f"{group}.")}
-
-
-def _config_beside(file: Path) -> Values:
-    """Return the config of the checkpoint that a weight file lies in, by dotted key; {} where it lies in none."""
-    try:
-        state = json.loads((file.parent / STATE).read_text()) if file.name in (MODEL, EMA) else {}
-        return flatten(state.get("config") or {})
-    except (OSError, ValueError, AttributeError):
-        return {}
