@@ -1,41 +1,17 @@
 """Images with a mask each: list lines `image mask`, or folders `images` and `masks` with equal names."""
 
 import hashlib
-import io
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from mae_data.errors import DataError
-from mae_data.sources.file_source import FileSource
+from mae_data.sources.annotated_list import ListedFiles, outside_fault, read_annotated
 from mae_data.sources.folder_scan import scan_folder
-from mae_data.sources.index_file import Index, IndexWriter, parse_index
-from mae_data.sources.list_file import leaves_root, read_blocks
 from mae_data.sources.open_source import PARTS
-from mae_data.sources.source import NO_LABEL, Fingerprint
+from mae_data.sources.source import Fingerprint
 
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class _Metadata:
-    """Nothing is kept of pairs beside their names."""
-
-
-class _Files(FileSource):
-    """Files of one kind of a data set of pairs, described by their line or place."""
-
-    def __init__(self, name: str, root: str, names: Sequence[bytes], lines: Sequence[int]) -> None:
-        super().__init__(name, root, _index_of(names), hashlib.sha256(b"\n".join(names)).hexdigest())
-        self._lines = lines
-
-    def number(self, index: int) -> int:
-        """Return the line of an entry, from 1."""
-        return self._lines[index]
 
 
 @dataclass(frozen=True)
@@ -46,8 +22,8 @@ class MaskPairs:
         images, masks: N each, in the same order.
     """
 
-    images: FileSource
-    masks: FileSource
+    images: ListedFiles
+    masks: ListedFiles
 
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and a hash of both names."""
@@ -92,33 +68,18 @@ def open_pairs(
 
 
 def _listed(path: Path, root: str, allow_outside: bool, opt_in: str) -> MaskPairs:
-    pairs, lines, faults = list[list[bytes]](), list[int](), list[str]()
-    try:
-        with open(path, "rb") as file:
-            for number, line in chain.from_iterable(read_blocks(file, str(path))):
-                words = [word.strip() for word in (line.split(b"\t") if b"\t" in line else line.split())]
-                if fault := _fault(words, allow_outside, opt_in):
-                    faults.append(f"{path}:{number}: {fault}")
-                pairs.append(words)
-                lines.append(number)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the list ({error.strerror})") from error
-    if faults:
-        more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise DataError("\n  ".join(faults[:_SHOWN]) + more)
-    if not pairs:
-        raise DataError(f"{path}: the list is empty; write one `image mask` line per image")
-    images, masks = zip(*pairs, strict=True)
-    return MaskPairs(*(_Files(str(path), root, names, lines) for names in (images, masks)))
+    def split(line: bytes) -> tuple[bytes, bytes]:
+        words = [word.strip() for word in (line.split(b"\t") if b"\t" in line else line.split())]
+        if len(words) != 2:
+            raise ValueError(
+                f"{len(words)} paths, two are needed: `image mask`, parted by a tab where names have spaces"
+            )
+        if fault := outside_fault(words[1], allow_outside, opt_in):
+            raise ValueError(fault)
+        return words[0], words[1]
 
-
-def _fault(words: Sequence[bytes], allow_outside: bool, opt_in: str) -> str:
-    if len(words) != 2:
-        return f"{len(words)} paths, two are needed: `image mask`, parted by a tab where names have spaces"
-    for word in words:
-        if not allow_outside and (how := leaves_root(word)):
-            return f"path {word.decode()!r} {how}; write it relative to the root, or opt in with {opt_in}"
-    return ""
+    images, masks = read_annotated(path, root, split, allow_outside, opt_in)
+    return MaskPairs(images, ListedFiles(str(path), root, masks, images.lines))
 
 
 def _from_folders(root: Path, part: str) -> MaskPairs:
@@ -138,13 +99,4 @@ def _from_folders(root: Path, part: str) -> MaskPairs:
     prefixes = [os.fsencode(os.path.join(kind, below, "")) for kind in ("images", "masks")]
     names = [prefixes[0] + name for name in images], [prefixes[1] + masks[stem] for stem in stems]
     places = range(len(images))
-    return MaskPairs(*(_Files(os.fspath(root), os.fspath(root), each, places) for each in names))
-
-
-def _index_of(names: Sequence[bytes]) -> Index:
-    buffer = io.BytesIO()
-    writer = IndexWriter(buffer)
-    writer.add_names(b"".join(name + b"\n" for name in names))
-    ends = np.cumsum([len(name) + 1 for name in names], dtype=np.int64)
-    writer.finish({"ends": ends, "labels": np.full(len(names), NO_LABEL, np.int64)}, _Metadata())
-    return parse_index(np.frombuffer(buffer.getbuffer(), np.uint8), "pairs")
+    return MaskPairs(*(ListedFiles(os.fspath(root), os.fspath(root), each, places) for each in names))
