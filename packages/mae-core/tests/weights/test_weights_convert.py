@@ -12,12 +12,12 @@ import numpy as np
 import paddle
 import pytest
 
+from mae_core import cli
 from mae_core.errors import CheckpointError, UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
-from mae_core.weights import cli
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
@@ -353,7 +353,7 @@ def test_convert_and_inspect_take_a_run_folder(tmp_path, capsys):
 
 def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path):
     own = save_own(tmp_path / "own.safetensors", small_mae())
-    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.cli import main; sys.exit(main())"
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.cli import main; sys.exit(main())"
     command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()  # before a line is written
@@ -365,7 +365,7 @@ def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path):
 
 def test_names_beyond_the_terminal_s_encoding_are_said(tmp_path):
     own = save_own(tmp_path / "gewichte ü.safetensors", small_mae())
-    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.cli import main; sys.exit(main())"
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.cli import main; sys.exit(main())"
     command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, env=env)
@@ -392,7 +392,7 @@ def test_the_command_needs_neither_paddle_nor_torch(tmp_path):
         "import sys, importlib.util as u; find = u.find_spec;"
         "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
         "sys.modules['paddle'] = sys.modules['torch'] = None;"
-        "from mae_core.weights.cli import main; sys.exit(main())"
+        "from mae_core.cli import main; sys.exit(main())"
     )
 
     def run(*arguments):

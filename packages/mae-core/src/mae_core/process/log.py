@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
-from mae_core.process import streams
+from mae_core.process import stdio
 
 LOGGER = logging.getLogger("mae")
 _stream = "stdout"
@@ -37,11 +37,11 @@ class _BarSafeHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream, before = getattr(sys, _stream), streams.why_lost()
+        stream, before = getattr(sys, _stream), stdio.why_lost()
         with tqdm.external_write_mode(file=stream):
-            streams.say(self.format(record), stream)
-        if streams.why_lost() != before:
-            streams.say(f"standard output cannot be written ({streams.why_lost()}); the run goes on", sys.stderr)
+            stdio.print_line(self.format(record), stream)
+        if stdio.why_lost() != before:
+            stdio.print_line(f"standard output cannot be written ({stdio.why_lost()}); the run goes on", sys.stderr)
 
 
 def progress_bar(total: int, start: int) -> tqdm:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.files import temporary_path
-from mae_core.process import streams
+from mae_core.process import stdio
 from mae_core.process.log import LOGGER
 
 Record = dict[str, Any]
@@ -83,7 +83,7 @@ class RunLog:
 
     def write(self, record: Record) -> None:
         """Write one record, with a note where lines for people are lost."""
-        if note := streams.take_note():
+        if note := stdio.take_note():
             record = {**record, "note": note}
         self._pending.append(json.dumps(record))
         self._flush()

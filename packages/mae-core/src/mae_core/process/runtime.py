@@ -19,9 +19,10 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from mae_core.errors import PaddleMissingError, UserError
 from mae_core.process import slurm
@@ -172,9 +173,22 @@ def ensure_home() -> None:
         atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End now: where an import of compiled code has seen Ctrl-C, Python itself would end by the signal."""
     os.write(2, b"interrupted by Ctrl-C\n")
     os._exit(130)
+
+
+def start(cli: str) -> int:
+    """Run a module's command line and return the exit code; Ctrl-C while it is imported is one line, as it is later.
+
+    Args:
+        cli: name of the module, which has a function `main`.
+    """
+    try:
+        return int(import_module(cli).main())
+    except KeyboardInterrupt:
+        _leave(signal.SIGINT, None)
 
 
 @contextlib.contextmanager
@@ -203,6 +217,18 @@ def import_paddle() -> None:
     ensure_home()
     with kept_over_import(), leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
+
+
+def public_name(package: str, modules: Mapping[str, str], name: str) -> Any:
+    """Return what a package offers under a name, for its `__getattr__` (PEP 562): imported on first use, after Paddle.
+
+    Args:
+        modules: which module of the package each name is of.
+    """
+    if name not in modules:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    import_paddle()
+    return getattr(import_module(f"{package}.{modules[name]}"), name)
 
 
 def choice() -> str:
