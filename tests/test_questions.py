@@ -1,7 +1,6 @@
 """What the commands answer before anything runs: keys, schema, completion, versions, a dry run."""
 
 import importlib
-import io
 import json
 import os
 import re
@@ -16,7 +15,6 @@ import pytest
 from stage_runs import FINETUNE, PRETRAIN, ROOT, STAGES, Stage
 
 from mae_core.errors import ConfigError
-from mae_core.process import stdio
 from mae_core.stage.config import shared_keys
 from mae_core.stage.config.help import help_lines, json_schema
 from mae_core.stage.config.keys import Shared
@@ -126,17 +124,6 @@ def test_the_two_other_commands_answer_alike(package: str) -> None:
     assert start().stdout.startswith(f"usage: {command}")
     said = start("--version").stdout
     assert re.fullmatch(rf"{command} \S+ \({PLACE}\)\n", said)
-
-
-def test_errors_are_red_where_the_terminal_takes_it() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    assert stdio.red("x", Terminal(), {"TERM": "xterm"}) == "\x1b[31mx\x1b[0m"
-    for stream, env in ((io.StringIO(), {"TERM": "xterm"}), (Terminal(), {}), (Terminal(), {"TERM": "dumb"}),
-                        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})):  # fmt: skip
-        assert stdio.red("x", stream, env) == "x"
 
 
 def test_importing_paddle_through_the_package_says_nothing() -> None:
