@@ -1,7 +1,7 @@
 """Masked autoencoders (He et al., arXiv 2111.06377) on PaddlePaddle.
 
 Importing this module prepares the CPU runtime (see `mae_core.process.runtime`). Paddle is imported when a name that
-needs it is used; where it is not installed, that name says what to install.
+needs it is used; where it is not installed, the error names what to install.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -32,8 +32,8 @@ _WHITEN = (
     " pixels stay as they are"
 )
 _POOL = (
-    "class token, mean of the patch tokens, or means of 2 x 2 or 4 x 4 parts of the image, side by side (default: as"
-    " MODEL.GLOBAL_POOL says)"
+    "class token, mean of the patch tokens, or means of 2 x 2 or 4 x 4 parts of the image, side by side (default: by"
+    " MODEL.GLOBAL_POOL)"
 )
 
 
@@ -147,7 +147,7 @@ def _knn(args: Namespace) -> None:
 
 
 def _advice(args: Namespace) -> str:
-    """Say what may be tried where raw pixels do better; `docs/small_data.md` has what each was worth."""
+    """Return what may be tried where raw pixels do better; `docs/small_data.md` has what each was worth."""
     flags = {"--whiten": args.whiten, "--pool grid2": args.pool}
     untried = " ".join(flag for flag, given in flags.items() if not given)
     return f"try {untried}, or pre-train longer" if untried else "pre-train longer"

@@ -1,4 +1,4 @@
-"""What a run says to people: lines, and a bar on a terminal. What it says to programs: `run_log`."""
+"""What a run shows people: lines, and a bar on a terminal. `run_log` is for programs."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ def use_stderr(use: bool = True) -> None:
 
 
 def setup(main: bool = True) -> logging.Logger:
-    """Send lines to standard output; ranks other than the main one speak only of warnings."""
+    """Send lines to standard output; ranks other than the main one send warnings alone."""
     handler = _BarSafeHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too

@@ -3,7 +3,7 @@
 Measured on 2 cores of an AMD EPYC (float32 GEMM): 20 GFLOP/s as shipped, 36 with OMP_NUM_THREADS=2,
 99-124 with MKL_DEBUG_CPU_TYPE=5 as well. FLAGS_use_stride_kernel=0 makes a CPU step 1.1x (ViT-B) to
 1.9x (tiny models) faster on Paddle 3: slices and their gradients take an element-wise copy otherwise.
-glibc is told to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
+glibc is set to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
 spent a tenth of them on 86,000 page faults to get them back.
 """
 
@@ -54,7 +54,7 @@ def require_stack() -> None:
 
 
 def is_gpu_build() -> bool:
-    """Tell from the installed distributions, without importing Paddle."""
+    """Return whether the GPU distribution of Paddle is installed, without importing it."""
     try:
         metadata.version("paddlepaddle-gpu")
     except metadata.PackageNotFoundError:
@@ -89,7 +89,7 @@ def choose(env: Mapping[str, str], cores: int, cpuinfo: str, gpu: bool) -> dict[
     return {key: value for key, value in wanted.items() if key not in env}
 
 
-# By any of these the user says how memory is to be handled.
+# By any of these the user decides how memory is handled.
 _ALLOCATOR_VARIABLES = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
@@ -100,7 +100,7 @@ _ALLOCATOR_VARIABLES = (
 
 
 def keep_freed_memory(env: Mapping[str, str] = os.environ) -> bool:
-    """Let glibc keep what is freed for the next allocation; tell whether it does now.
+    """Let glibc keep what is freed for the next allocation; return whether it does now.
 
     Where the user set glibc's variables or another allocator, and with another C library, nothing is changed.
     """
@@ -115,7 +115,7 @@ def without_launchers_threads(env: Mapping[str, str], launcher: int | None = Non
     """Drop OMP_NUM_THREADS where nobody asked for it: Paddle's launcher hands 1 to each rank when it is not set.
 
     Args:
-        launcher: process whose environment at its start says what the user set; the parent when not given.
+        launcher: process whose environment at its start holds what the user set; the parent when not given.
     """
     if "PADDLE_LOG_DIR" not in env or env.get("OMP_NUM_THREADS") != "1":
         return env
@@ -143,7 +143,7 @@ def configure() -> dict[str, str]:
             )
         _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
-        warnings.filterwarnings("ignore", message="No ccache found")  # said by each import of Paddle 3
+        warnings.filterwarnings("ignore", message="No ccache found")  # printed by each import of Paddle 3
         if not is_gpu_build():
             keep_freed_memory()
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
@@ -240,7 +240,7 @@ def choice() -> str:
 
 
 def version_line(name: str, version: str) -> str:
-    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    """Return the line of `--version`: the package, Paddle and what it runs on, without importing Paddle."""
     found = {}
     for package in ("paddlepaddle-gpu", "paddlepaddle", "mae-core"):
         with contextlib.suppress(metadata.PackageNotFoundError):

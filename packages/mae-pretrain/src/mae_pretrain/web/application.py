@@ -41,8 +41,8 @@ _HEADERS = (("Content-Security-Policy", _POLICY), ("Referrer-Policy", "no-referr
 Answer = tuple[HTTPStatus, str, bytes]
 
 
-class Refused(Exception):
-    """A request that is not answered; the message says why."""
+class RequestError(Exception):
+    """A request that is refused; the message names the reason."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -82,7 +82,7 @@ class Application:
             _require(method in ("GET", "HEAD"), HTTPStatus.METHOD_NOT_ALLOWED, "this address is only read")
             _require(path in self._files, HTTPStatus.NOT_FOUND, "there is no such page")
             return HTTPStatus.OK, *self._files[path]
-        except Refused as error:
+        except RequestError as error:
             return _refusal(error.status, str(error))
         except (UserError, DataError) as error:
             return _refusal(HTTPStatus.BAD_REQUEST, str(error))
@@ -115,7 +115,7 @@ def _read(package: str, file: str) -> bytes:
 
 def _require(holds: bool, status: HTTPStatus, message: str) -> None:
     if not holds:
-        raise Refused(status, message)
+        raise RequestError(status, message)
 
 
 def _refusal(status: HTTPStatus, message: str) -> Answer:

@@ -36,7 +36,7 @@ class ServedModel:
     Args:
         model: as `mae_core.load` gives it.
         name: what to call it.
-        crop_pct: part of an image's shorter side that is looked at; None: as the model says.
+        crop_pct: part of an image's shorter side that is kept; None: the model's own.
     """
 
     def __init__(

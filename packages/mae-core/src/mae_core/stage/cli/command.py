@@ -39,8 +39,10 @@ def stage_parser(package: str, description: str, version: str, own_flags: Sequen
         "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
     )
     add_json(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say config, data, steps, time, memory; write nothing")
-    help_config = "say what a config key means, or a group of them, or all; with --json as a schema for editors"
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print config, data, steps, time and memory; write nothing"
+    )
+    help_config = "print what a config key means, or a group of them, or all; with --json as a schema for editors"
     parser.add_argument("--help-config", nargs="?", const="", metavar="KEY", help=help_config)
     help_completion = "print a script that completes this command; bash and zsh eval it"
     parser.add_argument("--completion", action=Completion, package=package, help=help_completion)
