@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 from mae_core.models import pixel_statistics
 from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.node import Config, to_dict
-from mae_core.stage.told_images import images_told
+from mae_core.stage.input_settings import input_settings
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
@@ -120,7 +120,7 @@ def encoder_of(config: Config, drop_path_rate: float = 0.0) -> "EncoderOptions":
         "pixel_mean": mean,
         "pixel_std": std,
         "value_range": d.VALUE_RANGE,
-        **images_told(to_dict(config)),
+        **input_settings(to_dict(config)),
     }
 
 
