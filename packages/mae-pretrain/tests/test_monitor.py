@@ -99,11 +99,11 @@ def test_two_ranks_see_the_figures_of_one(watched, data, tmp_path):
 
 def test_a_rank_that_writes_nothing_computes_the_shared_figures_only(data, monkeypatch):
     config = config_of(data, "MONITOR.EVERY", 1)
-    monitor = Monitor(config, SINGLE, None, lambda: 1)
+    monitor = Monitor(config, SINGLE, None)
     model = build_model(config)
     model.eval()
     monkeypatch.setattr(mae_pretrain.monitor.distributed, "is_main", lambda: False)
-    assert set(monitor.look(model, never)) == {"val_loss"}
+    assert set(monitor.look(model, 1, never)) == {"val_loss"}
 
 
 def test_figures_are_those_of_plain_loops(data, tmp_path):
@@ -111,7 +111,7 @@ def test_figures_are_those_of_plain_loops(data, tmp_path):
     config = config_of(data, "MONITOR.EVERY", 1)
     model = build_model(config)
     model.eval()
-    found = Monitor(config, SINGLE, None, lambda: 1).look(model, never)
+    found = Monitor(config, SINGLE, None).look(model, 1, never)
     losses, tokens, labels = [], {}, {}
     for part in ("val", "train"):
         dataset = eval_dataset(config, f"{part}_list.txt")
@@ -155,7 +155,7 @@ def plain_knn(tokens, labels):
 
 
 def test_collapsed_features_have_no_whitened_figure(data):
-    monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None, lambda: 1)
+    monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None)
     same = [
         Encoded(np.ones((len(part.chosen), 16), np.float32), part.labels, 0.0) for part in (monitor.train, monitor.val)
     ]
@@ -165,22 +165,22 @@ def test_collapsed_features_have_no_whitened_figure(data):
 def test_bad_images_are_passed_over_and_change_no_figure(data, tmp_path, caplog):
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data/bad.jpg").write_bytes(b"no image")
-    good = Monitor(config_of(data, *EVERY), SINGLE, None, lambda: 1)
+    good = Monitor(config_of(data, *EVERY), SINGLE, None)
     for part in ("train", "val"):
         with (tmp_path / "data" / f"{part}_list.txt").open("a") as file:
             file.write("bad.jpg 1\n")
     config = config_of(tmp_path / "data", *EVERY)
-    bad, model = Monitor(config, SINGLE, tmp_path / "pictures", lambda: 1), build_model(config)
+    bad, model = Monitor(config, SINGLE, tmp_path / "pictures"), build_model(config)
     model.eval()
-    assert bad.look(model, never) == pytest.approx(good.look(model, never), rel=1e-6)
-    assert bad.look(model, never)  # it is known by now
+    assert bad.look(model, 1, never) == pytest.approx(good.look(model, 1, never), rel=1e-6)
+    assert bad.look(model, 1, never)  # it is known by now
     assert caplog.text.count("bad.jpg") == 2  # one for each list
     assert "1 of 8 images could not be used" in bad.skipped()[0]
     assert (tmp_path / "pictures/step_00000001.png").exists()
     assert (board_pictures(config)(model)["reconstructions"] != 255).any()
     raising = config_of(tmp_path / "data", *EVERY, "DATA.ON_ERROR", "raise")
     with pytest.raises(DataError, match=r"val_list\.txt:8 \(bad\.jpg\).*ON_ERROR skip passes over them"):
-        Monitor(raising, SINGLE, None, lambda: 1).look(model, never)
+        Monitor(raising, SINGLE, None).look(model, 1, never)
 
 
 def test_labels_come_from_lists_or_class_folders_but_not_from_images_of_training(data, tmp_path):
@@ -191,7 +191,7 @@ def test_labels_come_from_lists_or_class_folders_but_not_from_images_of_training
     folders = MonitoredImages(config_of(tmp_path / "classes"), "val_list.txt", 100)
     assert sorted(lists.labels) == sorted(folders.labels) == [0, 0, 0, 1, 1, 2, 2]
     assert MonitoredImages(config_of(tmp_path / "alone"), "val_list.txt", 100).labels is None
-    monitor = Monitor(config_of(data, "MONITOR.TRAIN_IMAGES", 5, "MONITOR.VAL_IMAGES", 3), SINGLE, None, lambda: 1)
+    monitor = Monitor(config_of(data, "MONITOR.TRAIN_IMAGES", 5, "MONITOR.VAL_IMAGES", 3), SINGLE, None)
     assert len(monitor.val.chosen) == 3
     part = monitor.train
     assert part.chosen.tolist() == [0, 6, 12, 18, 25]
@@ -203,6 +203,6 @@ def test_without_labels_there_is_no_knn_and_a_stop_ends_the_look(data, tmp_path)
     config = config_of(tmp_path / "photos", "MONITOR.EVERY", 1)
     model = build_model(config)
     model.eval()
-    monitor = Monitor(config, SINGLE, None, lambda: 1)
-    assert set(monitor.look(model, never)) == {"val_loss", "rankme"}
-    assert monitor.look(model, lambda: True) is None
+    monitor = Monitor(config, SINGLE, None)
+    assert set(monitor.look(model, 1, never)) == {"val_loss", "rankme"}
+    assert monitor.look(model, 1, lambda: True) is None

@@ -13,7 +13,7 @@ from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
 from mae_core.process import log
-from mae_core.stage.config.from_weights import load_config
+from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import input_of
@@ -53,17 +53,18 @@ def export_classifier(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     if class_names is not None:
         flags["DATA.CLASS_NAMES"] = str(class_names)
-    config, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug), paddle.get_device()
+    opened, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug), paddle.get_device()
     try:
-        return export(config, str(output), file_format)
+        return export(opened, str(output), file_format)
     finally:
         paddle.set_device(device)
 
 
-def export(config: Config, output: str | None, file_format: str) -> str:
-    """Write the classifier with the weights MODEL.PRETRAINED.
+def export(opened: Opened, output: str | None, file_format: str) -> str:
+    """Write the classifier of a run.
 
     Args:
+        opened: the config of the run, and its weights.
         output: folder; None: `exported`.
         file_format: `paddle` or `onnx`.
 
@@ -74,12 +75,12 @@ def export(config: Config, output: str | None, file_format: str) -> str:
         UserError: settings, folder or packages do not allow it.
         CheckpointError: weights that are missing, damaged or of another model.
     """
-    folder = Path(output or "exported")
+    config, folder = opened.config, Path(output or "exported")
     check_export(folder, file_format)
     log.setup()
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    report = load_for_evaluation(config, model)
+    report = load_for_evaluation(config, opened.weights, model)
     parity = export_model(
         folder,
         file_format,

@@ -8,7 +8,7 @@ from paddle import Tensor
 
 from mae_core.errors import UserError
 from mae_core.process import distributed, log
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.to_arguments import precision_of
 from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
@@ -21,11 +21,12 @@ RANDOM_INIT = "--random-init: the features are those of random weights, a yardst
 
 
 def encode_lists(
-    config: Config, list_names: Sequence[str], command: str, labels: str = "required", pool: str | None = None
+    opened: Opened, list_names: Sequence[str], command: str, labels: str = "required", pool: str | None = None
 ) -> list[Features]:
-    """Encode lists with MODEL.PRETRAINED, or with initial weights, as in evaluation, without augmentation.
+    """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
     Args:
+        opened: the config, and the weights that it names.
         list_names: files, relative to DATA.DATA_PATH.
         command: for error messages.
         labels: "required" or "optional".
@@ -34,21 +35,21 @@ def encode_lists(
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
     """
-    datasets, forward = _open(config, list_names, command, labels, pool)
-    precision = precision_of(config)
+    datasets, forward = _open(opened, list_names, command, labels, pool)
+    config, precision = opened.config, precision_of(opened.config)
     return [encode(config, forward, dataset, precision) for dataset in datasets]
 
 
 def encode_with_pixels(
-    config: Config, list_names: Sequence[str], command: str, pool: str | None = None
+    opened: Opened, list_names: Sequence[str], command: str, pool: str | None = None
 ) -> tuple[list[Features], list[Features]]:
     """Encode lists as `encode_lists` does, and their pixels beside, each image read once.
 
     Returns:
         features of the encoder, and of raw pixels (see `raw_pixels`), a list each.
     """
-    datasets, forward = _open(config, list_names, command, "required", pool)
-    precision = precision_of(config)
+    datasets, forward = _open(opened, list_names, command, "required", pool)
+    config, precision = opened.config, precision_of(opened.config)
     width = config.MODEL.ENCODER.EMBED_DIM * (POOLS[pool].parts if pool else 1)
 
     def both(images: Tensor) -> Tensor:
@@ -59,19 +60,20 @@ def encode_with_pixels(
 
 
 def _open(
-    config: Config, list_names: Sequence[str], command: str, labels: str, pool: str | None
+    opened: Opened, list_names: Sequence[str], command: str, labels: str, pool: str | None
 ) -> tuple[list[ListDataset], Callable[[Tensor], Tensor]]:
     """Open the lists, then build the encoder; the data's faults are found first."""
     if distributed.world_size() > 1:
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
+    config = opened.config
     datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]
     log.say(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:
         log.LOGGER.info(RANDOM_INIT)
     else:
-        load_encoder(config, model, command)
+        load_encoder(config, opened.weights, model, command)
     model.eval()
     return datasets, partial(_features, model, pool) if pool else model.forward_features
 

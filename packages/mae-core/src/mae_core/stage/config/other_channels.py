@@ -1,28 +1,42 @@
-"""What weights tell of a config whose images have another number of channels than theirs, with MODEL.CHANNELS_FROM."""
+"""Weights for images of another number of channels than theirs, where MODEL.CHANNELS_FROM says how they are adapted."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from mae_core.stage.config.node import Config
-from mae_core.weights.channels import mixed_statistics, mixture
+from mae_core.stage.config.merge import Merge
+from mae_core.stage.config.recipe import Say
+from mae_core.stage.config.weight_record import PIXELS, Record, record_of
+from mae_core.weights.channels import mix_channels
+from mae_core.weights.sources import Weights
 
-CHANNELS, MEAN, STD, BANDS = "DATA.IMAGE_CHANNELS", "DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD", "DATA.BANDS"
+CHANNELS, MEAN, STD = "DATA.IMAGE_CHANNELS", "DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD"
+_OF_CHANNELS = tuple(key.partition(".")[2] for key in (CHANNELS, MEAN, STD, "DATA.BANDS"))
 
 
-def told_of_other_channels(values: Mapping[str, Any], config: Config, defaults: Config) -> dict[str, Any] | None:
-    """Return values by key for the channels that the config asks for; None where the weights stay as they are.
+def adapt_to_images(weights: Weights, record: Record, merge: Merge, say: Say) -> tuple[Weights, Record]:
+    """Adapt weights to the channels that the user states; as they are where that is not asked for.
 
-    Bands are left to the user. Pixel statistics are mixed as the channels are: those of the weights, or the defaults.
+    Pixel statistics are mixed as the channels are, and the user may state others; which bands are taken, nobody knows.
 
     Args:
-        values: by key, what the weights tell.
+        record: what the weights record.
+        say: receives a line on statistics that are the weights'.
+
+    Returns:
+        the weights, and what they record now.
     """
-    old, new, way = values.get(CHANNELS), config.DATA.IMAGE_CHANNELS, config.MODEL.CHANNELS_FROM
-    if way is None or old in (None, new):
-        return None
-    mean, std = values.get(MEAN, defaults.DATA.IMAGENET_MEAN), values.get(STD, defaults.DATA.IMAGENET_STD)
-    told = {key: value for key, value in values.items() if key not in (CHANNELS, MEAN, STD, BANDS)}
-    if not len(mean) == len(std) == old:
-        return told
-    mixed_mean, mixed_std = mixed_statistics(mixture(way, old, new), mean, std)
-    return {**told, MEAN: mixed_mean, STD: mixed_std}
+    old, new, way = record.values.get(CHANNELS), merge.config.DATA.IMAGE_CHANNELS, merge.config.MODEL.CHANNELS_FROM
+    if way is None or CHANNELS not in merge.stated or not isinstance(old, int) or old == new:
+        return weights, record
+    mean, std = (_numbers(record.values.get(key, merge.keys[key].default), old) for key in (MEAN, STD))
+    data = {key: value for key, value in weights.config.get("DATA", {}).items() if key not in _OF_CHANNELS}
+    config = {**weights.config, "DATA": data} if weights.config else weights.config
+    adapted = replace(mix_channels(weights, new, way, mean, std), config=config)
+    if MEAN not in merge.stated:
+        say(f"{MEAN} and {STD} are those of the weights' channels; `mae-data stats` measures those of your images")
+    recorded = record_of(adapted, record.source)
+    return adapted, replace(recorded, binding=recorded.binding - set(PIXELS))
+
+
+def _numbers(values: object, count: int) -> list[float]:
+    """Return statistics of so many channels; those that are used where none are known, if these are of others."""
+    return list(values) if isinstance(values, list | tuple) and len(values) == count else [0.5] * count
