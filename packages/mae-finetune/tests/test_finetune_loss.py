@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 import mae_core  # noqa: F401
+from mae_core.stage.classifier import class_weights_of
 from mae_data.loading.batch import Batch
 from mae_data.transforms.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset
@@ -45,6 +46,17 @@ def test_weighted_cross_entropy_is_that_of_pytorch():
     value = soft_target_cross_entropy(*map(paddle.to_tensor, (logits, targets, weights)))
     loss = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))
     assert float(value) == pytest.approx(float(loss(torch.tensor(logits), torch.tensor(targets))), rel=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    class_weight = pytest.importorskip("sklearn.utils.class_weight", reason="scikit-learn is not installed")
+    labels = np.repeat([0, 1, 3], [95, 4, 1])  # none of class 2
+    config = RECIPE.load(pairs=["MODEL.NUM_CLASSES", "4", "TRAIN.CLASS_WEIGHTS", "balanced"])
+    weights = class_weights_of(config, labels).numpy()
+    expected = class_weight.compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    np.testing.assert_allclose(weights, np.insert(expected, 2, 0), rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert class_weights_of(RECIPE.load(pairs=["MODEL.NUM_CLASSES", "4"]), labels) is None
 
 
 def test_mixed_images_and_targets_share_one_weight():
