@@ -1,6 +1,7 @@
 """`mae_core.load`: the right model of any source, with its weights, ready to evaluate."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from safetensors.numpy import save_file
 import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights import checkpoint_folder, sources
 from mae_core.weights.convert import convert
+from mae_core.weights.metadata import metadata_of
 
 SMALL = {"img_size": (8, 12), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 4, "drop_path_rate": 0.5}
 DECODER = {"decoder_embed_dim": 8, "decoder_depth": 1, "decoder_num_heads": 2, "norm_pix_loss": False}
@@ -23,7 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8
 
 
 def save(file, model, header=True):
-    metadata = {"format": "mae-core", "architecture": json.dumps(model_facts(model))} if header else {}
+    metadata = {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())} if header else {}
     save_file(model_arrays(model), file, metadata=metadata)
     return file
 
@@ -81,10 +82,8 @@ def test_classifiers_come_back_with_and_without_head(global_pool, num_classes, t
 
 
 def test_pixel_statistics_of_older_checkpoints_are_those_of_their_config(tmp_path, monkeypatch):
-    old = {
-        key: value for key, value in model_facts(MaskedAutoencoderViT(**SMALL, **DECODER)).items() if "pixel" not in key
-    }
-    monkeypatch.setattr("mae_core.training.checkpoints.checkpoint.model_facts", lambda model: old)
+    old = replace(metadata_of(MaskedAutoencoderViT(**SMALL, **DECODER)), pixel_mean=None, pixel_std=None)
+    monkeypatch.setattr("mae_core.training.checkpoints.checkpoint.metadata_of", lambda model: old)
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     config = {"DATA": {"IMAGENET_MEAN": [0.1, 0.2, 0.3], "IMAGENET_STD": [0.4, 0.5, 0.6]}}
     (tmp_path / "checkpoints").mkdir()
@@ -96,7 +95,7 @@ def test_what_cannot_be_a_model_is_named(tmp_path):
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     file = save(tmp_path / "bare.safetensors", model, header=False)
     with pytest.raises(
-        CheckpointError, match=r"does not tell img_size, num_heads, decoder_num_heads: load\(\.\.\., img"
+        CheckpointError, match=r"does not record img_size, num_heads, decoder_num_heads: load\(\.\.\., img"
     ):
         mae_core.load(file)
     arrays = model_arrays(model)
@@ -104,7 +103,7 @@ def test_what_cannot_be_a_model_is_named(tmp_path):
     save_file(
         arrays,
         tmp_path / "part.safetensors",
-        metadata={"format": "mae-core", "architecture": json.dumps(model_facts(model))},
+        metadata={"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())},
     )
     with pytest.raises(CheckpointError, match=r"has no decoder_norm\.bias"):
         mae_core.load(tmp_path / "part")

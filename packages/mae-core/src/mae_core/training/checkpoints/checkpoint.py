@@ -19,7 +19,6 @@ from paddle import nn
 
 from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder, write_atomic
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.host_copy import host_copy
 from mae_core.training.environment import environment
 from mae_core.training.sharding import ShardedOptimizer, owns
@@ -28,6 +27,7 @@ from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, STATE, deco
 from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.load import load_arrays
+from mae_core.weights.metadata import metadata_of
 
 _LEFTOVER = re.compile(r"\.step_[0-9]{8,12}\.[0-9]+\.(old\.)?tmp")
 
@@ -61,7 +61,7 @@ def take_snapshot(
         state: JSON-able facts to keep (config, scaler, ...).
         ema: averaged weights, by structured name; a copy of the caller's.
     """
-    header = {"format": "mae-core", "schema": "1", "architecture": json.dumps(model_facts(model))}
+    header = {"format": "mae-core", "schema": "1", "architecture": json.dumps(metadata_of(model).known())}
     arrays = {MODEL: model_arrays(model), OPTIMIZER: _optimizer_arrays(model, optimizer)}
     if ema is not None:
         arrays[EMA] = dict(ema)
