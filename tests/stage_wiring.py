@@ -14,7 +14,6 @@ import pytest
 from mae_core.errors import UserError
 from mae_core.stage.config import to_arguments as settings
 from mae_core.stage.config.from_weights import Opened
-from mae_core.stage.config.node import flatten, to_dict
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.run import lifecycle as runner
 from mae_core.training.precision import Precision
@@ -173,9 +172,8 @@ def assert_frequency_zero_validates_never(recipe: Recipe, wires: Mapping[str, Wi
 
 def assert_every_key_is_wired(recipe: Recipe, wires: Mapping[str, Wire], elsewhere: set[str]) -> None:
     """Require a wire, or a word on why there is none, for each key, and a value that is not the default."""
-    defaults = flatten(to_dict(recipe.defaults))
-    assert set(defaults) == set(wires) | FIXED | elsewhere
-    assert not [key for key, wire in wires.items() if wire.value == defaults[key]]
+    assert set(recipe.keys) == set(wires) | FIXED | elsewhere
+    assert not [key for key, wire in wires.items() if wire.value == recipe.keys[key].default]
 
 
 def assert_seed_decides_weights(build_model: Callable[[Any], Any], recipe: Recipe, wires: Mapping[str, Wire]) -> None:
@@ -260,4 +258,4 @@ CLASSIFIER = {
 }
 CLASSIFIER |= {key: CLASSIFIER[key].also(read) for key, read in SCORED.items()}
 # One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes.
-FIXED = {"DATA.DATASET", "MODEL.TYPE", "EVAL"}
+FIXED = {"MODEL.TYPE", "EVAL"}

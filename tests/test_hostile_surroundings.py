@@ -93,6 +93,20 @@ def test_little_memory_is_named_with_what_to_lower(data, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "limit", "words"),
+    [
+        (resource.RLIMIT_AS, 600 << 20, ["too little memory to load Paddle's libraries (now ", "ulimit -v"]),
+        (resource.RLIMIT_STACK, 256 << 10, ["the stack may take 256 KiB, and Paddle needs 512", "ulimit -s"]),
+        (resource.RLIMIT_NOFILE, 14, ["too few files may be open (now 14)", "ulimit -n"]),
+    ],
+)
+def test_a_limit_below_what_a_start_needs_is_named(data, tmp_path, kind, limit, words):
+    args = ("-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "DATA.NUM_WORKERS", 2)
+    result = start_python(*args, preexec_fn=lambda: resource.setrlimit(kind, (limit, limit)))
+    assert_refused(result, 2, words)
+
+
 def test_export_to_a_name_that_the_locale_lacks(run, tmp_path):
     folder = tmp_path / "wörk ü"
     result = start_python("export", "-pretrained", run, "-output", folder, env={**ASCII, "HOME": "/proc"})

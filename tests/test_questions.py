@@ -1,5 +1,6 @@
 """What the commands answer before anything runs: keys, schema, completion, versions, a dry run."""
 
+import importlib
 import io
 import json
 import os
@@ -15,8 +16,10 @@ from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage
 
 from mae_core.errors import ConfigError
 from mae_core.process import streams
-from mae_core.stage.config.help import help_lines, json_schema, key_comments, keys_of
-from mae_core.stage.config.node import flatten, to_dict
+from mae_core.stage.config import shared_keys
+from mae_core.stage.config.help import help_lines, json_schema
+from mae_core.stage.config.keys import Shared
+from mae_core.stage.config.node import to_dict
 from mae_core.stage.config.recipe import Recipe
 
 PLACE = r"(paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)"
@@ -29,16 +32,38 @@ def recipe(stage: Stage) -> Recipe:
 
 
 @every_stage
-def test_every_key_says_what_it_means_beside_its_default(stage: Stage) -> None:
-    keys = keys_of(recipe(stage))
-    assert [key.name for key in keys] == list(flatten(to_dict(recipe(stage).defaults)))
-    assert [key.name for key in keys if len(key.meaning) < 10] == []
-    assert [key.name for key in keys if key.meaning.startswith(("likewise", "as above"))] == []
+def test_every_key_says_what_it_means(stage: Stage) -> None:
+    keys = recipe(stage).keys
+    assert [name for name, key in keys.items() if len(key.meaning) < 6] == []
+    assert [name for name, key in keys.items() if key.meaning.startswith(("likewise", "as above"))] == []
 
 
-def test_a_comment_above_or_beside_an_assignment_is_read() -> None:
-    source = '# of the file\n\n# one\n# two\n_C.A.B = "# no comment"\n_C.C = 1  # three\nx = 2  # four\n_C.D = 3\n'
-    assert key_comments(source) == {"A.B": "one two", "C": "three"}
+@every_stage
+def test_core_describes_shared_keys_and_states_no_value(stage: Stage, monkeypatch) -> None:
+    """A release of mae-core that describes keys otherwise leaves every recipe as it is."""
+    module, before = import_module(f"{stage.package}.config"), recipe(stage).keys
+    other = {name: Shared("of another release") for name in shared_keys.SHARED}
+    assert "default" not in Shared.__dataclass_fields__
+    monkeypatch.setattr(shared_keys, "SHARED", other)
+    try:
+        after = importlib.reload(module).KEYS
+    finally:
+        monkeypatch.undo()
+        importlib.reload(module)
+    assert {name: key.default for name, key in after.items()} == {name: key.default for name, key in before.items()}
+    taken = [name for name, key in after.items() if key.meaning == "of another release"]
+    assert len(taken) > 40
+
+
+def test_a_shared_key_is_described_in_no_stage() -> None:
+    """What a stage adds to a shared key is another meaning, or the source of its value."""
+    for name, shared in shared_keys.SHARED.items():
+        users = [recipe(stage).keys[name] for stage in STAGES if name in recipe(stage).keys]
+        assert len(users) > 1, name
+        assert sum(key.meaning == shared.meaning for key in users) > 0, name
+        for stage in STAGES:
+            text = Path(import_module(f"{stage.package}.config").__file__).read_text()
+            assert f'"{shared.meaning}"' not in text, name
 
 
 def test_a_key_a_group_and_what_is_near() -> None:
@@ -53,18 +78,18 @@ def test_a_key_a_group_and_what_is_near() -> None:
 
 @every_stage
 def test_what_help_allows_is_what_the_config_takes(stage: Stage) -> None:
-    """The limits that are told are those that are checked."""
-    for key in keys_of(recipe(stage)):
+    """The limits that are printed are those that are checked."""
+    for name, key in recipe(stage).keys.items():
         refused = []
-        if key.choices and None not in key.choices and False not in key.choices:
+        if key.choices:
             refused.append("nothing of the kind")
         if key.positive and not isinstance(key.default, list):
             refused.append("0")
-        if key.range and not isinstance(key.default, list):
+        if key.range and not isinstance(key.default, list | tuple):
             refused.append(str(key.range[0] - 1))
         for value in refused:
             with pytest.raises(ConfigError):
-                recipe(stage).load(pairs=[key.name, value])
+                recipe(stage).load(pairs=[name, value])
 
 
 @every_stage

@@ -20,6 +20,6 @@ def test_only_loading_and_mixing_need_paddle():
         "    if name not in ('make_loader', 'mix_images', 'normalize_images', 'soft_targets'):\n"
         "        getattr(mae_data, name)\n"
         "import mae_data.loading.worker\n"
-        "from mae_data.commands import demo_digits, folder_index, stats, verify\n"
+        "from mae_data.commands import demo_digits, stats, verify\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

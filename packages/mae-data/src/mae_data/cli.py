@@ -13,7 +13,7 @@ from mae_data import __version__
 from mae_data.commands import run
 from mae_data.commands.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
-from mae_data.limits import explain_limit
+from mae_data.limits import available_cores, explain_limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,8 +58,7 @@ def _version_line() -> str:
             found[package] = metadata.version(package)
     paddle = next((f"{package} {version}" for package, version in found.items()), "no Paddle")
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if "paddlepaddle-gpu" in found else 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {cores} cores"
+    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {available_cores()} cores"
     return f"mae-data {__version__} ({paddle}, {device})"
 
 

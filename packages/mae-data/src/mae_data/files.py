@@ -22,7 +22,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file of any size, whole or not at all.
+    """Write a file of any size, whole or not at all; once this returns, it outlives a power cut.
 
     Args:
         path: the file.
@@ -42,6 +42,11 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # for the file's new name
+    finally:
+        os.close(folder)
 
 
 def _file_mode() -> int:

@@ -41,6 +41,17 @@ def require_paddle() -> None:
         raise PaddleMissingError(INSTALL_HINT)
 
 
+def require_stack() -> None:
+    """Refuse a stack in which Paddle's import crashes: 256 KiB does, 512 does not."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    if 0 <= limit < 512 << 10:
+        raise UserError(f"the stack may take {limit >> 10} KiB, and Paddle needs 512; raise the limit (ulimit -s 8192)")
+
+
 def is_gpu_build() -> bool:
     """Tell from the installed distributions, without importing Paddle."""
     try:
@@ -185,9 +196,10 @@ def import_paddle() -> None:
 
     Raises:
         PaddleMissingError: it is not installed.
-        UserError: it finds no place for its files.
+        UserError: it finds no place for its files, or too small a stack.
     """
     require_paddle()
+    require_stack()
     ensure_home()
     with kept_over_import(), leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
