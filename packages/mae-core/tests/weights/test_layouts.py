@@ -10,9 +10,9 @@ from mae_core.errors import UserError
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.inspection import inspect_lines
-from mae_core.weights.layout import Layout
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.metadata import Metadata
+from mae_core.weights.parameter_names import Layout
 from mae_core.weights.sources import read_weights
 
 DIM, PATCH = 8, 2

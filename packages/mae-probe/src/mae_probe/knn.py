@@ -28,7 +28,7 @@ def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS, whiten:
     if not ks:
         raise UserError(f"{len(train.labels)} training images are fewer than the least k; give more")
     features = _whitened(train, val) if whiten else (train.features, val.features)
-    return knn.knn_accuracy(features[0], train.labels, features[1], val.labels, ks)
+    return knn.accuracy_by_k(features[0], train.labels, features[1], val.labels, ks)
 
 
 def _whitened(train: Features, val: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

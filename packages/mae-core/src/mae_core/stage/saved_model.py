@@ -11,9 +11,9 @@ from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
 from mae_core.stage.told_images import images_told
 from mae_core.weights.checkpoint_folder import open_weights
+from mae_core.weights.key_report import join_names
 from mae_core.weights.load import fit_weights, load_arrays
 from mae_core.weights.metadata import checked_metadata
-from mae_core.weights.report import join_names
 from mae_core.weights.sources import Weights
 
 _NEEDED = ("img_size", "patch_size", "num_heads", "decoder_num_heads")

@@ -8,9 +8,9 @@ from typing import Any
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.key_report import join_names
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.metadata import STATED, Metadata, checked_metadata
-from mae_core.weights.report import join_names
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
 

@@ -8,7 +8,7 @@ import numpy as np
 from mae_core.errors import CheckpointError
 from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.shards import fingerprint
-from mae_core.weights.report import join_names
+from mae_core.weights.key_report import join_names
 from mae_core.weights.sources import find_file, guess_source, read_file, translate
 
 

@@ -4,8 +4,8 @@ import json
 
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.huggingface import config_text, read_config
-from mae_core.weights.layout import DECODER, Layout, RawFile, Shapes, header_metadata, plain_name
 from mae_core.weights.metadata import Metadata
+from mae_core.weights.parameter_names import DECODER, Layout, RawFile, Shapes, header_metadata, plain_name
 from mae_core.weights.preprocessor import FILE, preprocessor_text, read_preprocessor
 
 __all__ = ["DECODER", "LAYOUTS", "Layout", "is_ours", "plain_name"]

@@ -12,10 +12,10 @@ from paddle import Tensor, nn
 from mae_core.errors import CheckpointError
 from mae_core.models.encoder import ViTEncoder
 from mae_core.weights.checkpoint_folder import open_weights
-from mae_core.weights.layout import DECODER, plain_name
+from mae_core.weights.key_report import Grid, KeyReport, join_names
 from mae_core.weights.metadata import metadata_of
+from mae_core.weights.parameter_names import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
-from mae_core.weights.report import Grid, KeyReport, join_names
 from mae_core.weights.sources import Weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),

@@ -8,13 +8,13 @@ from typing import Any
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture, architecture_of
 from mae_core.weights.formats.paddle_file import read_pdparams
-from mae_core.weights.formats.pickle_values import Refused, safe_text
+from mae_core.weights.formats.pickle_values import RefusedPickle, safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors
 from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
 from mae_core.weights.formats.torch_file import read_torch
-from mae_core.weights.layout import RawFile, plain_name
 from mae_core.weights.layouts import LAYOUTS, is_ours
 from mae_core.weights.metadata import Metadata
+from mae_core.weights.parameter_names import RawFile, plain_name
 from mae_core.weights.translate import Arrays, to_ours
 
 # In this order a name without its suffix is completed.
@@ -85,7 +85,7 @@ def read_file(file: Path) -> RawFile:
             return RawFile(file, read_pdparams(file))
         if file.suffix in (".pth", ".pt", ".bin"):
             return RawFile(file, read_torch(file))
-    except Refused as error:
+    except RefusedPickle as error:
         raise CheckpointError(
             f"{file} is refused, and nothing in it was run: {error}; plain tensors are read only"
         ) from None

@@ -11,8 +11,8 @@ from mae_core.weights.architecture import Architecture
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch
-from mae_core.weights.layout import Layout
 from mae_core.weights.layouts import LAYOUTS
+from mae_core.weights.parameter_names import Layout
 from mae_core.weights.preprocessor import FILE, preprocessor_text
 from mae_core.weights.translate import Arrays, from_ours
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.weights.formats.pickle_values import safe_text
-from mae_core.weights.layout import Layout, plain_name
+from mae_core.weights.parameter_names import Layout, plain_name
 
 Arrays = dict[str, NDArray[Any]]
 Convert = Callable[[NDArray[Any]], NDArray[Any]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mae_core.weights.formats.pickle_values import safe_text
-from mae_core.weights.layout import DECODER, plain_name
+from mae_core.weights.parameter_names import DECODER, plain_name
 
 Grid = tuple[int, int]
 
