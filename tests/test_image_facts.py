@@ -15,7 +15,7 @@ import mae_pretrain
 import mae_probe
 from mae_core.errors import CheckpointError
 from mae_core.stage.config.from_weights import load_config
-from mae_core.weights.checkpoint_state import encode_state
+from mae_core.weights.checkpoint_state import encode_record
 from mae_core.weights.convert import convert
 from mae_core.weights.sources import read_weights
 from mae_data.loading.preprocess import ModelInput
@@ -100,7 +100,7 @@ def test_runs_that_did_not_know_exif_go_on_without_it(home, tmp_path):
     for state in (tmp_path / "old").glob("checkpoints/*/state.json"):
         record = json.loads(state.read_text())
         assert record["config"]["DATA"].pop("EXIF") is True
-        state.write_bytes(encode_state(record))
+        state.write_bytes(encode_record(record))
     quiet = {"say": lambda line: None}
     assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(tmp_path / "old")}, **quiet).config.DATA.EXIF is False
     assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(home / "run")}, **quiet).config.DATA.EXIF is True

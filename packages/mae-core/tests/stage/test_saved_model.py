@@ -15,6 +15,7 @@ from mae_core.errors import CheckpointError
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights import checkpoint_folder, sources
+from mae_core.weights.checkpoint_state import State
 from mae_core.weights.convert import convert
 from mae_core.weights.metadata import metadata_of
 
@@ -37,7 +38,7 @@ def features(model, images=IMAGES):
 def test_a_run_s_weights_are_verified_and_read_once_and_its_optimizer_never(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
-    save_checkpoint(tmp_path / "checkpoints", 3, model, build_adamw(model), {"config": {}})
+    save_checkpoint(tmp_path / "checkpoints", model, build_adamw(model), State(3, config={}))
     verified, read = [], []
     sums, read_file = checkpoint_folder.sha256, sources.read_file
     monkeypatch.setattr(checkpoint_folder, "sha256", lambda file: verified.append(file.name) or sums(file))
@@ -49,7 +50,7 @@ def test_a_run_s_weights_are_verified_and_read_once_and_its_optimizer_never(tmp_
 def test_an_autoencoder_of_a_run_comes_back_whole(tmp_path):
     model = MaskedAutoencoderViT(**SMALL, **DECODER, pixel_mean=[0.1, 0.2, 0.3], pixel_std=[0.4, 0.5, 0.6])
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    save_checkpoint(tmp_path / "run/checkpoints", 3, model, build_adamw(model), {"config": {}})
+    save_checkpoint(tmp_path / "run/checkpoints", model, build_adamw(model), State(3, config={}))
     again = mae_core.load(tmp_path / "run")
     assert type(again) is MaskedAutoencoderViT
     assert not again.training
@@ -87,7 +88,7 @@ def test_pixel_statistics_of_older_checkpoints_are_those_of_their_config(tmp_pat
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     config = {"DATA": {"IMAGENET_MEAN": [0.1, 0.2, 0.3], "IMAGENET_STD": [0.4, 0.5, 0.6]}}
     (tmp_path / "checkpoints").mkdir()
-    save_checkpoint(tmp_path / "checkpoints", 3, model, build_adamw(model), {"config": config})
+    save_checkpoint(tmp_path / "checkpoints", model, build_adamw(model), State(3, config=config))
     assert mae_core.load(tmp_path).pixel_mean == (0.1, 0.2, 0.3)
 
 

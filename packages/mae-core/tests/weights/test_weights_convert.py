@@ -17,6 +17,7 @@ from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights import cli
+from mae_core.weights.checkpoint_state import State
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
@@ -336,7 +337,7 @@ def test_refusals_are_one_line(tmp_path, monkeypatch, capsys, arguments, code, n
 def test_convert_and_inspect_take_a_run_folder(tmp_path, capsys):
     model = small_mae()
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    save_checkpoint(tmp_path / "run" / "checkpoints", 3, model, build_adamw(model), {})
+    save_checkpoint(tmp_path / "run" / "checkpoints", model, build_adamw(model), State(3))
     assert cli.main(["convert", str(tmp_path / "run"), str(tmp_path / "hf")]) == 0
     assert "(huggingface), 50 tensors" in capsys.readouterr().out
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["decoder_num_attention_heads"] == 3
@@ -419,7 +420,7 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     assert len(commands) == 4
     model = small_mae()
     (tmp_path / "runs" / "my_run" / "checkpoints").mkdir(parents=True)
-    save_checkpoint(tmp_path / "runs" / "my_run" / "checkpoints", 1, model, build_adamw(model), {})
+    save_checkpoint(tmp_path / "runs" / "my_run" / "checkpoints", model, build_adamw(model), State(1))
     convert(save_own(tmp_path / "own.safetensors", model), tmp_path / "mae_pretrain_vit_base.pth")
     monkeypatch.chdir(tmp_path)
     assert [cli.main(shlex.split(line)[1:]) for line in commands] == [0] * 4

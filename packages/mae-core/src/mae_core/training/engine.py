@@ -33,6 +33,7 @@ from mae_core.training.sharding import ShardedOptimizer, collect, shard
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import Checkpoint
+from mae_core.weights.checkpoint_state import State
 
 LossFn = Callable[[nn.Layer, Samples, int], tuple[Tensor, dict[str, float]]]
 
@@ -223,14 +224,14 @@ class Trainer:
         own = [Pass(rank, loss, indices.tolist(), self.describe(indices)) for indices, loss in self._passes]
         passes = [one for of_rank in distributed.gather(own) for one in of_rank]
         bad = [one.files for one in passes if not math.isfinite(one.loss)] or [one.files for one in passes]
-        where = f"epoch {epoch} step {self.step} lr {lr:.3e}"
-        message = f"{what} at {where}; the weights were not updated; batch: {', '.join(bad)}"
+        message = f"{what} at epoch {epoch} step {self.step} lr {lr:.3e}"
+        message += f"; the weights were not updated; batch: {', '.join(bad)}"
         collect(self.optimizer)
         if self.folder:
-            facts = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
+            where = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
             averages = self.ema.arrays() if self.ema else None
-            state = take_snapshot(self.step, self.model, self.optimizer, self._state(), averages)
-            message += "; " + write_capture(self.folder.path, state, facts, passes, self.program)
+            snapshot = take_snapshot(self.model, self.optimizer, self._state(), averages)
+            message += "; " + write_capture(self.folder.path, snapshot, where, passes, self.program)
         return NonFiniteError(message)
 
     def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
@@ -282,16 +283,16 @@ class Trainer:
 
     def _write(self) -> None:
         averages = self.ema.arrays if self.ema else None
-        state, best = self._state(), self.validation.best_step
-        self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, best)
+        self.checkpoints.save(self.model, self.optimizer, self._state(), averages, self.validation.best_step)
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "scaler": self.precision.state_dict(),
-            "meter": self.progress.meter.state_dict(),
-            "bad_steps": self._bad_steps,
-            "validation": self.validation.state_dict(),
-            "config": self.config,
-            "data": self.data,
-            "world_size": distributed.world_size(),
-        }
+    def _state(self) -> State:
+        return State(
+            step=self.step,
+            scaler=self.precision.state_dict(),
+            meter=self.progress.meter.state_dict(),
+            bad_steps=self._bad_steps,
+            validation=self.validation.state_dict(),
+            config=self.config,
+            data=self.data,
+            world_size=distributed.world_size(),
+        )
