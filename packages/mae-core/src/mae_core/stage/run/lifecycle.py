@@ -15,13 +15,14 @@ from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.from_weights import Opened, drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
 from mae_core.stage.config.older_configs import in_present_keys
-from mae_core.stage.run.documents import documented
+from mae_core.stage.run.model_card import write_model_card
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
 from mae_core.training import environment
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
+from mae_core.training.provenance import recorded
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
@@ -95,8 +96,11 @@ def run_training(
             free_cut=run.free_cut,
         )
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
-        with documented(run.trainer, config):
-            fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
+        first, path = run.trainer.step, folder.path if folder else None
+        with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):
+            fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
+        if path:
+            write_model_card(path, run.trainer.data.get("train") or {})
         log.say(run.closing())
         return run.trainer
     finally:
