@@ -109,7 +109,7 @@ def score_eval_set(
     """Score a model in evaluation mode; None when any rank was asked to stop early.
 
     Args:
-        predictions: empty; filled with what the model says of each image.
+        predictions: empty; filled with what the model predicts for each image.
     """
     groups = len(eval_set.references) * SEVERITIES
     return classifier.score_batches(

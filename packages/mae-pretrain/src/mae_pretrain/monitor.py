@@ -1,6 +1,6 @@
 """Looks at a model while it is pre-trained: held-out loss, pictures, and what its features are worth.
 
-The loss tells how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
+The loss shows how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
 no weight, so a run with looks trains as one without.
 """
 
@@ -93,7 +93,7 @@ class Monitor:
         figures = {"accuracy_by_k": self._knn(train, val)}
         try:
             whitening = fit_whitening(train)
-        except ValueError:  # collapsed features, which RankMe tells, or one image
+        except ValueError:  # collapsed features, which RankMe shows, or one image
             return figures
         return figures | {"knn_whitened_top1": self._knn(whitening(train), whitening(val))}
 

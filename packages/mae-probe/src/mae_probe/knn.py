@@ -43,7 +43,7 @@ def check_pair(train: Features, val: Features) -> None:
     """Refuse features without labels, and those of two different encoders.
 
     Raises:
-        UserError: as said.
+        UserError: labels are missing, or widths differ.
     """
     if min(train.labels.min(), val.labels.min()) < 0:
         raise UserError("some images have no label; use lists of `path label` lines")

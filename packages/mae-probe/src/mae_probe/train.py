@@ -44,7 +44,7 @@ CACHED = (
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Train a probe as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Train a probe by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     if opened.config.TRAIN.CACHE_FEATURES and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
     if opened.config.MODEL.RANDOM_INIT:
@@ -53,7 +53,7 @@ def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
 
 
 def _without_weights(config: Config) -> Config:
-    """Take MODEL.PRETRAINED out: it said what the model is, and its weights are not loaded."""
+    """Take MODEL.PRETRAINED out: it showed what the model is, and its weights are not loaded."""
     config = config.clone()
     config.defrost()
     config.MODEL.PRETRAINED = None

@@ -90,10 +90,10 @@ class IntervalMeter:
 
 
 class SlowData:
-    """Says once that a run waits for data more than it should.
+    """Warns once that a run waits for data more than it should.
 
     Args:
-        advice: what to do about it; without one nothing is said.
+        advice: what to do about it; without one there is no warning.
     """
 
     LIMIT = 0.2  # of the time

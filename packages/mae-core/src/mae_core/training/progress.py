@@ -1,4 +1,4 @@
-"""What a run says of itself: a line for people and a record for programs per interval, and a bar over its steps."""
+"""What a run reports: a line for people and a record for programs per interval, and a bar over its steps."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ class Progress:
 
         Args:
             step: steps done.
-            metrics: loss, gradient norm and what the stage's loss tells, over all ranks.
+            metrics: loss, gradient norm and what the stage's loss returns beside, over all ranks.
             images: of all ranks.
             waited: seconds without data.
         """

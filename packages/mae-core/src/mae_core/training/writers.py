@@ -101,7 +101,7 @@ BOARDS: dict[str, Callable[[Path, Mapping[str, Any]], Writer]] = {
 
 
 class Guarded:
-    """A board whose first failure is said, and which is left alone from then on."""
+    """A board whose first failure is logged, and which is left alone from then on."""
 
     def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
         self._name = name

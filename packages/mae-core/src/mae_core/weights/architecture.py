@@ -1,4 +1,4 @@
-"""The model that weights belong to: read off their shapes, and from what a file says beside them."""
+"""The model that weights belong to: read off their shapes and the metadata of their file."""
 
 import math
 from collections.abc import Mapping

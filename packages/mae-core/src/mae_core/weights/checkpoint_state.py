@@ -1,6 +1,6 @@
 """`state.json` of a checkpoint as bytes: sealed by a checksum of its own, every known entry typed and in range.
 
-It is read before anything is trusted: what it says decides which files are opened and where a run goes on.
+It is read before anything is trusted: its entries decide which files are opened and where a run goes on.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def decode_state(data: bytes, needed: Sequence[str] = ()) -> State:
         needed: entries that must be there.
 
     Raises:
-        ValueError: it is damaged, lacks an entry, or says what no run writes.
+        ValueError: it is damaged, lacks an entry, or holds what no run writes.
     """
     record = decode_record(data)
     if missing := [key for key in needed if key not in record]:
@@ -80,7 +80,7 @@ def decode_record(data: bytes) -> dict[str, Any]:
     """Return all entries that bytes hold, checked; also those that only later versions know.
 
     Raises:
-        ValueError: it is damaged, or says what no run writes.
+        ValueError: it is damaged, or holds what no run writes.
     """
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{len(data):,} bytes; at most {_MOST_BYTES:,} are read")

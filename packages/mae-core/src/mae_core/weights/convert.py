@@ -28,11 +28,11 @@ class Conversion:
     remarks: list[str]
 
     def lines(self) -> list[str]:
-        """Say it for people."""
-        said = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
+        """Return lines on it for people."""
+        lines = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
         if self.left_out:
-            said.append(f"left out: {join_names(self.left_out)}")
-        return said + self.remarks
+            lines.append(f"left out: {join_names(self.left_out)}")
+        return lines + self.remarks
 
 
 def convert(
@@ -82,7 +82,7 @@ def convert(
 
 
 def _not_kept(path: Path, model: Architecture | None) -> list[str]:
-    """Say what the header of a safetensors file would hold and this one has no place for."""
+    """List what the header of a safetensors file would hold and this one has no place for."""
     if model is None or path.suffix not in (".pth", ".pdparams"):
         return []
     named = {

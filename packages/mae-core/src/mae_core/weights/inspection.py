@@ -1,4 +1,4 @@
-"""Say what a weight file holds."""
+"""What a weight file holds, in lines for people."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Put weights of any source into a model, saying what fitted and what did not."""
+"""Put weights of any source into a model, with a report on what fitted and what did not."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +71,7 @@ def _dtype(tensor: paddle.Tensor) -> str:
 
 
 def other_metadata(weights: Weights, model: nn.Layer, same_target: bool) -> list[str]:
-    """Say in what no shape shows, and the file records, the weights are another model's.
+    """List in what the weights are another model's that no shape shows, but the file records.
 
     Args:
         same_target: whether the decoder must also predict the model's kind of pixels (`norm_pix_loss`).

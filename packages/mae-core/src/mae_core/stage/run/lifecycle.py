@@ -1,4 +1,4 @@
-"""A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
+"""A run of any stage, around the loop: claim the folder, begin or resume, log what runs and how it went."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ class Run:
 def run_training(
     opened: Opened, build: Callable[[Config, RunFolder | None], Run], allow_drift: Sequence[str] = ()
 ) -> Trainer:
-    """Train as a stage's config says, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
+    """Train by a stage's config, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
 
     Args:
         opened: the config, and the weights or the checkpoint to begin with.
@@ -176,7 +176,7 @@ def begin(
 
 
 def _advice(output: str, trainer: Trainer) -> str:
-    """Say what to do about an output folder that holds a run; one of another stage cannot go on."""
+    """Return what to do about an output folder that holds a run; one of another stage cannot go on."""
     if stage := other_stage(output, trainer.config):
         return f"it is of another stage ({stage}): choose another -output"
     return f"go on with it (-resume {output}), or choose another -output"
@@ -218,7 +218,7 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
-    """Log the model's size, the data, what there is to say of it, and the steps."""
+    """Log the model's size, the data with the notes on it, and the steps."""
     log.say(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())

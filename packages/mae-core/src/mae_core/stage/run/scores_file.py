@@ -31,7 +31,7 @@ def say(target: str | None, line: str) -> None:
 
 
 def write_json(target: str | None, scores: Mapping[str, Any]) -> None:
-    """Write scores where the flag says, on the main rank; nothing where it was not given."""
+    """Write scores where the flag names a file, on the main rank; nothing where it was not given."""
     if target is None or not distributed.is_main():
         return
     text = json.dumps(dict(scores), indent=1) + "\n"

@@ -41,7 +41,7 @@ class Checkpoints:
     _writer: CheckpointWriter = field(default_factory=CheckpointWriter)
 
     def adopt(self, checkpoint: Path, step: int, best: int | None) -> bool:
-        """Take note of where a run goes on from; tell whether the folder holds the best checkpoint, too."""
+        """Take note of where a run goes on from; return whether the folder holds the best checkpoint, too."""
         here = self.folder is not None and checkpoint.resolve().parent == self.folder.checkpoints.resolve()
         self.saved = step if here else None
         return here and best is not None and step_folder(checkpoint.resolve().parent, best).exists()

@@ -32,7 +32,7 @@ class Inert:
 
 
 class Attributed(dict[Any, Any]):
-    """An ordered dict; what else its pickle says of it (PyTorch's `_metadata`) is dropped."""
+    """An ordered dict; what else its pickle sets on it (PyTorch's `_metadata`) is dropped."""
 
     def build(self, state: Any) -> None:
         """Drop the attributes."""
