@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -36,14 +37,14 @@ class Flag:
 
     Args:
         key: dotted config key; None when the stage reads the flag itself.
-        options: more arguments of `add_argument`.
+        switch: whether the flag takes no value, and means True.
     """
 
     name: str
     key: str | None
     help: str
     type: Callable[[str], Any] = given
-    options: dict[str, Any] | None = None
+    switch: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -109,8 +110,11 @@ def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
     """Declare flags; an absent flag is None."""
     for flag in flags:
         spellings = [f"-{flag.name}", f"--{flag.name.replace('_', '-')}"]
-        options = flag.options or {"type": flag.type, "metavar": flag.name.upper()}
-        parser.add_argument(*dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help, **options)
+        declare = partial(parser.add_argument, *dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help)
+        if flag.switch:
+            declare(action="store_true")
+        else:
+            declare(type=flag.type, metavar=flag.name.upper())
 
 
 def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:

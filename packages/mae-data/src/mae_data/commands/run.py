@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mae_data.images.value_range import ValueRange
     from mae_data.sources.source import Source
 
-SHOWN = 20
+SHOWN = 20  # bad images and duplicates that are printed
+OPT_IN = "--allow-outside"
 
 
 def index(args: argparse.Namespace) -> int:
@@ -61,7 +62,7 @@ def shard(args: argparse.Namespace) -> int:
     from mae_data.sources.open_source import open_parts
     from mae_data.sources.shard_writer import ShardOptions, copy_classes, write_shards
 
-    sources = open_parts(args.root, labelled=args.labelled, allow_outside=args.allow_outside, opt_in="--allow-outside")
+    sources = open_parts(args.root, labelled=args.labelled, allow_outside=args.allow_outside, opt_in=OPT_IN)
     options = ShardOptions(args.per_shard, args.side, args.quality)
     for part, source in sources.items():
         for note in source.notes:
@@ -150,14 +151,16 @@ def bench(args: argparse.Namespace) -> int:
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
     list_file = args.list or "train_list.txt"
-    options = {
-        "channels": args.channels,
-        "decoder": args.decoder,
-        "allow_outside": args.allow_outside,
-        "opt_in": "--allow-outside",
-    }
-    transform = make_pretrain_transform(image_size=args.image_size)
-    dataset = ListDataset(args.root, list_file, transform, labels="optional", **options)
+    dataset = ListDataset(
+        args.root,
+        list_file,
+        make_pretrain_transform(image_size=args.image_size),
+        channels=args.channels,
+        decoder=args.decoder,
+        labels="optional",
+        allow_outside=args.allow_outside,
+        opt_in=OPT_IN,
+    )
     rates = measure_workers(dataset, args.batch_size, args.seconds)  # forks, so before Paddle is at work here
     chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
     for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
@@ -200,10 +203,14 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     classes = Path(args.root) / "classes.txt"
     num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
-    options = {"num_classes": num_classes, "allow_outside": args.allow_outside, "opt_in": "--allow-outside"}
-    if lists:
-        return [open_source(args.root, name, labels="optional", **options) for name in lists]
-    return list(open_parts(args.root, **options).values())
+    allowed = args.allow_outside
+    if not lists:
+        parts = open_parts(args.root, num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
+        return list(parts.values())
+    return [
+        open_source(args.root, name, labels="optional", num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
+        for name in lists
+    ]
 
 
 def _workers(args: argparse.Namespace) -> int:
