@@ -1,25 +1,34 @@
-"""What every stage reads from its config alike: arguments for the loop, the encoder and the data path.
+"""What every stage reads from its config alike: named arguments for the loop, the encoder and the data path.
 
 These functions alone in this package look into a stage's config; all else takes plain arguments.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import Protocol
 
 from mae_core.models import pixel_statistics
+from mae_core.models.options import EncoderOptions
 from mae_core.process import distributed, log, runtime
+from mae_core.stage.config.arguments import (
+    Cropping,
+    EvalSampling,
+    GlobalBatch,
+    Images,
+    Input,
+    Loading,
+    Reading,
+    Size,
+    TrainerArguments,
+    TrainSampling,
+)
 from mae_core.stage.config.node import Config, to_dict
 from mae_core.stage.told_images import images_told
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
 
-if TYPE_CHECKING:
-    from mae_core.models.options import EncoderOptions
-
-Size = int | tuple[int, int]
 SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
 
 
@@ -64,19 +73,6 @@ class TrainingImages(Protocol):
         ...
 
 
-class TrainerArguments(TypedDict):
-    """The arguments of `Trainer` that all stages give alike."""
-
-    lr_at: Callable[[float], float]
-    plan: Plan
-    config: dict[str, object]
-    data: dict[str, object]
-    describe: Callable[[Iterable[int]], str]
-    data_advice: str
-    data_patience: float
-    shard_optimizer: bool
-
-
 def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> TrainerArguments:
     """Read the arguments of `Trainer` that all stages give alike."""
     return {
@@ -103,7 +99,7 @@ def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]
     return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
 
 
-def encoder_of(config: Config, drop_path_rate: float = 0.0) -> "EncoderOptions":
+def encoder_of(config: Config, drop_path_rate: float = 0.0) -> EncoderOptions:
     """Read the arguments of `ViTEncoder`."""
     m, d = config.MODEL, config.DATA
     mean, std = statistics_of(config)
@@ -124,22 +120,6 @@ def encoder_of(config: Config, drop_path_rate: float = 0.0) -> "EncoderOptions":
     }
 
 
-class Reading(TypedDict):
-    """How image files become pixels."""
-
-    channels: int
-    value_range: float | Sequence[float]
-    bands: Sequence[int | str] | None
-    exif: bool
-
-
-class Input(Reading):
-    """How images become a model's input in evaluation."""
-
-    size: Size
-    crop_pct: float | None
-
-
 def _image_size(config: Config) -> Size:
     size = config.DATA.IMAGE_SIZE
     return size if isinstance(size, int) else (size[0], size[1])
@@ -154,21 +134,6 @@ def reading_of(config: Config) -> Reading:
     """Read how image files become pixels, whoever reads them."""
     d = config.DATA
     return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS, "exif": d.EXIF}
-
-
-class Images(Reading):
-    """The arguments of a dataset over a list file, but for list and transform."""
-
-    root: str
-    allow_outside: bool
-    opt_in: str
-    seed: int
-    decoder: str
-    labels: str
-    num_classes: int | None
-    on_error: str
-    max_skipped: int
-    advice: str
 
 
 def images_of(config: Config, labels: str = "required", *, training: bool = False, dropping: bool = False) -> Images:
@@ -198,16 +163,6 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     }
 
 
-class Cropping(TypedDict):
-    """The arguments that the training transforms of all stages share."""
-
-    image_size: Size
-    scale: tuple[float, float]
-    hflip: float
-    vflip: float
-    rotate90: bool
-
-
 def cropping_of(config: Config) -> Cropping:
     """Read the arguments that the training transforms of all stages share."""
     d = config.DATA
@@ -218,14 +173,6 @@ def cropping_of(config: Config) -> Cropping:
         "vflip": d.VFLIP,
         "rotate90": d.ROTATE90,
     }
-
-
-class Loading(TypedDict):
-    """The arguments of a loader, but for dataset, sampler and what asks it to stop."""
-
-    num_workers: int
-    timeout: float
-    advice: str
 
 
 def loading_of(config: Config) -> Loading:
@@ -247,30 +194,6 @@ def data_advice_of(config: Config) -> str:
         ways.append("set DATA.DECODER fast for large photographs")
     ways.append(f"`mae-data bench {config.DATA.DATA_PATH}` shows what takes the time")
     return "; ".join(ways)
-
-
-class GlobalBatch(TypedDict):
-    """What a global batch is made of: images per rank and forward pass, passes per step, ranks."""
-
-    batch_size: int
-    accum_iter: int
-    world_size: int
-
-
-class TrainSampling(GlobalBatch):
-    """The arguments of a sampler of training batches, but for the number of images and the steps."""
-
-    rank: int
-    seed: int
-    repeats: int
-
-
-class EvalSampling(TypedDict):
-    """The arguments of a sampler that covers a list once, but for the number of images."""
-
-    batch_size: int
-    rank: int
-    world_size: int
 
 
 def global_batch_of(config: Config) -> GlobalBatch:
