@@ -22,12 +22,6 @@ def test_greyscale_images_that_are_not_square_reach_the_encoder():
     assert (arguments["pixel_mean"], arguments["pixel_std"]) == ((0.5,), (0.5,))  # ImageNet's three say nothing here
 
 
-def test_the_value_range_reaches_model_and_data():
-    config = CN(CONFIG)
-    config.DATA.VALUE_RANGE = [-1.0, 1.0]
-    assert encoder_of(config)["value_range"] == images_of(config)["value_range"] == [-1.0, 1.0]
-
-
 def test_labels_are_checked_against_the_classes_only_where_they_are_needed():
     needed, optional = images_of(CN(CONFIG)), images_of(CN(CONFIG), "optional")
     assert (needed["labels"], needed["num_classes"]) == ("required", 3)

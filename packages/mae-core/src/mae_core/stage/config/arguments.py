@@ -7,6 +7,7 @@ neither the config nor one another.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict
 
+from mae_core.stage.told_images import ImageReading
 from mae_core.training.plan import Plan
 
 Size = int | tuple[int, int]
@@ -23,6 +24,23 @@ class TrainerArguments(TypedDict):
     data_advice: str
     data_patience: float
     shard_optimizer: bool
+
+
+class Encoder(ImageReading, total=True):
+    """The arguments of `ViTEncoder`; of those on how images are read, what is not the usual."""
+
+    img_size: Size
+    patch_size: int
+    in_chans: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    qkv_bias: bool
+    drop_path_rate: float
+    pixel_mean: Sequence[float]
+    pixel_std: Sequence[float]
+    value_range: float | Sequence[float]
 
 
 class Reading(TypedDict):

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Protocol
 
 from mae_core.models import pixel_statistics
-from mae_core.models.options import EncoderOptions
 from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.arguments import (
     Cropping,
+    Encoder,
     EvalSampling,
     GlobalBatch,
     Images,
@@ -99,7 +99,7 @@ def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]
     return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
 
 
-def encoder_of(config: Config, drop_path_rate: float = 0.0) -> EncoderOptions:
+def encoder_of(config: Config, drop_path_rate: float = 0.0) -> Encoder:
     """Read the arguments of `ViTEncoder`."""
     m, d = config.MODEL, config.DATA
     mean, std = statistics_of(config)
