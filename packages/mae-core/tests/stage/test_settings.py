@@ -3,7 +3,8 @@
 import pytest
 from yacs.config import CfgNode as CN
 
-from mae_core.stage.config.to_arguments import encoder_of, eval_sampling_of, images_of, train_sampling_of
+from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, images_of, train_sampling_of
 
 CONFIG = {
     "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "VALUE_RANGE": 255, "BANDS": None,
