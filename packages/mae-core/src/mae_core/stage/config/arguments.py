@@ -7,7 +7,7 @@ neither the config nor one another.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict
 
-from mae_core.stage.told_images import ImageReading
+from mae_core.stage.config.recorded_images import ImageReading
 from mae_core.training.plan import Plan
 
 Size = int | tuple[int, int]

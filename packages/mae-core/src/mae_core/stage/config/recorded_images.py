@@ -15,7 +15,7 @@ class ImageReading(TypedDict, total=False):
     exif: bool
 
 
-def images_told(saved: Mapping[str, Any]) -> ImageReading:
+def recorded_images(saved: Mapping[str, Any]) -> ImageReading:
     """Return crop_pct, bands and exif as a model takes them, as far as the config of a run holds them.
 
     Args:
