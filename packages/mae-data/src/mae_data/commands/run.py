@@ -141,7 +141,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Time loading and say what to set."""
+    """Time loading and print what to set."""
     from mae_data.commands.bench import measure_stages, measure_workers, report
     from mae_data.loading.dataset import ListDataset
     from mae_data.transforms.pipelines import make_pretrain_transform

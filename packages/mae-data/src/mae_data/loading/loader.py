@@ -13,6 +13,7 @@ import numpy.typing as npt
 import paddle
 
 from mae_data.loading.batch import Batch
+from mae_data.loading.batch_memory import TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
 from mae_data.loading.worker import Dataset, prepare
@@ -66,7 +67,7 @@ def make_loader(
     advice: str = TIMEOUT_ADVICE,
     stop: Callable[[], bool] = lambda: False,
 ) -> "BatchLoader":
-    """Make a loader over (images uint8 [N, H, W, C], labels int64 [N], indices int64 [N]).
+    """Make a loader over (images uint8 [N, H, W, C], labels int64 [N] or other targets, indices int64 [N]).
 
     Images of another value range are float32, or uint16 as int16 of the same bits, since Paddle has no uint16.
     Batches come in the sampler's order, whatever the number of workers. Iterate in the main thread:
@@ -117,8 +118,9 @@ class BatchLoader:
         # a plain loop was never slower.
         for keys in self._batch_sampler:
             prepare(self._dataset, keys)
-            images, labels, indices = zip(*[self._dataset[key] for key in keys], strict=True)
-            yield as_tensors(np.stack(images), np.array(labels, np.int64), np.array(indices, np.int64))
+            images, targets, indices = zip(*[self._dataset[key] for key in keys], strict=True)
+            dtype = TargetType.of(self._dataset).dtype
+            yield as_tensors(np.stack(images), np.array(targets, dtype), np.array(indices, np.int64))
 
     def _from_workers(self, make_pool: Callable[[], WorkerPool]) -> Iterator[Batch]:
         with make_pool() as pool:
@@ -127,8 +129,8 @@ class BatchLoader:
 
 def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:
     """Copy arrays to the device."""
-    images, labels, indices = arrays
-    return Batch(*map(paddle.to_tensor, (as_paddle_takes(images), labels, indices)))
+    images, targets, indices = arrays
+    return Batch(*map(paddle.to_tensor, (as_paddle_takes(images), targets, indices)))
 
 
 def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ neither the config nor one another.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict
 
-from mae_core.stage.config.recorded_images import ImageReading
+from mae_core.stage.input_settings import InputSettings
 from mae_core.training.plan import Plan
 
 Size = int | tuple[int, int]
@@ -26,7 +26,7 @@ class TrainerArguments(TypedDict):
     shard_optimizer: bool
 
 
-class Encoder(ImageReading, total=True):
+class Encoder(InputSettings, total=True):
     """The arguments of `ViTEncoder`; of those on how images are read, what is not the usual."""
 
     img_size: Size

@@ -12,8 +12,8 @@ from mae_core.models import pixel_statistics
 from mae_core.process import log, runtime
 from mae_core.stage.config.arguments import Encoder, TrainerArguments
 from mae_core.stage.config.node import Config, to_dict
-from mae_core.stage.config.recorded_images import recorded_images
 from mae_core.stage.config.to_data_arguments import image_size_of
+from mae_core.stage.input_settings import input_settings
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
@@ -105,7 +105,7 @@ def encoder_of(config: Config, drop_path_rate: float = 0.0) -> Encoder:
         "pixel_mean": mean,
         "pixel_std": std,
         "value_range": d.VALUE_RANGE,
-        **recorded_images(to_dict(config)),
+        **input_settings(to_dict(config)),
     }
 
 
