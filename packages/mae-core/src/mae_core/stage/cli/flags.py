@@ -20,7 +20,7 @@ MODEL_FLAG = Flag("model", None, f"sizes of a published model: {', '.join(n for 
 STAGE_FLAGS = (
     CFG_FLAG,
     MODEL_FLAG,
-    Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
+    Flag("dataset", "DATA.DATASET", "of PaddleViT's commands: imagenet2012 alone is taken, without effect"),
     Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
     Flag("batch_size", "DATA.BATCH_SIZE", "images per rank and forward pass", int),
     Flag("batch_size_eval", "DATA.BATCH_SIZE_EVAL", "images per rank in validation and -eval, if not -batch_size", int),
