@@ -191,7 +191,7 @@ def test_stats_of_five_bands_become_a_config(tmp_path):
     np.testing.assert_allclose(data["IMAGENET_STD"], exact.std(0), rtol=1e-12)
     assert "value range       65535" in run("stats", tmp_path).stdout  # that of the type, where nothing is said
     assert "leave the value range 8000" in fails(3, "stats", tmp_path, "--value-range", 8000)
-    assert "not a .yaml file" in fails(2, "stats", tmp_path, "--yaml", "s.json")
+    assert "does not end in .yaml" in fails(2, "stats", tmp_path, "--yaml", "s.json")
     np.save(tmp_path / "2.npy", np.zeros((6, 7, 4), np.uint16))
     assert "train_list.txt:3 (2.npy): the image has 4 channels, 5 are asked for" in fails(3, "stats", tmp_path)
     assert run("verify", tmp_path).returncode == 0

@@ -87,7 +87,7 @@ def test_class_folders_are_labels_where_those_are_needed(tmp_path, save_image):
 
 def test_what_is_no_data_set_is_named(photos, tmp_path, save_image):
     save_image(tmp_path / "flat" / "1.png")
-    with pytest.raises(DataError, match=r"flat: labels are needed, .* a folder for each class"):
+    with pytest.raises(DataError, match=r"flat has neither lists nor class folders, .* a folder for each class"):
         open_source(tmp_path / "flat")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty has no list, and no images"):
@@ -97,7 +97,7 @@ def test_what_is_no_data_set_is_named(photos, tmp_path, save_image):
     with pytest.raises(DataError, match=r"photos/mine\.txt: cannot read the list"):
         open_source(photos, "mine.txt", labels="optional")
     save_image(tmp_path / "one" / "a" / "1.png")
-    with pytest.raises(DataError, match="one: no images for the part 'val'"):
+    with pytest.raises(DataError, match="one has no images for the part 'val'"):
         open_source(tmp_path / "one", "val_list.txt")
 
 

@@ -296,7 +296,9 @@ def test_targets_of_any_shape_arrive_with_their_images(num_workers, shape, dtype
 
 
 def test_images_of_different_sizes_are_no_batch():
-    with pytest.raises(RuntimeError, match=r"images of a batch differ: \(8, 8, 3\) uint8, \(32, 32, 3\) uint8"):
+    with pytest.raises(
+        RuntimeError, match=r"one shape and type, but this dataset gave \(8, 8, 3\) uint8 and \(32, 32, 3\) uint8"
+    ):
         list(make_loader(Growing(), EvalBatchSampler(20, 8), num_workers=1))
 
 

@@ -22,7 +22,7 @@ def write_stats(path: Path, stats: Statistics) -> None:
         DataError: a channel is the same everywhere, so that there is nothing to divide by.
     """
     if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--yaml {path} is not a .yaml file")
+        raise InputError(f"--yaml {path} does not end in .yaml; name such a file")
     constant = [str(channel) for channel, deviation in enumerate(stats.std) if not deviation > 0]
     if constant:
         raise DataError(f"{stats.list}: channel {', '.join(constant)} (from 0) is the same in all pixels; leave it out")

@@ -54,7 +54,7 @@ class BadImages:
             ) from error
         self._flags[index] = 1
         if not found:
-            log.warning("skipped: %s; `mae-data verify` lists all such, ON_ERROR raise ends at the first", error)
+            log.warning("skipped: %s; `mae-data verify` lists all such images, ON_ERROR raise ends at the first", error)
         elif found < SHOWN:
             log.warning("skipped: %s", error)
 
@@ -66,7 +66,7 @@ class BadImages:
         """
         bad = self.indices()
         if bad:
-            yield f"{len(bad)} of {self.total} images could not be used and were skipped; `mae-data verify` lists reasons:"
+            yield f"{len(bad)} of {self.total} images could not be used and were skipped; `mae-data verify` shows why:"
             yield from (f"  {describe(index)}" for index in bad[:SHOWN])
             if len(bad) > SHOWN:
                 yield f"  ... and {len(bad) - SHOWN} more"

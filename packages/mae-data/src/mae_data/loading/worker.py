@@ -100,7 +100,8 @@ def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) ->
             images = memory.images(count, width, image.shape, image.dtype)
         if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
             raise ValueError(
-                f"images of a batch differ: {images.shape[1:]} {images.dtype}, {image.shape} {image.dtype}"
+                f"the images of a batch must have one shape and type, but this dataset gave {images.shape[1:]} "
+                f"{images.dtype} and {image.shape} {image.dtype}"
             )
         images[i] = image
         progress[0] = i + 1

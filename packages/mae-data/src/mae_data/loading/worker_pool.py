@@ -171,7 +171,7 @@ class WorkerPool:
         if self._timeout and seconds > self._timeout:
             raise DataError(f"{self._describe_wait(number, seconds)}; {self._advice}")
         if seconds > STOP_SECONDS and self._stop():
-            raise DataError(f"{self._describe_wait(number, seconds)}; given up, since the run was asked to stop")
+            raise DataError(f"{self._describe_wait(number, seconds)}; the wait ends, since the run was asked to stop")
 
     def _receive(self, worker: int) -> None:
         try:

@@ -145,7 +145,7 @@ def grouping(group_by: str | None) -> Grouping | None:
     def group_of(path: bytes) -> bytes:
         match = pattern.search(path)
         if match is None:
-            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must in each path")
+            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must match each path")
         return (match[1] if pattern.groups else match[0]) or b""
 
     return group_of
