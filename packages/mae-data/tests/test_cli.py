@@ -59,11 +59,6 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_commands_work_without_paddle(image_root):
-    done = run("verify", image_root, before="import sys; sys.modules['paddle'] = None; ")
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 0]])
 def test_wrong_arguments_are_one_line(arguments):
     done = run(*arguments)
@@ -138,19 +133,6 @@ def test_verify_refuses_what_leaves_the_root(image_root):
     (image_root / "train_list.txt").write_text("01.png 0\n../images/02.png 0\n")
     assert fails(3, "verify", image_root).endswith("opt in with --allow-outside")
     assert run("verify", image_root, "--allow-outside").returncode == 0
-
-
-def test_missing_lists_say_what_to_do(tmp_path):
-    assert "has no list, and no images for training" in fails(3, "verify", tmp_path)
-    assert "`mae-data index FOLDER` writes one" in fails(3, "stats", tmp_path / "nowhere")
-
-
-def test_many_bad_lines_are_shown_below_the_headline(image_root):
-    (image_root / "train_list.txt").write_text("a.png -1\n" * 30)
-    done = run("verify", image_root)
-    assert done.returncode == 3
-    assert len(done.stderr.splitlines()) == 11
-    assert "30 bad lines" in done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -305,7 +287,7 @@ def test_bench_says_where_the_time_goes_and_what_to_set(tmp_path, make_photo, as
         (tmp_path / f"{i}.jpg").write_bytes(as_jpeg(make_photo(90, 60, i)))
     (tmp_path / "train_list.txt").write_text("".join(f"{i}.jpg\n" for i in range(8)))
     small = ["--image-size", "16", "--batch-size", "4", "--seconds", "0.2"]
-    done = run("bench", tmp_path, *small)
+    done = run("bench", tmp_path, *small, env={"OMP_NUM_THREADS": "1"})  # of more, Paddle warns
     assert (done.returncode, done.stderr) == (0, "")
     out = done.stdout
     assert "8 images, median 90x60 pixels" in out
