@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ def verify(args: argparse.Namespace) -> int:
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
     if args.json:
-        write_atomically(args.json, (json.dumps(report.as_json(args.root), indent=2) + "\n").encode())
+        write_atomically(args.json, report.to_json(args.root).encode())
     elif len(report.bad) > SHOWN or len(report.duplicates) > SHOWN:
         print(f"the first {SHOWN} of each are shown; --json REPORT writes them all")
     return DataError.exit_code if report.bad else 0
@@ -132,9 +133,9 @@ def stats(args: argparse.Namespace) -> int:
 
         write_stats(args.yaml, stats)
     if args.json:
-        print(json.dumps(stats, indent=2))
+        print(json.dumps(asdict(stats), indent=2))
         return 0
-    for name, value in stats.items():
+    for name, value in asdict(stats).items():
         print(f"{name.replace('_', ' '):17} {_as_text(value)}")
     if args.yaml:
         print(f"wrote {args.yaml}")
