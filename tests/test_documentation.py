@@ -24,7 +24,7 @@ assert mae_core  # prepares the runtime before Paddle is imported
 
 PARSERS = {parser.prog: parser for parser in parsers()}
 MAINS = {
-    "mae-core": "mae_core.weights.cli",
+    "mae-core": "mae_core.cli",
     "mae-data": "mae_data.cli",
     **{f"mae-{stage}": f"mae_{stage}.cli" for stage in ("pretrain", "finetune", "probe")},
 }

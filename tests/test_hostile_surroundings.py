@@ -45,7 +45,7 @@ def run(data, tmp_path_factory):
 def test_full_output_and_no_home_cost_nothing_but_lines(run):
     notes = [record.get("note") for record in read_log(run / "log.jsonl")]
     assert notes == [
-        "standard output cannot be written (No space left on device); what is said there is lost",
+        "standard output cannot be written (No space left on device); what is printed there is lost",
         None,
         None,
     ]

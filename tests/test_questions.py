@@ -1,10 +1,10 @@
 """What the commands answer before anything runs: keys, schema, completion, versions, a dry run."""
 
 import importlib
-import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,10 +12,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage
+from stage_runs import FINETUNE, PRETRAIN, ROOT, STAGES, Stage
 
 from mae_core.errors import ConfigError
-from mae_core.process import streams
 from mae_core.stage.config import shared_keys
 from mae_core.stage.config.help import help_lines, json_schema
 from mae_core.stage.config.keys import Shared
@@ -23,7 +22,6 @@ from mae_core.stage.config.node import to_dict
 from mae_core.stage.config.recipe import Recipe
 
 PLACE = r"(paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)"
-COMMANDS = {"mae_core": "mae_core.weights", "mae_data": "mae_data"}
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 
 
@@ -120,23 +118,12 @@ def test_bare_commands_print_help_and_versions_are_alike(stage: Stage) -> None:
 @pytest.mark.parametrize("package", ["mae_core", "mae_data"])
 def test_the_two_other_commands_answer_alike(package: str) -> None:
     def start(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", COMMANDS[package], *words], capture_output=True, text=True)
+        return subprocess.run([sys.executable, "-m", package, *words], capture_output=True, text=True)
 
     command = package.replace("_", "-")
     assert start().stdout.startswith(f"usage: {command}")
     said = start("--version").stdout
     assert re.fullmatch(rf"{command} \S+ \({PLACE}\)\n", said)
-
-
-def test_errors_are_red_where_the_terminal_takes_it() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    assert streams.red("x", Terminal(), {"TERM": "xterm"}) == "\x1b[31mx\x1b[0m"
-    for stream, env in ((io.StringIO(), {"TERM": "xterm"}), (Terminal(), {}), (Terminal(), {"TERM": "dumb"}),
-                        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})):  # fmt: skip
-        assert streams.red("x", stream, env) == "x"
 
 
 def test_importing_paddle_through_the_package_says_nothing() -> None:
@@ -149,30 +136,54 @@ def test_importing_paddle_through_the_package_says_nothing() -> None:
 
 def completed(script: Path, *words: str) -> list[str]:
     """Return what bash offers for the last of some words."""
-    function = "_" + words[0].replace("-", "_")
-    asked = f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-c", f"source {script}; {asked}"], capture_output=True, text=True, check=True)
+    function = "_shtab_" + words[0].replace("-", "_")
+    asked = f'COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
+    quiet = "compopt() { :; }"  # which bash offers while a person completes only
+    done = subprocess.run(
+        ["bash", "-c", f"{quiet}; source {script}; {asked}"], capture_output=True, text=True, check=True
+    )
     return done.stdout.split()
 
 
 COMPLETIONS = [
     ("mae-pretrain vis", "visualize"),
     ("mae-pretrain visualize --mask", "--mask-ratio"),
+    ("mae-pretrain -batch", "-batch_size"),
     ("mae-pretrain TRAIN.BA", "TRAIN.BASE_LR"),
+    ("mae-pretrain -cfg x TRAIN.NUM_EPOCHS 3 TRAIN.BA", "TRAIN.BASE_LR"),
+    ("mae-pretrain export --format on", "onnx"),
+    ("mae-pretrain -cfg READ", "README.md"),
+    ("mae-pretrain visualize README.md CITA", "CITATION.cff"),
     ("mae-data ver", "verify"),
     ("mae-data index --val", "--val-fraction"),
+    ("mae-data verify --list READ", "README.md"),
 ]
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
 @pytest.mark.parametrize("command", ["mae-pretrain", "mae-data"])
-def test_completion_knows_subcommands_flags_and_keys(command: str, tmp_path) -> None:
+def test_completion_knows_subcommands_flags_values_files_and_keys(command: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
     start = [sys.executable, "-m", command.replace("-", "_"), "--completion"]
-    assert b"bashcompinit" in subprocess.check_output([*start, "zsh"])
+    zsh = subprocess.check_output([*start, "zsh"], text=True)
+    assert zsh.startswith(f"#compdef {command}\n")
+    assert ("compadd -- " in zsh and " TRAIN.BASE_LR " in zsh) == (command == "mae-pretrain")
     (tmp_path / "script").write_bytes(subprocess.check_output([*start, "bash"]))
     for words, expected in COMPLETIONS:
         if words.startswith(command):
             assert expected in completed(tmp_path / "script", *words.split())
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
+@pytest.mark.parametrize("command", ["mae-pretrain", "mae-data"])
+def test_zsh_takes_the_script(command: str) -> None:
+    script = subprocess.check_output(
+        [sys.executable, "-m", command.replace("-", "_"), "--completion", "zsh"], text=True
+    )
+    program = f"autoload -Uz compinit && compinit -D -u; eval $0; print $_comps[{command}]"
+    done = subprocess.run(["zsh", "-f", "-c", program, script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"_shtab_{command.replace('-', '_')}\n"
 
 
 def test_image_sizes_of_two_sides(tmp_path) -> None:

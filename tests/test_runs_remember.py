@@ -10,9 +10,9 @@ import pytest
 import yaml
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, assert_refused, records
 
+from mae_core.cli import main as weights_main
 from mae_core.stage.config.weight_record import record_of
 from mae_core.weights.checkpoint_folder import open_weights
-from mae_core.weights.cli import main as weights_main
 
 SHORT = ["TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0, "DATA.NUM_WORKERS", 0, "-batch_size", 8]
 CROP = ["DATA.CROP_PCT", 1.0]

@@ -1,17 +1,19 @@
 """The stages' command lines: flags, help, and the errors that all of them have."""
 
+import re
 import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_refused, assert_same, records
 
-FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
+FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch"),
+    PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch", "serve"),
     FINETUNE.package: ("", "predict", "export", "report"),
     PROBE.package: ("", "features", "knn", "logistic", "attention", "report"),
 }
@@ -20,9 +22,8 @@ every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.p
 
 
 @pytest.mark.parametrize("package", COMMANDS)
-def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = {PRETRAIN.package: "train_parser", FINETUNE.package: "finetune_parser", PROBE.package: "probe_parser"}
-    actions = getattr(import_module(f"{package}.cli"), parser[package])()._actions
+def test_the_flag_set_is_pinned_in_both_spellings(package: str) -> None:
+    actions = import_module(f"{package}.cli").make_parser()._actions
     names = FLAGS.split()
     names += ["random_init"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
@@ -46,6 +47,45 @@ def test_help_answers_without_paddle(package: str, command: str) -> None:
     assert f"usage: {package.replace('_', '-')} {command}".strip() in result.stdout
     assert "-pretrained" not in result.stdout or "a file of any published format" in " ".join(result.stdout.split())
     assert time.perf_counter() - started < 5.0  # about 0.2 s on an idle machine
+
+
+@pytest.mark.parametrize("package", COMMANDS)
+def test_help_has_a_line_for_each_subcommand_and_names_the_packaged_configs(package: str, capsys) -> None:
+    module = import_module(f"{package}.cli")
+    assert module.main(["--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert [*module.make_parser().commands] == [command for command in COMMANDS[package] if command]
+    for command in module.make_parser().commands:
+        assert re.search(rf"^    {command} +\S", help_text, re.MULTILINE)
+    for config in (Path(module.__file__).parent / "configs").glob("*.yaml"):
+        assert f"{config.stem}" in re.split(r"[,\s]+", help_text)
+
+
+def test_overrides_follow_images_and_the_first_spelling_still_counts(tmp_path, monkeypatch) -> None:
+    from mae_core.stage.cli.flags import split_pairs
+
+    monkeypatch.chdir(tmp_path)
+    Path("DATA.JPG").touch()
+    for package, command in (("mae_pretrain", "visualize"), ("mae_finetune", "predict"), ("mae_probe", "attention")):
+        parser = import_module(f"{package}.cli").make_parser().commands[command]
+        recipe = import_module(f"{package}.config").RECIPE
+        words = [
+            "--set",
+            "SEED",
+            "1",
+            "a.png",
+            "-pretrained",
+            "run",
+            "IMG.JPG",
+            "DATA.JPG",
+            "AMP",
+            "true",
+            "TRAIN.X",
+            "2",
+        ]
+        images, pairs = split_pairs(parser.parse_intermixed_args(words), recipe)
+        assert images == ["a.png", "IMG.JPG", "DATA.JPG"]
+        assert pairs == ["SEED", "1", "AMP", "true", "TRAIN.X", "2"]
 
 
 @every_stage

@@ -1,7 +1,6 @@
 """Files that are written whole or not at all."""
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +21,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file of any size, whole or not at all; once this returns, it outlives a power cut.
+    """Write a file of any size, whole or not at all.
 
     Args:
         path: the file.
@@ -31,26 +30,17 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _file_mode())
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # for the file's new name
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name outlives a power cut, too
+        finally:
+            os.close(folder)
     finally:
-        os.close(folder)
-
-
-def _file_mode() -> int:
-    """Return the mode that the umask gives a new file; temporary files begin with 0600."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+        temporary.unlink(missing_ok=True)

@@ -37,7 +37,7 @@ def finetune(
         batch_size: images per rank and forward pass.
         image_size: pixels, one number or (height, width), of whole patches.
         pretrained: weights to start from, of any source.
-        num_classes: outputs; by default as many as the training images have classes, unless cfg or settings say.
+        num_classes: outputs; by default as many as the training images have classes, unless cfg or settings set it.
         resume: run or checkpoint folder to go on from; "auto": `output`, or anew where it holds none.
         cfg: YAML config: a file, or the name of a packaged one.
         settings: values by dotted config key, over all else: {"TRAIN.BASE_LR": 1e-3}.

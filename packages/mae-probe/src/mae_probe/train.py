@@ -13,14 +13,8 @@ from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision

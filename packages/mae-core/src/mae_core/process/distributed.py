@@ -30,12 +30,12 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process writes logs and checkpoints."""
+    """Return whether this process writes logs and checkpoints."""
     return rank() == 0
 
 
 def init() -> None:
-    """Join the other ranks, if there are any; from then on they watch each other (`rank_watch`)."""
+    """Join the other ranks, if there are any; from then on they watch each other (`watchdog`)."""
     if world_size() > 1 and not dist.is_initialized():
         if "PADDLE_LOG_DIR" in os.environ and sys.platform == "linux":
             # Where the launcher is killed, its ranks would train on without anybody's leave: they save and end.

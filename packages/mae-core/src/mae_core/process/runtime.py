@@ -3,7 +3,7 @@
 Measured on 2 cores of an AMD EPYC (float32 GEMM): 20 GFLOP/s as shipped, 36 with OMP_NUM_THREADS=2,
 99-124 with MKL_DEBUG_CPU_TYPE=5 as well. FLAGS_use_stride_kernel=0 makes a CPU step 1.1x (ViT-B) to
 1.9x (tiny models) faster on Paddle 3: slices and their gradients take an element-wise copy otherwise.
-glibc is told to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
+glibc is set to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
 spent a tenth of them on 86,000 page faults to get them back.
 """
 
@@ -19,9 +19,10 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from mae_core.errors import PaddleMissingError, UserError
 from mae_core.process import slurm
@@ -53,7 +54,7 @@ def require_stack() -> None:
 
 
 def is_gpu_build() -> bool:
-    """Tell from the installed distributions, without importing Paddle."""
+    """Return whether the GPU distribution of Paddle is installed, without importing it."""
     try:
         metadata.version("paddlepaddle-gpu")
     except metadata.PackageNotFoundError:
@@ -69,26 +70,19 @@ def available_cores(env: Mapping[str, str] = os.environ) -> int:
     return max(1, cores // max(1, int(env.get("PADDLE_LOCAL_SIZE") or 1)))
 
 
-def _is_amd_with_avx2(cpuinfo: str) -> bool:
-    return "AuthenticAMD" in cpuinfo and " avx2 " in cpuinfo
-
-
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(errors="replace")[:8192].replace("\n", " ") if path.exists() else ""
-
-
 def choose(env: Mapping[str, str], cores: int, cpuinfo: str, gpu: bool) -> dict[str, str]:
     """Return the variables to add to `env`; what the user set is never overridden."""
     wanted = {"OMP_NUM_THREADS": str(cores)}
-    if _is_amd_with_avx2(cpuinfo):  # MKLML takes its slowest path on AMD; on Intel the variable would harm
+    if (
+        "AuthenticAMD" in cpuinfo and " avx2 " in cpuinfo
+    ):  # MKLML takes its slowest path on AMD; on Intel the variable would harm
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     if not gpu:
         wanted["FLAGS_use_stride_kernel"] = "0"
     return {key: value for key, value in wanted.items() if key not in env}
 
 
-# By any of these the user says how memory is to be handled.
+# By any of these the user decides how memory is handled.
 _ALLOCATOR_VARIABLES = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
@@ -99,7 +93,7 @@ _ALLOCATOR_VARIABLES = (
 
 
 def keep_freed_memory(env: Mapping[str, str] = os.environ) -> bool:
-    """Let glibc keep what is freed for the next allocation; tell whether it does now.
+    """Let glibc keep what is freed for the next allocation; return whether it does now.
 
     Where the user set glibc's variables or another allocator, and with another C library, nothing is changed.
     """
@@ -114,7 +108,7 @@ def without_launchers_threads(env: Mapping[str, str], launcher: int | None = Non
     """Drop OMP_NUM_THREADS where nobody asked for it: Paddle's launcher hands 1 to each rank when it is not set.
 
     Args:
-        launcher: process whose environment at its start says what the user set; the parent when not given.
+        launcher: process whose environment at its start holds what the user set; the parent when not given.
     """
     if "PADDLE_LOG_DIR" not in env or env.get("OMP_NUM_THREADS") != "1":
         return env
@@ -135,14 +129,16 @@ def configure() -> dict[str, str]:
     global _chosen
     if _chosen is None:
         os.environ.update(slurm.as_launched(os.environ, is_gpu_build()))
-        wanted = choose(without_launchers_threads(os.environ), available_cores(), _cpuinfo(), is_gpu_build())
+        path = Path("/proc/cpuinfo")
+        cpuinfo = path.read_text(errors="replace")[:8192].replace("\n", " ") if path.exists() else ""
+        wanted = choose(without_launchers_threads(os.environ), available_cores(), cpuinfo, is_gpu_build())
         if too_late := "paddle" in sys.modules and bool(wanted):
             warnings.warn(
                 "import mae_core before paddle: Paddle runs up to 5 times slower on this CPU as shipped", stacklevel=3
             )
         _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
-        warnings.filterwarnings("ignore", message="No ccache found")  # said by each import of Paddle 3
+        warnings.filterwarnings("ignore", message="No ccache found")  # printed by each import of Paddle 3
         if not is_gpu_build():
             keep_freed_memory()
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
@@ -172,9 +168,22 @@ def ensure_home() -> None:
         atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End now: where an import of compiled code has seen Ctrl-C, Python itself would end by the signal."""
     os.write(2, b"interrupted by Ctrl-C\n")
     os._exit(130)
+
+
+def start(cli: str) -> int:
+    """Run a module's command line and return the exit code; Ctrl-C while it is imported is one line, as it is later.
+
+    Args:
+        cli: name of the module, which has a function `main`.
+    """
+    try:
+        return int(import_module(cli).main())
+    except KeyboardInterrupt:
+        _leave(signal.SIGINT, None)
 
 
 @contextlib.contextmanager
@@ -205,6 +214,18 @@ def import_paddle() -> None:
         import paddle  # noqa: F401
 
 
+def public_name(package: str, modules: Mapping[str, str], name: str) -> Any:
+    """Return what a package offers under a name, for its `__getattr__` (PEP 562): imported on first use, after Paddle.
+
+    Args:
+        modules: which module of the package each name is of.
+    """
+    if name not in modules:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    import_paddle()
+    return getattr(import_module(f"{package}.{modules[name]}"), name)
+
+
 def choice() -> str:
     """Name the device settings that were chosen here and those that the user set."""
     keys = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel")
@@ -214,7 +235,7 @@ def choice() -> str:
 
 
 def version_line(name: str, version: str) -> str:
-    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    """Return the line of `--version`: the package, Paddle and what it runs on, without importing Paddle."""
     found = {}
     for package in ("paddlepaddle-gpu", "paddlepaddle", "mae-core"):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
-from mae_core.stage.told_images import images_told
+from mae_core.stage.input_settings import input_settings
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import join_names
 from mae_core.weights.load import fit_weights, load_arrays
@@ -94,7 +94,7 @@ def _statistics(saved: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
     if not saved:
         return {}
     config = saved.get("DATA", {})
-    read: dict[str, Any] = {**images_told(saved)}
+    read: dict[str, Any] = {**input_settings(saved)}
     if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
         return read
     mean, std = pixel_statistics(in_chans, config["IMAGENET_MEAN"], config["IMAGENET_STD"])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mae_core.stage.config.model_name import is_label
 from mae_core.stage.config.node import Values, flatten
-from mae_core.stage.told_images import images_told
+from mae_core.stage.input_settings import input_settings
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.sources import Weights
 
@@ -92,7 +92,7 @@ def _images(model: Architecture, config: Values) -> Values:
     found = _known(model, _IMAGES)
     if config:
         nested = {group: _group_of(config, group) for group in ("DATA", "MODEL")}
-        of_run = images_told(nested)
+        of_run = input_settings(nested)
         found |= {key: of_run.get(name) for key, name in _IMAGES.items() if key not in PIXELS}
         found |= {key: config[key] for key in PIXELS if key in config}
     return {key: value for key, value in found.items() if value is not None}

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 _USUAL_CROP = ("PRETRAIN", 0.875)
 
 
-class ImageReading(TypedDict, total=False):
+class InputSettings(TypedDict, total=False):
     """The arguments of a model on how images are read; those that nobody recorded are left out."""
 
     crop_pct: float
@@ -15,17 +15,17 @@ class ImageReading(TypedDict, total=False):
     exif: bool
 
 
-def images_told(saved: Mapping[str, Any]) -> ImageReading:
+def input_settings(saved: Mapping[str, Any]) -> InputSettings:
     """Return crop_pct, bands and exif as a model takes them, as far as the config of a run holds them.
 
     Args:
-        saved: nested; of runs that did not know the last, photographs were not turned.
+        saved: the config, nested. Runs from before `EXIF` did not turn photographs upright.
     """
     data, stage = saved.get("DATA", {}), saved.get("MODEL", {}).get("TYPE")
-    read: ImageReading = {"exif": data.get("EXIF", False)}
+    settings: InputSettings = {"exif": data.get("EXIF", False)}
     if (bands := data.get("BANDS")) is not None:
-        read["bands"] = bands
+        settings["bands"] = bands
     crop = data.get("CROP_PCT")
     if crop is not None and (stage, crop) != _USUAL_CROP:
-        read["crop_pct"] = crop
-    return read
+        settings["crop_pct"] = crop
+    return settings
