@@ -126,6 +126,7 @@ def weights(folder: Path) -> Reader:
     import_paddle()
     from mae_core.training.checkpoints.checkpoint import save_checkpoint
     from mae_core.training.optim import build_adamw
+    from mae_core.weights.checkpoint_state import State
     from mae_core.weights.convert import convert
     from mae_core.weights.sources import read_weights
 
@@ -135,7 +136,7 @@ def weights(folder: Path) -> Reader:
     )  # fmt: skip
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    save_checkpoint(checkpoints, 1, model, build_adamw(model), {})
+    save_checkpoint(checkpoints, model, build_adamw(model), State(1))
     (step,) = checkpoints.glob("step_*")
     seeds = [(step / "model.safetensors").read_bytes()]
     for name in ("weights.pth", "weights.pdparams"):

@@ -14,7 +14,8 @@ from mae_core.evaluation.predictions import Predictions
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.config.to_arguments import precision_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.training.precision import Precision
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
@@ -109,7 +110,7 @@ def score_eval_set(
     """Score a model in evaluation mode; None when any rank was asked to stop early.
 
     Args:
-        predictions: empty; filled with what the model says of each image.
+        predictions: empty; filled with what the model predicts for each image.
     """
     groups = len(eval_set.references) * SEVERITIES
     return classifier.score_batches(

@@ -14,9 +14,9 @@ from mae_core.process import log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.weights.layout import DECODER, plain_name
+from mae_core.weights.key_report import join_names
 from mae_core.weights.load import fit_weights
-from mae_core.weights.report import join_names
+from mae_core.weights.parameter_names import DECODER, plain_name
 from mae_core.weights.sources import Weights
 from mae_pretrain import __version__
 from mae_pretrain.build import build_model

@@ -1,6 +1,6 @@
 """Looks at a model while it is pre-trained: held-out loss, pictures, and what its features are worth.
 
-The loss tells how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
+The loss shows how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
 no weight, so a run with looks trains as one without.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import UserError
-from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.knn import accuracy_by_k
 from mae_core.evaluation.rankme import rankme
 from mae_core.evaluation.whitening import fit_whitening
 from mae_core.models import MaskedAutoencoderViT
@@ -72,7 +72,7 @@ class Monitor:
         Returns:
             val_loss: the model's loss under masks that are the same at every look, mean over images.
             rankme: effective rank of the held-out images' mean tokens.
-            knn_top1: accuracy in percent of kNN on mean tokens, where labels are known.
+            accuracy_by_k: accuracy in percent of kNN on mean tokens, where labels are known.
             knn_whitened_top1: the same on whitened ones, unless they are all the same.
         """
         assert isinstance(model, MaskedAutoencoderViT)
@@ -90,10 +90,10 @@ class Monitor:
         return figures
 
     def _knn_figures(self, train: NDArray[np.float32], val: NDArray[np.float32]) -> dict[str, float]:
-        figures = {"knn_top1": self._knn(train, val)}
+        figures = {"accuracy_by_k": self._knn(train, val)}
         try:
             whitening = fit_whitening(train)
-        except ValueError:  # collapsed features, which RankMe tells, or one image
+        except ValueError:  # collapsed features, which RankMe shows, or one image
             return figures
         return figures | {"knn_whitened_top1": self._knn(whitening(train), whitening(val))}
 
@@ -101,7 +101,7 @@ class Monitor:
         assert self.train.labels is not None
         assert self.val.labels is not None
         k = min(NEIGHBOURS, len(train))
-        return knn_accuracy(train, self.train.labels, val, self.val.labels, [k])[k]
+        return accuracy_by_k(train, self.train.labels, val, self.val.labels, [k])[k]
 
     def _encode(
         self,

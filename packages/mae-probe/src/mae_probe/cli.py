@@ -23,8 +23,7 @@ DESCRIPTION = "Train a linear classifier on the frozen features of a masked auto
 SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
 POOLS = ("class", "mean", "grid2", "grid4")  # the names in mae_probe.extraction.pooling.POOLS, which need Paddle
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
-_ON = {"action": "store_true"}
-RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", options=_ON)
+RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", switch=True)
 ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), RANDOM_INIT_FLAG)
 MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_size", "pretrained"))
 _WHITEN = (

@@ -13,14 +13,8 @@ from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
@@ -44,7 +38,7 @@ CACHED = (
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Train a probe as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Train a probe by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     if opened.config.TRAIN.CACHE_FEATURES and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
     if opened.config.MODEL.RANDOM_INIT:
@@ -53,7 +47,7 @@ def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
 
 
 def _without_weights(config: Config) -> Config:
-    """Take MODEL.PRETRAINED out: it said what the model is, and its weights are not loaded."""
+    """Take MODEL.PRETRAINED out: it showed what the model is, and its weights are not loaded."""
     config = config.clone()
     config.defrost()
     config.MODEL.PRETRAINED = None

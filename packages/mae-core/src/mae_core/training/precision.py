@@ -21,7 +21,7 @@ class Precision:
     Args:
         amp: whether mixed precision is asked for.
         dtype: "bfloat16" or "float16" (float16 scales the loss).
-        info: receives one line that says what really runs.
+        info: receives one line on what really runs.
 
     Raises:
         ConfigError: another dtype, or float16 on a CPU.

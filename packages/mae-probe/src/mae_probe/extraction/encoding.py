@@ -30,7 +30,7 @@ def encode_lists(
         list_names: files, relative to DATA.DATA_PATH.
         command: for error messages.
         labels: "required" or "optional".
-        pool: one of `pooling.POOLS`; None: as MODEL.GLOBAL_POOL says.
+        pool: one of `pooling.POOLS`; None: by MODEL.GLOBAL_POOL.
 
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.

@@ -30,11 +30,11 @@ def say(target: str | None, line: str) -> None:
     print(line, file=sys.stderr if target == "-" else sys.stdout)
 
 
-def write_json(target: str | None, figures: Mapping[str, Any]) -> None:
-    """Write figures where the flag says, on the main rank; nothing where it was not given."""
+def write_json(target: str | None, scores: Mapping[str, Any]) -> None:
+    """Write scores where the flag names a file, on the main rank; nothing where it was not given."""
     if target is None or not distributed.is_main():
         return
-    text = json.dumps(dict(figures), indent=1) + "\n"
+    text = json.dumps(dict(scores), indent=1) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return
