@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from mae_data.errors import DataError
 from mae_data.images.jpeg_markers import BEGIN, FEW_SCANS, Frame, read_frame
-from mae_data.images.tiff_directory import MAGICS, Page, read_pages
+from mae_data.images.tiff_directory import MAGICS, TiffPage, read_pages
 
 # Pillow's own warning level; Pillow itself only refuses at twice this.
 MAX_PIXELS = 89_478_485
@@ -109,7 +109,7 @@ def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
         _check_segments(page, max_pixels)
 
 
-def _check_segments(page: Page, max_pixels: int) -> None:
+def _check_segments(page: TiffPage, max_pixels: int) -> None:
     """Refuse a page whose strips decode to more than they should; most decoders see to that themselves."""
     # imagecodecs stops at what is promised. Without it, tifffile inflates to the end.
     inflates = page.compression in _DEFLATE and importlib.util.find_spec("imagecodecs") is None

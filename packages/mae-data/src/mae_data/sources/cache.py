@@ -23,7 +23,7 @@ Fill = Callable[[BinaryIO], None]
 Check = Callable[[Index, bool], bool]
 
 
-def cache_folder() -> Path:
+def index_cache_folder() -> Path:
     """Return the folder of cached indexes: $MAE_DATA_CACHE, else `mae-data` below the user's cache folder."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen)
@@ -45,7 +45,7 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
         is_current: called with an index that was found, and whether it was made for this very state; returns whether
             it still holds. An error that it raises means that the index is damaged.
     """
-    folder = cache_folder()
+    folder = index_cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"
     path = folder / f"{stem}-{_short(state)}.index"
     if found := _find(folder, stem, path, is_current):
