@@ -22,8 +22,6 @@ SAME = {
     "TrainSampling": "named arguments that core's stages hand to data, which they may not import",
     "dry_run": "the call of Python, and what command and call share",
     "decays": "fine-tuning's rule extends pre-training's",
-    "knn_accuracy": "on features with labels, and on arrays",
-    "reconstruct": "the call of Python, and of one batch",
 }
 
 
