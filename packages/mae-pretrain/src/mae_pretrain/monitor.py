@@ -72,7 +72,7 @@ class Monitor:
         Returns:
             val_loss: the model's loss under masks that are the same at every look, mean over images.
             rankme: effective rank of the held-out images' mean tokens.
-            accuracy_by_k: accuracy in percent of kNN on mean tokens, where labels are known.
+            knn_top1: accuracy in percent of kNN on mean tokens, where labels are known.
             knn_whitened_top1: the same on whitened ones, unless they are all the same.
         """
         assert isinstance(model, MaskedAutoencoderViT)
@@ -90,7 +90,7 @@ class Monitor:
         return figures
 
     def _knn_figures(self, train: NDArray[np.float32], val: NDArray[np.float32]) -> dict[str, float]:
-        figures = {"accuracy_by_k": self._knn(train, val)}
+        figures = {"knn_top1": self._knn(train, val)}
         try:
             whitening = fit_whitening(train)
         except ValueError:  # collapsed features, which RankMe shows, or one image
