@@ -68,7 +68,7 @@ def _open(
     log.setup(True)
     config = opened.config
     datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]
-    log.say(note for dataset in datasets for note in dataset.images.notes)
+    log.log_lines(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:
         log.LOGGER.info(RANDOM_INIT)

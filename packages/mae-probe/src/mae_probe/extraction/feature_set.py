@@ -54,7 +54,7 @@ def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDat
         used = indices.numpy() >= 0  # the others could not be read
         parts.append((features[used], labels.numpy()[used], indices.numpy()[used]))
     if dataset.on_error == "drop":
-        log.say(dataset.skipped())
+        log.log_lines(dataset.skipped())
     features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Features(features, labels, [dataset.images.path(int(i)) for i in indices])
 

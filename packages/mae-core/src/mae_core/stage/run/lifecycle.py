@@ -97,7 +97,7 @@ def run_training(
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
         with documented(run.trainer, config):
             fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
-        log.say(run.closing())
+        log.log_lines(run.closing())
         return run.trainer
     finally:
         if folder:
@@ -111,7 +111,7 @@ def open_run(output: str) -> RunFolder | None:
     folder = RunFolder(output) if distributed.is_main() else None
     if folder:
         sweep(folder.checkpoints)
-    logger.info(f"runtime: {runtime.choice()}")
+    logger.info(f"runtime: {runtime.chosen_settings()}")
     logger.info(f"operators: {fused.summary()}")
     return folder
 
@@ -215,7 +215,7 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
     """Log the model's size, the data, what there is to say of it, and the steps."""
-    log.say(notes)
+    log.log_lines(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(
