@@ -121,6 +121,6 @@ def _watch(args: Namespace) -> None:
 
 def _serve(args: Namespace) -> None:
     import_paddle()
-    from mae_pretrain.web.application import serve
+    from mae_pretrain.web.application import serve_model
 
-    serve(args.weights, args.host, args.port, args.amp)
+    serve_model(args.weights, args.host, args.port, args.amp)

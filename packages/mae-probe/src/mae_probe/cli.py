@@ -123,7 +123,7 @@ def _knn(args: Namespace) -> None:
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     opened = _open_two_lists(args)
-    from mae_core.stage.run.scores_file import print_beside, write_json
+    from mae_core.stage.run.scores_file import print_result, write_json
     from mae_probe.extraction.encoding import encode_with_pixels
     from mae_probe.extraction.feature_file import read_features
     from mae_probe.knn import KS, knn_accuracy
@@ -137,11 +137,11 @@ def _knn(args: Namespace) -> None:
         pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
     found = knn_accuracy(train, val, args.k or KS, args.whiten)
     for k, accuracy in found.items():
-        print_beside(
+        print_result(
             args.json, f"kNN k={k}: top-1 {accuracy:.2f}" + (f" (raw pixels {pixels[k]:.2f})" if pixels else "")
         )
     if pixels and max(pixels.values()) > max(found.values()):
-        print_beside(args.json, f"raw pixels do better than these features: {_advice(args)}")
+        print_result(args.json, f"raw pixels do better than these features: {_advice(args)}")
     figures = {"top1": found, "raw_pixels": pixels} if pixels else {"top1": found}
     as_text = {name: {str(k): accuracy for k, accuracy in by_k.items()} for name, by_k in figures.items()}
     write_json(args.json, {**as_text, "whitened": args.whiten, "pool": args.pool, "images": len(val.labels)})
@@ -156,7 +156,7 @@ def _advice(args: Namespace) -> str:
 
 def _logistic(args: Namespace) -> None:
     import_paddle()
-    from mae_core.stage.run.scores_file import print_beside, write_json
+    from mae_core.stage.run.scores_file import print_result, write_json
     from mae_probe.logistic import logistic_accuracy, require_sklearn
 
     require_sklearn()  # before the work
@@ -170,7 +170,7 @@ def _logistic(args: Namespace) -> None:
         lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
         train, val = encode_lists(opened, lists, "logistic", pool=args.pool)
     accuracy = logistic_accuracy(train, val, args.C)
-    print_beside(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
+    print_result(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
     write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})
 
 

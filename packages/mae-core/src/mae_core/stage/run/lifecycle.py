@@ -96,11 +96,8 @@ def run_training(
             free_cut=run.free_cut,
         )
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
-        first, path = run.trainer.step, folder.path if folder else None
-        with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):
-            fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
-        if path:
-            write_model_card(path, run.trainer.data.get("train") or {})
+        with documented(run.trainer, config):
+            fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
         log.log_lines(run.closing())
         return run.trainer
     finally:
@@ -115,7 +112,7 @@ def open_run(output: str) -> RunFolder | None:
     folder = RunFolder(output) if distributed.is_main() else None
     if folder:
         sweep(folder.checkpoints)
-    logger.info(f"runtime: {runtime.settings_line()}")
+    logger.info(f"runtime: {runtime.chosen_settings()}")
     logger.info(f"operators: {fused.summary()}")
     return folder
 
@@ -218,7 +215,7 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
-    """Log the model's size, the data with the notes on it, and the steps."""
+    """Log the model's size, the data, what there is to say of it, and the steps."""
     log.log_lines(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
