@@ -96,8 +96,11 @@ def run_training(
             free_cut=run.free_cut,
         )
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
-        with documented(run.trainer, config):
-            fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
+        first, path = run.trainer.step, folder.path if folder else None
+        with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):
+            fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
+        if path:
+            write_model_card(path, run.trainer.data.get("train") or {})
         log.log_lines(run.closing())
         return run.trainer
     finally:
