@@ -6,7 +6,7 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import train_or_score
-from mae_core.stage.cli.export_command import export_config, export_parser
+from mae_core.stage.cli.export_command import export_config, export_parser, kind_of
 from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, stage_parser
 from mae_core.stage.cli.report_command import add_compare, prepare_page, report_parser, write_page
 from mae_core.stage.config.from_weights import load_config
@@ -78,7 +78,7 @@ def _export(argv: list[str]) -> None:
     config = export_config(args, RECIPE)
     from mae_finetune.export import export
 
-    print(export(config, args.output, args.format))
+    print(export(config, args.output, args.format, kind_of(args), args.min_agreement))
 
 
 def _report(argv: list[str]) -> None:

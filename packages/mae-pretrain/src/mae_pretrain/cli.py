@@ -8,7 +8,7 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import train_or_score
-from mae_core.stage.cli.export_command import export_config, export_parser
+from mae_core.stage.cli.export_command import export_config, export_parser, kind_of
 from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, stage_parser
 from mae_core.stage.cli.report_command import add_images, prepare_page, report_parser, write_page
 from mae_core.stage.run.memory import explain
@@ -89,7 +89,8 @@ def _export(argv: list[str]) -> None:
     config = export_config(args, RECIPE)
     from mae_pretrain.export import export
 
-    print(export(config, args.output, args.format, args.with_decoder))
+    narrow = kind_of(args), args.min_agreement
+    print(export(config, args.output, args.format, *narrow, with_decoder=args.with_decoder))
 
 
 _IMAGES = "validation images to reconstruct"

@@ -1,11 +1,14 @@
 """`mae-pretrain export`: the encoder's features, or the whole autoencoder, as a folder that a server runs."""
 
+from functools import partial
 from pathlib import Path
 
 import paddle
 
 from mae_core.errors import CheckpointError
+from mae_core.export import MIN_AGREEMENT, format_for
 from mae_core.export.model_folder import check_export, export_model
+from mae_core.export.narrowing import narrowing_on
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import MaskedAutoencoderViT
@@ -17,15 +20,25 @@ from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.load import load_pretrained
 from mae_core.weights.report import join_names
 from mae_pretrain import __version__
-from mae_pretrain.build import build_model
+from mae_pretrain.build import build_model, eval_dataset
 
 
-def export(config: Config, output: str | None, file_format: str, with_decoder: bool = False) -> str:
+def export(
+    config: Config,
+    output: str | None,
+    file_format: str | None = None,
+    narrow: str | None = None,
+    min_agreement: float = MIN_AGREEMENT,
+    *,
+    with_decoder: bool = False,
+) -> str:
     """Write the encoder, or encoder and decoder, with the weights MODEL.PRETRAINED.
 
     Args:
         output: folder; None: `exported`.
-        file_format: `paddle` or `onnx`.
+        file_format: `paddle` or `onnx`; None: what `narrow` needs, or else `paddle`.
+        narrow: a name of `export.KINDS`, ONNX in fewer bits; None: float32.
+        min_agreement: the least mean cosine of its outputs, on validation images, with float32's.
         with_decoder: images and noise in, prediction and mask out; else images in, features out.
 
     Returns:
@@ -36,8 +49,10 @@ def export(config: Config, output: str | None, file_format: str, with_decoder: b
         CheckpointError: weights that are missing, damaged or of another model.
     """
     folder = Path(output or "exported")
-    check_export(folder, file_format)
+    file_format, data = format_for(file_format, narrow), config.DATA
+    check_export(folder, file_format, narrow)
     log.setup()
+    narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, partial(eval_dataset, config), narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
     weights = _load(model, config.MODEL.PRETRAINED, with_decoder)
@@ -52,8 +67,8 @@ def export(config: Config, output: str | None, file_format: str, with_decoder: b
         signature = _autoencoder(model, config.MODEL.MASK_RATIO)
     else:
         signature = _encoder(model)
-    parity = export_model(folder, file_format, model, signature, facts, weights)
-    return f"{folder}: {parity.line()}"
+    measured = export_model(folder, file_format, model, signature, facts, weights, narrowing)
+    return "\n".join(f"{folder}: {line}" for line in measured.lines())
 
 
 def _encoder(model: MaskedAutoencoderViT) -> Signature:
