@@ -6,9 +6,9 @@ Help answers without importing Paddle.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
@@ -30,7 +30,10 @@ EPILOG = "also: " + ", ".join(f"mae-probe {name} --help" for name in COMMANDS)
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
 _ON = {"action": "store_true"}
 RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", options=_ON)
-ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), RANDOM_INIT_FLAG)
+_OFF = {"action": "store_const", "const": False}
+NO_CACHE_FLAG = Flag("no_cache", "KEEP_FEATURES", "encode anew; read and keep no features in features/", options=_OFF)
+OWN_FLAGS = (RANDOM_INIT_FLAG, NO_CACHE_FLAG)
+ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), *OWN_FLAGS)
 MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_size", "pretrained"))
 
 
@@ -45,13 +48,13 @@ def _dispatch(argv: list[str]) -> None:
     if argv and argv[0] in commands:
         commands[argv[0]](argv[1:])
     else:
-        train_or_score("mae_probe", probe_parser(), argv, commands, [RANDOM_INIT_FLAG])
+        train_or_score("mae_probe", probe_parser(), argv, commands, OWN_FLAGS)
 
 
 def probe_parser() -> Parser:
     """Build the parser of the main command."""
     parser = stage_parser("mae-probe", DESCRIPTION, __version__, EPILOG)
-    add_flags(parser, [RANDOM_INIT_FLAG])
+    add_flags(parser, OWN_FLAGS)
     return parser
 
 
@@ -77,10 +80,22 @@ def _add_pairs(parser: Parser) -> None:
 def _add_pool(parser: Parser) -> None:
     parser.add_argument(
         "--pool",
+        action="append",
         choices=POOLS,
         help="class token, mean of the patch tokens, or means of 2 x 2 or 4 x 4 parts of the image, side by side"
-        " (default: as MODEL.GLOBAL_POOL says)",
+        " (default: as MODEL.GLOBAL_POOL says); several, as in --pool class mean, take one pass over the images",
     )
+
+
+def _arguments(parser: Parser, argv: list[str]) -> Namespace:
+    """Read arguments, `--pool A B` as `--pool A --pool B`: argparse would take KEY VALUE behind it for pools too."""
+    words: list[str] = []
+    for word in argv:
+        behind_a_pool = word in POOLS and words[-2:-1] == ["--pool"]
+        words += ["--pool", word] if behind_a_pool else [word]
+    args = parser.parse_intermixed_args(words)
+    args.pool = args.pool and list(dict.fromkeys(args.pool))
+    return args
 
 
 def _features(argv: list[str]) -> None:
@@ -89,17 +104,20 @@ def _features(argv: list[str]) -> None:
     parser.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
     _add_pool(parser)
     _add_pairs(parser)
-    args = parser.parse_intermixed_args(argv)
+    args = _arguments(parser, argv)
     config = _config(args, ENCODING_FLAGS)
     import_paddle()
     from mae_probe.extraction.encoding import encode_lists
     from mae_probe.extraction.feature_file import prepare_file, write_features
 
-    output = Path(args.output or "features.npz")
-    prepare_file(output)  # before the work
-    features = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", "optional", args.pool)[0]
-    write_features(output, features)
-    print(f"{output}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
+    output, pools = Path(args.output or "features.npz"), args.pool or [""]
+    outputs = [output.with_stem(f"{output.stem}-{pool}") for pool in pools] if len(pools) > 1 else [output]
+    for path in outputs:
+        prepare_file(path)  # before the work
+    encoded = encode_lists(config, [args.list or config.DATA.VAL_LIST], "features", "optional", args.pool or ())[0]
+    for path, features in zip(outputs, encoded.values(), strict=True):
+        write_features(path, features)
+        print(f"{path}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
 
 
 def _pair_parser(command: str, description: str) -> Parser:
@@ -135,30 +153,50 @@ def _knn(argv: list[str]) -> None:
         help="centre the features and scale their principal directions to one variance, as the training images have"
         " them; raw pixels stay as they are",
     )
-    args = parser.parse_intermixed_args(argv)
+    args = _arguments(parser, argv)
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     config = _pair_config(args)
     from mae_core.stage.run.scores_file import say, write_json
-    from mae_probe.extraction.encoding import encode_with_pixels
+    from mae_probe.extraction.encoding import PIXELS, encode_lists, own_pool
     from mae_probe.extraction.feature_file import read_features
     from mae_probe.knn import KS, knn_accuracy
 
-    pixels: dict[int, float] = {}
+    ks, pixels = args.k or KS, dict[int, float]()
     if args.train:
-        train, val = read_features(args.train), read_features(args.val)
+        train, val = {"": read_features(args.train)}, {"": read_features(args.val)}
     else:
-        lists = [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST]
-        (train, val), (train_pixels, val_pixels) = encode_with_pixels(config, lists, "knn", args.pool)
-        pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
-    found = knn_accuracy(train, val, args.k or KS, args.whiten)
-    for k, accuracy in found.items():
-        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}" + (f" (raw pixels {pixels[k]:.2f})" if pixels else ""))
-    if pixels and max(pixels.values()) > max(found.values()):
+        pools = [*(args.pool or [own_pool(config)]), PIXELS]
+        train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "knn", pools=pools)
+        pixels = knn_accuracy(train.pop(PIXELS), val[PIXELS], ks)
+    found = {pool: knn_accuracy(features, val[pool], ks, args.whiten) for pool, features in train.items()}
+    for pool, by_k in found.items():
+        for k, accuracy in by_k.items():
+            beside = f" (raw pixels {pixels[k]:.2f})" if pixels else ""
+            say(args.json, f"kNN{_named(pool, found)} k={k}: top-1 {accuracy:.2f}{beside}")
+    if pixels and max(pixels.values()) > max(max(by_k.values()) for by_k in found.values()):
         say(args.json, f"raw pixels do better than these features: {_advice(args)}")
-    figures = {"top1": found, "raw_pixels": pixels} if pixels else {"top1": found}
-    as_text = {name: {str(k): accuracy for k, accuracy in by_k.items()} for name, by_k in figures.items()}
-    write_json(args.json, {**as_text, "whitened": args.whiten, "pool": args.pool, "images": len(val.labels)})
+    top1 = _plain({pool: {str(k): accuracy for k, accuracy in by_k.items()} for pool, by_k in found.items()})
+    beside_pixels = {"raw_pixels": {str(k): accuracy for k, accuracy in pixels.items()}} if pixels else {}
+    images = len(next(iter(val.values())).labels)
+    write_json(
+        args.json,
+        {"top1": top1, **beside_pixels, "whitened": args.whiten, "pool": _asked(args), "images": images},
+    )
+
+
+def _named(pool: str, pools: Collection[str]) -> str:
+    """Return what tells the row of a pool from others."""
+    return f" --pool {pool}" if len(pools) > 1 else ""
+
+
+def _plain(by_pool: dict[str, Any]) -> Any:
+    """Return the figures of the only pool, or those of several by pool."""
+    return by_pool if len(by_pool) > 1 else next(iter(by_pool.values()))
+
+
+def _asked(args: Namespace) -> list[str] | str | None:
+    return args.pool[0] if args.pool and len(args.pool) == 1 else args.pool
 
 
 def _advice(args: Namespace) -> str:
@@ -171,7 +209,7 @@ def _advice(args: Namespace) -> str:
 def _logistic(argv: list[str]) -> None:
     parser = _pair_parser("logistic", "Classify by logistic regression on features (scikit-learn).")
     parser.add_argument("--C", type=float, default=1.0, help="inverse strength of the penalty (default 1)")
-    args = parser.parse_intermixed_args(argv)
+    args = _arguments(parser, argv)
     import_paddle()
     from mae_core.stage.run.scores_file import say, write_json
     from mae_probe.logistic import logistic_accuracy, require_sklearn
@@ -182,12 +220,15 @@ def _logistic(argv: list[str]) -> None:
     from mae_probe.extraction.feature_file import read_features
 
     if args.train:
-        train, val = read_features(args.train), read_features(args.val)
+        train, val = {"": read_features(args.train)}, {"": read_features(args.val)}
     else:
-        train, val = encode_lists(config, [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST], "logistic", pool=args.pool)
-    accuracy = logistic_accuracy(train, val, args.C)
-    say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
-    write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})
+        lists = [config.DATA.TRAIN_LIST, config.DATA.VAL_LIST]
+        train, val = encode_lists(config, lists, "logistic", pools=args.pool or ())
+    found = {pool: logistic_accuracy(features, val[pool], args.C) for pool, features in train.items()}
+    for pool, accuracy in found.items():
+        say(args.json, f"logistic regression{_named(pool, found)} C={args.C:g}: top-1 {accuracy:.2f}")
+    images = len(next(iter(val.values())).labels)
+    write_json(args.json, {"top1": _plain(found), "C": args.C, "images": images})
 
 
 def _attention(argv: list[str]) -> None:

@@ -84,6 +84,7 @@ _C.SAVE_FREQ = 1  # epochs between checkpoints; each validation makes one too
 _C.SAVE_KEEP = 2  # checkpoints to keep, beside the best
 _C.VALIDATE_FREQ = 1  # epochs between validations; 0: none
 _C.REPORT_FREQ = 20  # steps between log lines
+_C.KEEP_FEATURES = True  # what is encoded once lies in features/ of the run of the weights, for other commands too
 _C.LOGGERS = []  # boards beside log.jsonl: "tensorboard", "visualdl", "wandb"
 _C.SEED = 0  # it decides initial weights, order, crops and masks
 _C.EVAL = False  # score MODEL.PRETRAINED on the validation list, no training

@@ -29,8 +29,8 @@ from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
-from mae_probe.extraction.encoding import RANDOM_INIT
-from mae_probe.extraction.feature_set import CachedBatches, encode
+from mae_probe.extraction.encoding import RANDOM_INIT, head_features
+from mae_probe.extraction.feature_set import CachedBatches
 from mae_probe.heads.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
@@ -75,11 +75,19 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         sampling = train_sampling_of(config)
         if cached:
             sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **sampling)
-            return CachedBatches(encode(config, model.head_inputs, dataset, trainer.precision), sampler)
+            return CachedBatches(head_features(config, model, dataset, trainer.precision), sampler)
         return make_train_loader(dataset, sampling, loading_of(config), trainer.stopping, first, steps)
 
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    return Run(trainer, len(dataset), batches, free_cut=False, notes=dataset.notes(), closing=dataset.skipped)
+    return Run(
+        trainer,
+        len(dataset),
+        batches,
+        free_cut=False,
+        notes=dataset.notes(),
+        closing=dataset.skipped,
+        free=["KEEP_FEATURES"],
+    )
 
 
 def build_trainer(
@@ -115,7 +123,8 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 
     def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
-            known.append([encode(config, model.head_inputs, dataset, precision).batch()])
+            assert isinstance(model, LinearProbe)
+            known.append([head_features(config, model, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset, should_stop)
         scores = score_batches(
             model,

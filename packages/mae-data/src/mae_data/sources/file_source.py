@@ -5,6 +5,7 @@ import stat
 
 from mae_data.errors import ImageError
 from mae_data.limits import explain_limit
+from mae_data.sources.cache import hash_states
 from mae_data.sources.index_file import Index
 from mae_data.sources.source import Fingerprint, Source
 
@@ -57,3 +58,7 @@ class FileSource(Source):
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and the hash of the list, or of names and labels."""
         return {"images": len(self), "sha256": self._index.facts["sha256"]}
+
+    def state(self) -> str:
+        """Return a hash of the state of all files; see `Source`."""
+        return hash_states(self.file(index) for index in range(len(self)))
