@@ -25,7 +25,7 @@ TINY = PROBE.tiny
 @pytest.fixture
 def run(pretrained, tmp_path):
     """A run of its own."""
-    return shutil.copytree(pretrained, tmp_path / "run")
+    return shutil.copytree(pretrained, tmp_path / "run", ignore=shutil.ignore_patterns("features"))
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ WIRES = {
 }
 NO_EFFECT = {"MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT", "MODEL.DROPPATH"}  # on a frozen encoder
 HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES"}  # read below
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES"}  # one choice; below and in test_probe_run.py
+# One choice; below and in test_probe_run.py; in test_kept_features.py.
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES", "KEEP_FEATURES"}
 
 
 @pytest.fixture(scope="module")
