@@ -100,6 +100,13 @@ def test_a_cached_probe_learns_the_same_with_and_without(run, images, tmp_path):
     assert main([*words(run, images, *cached, tmp_path / "read"), "-resume", "auto", "--no-cache"]) == 0
 
 
+def test_random_weights_have_their_features_in_the_run_itself(run, images, passes, tmp_path):
+    cached = ["--random-init", "TRAIN.CACHE_FEATURES", "True", "-output", tmp_path / "random"]
+    assert main(words(run, images, *cached)) == 0
+    assert len(kept(tmp_path / "random")) == len(passes) == 2
+    assert kept(run) == []
+
+
 CHANGES = {
     "an image": lambda images: (images / "val/class 0/a 0.jpg").write_bytes(
         (images / "val/class 1/a 1.jpg").read_bytes()

@@ -80,7 +80,7 @@ def encode_pools(
     """
     if not config.KEEP_FEATURES:
         return encode(config, partial(_pools, model, pools), dataset, precision)
-    folder = kept_features.folder_for(config.MODEL.PRETRAINED)
+    folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
     made_of = _made_of(config, model, dataset, precision)
     keys = {pool: kept_features.key_of({**made_of, "pool": pool}) for pool in pools}
     found = {pool: features for pool in pools if (features := kept_features.find(folder, keys[pool]))}

@@ -45,12 +45,15 @@ def key_of(facts: Mapping[str, Any]) -> str:
 def find(folder: Path, key: str) -> Features | None:
     """Return the features of a key; None where there are none, or the file is damaged, which then goes."""
     for path in folder.glob(f"{key}-*{_SUFFIX}"):
-        with suppress(OSError):
-            if sha256(path).startswith(path.stem.partition("-")[2] or "none"):
-                with suppress(UserError):
-                    features = read_features(path)
+        try:
+            if sha256(path)[:_DIGITS] == path.stem.partition("-")[2]:
+                features = read_features(path)
+                with suppress(OSError):  # others' runs can be read, too
                     path.touch()
-                    return features
+                return features
+        except (OSError, UserError):
+            pass
+        with suppress(OSError):
             path.unlink()
     return None
 
