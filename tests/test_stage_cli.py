@@ -24,7 +24,7 @@ def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.C
     parser = {PRETRAIN.package: "train_parser", FINETUNE.package: "finetune_parser", PROBE.package: "probe_parser"}
     actions = getattr(import_module(f"{package}.cli"), parser[package])()._actions
     names = FLAGS.split()
-    names += ["random_init"] if package == PROBE.package else []
+    names += ["random_init", "no_cache"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
         "-h", "--help", "--version", "--allow-drift", "--json", "--dry-run", "--help-config", "--completion"
