@@ -13,7 +13,7 @@ import pytest
 
 from mae_core.errors import UserError
 from mae_core.stage.config import to_arguments as settings
-from mae_core.stage.config.node import flatten, to_dict
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.run import lifecycle as runner
 from mae_core.training.precision import Precision
@@ -131,9 +131,10 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
         patch.setattr(loader_module, "make_loader", found.make_loader)
-        module.train(recipe.load(None, {key: wire.value for key, wire in wires.items()}))
+        config = recipe.load(None, {key: wire.value for key, wire in wires.items()})
+        module.train(Opened(config, weights=config.MODEL.PRETRAINED))  # the name stands for what it names
         if found.trainer.validation.evaluate:
-            found.trainer.validation.evaluate(found.model, lambda: False)
+            found.trainer.validation.evaluate(found.model, 0, lambda: False)
     return found
 
 
@@ -149,13 +150,13 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
         patch.setattr(settings, "Precision", AskedPrecision)
         write_lists(folder)
         patch.setattr(loader_module, "make_loader", found.make_loader)
-        patch.setattr(module, "require_weights", lambda *args: None)
+        patch.setattr(module, "require_weights", lambda weights: weights)
         patch.setattr(module, load, lambda *args: None)
         values = {key: wire.value for key, wire in wires.items()}
         with pytest.raises(UserError, match="cannot be written"):
-            module.evaluate(recipe.load(None, values | {"SAVE": "images/a.txt"}))
+            module.evaluate(recipe.load(None, values | {"SAVE": "images/a.txt"}), None)
         assert found.eval_loader is None
-        module.evaluate(recipe.load(None, values))
+        module.evaluate(recipe.load(None, values), None)
         confusion = np.loadtxt(folder / wires["SAVE"].value / "eval/confusion.csv", delimiter=",")
     assert confusion.shape == (wires["MODEL.NUM_CLASSES"].value,) * 2
     assert found.eval_loader.dataset.on_error == "raise"
@@ -171,9 +172,8 @@ def assert_frequency_zero_validates_never(recipe: Recipe, wires: Mapping[str, Wi
 
 def assert_every_key_is_wired(recipe: Recipe, wires: Mapping[str, Wire], elsewhere: set[str]) -> None:
     """Require a wire, or a word on why there is none, for each key, and a value that is not the default."""
-    defaults = flatten(to_dict(recipe.defaults))
-    assert set(defaults) == set(wires) | FIXED | elsewhere
-    assert not [key for key, wire in wires.items() if wire.value == defaults[key]]
+    assert set(recipe.keys) == set(wires) | FIXED | elsewhere
+    assert not [key for key, wire in wires.items() if wire.value == recipe.keys[key].default]
 
 
 def assert_seed_decides_weights(build_model: Callable[[Any], Any], recipe: Recipe, wires: Mapping[str, Wire]) -> None:
@@ -207,7 +207,7 @@ COMMON = {
     "DATA.ON_ERROR": wire("raise", lambda w: w.loader.dataset.on_error),
     "DATA.MAX_BAD": wire(7, lambda w: w.loader.dataset.bad.most),
     "MODEL.NAME": wire("odd", lambda w: w.described[1]),
-    "MODEL.PRETRAINED": wire("weights", lambda w: w.begin["pretrained"]),
+    "MODEL.PRETRAINED": wire("weights", lambda w: w.begin["weights"]),
     "MODEL.RESUME": wire("run", lambda w: w.begin["resume"]),
     "MODEL.PATCH_SIZE": wire(4, lambda w: w.model.patch_size),
     "MODEL.MLP_RATIO": wire(1.5, lambda w: w.model.blocks[0].mlp.fc1.weight.shape[1] / 12),
@@ -258,4 +258,4 @@ CLASSIFIER = {
 }
 CLASSIFIER |= {key: CLASSIFIER[key].also(read) for key, read in SCORED.items()}
 # One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes.
-FIXED = {"DATA.DATASET", "MODEL.TYPE", "EVAL"}
+FIXED = {"MODEL.TYPE", "EVAL"}

@@ -94,7 +94,7 @@ def core_modules() -> dict[str, str]:
     root = PACKAGES["mae-core"].folder / "src"
     files = {path.relative_to(root).with_suffix(""): path for path in (root / "mae_core").rglob("*.py")}
     names = {".".join(name.parts).removesuffix(".__init__"): path for name, path in files.items()}
-    doors = ("mae_core", "mae_core.__main__")  # they stand before the rooms, and lead to any
+    doors = ("mae_core", "mae_core.__main__", "mae_core.cli")  # they stand before the rooms, and lead to any
     return {name: path.read_text(encoding="utf-8") for name, path in names.items() if name not in doors}
 
 

@@ -17,7 +17,6 @@ from document_blocks import PAGES, Block, blocks_of, write_pictures
 import dev
 import mae_core
 from mae_core.stage.config import predecessor_keys
-from mae_core.stage.config.node import flatten, to_dict
 from site_commands import parsers
 from workspace import ROOT, read_packages
 
@@ -25,12 +24,12 @@ assert mae_core  # prepares the runtime before Paddle is imported
 
 PARSERS = {parser.prog: parser for parser in parsers()}
 MAINS = {
-    "mae-core": "mae_core.weights.cli",
+    "mae-core": "mae_core.cli",
     "mae-data": "mae_data.cli",
     **{f"mae-{stage}": f"mae_{stage}.cli" for stage in ("pretrain", "finetune", "probe")},
 }
 KEYS = {
-    program: set(flatten(to_dict(import_module(f"{program.replace('-', '_')}.config").RECIPE.defaults)))
+    program: set(import_module(f"{program.replace('-', '_')}.config").RECIPE.keys)
     for program in ("mae-pretrain", "mae-finetune", "mae-probe")
 }
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -45,7 +45,7 @@ def run(data, tmp_path_factory):
 def test_full_output_and_no_home_cost_nothing_but_lines(run):
     notes = [record.get("note") for record in read_log(run / "log.jsonl")]
     assert notes == [
-        "standard output cannot be written (No space left on device); what is said there is lost",
+        "standard output cannot be written (No space left on device); what is printed there is lost",
         None,
         None,
     ]
@@ -91,6 +91,20 @@ def test_little_memory_is_named_with_what_to_lower(data, tmp_path):
     assert_refused(
         start_python(*args, preexec_fn=limit), 2, ["out of memory", "DATA.BATCH_SIZE", "MODEL.GRAD_CHECKPOINTING"]
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "words"),
+    [
+        (resource.RLIMIT_AS, 600 << 20, ["too little memory to load Paddle's libraries (now ", "ulimit -v"]),
+        (resource.RLIMIT_STACK, 256 << 10, ["the stack may take 256 KiB, and Paddle needs 512", "ulimit -s"]),
+        (resource.RLIMIT_NOFILE, 14, ["too few files may be open (now 14)", "ulimit -n"]),
+    ],
+)
+def test_a_limit_below_what_a_start_needs_is_named(data, tmp_path, kind, limit, words):
+    args = ("-data_path", data, "-batch_size", 4, "-output", tmp_path / "o", *SHORT, "DATA.NUM_WORKERS", 2)
+    result = start_python(*args, preexec_fn=lambda: resource.setrlimit(kind, (limit, limit)))
+    assert_refused(result, 2, words)
 
 
 def test_export_to_a_name_that_the_locale_lacks(run, tmp_path):

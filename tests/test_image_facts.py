@@ -15,6 +15,7 @@ import mae_pretrain
 import mae_probe
 from mae_core.errors import CheckpointError
 from mae_core.stage.config.from_weights import load_config
+from mae_core.weights.checkpoint_state import encode_state
 from mae_core.weights.convert import convert
 from mae_core.weights.sources import read_weights
 from mae_data.loading.preprocess import ModelInput
@@ -65,7 +66,7 @@ def test_every_stage_and_python_believe_a_source(home, source):
     assert (list(model.pixel_mean), list(model.pixel_std)) == (MEAN, STD)
     assert (model.crop_pct, model.bands) == (0.6, (2, 1, 0))
     for recipe in (PRETRAIN, FINETUNE, PROBE):
-        data = load_config(recipe, None, {"MODEL.PRETRAINED": str(home / source)}, say=lambda line: None).DATA
+        data = load_config(recipe, None, {"MODEL.PRETRAINED": str(home / source)}, say=lambda line: None).config.DATA
         assert (data.IMAGENET_MEAN, data.IMAGENET_STD, data.CROP_PCT, data.BANDS) == (MEAN, STD, 0.6, [2, 1, 0])
         with pytest.raises(CheckpointError, match=r"IMAGENET_MEAN is \[0.3, .*--allow-drift DATA.IMAGENET_MEAN"):
             load_config(recipe, None, {"MODEL.PRETRAINED": str(home / source), "DATA.IMAGENET_MEAN": [0.1] * 3})
@@ -75,12 +76,12 @@ def test_every_stage_and_python_believe_a_source(home, source):
 
 def test_python_sees_what_the_command_sees(home):
     flags = {"MODEL.PRETRAINED": str(home / "run"), "DATA.DATA_PATH": str(home / "data"), "DATA.BATCH_SIZE": 4}
-    config = load_config(PROBE, None, flags, whole=True, say=lambda line: None)
-    encoded = encode_lists(config, ["train_list.txt"], "features", "optional")[0]["class"]
+    opened = load_config(PROBE, None, flags, whole=True, say=lambda line: None)
+    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0]["class"]
     assert len(encoded.paths) == 20
     files = [home / "data" / path for path in encoded.paths]
     np.testing.assert_allclose(mae_probe.features(home / "run", files), encoded.features, rtol=0, atol=1e-5)
-    dataset = eval_dataset(load_config(PRETRAIN, None, flags, whole=True, say=lambda line: None))
+    dataset = eval_dataset(load_config(PRETRAIN, None, flags, whole=True, say=lambda line: None).config)
     pictures = mae_pretrain.reconstruct(home / "run", [home / "data" / dataset.images.path(0)])
     right = np.asarray(Image.open(home / "data" / dataset.images.path(0)))[:, :, ::-1]
     np.testing.assert_array_equal(pictures.original[0], mae_data.preprocess(right, 16, 0.6)[0])
@@ -99,13 +100,13 @@ def test_runs_that_did_not_know_exif_go_on_without_it(home, tmp_path):
     for state in (tmp_path / "old").glob("checkpoints/*/state.json"):
         record = json.loads(state.read_text())
         assert record["config"]["DATA"].pop("EXIF") is True
-        state.write_text(json.dumps(record))
+        state.write_bytes(encode_state(record))
     quiet = {"say": lambda line: None}
-    assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(tmp_path / "old")}, **quiet).DATA.EXIF is False
-    assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(home / "run")}, **quiet).DATA.EXIF is True
+    assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(tmp_path / "old")}, **quiet).config.DATA.EXIF is False
+    assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(home / "run")}, **quiet).config.DATA.EXIF is True
     for whole in (False, True):  # trained on, and asked
         told = load_config(PRETRAIN, None, {"MODEL.PRETRAINED": str(tmp_path / "old")}, whole=whole, **quiet)
-        assert told.DATA.EXIF is False
+        assert told.config.DATA.EXIF is False
 
 
 def bare(folder):

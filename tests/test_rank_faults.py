@@ -71,7 +71,7 @@ def test_the_cause_of_another_rank_is_on_the_console_and_in_the_exit_code(data, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "words"), [(signal.SIGKILL, "ended without a word"), (signal.SIGSTOP, "gave no sign of life")]
+    ("number", "words"), [(signal.SIGKILL, "ended without a word"), (signal.SIGSTOP, "sent no heartbeat")]
 )
 def test_a_rank_that_is_killed_or_stopped_is_named_and_ends_the_run(data, tmp_path, number, words):
     process = launch(tmp_path, data, MAE_RANK_TIMEOUT="5")
@@ -191,7 +191,7 @@ def test_machines_that_are_cut_off_from_each_other_end_and_name_each_other(data,
     assert time.monotonic() - started < 60
     assert [node.returncode for node, _ in nodes] == [1, 1]
     for rank, err in ((1, errs[0]), (0, errs[1])):
-        assert re.search(rf"error: rank {rank} on .* gave no sign of life", err)
+        assert re.search(rf"error: rank {rank} on .* sent no heartbeat", err)
 
 
 def test_srun_starts_ranks_and_one_rank_s_signal_saves_and_asks_for_a_requeue(data, tmp_path):

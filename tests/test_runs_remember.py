@@ -10,8 +10,9 @@ import pytest
 import yaml
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, assert_refused, records
 
-from mae_core.stage.config.from_weights import told_by
-from mae_core.weights.cli import main as weights_main
+from mae_core.cli import main as weights_main
+from mae_core.stage.config.weight_record import record_of
+from mae_core.weights.checkpoint_folder import open_weights
 
 SHORT = ["TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0, "DATA.NUM_WORKERS", 0, "-batch_size", 8]
 CROP = ["DATA.CROP_PCT", 1.0]
@@ -43,9 +44,8 @@ def test_outputs_never_collide_and_the_latest_is_linked(data, home, tmp_path) ->
         assert result.returncode == 0, result.stderr
         assert config_of(tmp_path / "runs/latest")["SAVE"] == f"runs/pretrain-00{number}"
     assert os.readlink(tmp_path / "runs/latest") == "pretrain-002"
-    told = told_by(str(tmp_path / "runs/latest"))
-    assert told is not None
-    assert "DATA.CROP_PCT" not in told.values, "the default is no reason to crop larger images so"
+    record = record_of(open_weights(tmp_path / "runs/latest"), "runs/latest")
+    assert "DATA.CROP_PCT" not in record.values, "the default is no reason to crop larger images so"
     # The link is another run's as soon as one begins: what is read and gone on with is named by its own folder.
     tuned = start(FINETUNE, tmp_path, "-pretrained", "runs/latest", "-data_path", data, "MODEL.NUM_CLASSES", 3, *SHORT)
     assert tuned.returncode == 0, tuned.stderr

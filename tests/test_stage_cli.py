@@ -1,9 +1,11 @@
 """The stages' command lines: flags, help, and the errors that all of them have."""
 
+import re
 import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_refused, assert_same, records
@@ -11,7 +13,7 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_re
 FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch"),
+    PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch", "serve"),
     FINETUNE.package: ("", "predict", "export", "report"),
     PROBE.package: ("", "features", "knn", "logistic", "attention", "report"),
 }
@@ -20,9 +22,8 @@ every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.p
 
 
 @pytest.mark.parametrize("package", COMMANDS)
-def test_the_flag_set_is_pinned_in_both_spellings(package: str, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = {PRETRAIN.package: "train_parser", FINETUNE.package: "finetune_parser", PROBE.package: "probe_parser"}
-    actions = getattr(import_module(f"{package}.cli"), parser[package])()._actions
+def test_the_flag_set_is_pinned_in_both_spellings(package: str) -> None:
+    actions = import_module(f"{package}.cli").make_parser()._actions
     names = FLAGS.split()
     names += ["random_init", "no_cache"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
@@ -48,6 +49,45 @@ def test_help_answers_without_paddle(package: str, command: str) -> None:
     assert time.perf_counter() - started < 5.0  # about 0.2 s on an idle machine
 
 
+@pytest.mark.parametrize("package", COMMANDS)
+def test_help_has_a_line_for_each_subcommand_and_names_the_packaged_configs(package: str, capsys) -> None:
+    module = import_module(f"{package}.cli")
+    assert module.main(["--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert [*module.make_parser().commands] == [command for command in COMMANDS[package] if command]
+    for command in module.make_parser().commands:
+        assert re.search(rf"^    {command} +\S", help_text, re.MULTILINE)
+    for config in (Path(module.__file__).parent / "configs").glob("*.yaml"):
+        assert f"{config.stem}" in re.split(r"[,\s]+", help_text)
+
+
+def test_overrides_follow_images_and_the_first_spelling_still_counts(tmp_path, monkeypatch) -> None:
+    from mae_core.stage.cli.flags import split_pairs
+
+    monkeypatch.chdir(tmp_path)
+    Path("DATA.JPG").touch()
+    for package, command in (("mae_pretrain", "visualize"), ("mae_finetune", "predict"), ("mae_probe", "attention")):
+        parser = import_module(f"{package}.cli").make_parser().commands[command]
+        recipe = import_module(f"{package}.config").RECIPE
+        words = [
+            "--set",
+            "SEED",
+            "1",
+            "a.png",
+            "-pretrained",
+            "run",
+            "IMG.JPG",
+            "DATA.JPG",
+            "AMP",
+            "true",
+            "TRAIN.X",
+            "2",
+        ]
+        images, pairs = split_pairs(parser.parse_intermixed_args(words), recipe)
+        assert images == ["a.png", "IMG.JPG", "DATA.JPG"]
+        assert pairs == ["SEED", "1", "AMP", "true", "TRAIN.X", "2"]
+
+
 @every_stage
 def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
     code = (
@@ -68,7 +108,6 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         (["-cfg", "nowhere.yaml"], 2, ["nowhere.yaml", "vit_base_patch16_224_{kind}.yaml"]),
         (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
         (["-image_size", "225"], 2, ["225", "multiple of 16"]),
-        (["-eval", "-pretrained", "x", "MODEL.ENCODER.NUM_HEADS", "7"], 2, ["768", "num_heads=7"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["DATA.CROP_SCALE=[2, 1]"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["train_list.txt"]),
         (["-eval"], 2, ["-pretrained"]),
@@ -78,6 +117,12 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
 def test_user_errors_are_one_line(stage: Stage, tmp_path, args: list[str], code: int, words: list[str]) -> None:
     result = stage.start(*[a.format(tmp=tmp_path) for a in args])
     assert_refused(result, code, [word.format(kind=stage.kind) for word in words])
+
+
+@every_stage
+def test_heads_that_do_not_divide_the_width_are_refused(stage: Stage, data, tmp_path) -> None:
+    result = stage.start("-data_path", data, "-output", tmp_path / "o", "MODEL.ENCODER.NUM_HEADS", 7)
+    assert_refused(result, 2, ["768", "num_heads=7"])
 
 
 @every_stage

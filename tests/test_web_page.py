@@ -23,10 +23,9 @@ def image(tmp_path_factory):
 def serving(model):
     """Serve a model; returns the address. The server's thread ends with the process."""
     from mae_pretrain.web.application import Application
-    from mae_pretrain.web.looks import Looks
-    from mae_pretrain.web.server import make_server
+    from mae_pretrain.web.served_model import ServedModel
 
-    server = make_server(Application(Looks(model, "model"), "127.0.0.1"), "127.0.0.1", 0)
+    server = Application(ServedModel(model, "model"), "127.0.0.1").make_server(0)
     threading.Thread(target=server.run, daemon=True).start()
     return f"http://127.0.0.1:{server.effective_port}/"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import zoo
+from mae_core import cli
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.training.checkpoints.checkpoint import model_arrays
-from mae_core.weights import cli
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 

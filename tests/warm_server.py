@@ -20,7 +20,6 @@ from mae_core.process.runtime import configure, import_paddle
 MODULES = (
     *(
         "mae_core.cli",
-        "mae_core.weights.cli",
         "mae_core.stage.cli.command",
         "mae_core.stage.config.from_weights",
         "mae_data.cli",

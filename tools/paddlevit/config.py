@@ -2,7 +2,8 @@
 
 from importlib import import_module
 
-from mae_core.stage.config.foreign_config import stage_of_file
+from mae_core.stage.config.base_files import read_layers
+from mae_core.stage.config.foreign_config import stage_of_layers
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 
@@ -19,14 +20,14 @@ def get_config(cfg_file: str | None = None) -> Config:
     if cfg_file:
         stage = _stage_of(cfg_file)
     recipe = _recipe(stage)
-    return recipe.merge(cfg_file, {}, (), say=print)
+    return recipe.merge(cfg_file, {}, say=print).config
 
 
 def _stage_of(cfg_file: str) -> str:
     for stage in _PACKAGES:
         if cfg_file.removesuffix(".yaml").endswith(stage.lower()):
             return stage
-    return stage_of_file(_recipe("PRETRAIN").find(cfg_file)) or "PRETRAIN"
+    return stage_of_layers(read_layers(_recipe("PRETRAIN").find(cfg_file))) or "PRETRAIN"
 
 
 def _recipe(stage: str) -> Recipe:

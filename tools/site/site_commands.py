@@ -2,12 +2,10 @@
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 
-from mae_core.process.command_line import parser_of
-
-_STAGES = ("mae_pretrain", "mae_finetune", "mae_probe")
+_PACKAGES = ("mae_pretrain", "mae_finetune", "mae_probe", "mae_core", "mae_data")
 
 
 def commands_page() -> str:
@@ -17,32 +15,19 @@ def commands_page() -> str:
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
     """Yield the parser of each command and subcommand."""
-    for package in _STAGES:
-        dispatch = import_module(f"{package}.cli")._dispatch
-        yield from _with_subcommands(dispatch, parser_of(dispatch))
-    core = import_module("mae_core.weights.cli")
-    yield parser_of(lambda argv: core._main(["--", *argv]))
-    yield from (parser_of(command) for command in core._COMMANDS.values())
-    data = import_module("mae_data.cli")._build_parser()
-    yield data
-    for action in data._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.values()
-
-
-def _with_subcommands(
-    dispatch: Callable[[list[str]], None], main: argparse.ArgumentParser
-) -> Iterator[argparse.ArgumentParser]:
-    """Yield a stage's main parser and those that its last line of help names."""
-    yield main
-    for name in re.findall(rf"{main.prog} (\w+) --help", main.epilog or ""):
-        yield parser_of(lambda argv, name=name: dispatch([name, *argv]))  # type: ignore[misc]
+    for package in _PACKAGES:
+        parser = import_module(f"{package}.cli").make_parser()
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from action.choices.values()
 
 
 def _described(parser: argparse.ArgumentParser) -> Iterator[str]:
     level = "##" if " " not in parser.prog else "###"
-    usage = re.sub(r"\s+", " ", parser.format_usage()).strip()
-    yield from (f"{level} {parser.prog}", "", parser.description or "", "", "```text", *_wrapped(usage), "```", "")
+    usage = parser.format_usage().strip()
+    lines = usage.splitlines() if parser.usage else _wrapped(re.sub(r"\s+", " ", usage))
+    yield from (f"{level} {parser.prog}", "", parser.description or "", "", "```text", *lines, "```", "")
     yield from ("| argument | meaning |", "| --- | --- |")
     for action in parser._actions:
         if action.help is not argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction):

@@ -1,11 +1,11 @@
-"""Reference pages from the code: config keys from the comments beside the defaults, exit codes from the errors."""
+"""Reference pages from the code: config keys from the recipes, exit codes from the errors."""
 
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
 
 from mae_core import errors as core_errors
-from mae_core.stage.config.help import Key, keys_of
+from mae_core.stage.config.help import allowed
 from mae_data import errors as data_errors
 from site_commands import commands_page
 
@@ -25,21 +25,17 @@ def config_keys(package: str) -> str:
     """Return a table for each group of keys of a stage: meaning, default, what it takes."""
     lines: list[str] = []
     group = None
-    for key in keys_of(import_module(f"{package}.config").RECIPE):
-        if _group(key) != group:
-            group = _group(key)
+    for name, key in import_module(f"{package}.config").RECIPE.keys.items():
+        if (now := name.split(".")[0] if "." in name else "Top level") != group:
+            group = now
             lines += ["", f"## {group}", "", "| key | meaning | default | takes |", "| --- | --- | --- | --- |"]
-        name = f'<span id="{key.name}"></span>`{key.name}`'
-        lines.append(f"| {name} | {_plain(key.meaning)} | `{_shown(key.default)}` | {_plain(key.allowed)} |")
+        shown = f'<span id="{name}"></span>`{name}`'
+        lines.append(f"| {shown} | {_plain(key.help)} | `{_shown(key.default)}` | {_plain(allowed(key))} |")
     return "\n".join(lines).strip()
 
 
-def _group(key: Key) -> str:
-    return key.name.split(".")[0] if "." in key.name else "Top level"
-
-
 def _shown(value: object) -> str:
-    return '""' if value == "" else str(value)
+    return '""' if value == "" else str(list(value) if isinstance(value, tuple) else value)
 
 
 def _plain(text: str) -> str:

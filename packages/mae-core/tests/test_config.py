@@ -4,26 +4,30 @@ import os
 import time
 
 import pytest
-from yacs.config import CfgNode as CN
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.node import Schema, drifted_keys, get_key, merge_file, merge_pairs, to_dict
+from mae_core.stage.config.base_files import read_layers
+from mae_core.stage.config.keys import Key, keys_of
+from mae_core.stage.config.merge import Merge
+from mae_core.stage.config.node import drifted_keys, to_dict
+
+KEYS = keys_of(
+    {
+        "DATA": {"BATCH_SIZE": Key(256, also=list), "MEAN": [0.5], "PATH": "x"},
+        "TRAIN": {"LR": Key(0.1, also=type(None)), "CLIP": None, "BETAS": (0.9, 0.95), "AMP": False},
+        "PRETRAINED": Key(None, also=str),
+    },
+    {},
+)
 
 
 @pytest.fixture
-def config():
-    return CN(
-        {
-            "DATA": CN({"BATCH_SIZE": 256, "MEAN": [0.5], "PATH": "x"}),
-            "TRAIN": CN({"LR": 0.1, "CLIP": None, "BETAS": (0.9, 0.95), "AMP": False}),
-            "PRETRAINED": None,
-        }
-    )
+def merge():
+    return Merge(KEYS)
 
 
-@pytest.fixture
-def schema(config):
-    return Schema(config.clone(), {"DATA.BATCH_SIZE": list, "TRAIN.LR": type(None), "PRETRAINED": str})
+def merge_file(merge, path):
+    merge.layers(read_layers(path))
 
 
 def write(path, text):
@@ -31,21 +35,21 @@ def write(path, text):
     return path
 
 
-def test_base_then_file_then_pairs(config, schema, tmp_path):
+def test_base_then_file_then_pairs(merge, tmp_path):
     write(tmp_path / "base.yaml", "DATA: {BATCH_SIZE: 1, PATH: base}\nTRAIN: {LR: 1}\n")
-    merge_file(config, write(tmp_path / "run.yaml", "BASE: ['', base.yaml]\nDATA:\n  BATCH_SIZE: 2\n"), schema)
-    merge_pairs(config, ["TRAIN.LR", "3e-4", "TRAIN.CLIP", "None", "TRAIN.AMP", "true"], schema)
-    assert to_dict(config)["DATA"] == {"BATCH_SIZE": 2, "MEAN": [0.5], "PATH": "base"}
-    assert get_key(config, "TRAIN.LR") == 3e-4
-    assert config.TRAIN.CLIP is None
-    assert config.TRAIN.AMP is True
+    merge_file(merge, write(tmp_path / "run.yaml", "BASE: ['', base.yaml]\nDATA:\n  BATCH_SIZE: 2\n"))
+    merge.pairs(["TRAIN.LR", "3e-4", "TRAIN.CLIP", "None", "TRAIN.AMP", "true"])
+    assert to_dict(merge.config)["DATA"] == {"BATCH_SIZE": 2, "MEAN": [0.5], "PATH": "base"}
+    assert merge.config.TRAIN.LR == 3e-4
+    assert merge.config.TRAIN.CLIP is None
+    assert merge.config.TRAIN.AMP is True
 
 
-def test_spellings_of_the_predecessors_files_are_read(config, schema, tmp_path):
-    merge_file(config, write(tmp_path / "a.yml", "TRAIN:\n  BETAS: (0.9, 0.99)\n  CLIP: None\n  LR: 1\n"), schema)
-    assert config.TRAIN.BETAS == (0.9, 0.99)
-    assert config.TRAIN.CLIP is None
-    assert isinstance(config.TRAIN.LR, float)
+def test_spellings_of_the_predecessors_files_are_read(merge, tmp_path):
+    merge_file(merge, write(tmp_path / "a.yml", "TRAIN:\n  BETAS: (0.9, 0.99)\n  CLIP: None\n  LR: 1\n"))
+    assert merge.config.TRAIN.BETAS == (0.9, 0.99)
+    assert merge.config.TRAIN.CLIP is None
+    assert isinstance(merge.config.TRAIN.LR, float)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +98,13 @@ def test_spellings_of_the_predecessors_files_are_read(config, schema, tmp_path):
         ("#" * 200_000, ["larger than 100,000 bytes"]),
     ],
 )
-def test_bad_files_are_refused_by_name(config, schema, tmp_path, text, words):
+def test_bad_files_are_refused_by_name(merge, tmp_path, text, words):
     (tmp_path / "links.yaml").symlink_to("links.yaml")
     (tmp_path / "folder.yaml").mkdir()
     os.mkfifo(tmp_path / "pipe.yaml")
     started = time.process_time()
     with pytest.raises(ConfigError) as error:
-        merge_file(config, write(tmp_path / "run.yaml", text), schema)
+        merge_file(merge, write(tmp_path / "run.yaml", text))
     assert time.process_time() - started < 2
     message = str(error.value)
     assert "\n" not in message
@@ -117,66 +121,66 @@ def chain(folder, length, fan=1):
     return folder / "0.yaml"
 
 
-def test_chains_of_base_end(config, schema, tmp_path):
-    merge_file(config, chain(tmp_path, 16), schema)
-    assert config.DATA.BATCH_SIZE == 1
+def test_chains_of_base_end(merge, tmp_path):
+    merge_file(merge, chain(tmp_path, 16))
+    assert merge.config.DATA.BATCH_SIZE == 1
     with pytest.raises(ConfigError, match=r"16\.yaml is more than 16 levels of BASE deep: .* 15\.yaml -> 16\.yaml"):
-        merge_file(config, chain(tmp_path, 1200), schema)
-    merge_file(config, chain(tmp_path, 5, fan=2), schema)  # a file may be merged again by another way
+        merge_file(merge, chain(tmp_path, 1200))
+    merge_file(merge, chain(tmp_path, 5, fan=2))  # a file may be merged again by another way
     started = time.process_time()
     with pytest.raises(ConfigError, match="more than 64 files in all"):
-        merge_file(config, chain(tmp_path, 15, fan=2), schema)
+        merge_file(merge, chain(tmp_path, 15, fan=2))
     with pytest.raises(ConfigError, match="more than 64 files in all"):
-        merge_file(config, write(tmp_path / "wide.yaml", f"BASE: {['4.yaml'] * 5000}"), schema)
+        merge_file(merge, write(tmp_path / "wide.yaml", f"BASE: {['4.yaml'] * 5000}"))
     assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
     "value", ["9" * 4000, "9" * 5000, "0x" + "f" * 5000, "[" * 5000, "-" * 100_000 + "1", "1_0" * 999]
 )
-def test_hostile_values_on_the_command_line_are_one_short_line(config, schema, value):
+def test_hostile_values_on_the_command_line_are_one_short_line(merge, value):
     for key in ("DATA.BATCH_SIZE", "TRAIN.LR", "TRAIN.AMP", "DATA.MEAN"):
         with pytest.raises(ConfigError) as error:
-            merge_pairs(config, [key, value], schema)
+            merge.pairs([key, value])
         assert len(str(error.value)) < 300
 
 
-def test_python_files_are_never_run(config, schema, tmp_path):
+def test_python_files_are_never_run(merge, tmp_path):
     target = tmp_path / "ran"
     with pytest.raises(ConfigError, match="only YAML"):
-        merge_file(config, write(tmp_path / "run.py", f"open({str(target)!r}, 'w')"), schema)
+        merge_file(merge, write(tmp_path / "run.py", f"open({str(target)!r}, 'w')"))
     assert not target.exists()
 
 
 @pytest.mark.parametrize("pairs", [["TRAIN.LR"], ["LR", "1"], ["TRAIN.LR.X", "1"], ["TRAIN.LR", "fast"]])
-def test_bad_pairs_are_refused(config, schema, pairs):
+def test_bad_pairs_are_refused(merge, pairs):
     with pytest.raises(ConfigError, match="LR"):
-        merge_pairs(config, pairs, schema)
+        merge.pairs(pairs)
 
 
-def test_a_key_may_take_one_more_type_at_every_layer(config, schema):
+def test_a_key_may_take_one_more_type_at_every_layer(merge):
     for value, expected in (("[1, 2]", [1, 2]), ("(3, 4)", [3, 4]), ("5", 5)):
-        merge_pairs(config, ["DATA.BATCH_SIZE", value], schema)
-        assert expected == config.DATA.BATCH_SIZE
+        merge.pairs(["DATA.BATCH_SIZE", value])
+        assert expected == merge.config.DATA.BATCH_SIZE
     for value, expected in (("None", None), ("1", 1.0), ("2e-4", 2e-4)):
-        merge_pairs(config, ["TRAIN.LR", value], schema)
-        assert expected == config.TRAIN.LR
+        merge.pairs(["TRAIN.LR", value])
+        assert expected == merge.config.TRAIN.LR
     with pytest.raises(ConfigError, match=r"TRAIN\.LR=\[1\] is not a number or None \(default 0\.1\)"):
-        merge_pairs(config, ["TRAIN.LR", "[1]"], schema)
+        merge.pairs(["TRAIN.LR", "[1]"])
     with pytest.raises(ConfigError, match=r"DATA\.MEAN=\[inf\] is not a finite number"):
-        merge_pairs(config, ["DATA.MEAN", "[1e999]"], schema)
+        merge.pairs(["DATA.MEAN", "[1e999]"])
 
 
-def test_text_or_none_is_never_read_as_something_else(config, schema):
+def test_text_or_none_is_never_read_as_something_else(merge):
     for value in ("2024", "1e5", "True", "[1]", "a/b"):
-        merge_pairs(config, ["PRETRAINED", value, "DATA.PATH", value], schema)
-        assert (value, value) == (config.PRETRAINED, config.DATA.PATH)
-    merge_pairs(config, ["PRETRAINED", "None", "DATA.PATH", "None"], schema)
-    assert (config.PRETRAINED, config.DATA.PATH) == (None, "None")
+        merge.pairs(["PRETRAINED", value, "DATA.PATH", value])
+        assert (value, value) == (merge.config.PRETRAINED, merge.config.DATA.PATH)
+    merge.pairs(["PRETRAINED", "None", "DATA.PATH", "None"])
+    assert (merge.config.PRETRAINED, merge.config.DATA.PATH) == (None, "None")
 
 
-def test_drift_names_what_differs_and_spares_what_is_free(config, schema):
-    saved = to_dict(config)
-    merge_pairs(config, ["TRAIN.LR", "0.2", "DATA.PATH", "y"], schema)
-    assert drifted_keys(saved, to_dict(config), free=["DATA"]) == {"TRAIN.LR": (0.1, 0.2)}
-    assert drifted_keys(saved, to_dict(config), free=["DATA.PATH", "TRAIN.LR"]) == {}
+def test_drift_names_what_differs_and_spares_what_is_free(merge):
+    saved = to_dict(merge.config)
+    merge.pairs(["TRAIN.LR", "0.2", "DATA.PATH", "y"])
+    assert drifted_keys(saved, to_dict(merge.config), free=["DATA"]) == {"TRAIN.LR": (0.1, 0.2)}
+    assert drifted_keys(saved, to_dict(merge.config), free=["DATA.PATH", "TRAIN.LR"]) == {}

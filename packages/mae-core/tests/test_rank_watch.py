@@ -9,21 +9,23 @@ import pytest
 from until import until
 
 from mae_core.process import watchdog
-from mae_core.process.heartbeat import EFFECT, GONE, LIMIT_SECONDS, OWN_FAULT, Signs, hung
-from mae_core.process.watchdog import Line, RankWatch
+from mae_core.process.heartbeat import EFFECT, GONE, OWN_FAULT, TIMEOUT_SECONDS, Heartbeat, hung
+from mae_core.process.watchdog import Connection, RankWatch
 
-LATE = LIMIT_SECONDS + 1
+LATE = TIMEOUT_SECONDS + 1
 
 
-def signs(rank, **facts):
-    return Signs(f"rank {rank} on node (pid {rank})", **{"heard": 100.0, "moved": 100.0, "patience": 0.0, **facts})
+def heartbeat(rank, **facts):
+    return Heartbeat(
+        f"rank {rank} on node (pid {rank})", **{"received": 100.0, "moved": 100.0, "patience": 0.0, **facts}
+    )
 
 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"heard": 100.0 - LATE}, "rank 1 on node (pid 1) gave no sign of life for 46 seconds"),
-        ({"heard": 100.0 - LATE, "done": True}, None),
+        ({"received": 100.0 - LATE}, "rank 1 on node (pid 1) sent no heartbeat for 46 seconds"),
+        ({"received": 100.0 - LATE, "done": True}, None),
         ({"place": 6, "moved": 100.0 - LATE, "doing": "reading data"}, "hangs: reading data for 46 seconds"),
         ({"place": 6, "moved": 100.0 - LATE, "patience": math.inf}, None),  # it may take that long
         ({"place": 6, "moved": 99.0}, None),  # it gets on
@@ -31,7 +33,7 @@ def signs(rank, **facts):
     ],
 )
 def test_a_rank_hangs_that_is_silent_or_that_all_others_wait_for(other, words):
-    found = hung({0: signs(0, place=7), 1: signs(1, **{"place": 7, **other})}, 100.0)
+    found = hung({0: heartbeat(0, place=7), 1: heartbeat(1, **{"place": 7, **other})}, 100.0)
     if words is None:
         assert found is None
     else:
@@ -47,15 +49,15 @@ def ended(monkeypatch):
 
     def leave(self, text, code, lost=None):
         found.setdefault(self.rank, (text, code))
-        for line in self._lines.values():
+        for connection in self._connections.values():
             with suppress(OSError):
-                line.connection.shutdown(socket.SHUT_RDWR)
+                connection.socket.shutdown(socket.SHUT_RDWR)
         if len(found) == 2:
             over.set()
 
     monkeypatch.setattr(RankWatch, "_leave", leave)
-    monkeypatch.setattr(watchdog, "SIGN_SECONDS", 0.05)
-    monkeypatch.setattr(watchdog, "LIMIT_SECONDS", 10.0**6)  # `fail` ends the process after it
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "TIMEOUT_SECONDS", 10.0**6)  # `fail` ends the process after it
     before = threads()
     main, other = RankWatch(0, 2), RankWatch(1, 2)
     other.join("127.0.0.1", main.open("127.0.0.1", "5"), "5")
@@ -65,19 +67,19 @@ def ended(monkeypatch):
     other.done()
     main.done()
     main._ranks[1].done = True
-    for line in (*main._lines.values(), *other._lines.values()):
+    for connection in (*main._connections.values(), *other._connections.values()):
         with suppress(OSError):
-            line.connection.shutdown(socket.SHUT_RDWR)
+            connection.socket.shutdown(socket.SHUT_RDWR)
     until(lambda: threads() <= before + 2)  # all but those that accept and judge
 
 
-def test_the_cause_ends_all_ranks_whoever_tells_first(ended):
+def test_the_cause_ends_all_ranks_whoever_reports_first(ended):
     main, other, found, over = ended
     in_background(main.fail, "Connection reset by peer", 1, EFFECT)
     until(lambda: main._causes)
     in_background(other.fail, "list.txt:5: cannot decode", 3, OWN_FAULT)
     assert over.wait(10)
-    assert found[1] == ("", 3)  # rank 0 says it
+    assert found[1] == ("", 3)  # rank 0 prints it
     text, code = found[0]
     assert code == 3
     assert text.startswith("rank 1 on ")
@@ -90,7 +92,7 @@ def test_a_rank_that_ends_without_a_word_is_named_and_one_that_is_done_is_not_mi
     until(lambda: main._ranks[1].done)
     assert not found
     main._ranks[1].done = False
-    other._lines[0].connection.shutdown(socket.SHUT_RDWR)
+    other._connections[0].socket.shutdown(socket.SHUT_RDWR)
     until(lambda: 0 in found)
     assert "rank 1 on" in found[0][0]
     assert "ended without a word" in found[0][0]
@@ -98,11 +100,11 @@ def test_a_rank_that_ends_without_a_word_is_named_and_one_that_is_done_is_not_mi
 
 def test_a_stranger_is_not_heard(ended):
     main, other, found, _ = ended
-    port = other._lines[0].connection.getpeername()[1]
-    stranger = Line(socket.create_connection(("127.0.0.1", port)))
-    stranger.send({"rank": 1, "token": "6", "name": "me"})
+    port = other._connections[0].socket.getpeername()[1]
+    stranger = Connection(socket.create_connection(("127.0.0.1", port)))
+    stranger.send({"rank": 1, "secret": "6", "name": "me"})
     stranger.send({"text": "stop", "code": 3, "belief": OWN_FAULT})
-    assert stranger.connection.recv(1) == b""  # the door is shut
+    assert stranger.socket.recv(1) == b""  # the door is shut
     assert not found
     assert "me" not in main._ranks[1].name
 

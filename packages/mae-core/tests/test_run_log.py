@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from mae_core.process import run_log, streams
+from mae_core.process import run_log, stdio
 from mae_core.process.run_log import RunLog, read_log
 
 
@@ -148,15 +148,15 @@ class Full(io.StringIO):
 
 
 def test_lost_standard_output_is_noted_once(path, monkeypatch):
-    monkeypatch.setattr(streams, "_lost", {})
-    monkeypatch.setattr(streams, "_untold", [])
+    monkeypatch.setattr(stdio, "_lost", {})
+    monkeypatch.setattr(stdio, "_unlogged", [])
     log = RunLog(path, keep_all)
-    streams.say("a line", Full())
-    streams.say("another", Full())
+    stdio.print_line("a line", Full())
+    stdio.print_line("another", Full())
     log.write(record(1))
     log.write(record(2))
     log.close()
     assert [r.get("note") for r in read_log(path)] == [
-        "standard output cannot be written (No space left on device); what is said there is lost",
+        "standard output cannot be written (No space left on device); what is printed there is lost",
         None,
     ]

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mae_data.sources.open_source import open_source
-from mae_data.sources.shard_writer import Plan, write_shards
+from mae_data.sources.shard_writer import ShardOptions, write_shards
 from mae_data.sources.source import Source
 
 LATENCY = 0.02
@@ -30,7 +30,7 @@ def main() -> None:
         folder = Path(name)
         jpegs = write_images(folder / "list", count)
         sources = {"list": open_source(folder / "list")}
-        write_shards(sources["list"], folder / "shards", "train", Plan())
+        write_shards(sources["list"], folder / "shards", "train", ShardOptions())
         sources["tar shards"] = open_source(folder / "shards")
         if importlib.util.find_spec("pyarrow"):
             sources |= {

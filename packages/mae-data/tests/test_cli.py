@@ -78,6 +78,26 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in run("index", tmp_path / "nowhere", "--debug").stderr
 
 
+@pytest.mark.parametrize(
+    ("redirect", "code", "said"),
+    [
+        (">/dev/full", 2, "mae-data stats: error: standard output cannot be written (No space left on device)\n"),
+        ("| true", 141, ""),
+        (">&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_closed_and_abandoned_output(image_root, redirect, code, said, unbuffered):
+    words = ["bash", "-c", f'set -o pipefail; "$0" -m mae_data stats "$1" {redirect}', sys.executable, str(image_root)]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_a_message_cannot_control_the_terminal(tmp_path):
+    assert "/?[2Jx/train_list.txt" in fails(3, "stats", tmp_path / "\x1b[2Jx")
+
+
 def test_index_then_verify(tmp_path, save_image):
     for i in range(10):
         save_image(tmp_path / "cat" / f"{i}.png", i)

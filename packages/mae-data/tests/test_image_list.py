@@ -1,5 +1,4 @@
 import hashlib
-import io
 import os
 import re
 import time
@@ -8,10 +7,8 @@ import numpy as np
 import pytest
 
 from mae_data.errors import DataError
-from mae_data.sources import image_list, list_lines
+from mae_data.sources import image_list, list_file
 from mae_data.sources.image_list import read_list
-from mae_data.sources.list_lines import find_faults, leaving, parse_lines, split_line
-from mae_data.sources.source import MAX_LABEL
 
 
 @pytest.fixture
@@ -66,6 +63,7 @@ def test_labels_may_be_missing_where_they_are_optional(write_list):
         ("a.jpg -1", "-1 is negative"),
         ("a.jpg 10", "10 is too large; the largest allowed is 9"),
         ("a.jpg 99999999999999999999999", "too large"),
+        ("a.jpg " + "9" * 5000, "too large"),
         ("a.jpg 0099999999999", "too large"),
         ("/etc/a.jpg 1", "absolute; write it relative to the root, or opt in with allow_outside=True"),
         ("../a.jpg 1", "leaves the root"),
@@ -180,65 +178,22 @@ def test_a_class_is_named_by_the_folder_of_its_first_image(tmp_path):
     assert images.class_folders(np.array([1, 1, 2, 2])) == {1: "red fox", 2: "c"}
 
 
-def spoil(rng, line):
-    """Return a line with odd spaces, words and endings."""
-    words = [
-        b"a.jpg",
-        b"b c",
-        b"/x",
-        b"..",
-        b"../y",
-        b"a..b",
-        b"\xc3\xa9",
-        b"7",
-        b"007",
-        b"-3",
-        b"12345678901",
-        b"0" * 12,
-    ]
-    for _ in range(rng.integers(0, 4)):
-        line += bytes(rng.choice([b" ", b"\t", b"  ", b"\x0b", b"\r"])) + bytes(rng.choice(words))
-    return line + bytes(rng.choice([b"\n", b"\r\n", b" \n", b"\n\n"]))
-
-
-def test_many_lines_at_once_are_read_like_each_alone():
-    rng = np.random.default_rng(0)
-    block = b"".join(spoil(rng, bytes(rng.choice([b"", b" ", b"q/1.png", b"w"]))) for _ in range(3000))
-    lines, wanted, leaves, faulty = parse_lines(block, 5), [], False, False
-    for number, line in enumerate(block.split(b"\n"), 5):
-        if not (line := line.strip()):
-            continue
-        try:
-            path, label = split_line(line, False, MAX_LABEL)
-        except ValueError:
-            faulty = True
-            continue
-        leaves |= bool(leaving(path))
-        wanted.append((path, label, number))
-    bad = {
-        number
-        for number, _ in find_faults(
-            block, 5, labels_required=False, max_label=MAX_LABEL, allow_outside=True, opt_in=""
-        )
-    }
-    found = list(zip(lines.text.split(b"\n"), lines.labels.tolist(), lines.numbers.tolist(), strict=False))
-    assert [entry for entry in found if entry[2] not in bad] == wanted
-    assert (lines.leaves, lines.faulty) == (leaves, faulty) == (True, True)
-    assert lines.ends[-1] == len(lines.text)
-
-
-@pytest.mark.parametrize("size", [1, 7, 100])
-def test_blocks_are_cut_at_lines(monkeypatch, size):
-    text = b"\xef\xbb\xbfa 0\n\nlonger/path.jpg 1\r\nlast 2"
-    monkeypatch.setattr(list_lines, "BLOCK_BYTES", 64 if size == 1 else size * 4)
-    blocks = list(list_lines.read_blocks(io.BytesIO(text), "l"))
-    assert b"".join(raw for _, _, raw in blocks) == text
-    assert b"".join(block for _, block, _ in blocks) == text[3:] + b"\n"
-    assert [text[: text.index(raw)].count(b"\n") + 1 for _, _, raw in blocks] == [number for number, _, _ in blocks]
+@pytest.mark.parametrize("lines", [1, 2, 100])
+def test_blocks_keep_the_numbers_of_their_lines(write_list, monkeypatch, lines):
+    monkeypatch.setattr(list_file, "BLOCK_LINES", lines)
+    text = b"\xef\xbb\xbfa 0\n\nlonger/path.jpg 1\r\n \t\nlast 2"
+    path = write_list(text)
+    images = read_list(path)
+    assert entries(images) == [("a", 0, 1), ("longer/path.jpg", 1, 3), ("last", 2, 5)]
+    assert images.fingerprint()["sha256"] == hashlib.sha256(text).hexdigest()
+    for line in (b"\nb x", b"\n\xff 1"):  # a bad label, not UTF-8
+        path.write_bytes(text + line)
+        with pytest.raises(DataError, match=r"train_list\.txt:6: "):
+            read_list(path)
 
 
 def test_a_file_that_is_no_list_is_refused_early(write_list, monkeypatch):
-    monkeypatch.setattr(list_lines, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(list_file, "MAX_LINE_BYTES", 1000)
     with pytest.raises(DataError, match=r"train_list\.txt:2: a line of more than 1000 bytes"):
         read_list(write_list(b"a.jpg 0\n" + b"x" * 5000))
 

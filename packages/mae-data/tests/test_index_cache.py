@@ -42,7 +42,7 @@ def kept(folder):
 
 
 def facts_of(path):
-    return list(open_index(path).facts)
+    return list(open_index(path).header)
 
 
 def rewrite_facts(path, change):
@@ -97,4 +97,4 @@ def test_an_index_of_another_user_is_not_believed(folder, caplog, monkeypatch):
     expected = read_list(folder)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert read_list(folder) == expected
-    assert "it is another user's" in caplog.text
+    assert "the file is another user's" in caplog.text

@@ -15,6 +15,7 @@ from until import until
 
 from mae_data.errors import DataError
 from mae_data.loading import worker_pool
+from mae_data.loading.batch_memory import TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_loader
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
@@ -269,6 +270,29 @@ def test_batches_may_grow_and_stay_what_they_are():
         assert images.shape == [4, 8 * 4**number, 8 * 4**number, 3]
         for image, index in zip(images.numpy(), indices.tolist(), strict=True):
             assert (image == index).all()
+
+
+class WithTargets:
+    """A data set with another target than a class: an image's own pixels, shifted."""
+
+    def __init__(self, shape, dtype):
+        self.target_type = TargetType(shape, dtype)
+
+    def __getitem__(self, key):
+        image = np.full((3, 5, 3), key[1], np.uint8)
+        return image, np.full(self.target_type.shape, key[1] + 0.5).astype(self.target_type.dtype), np.int64(key[1])
+
+
+@both_ways
+@pytest.mark.parametrize(("shape", "dtype"), [((3, 5), "uint8"), ((7,), "float32"), ((2,), "int64")])
+def test_targets_of_any_shape_arrive_with_their_images(num_workers, shape, dtype):
+    loader = make_loader(WithTargets(shape, dtype), EvalBatchSampler(11, 4), num_workers=num_workers)
+    for images, targets, indices in loader:
+        assert targets.shape == [len(indices), *shape]
+        assert targets.numpy().dtype == dtype
+        for image, target, index in zip(images.numpy(), targets.numpy(), indices.tolist(), strict=True):
+            assert (image == index).all()
+            assert (target == np.array(index + 0.5).astype(dtype)).all()
 
 
 def test_images_of_different_sizes_are_no_batch():

@@ -17,7 +17,7 @@ from mae_data.images.jpeg import JpegImage
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.dataset import ListDataset
 from mae_data.sources.open_source import open_source
-from mae_data.sources.shard_writer import Plan, write_shards
+from mae_data.sources.shard_writer import ShardOptions, write_shards
 
 needs_pyarrow = pytest.mark.skipif(not importlib.util.find_spec("pyarrow"), reason="needs the extra `parquet`")
 KINDS = [
@@ -61,7 +61,9 @@ def write_folder(folder, files):
 
 
 def write_tars(folder, files):
-    write_shards(open_source(write_list(folder, files), labels="optional"), folder / "tar", "train", Plan(per_shard=3))
+    write_shards(
+        open_source(write_list(folder, files), labels="optional"), folder / "tar", "train", ShardOptions(per_shard=3)
+    )
     return folder / "tar"
 
 

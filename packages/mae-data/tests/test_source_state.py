@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_data.sources.open_source import open_source
-from mae_data.sources.shard_writer import Plan, write_shards
+from mae_data.sources.shard_writer import ShardOptions, write_shards
 
 
 def write_table(root, value):
@@ -21,7 +21,7 @@ def listed(image_root, tmp_path):
 
 
 def shards(image_root, tmp_path):
-    write_shards(open_source(image_root), tmp_path / "shards", "train", Plan(per_shard=8))
+    write_shards(open_source(image_root), tmp_path / "shards", "train", ShardOptions(per_shard=8))
     path = tmp_path / "shards/train-000001.tar"
     times = os.stat(path)
     return tmp_path / "shards", lambda: os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))

@@ -88,7 +88,7 @@ def test_a_file_alone_and_a_saved_data_set(image_root, tmp_path, kind):
     assert len(open_source(tmp_path / "a" / f"mine.{kind}")) == 5
     assert len(open_source(tmp_path / "a", f"mine.{kind}")) == 5
     assert len(open_source(tmp_path / "a")) == 5
-    with pytest.raises(DataError, match="no table is of the part 'val'"):
+    with pytest.raises(DataError, match="has no table of the part 'val'"):
         open_source(tmp_path / "a", "val_list.txt")
     for part, count in (("train", 6), ("test", 2)):
         write(tmp_path / "saved" / part / f"data-00000-of-00001.{kind}", table(image_root, range(count)))

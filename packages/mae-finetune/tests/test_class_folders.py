@@ -21,8 +21,8 @@ def make_folders(root, names):
 
 def load(root, *pairs):
     said = []
-    config = load_config(RECIPE, None, {"DATA.DATA_PATH": str(root)}, pairs, say=said.append)
-    return config, said
+    opened = load_config(RECIPE, None, {"DATA.DATA_PATH": str(root)}, pairs, say=said.append)
+    return opened.config, said
 
 
 @pytest.mark.parametrize("below", ["", "train"])

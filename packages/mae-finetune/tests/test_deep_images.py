@@ -59,14 +59,14 @@ def test_predictions_of_all_but_a_bad_file(run, tmp_path, batch_size, capsys, ca
         files[-1].parent.mkdir(exist_ok=True)
         files[-1].write_bytes(source.read_bytes()[: 100 if i == 5 else None])
     flags = {"MODEL.PRETRAINED": str(run / "run")}
-    config = load_config(RECIPE, None, flags, ["DATA.NUM_WORKERS", "2"], whole=True)
-    run_predict(config, [str(tmp_path / "in")], topk=1, batch_size=batch_size, csv=str(tmp_path / "p.csv"))
+    opened = load_config(RECIPE, None, flags, ["DATA.NUM_WORKERS", "2"], whole=True)
+    run_predict(opened, [str(tmp_path / "in")], topk=1, batch_size=batch_size, csv=str(tmp_path / "p.csv"))
     rows = (tmp_path / "p.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == [str(file) for file in files if file.stem != "05"]
     said = capsys.readouterr().err
     assert "1 of 12 images could not be used and were skipped" in said
     assert said.rstrip().endswith("05.npy")
     for pair in (["DATA.ON_ERROR", "raise"], ["DATA.MAX_BAD", "0"]):
-        config = load_config(RECIPE, None, flags, pair, whole=True)
+        opened = load_config(RECIPE, None, flags, pair, whole=True)
         with pytest.raises(DataError, match=r"05\.npy"):
-            run_predict(config, [str(tmp_path / "in")], topk=1, batch_size=batch_size)
+            run_predict(opened, [str(tmp_path / "in")], topk=1, batch_size=batch_size)

@@ -30,7 +30,7 @@ def test_finetuning_recipes_are_the_published_ones(size):
     t = c.TRAIN
     assert FINETUNE[size] == (t.NUM_EPOCHS, t.BASE_LR, t.LAYER_DECAY, c.MODEL.DROPPATH)
     assert (t.WARMUP_EPOCHS, t.WEIGHT_DECAY, t.OPTIMIZER.BETAS, t.EMA, t.PARTIAL) == (5, 0.05, (0.9, 0.999), None, None)
-    assert (t.RANDOM_ERASE_PROB, t.RANDOM_ERASE_MODE, t.RANDOM_ERASE_COUNT) == (0.25, "pixel", 1)
+    assert (t.RANDOM_ERASE_PROB, t.RANDOM_ERASE_COUNT) == (0.25, 1)
     assert (c.DATA.CROP_SCALE, c.DATA.HFLIP, t.OPTIMIZER.NAME) == ([0.08, 1.0], 0.5, "AdamW")
 
 

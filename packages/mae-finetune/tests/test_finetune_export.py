@@ -13,7 +13,7 @@ from PIL import Image
 from stage_runs import FINETUNE
 
 import mae_data
-from mae_core.weights.checkpoint_folder import find_weights
+from mae_core.weights.checkpoint_folder import find_weights, open_weights
 from mae_core.weights.load import load_model
 from mae_data import open_image
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
@@ -63,7 +63,7 @@ def run_snippet(number, folder, images, tmp_path):
 
 def test_loading_tells_the_file_that_it_read(run):
     config = RECIPE.load(flags={"MODEL.PRETRAINED": str(run)}, pairs=TINY)
-    assert load_for_evaluation(config, build_model(config)).file == find_weights(run)
+    assert load_for_evaluation(config, open_weights(run), build_model(config)).file == find_weights(run)
 
 
 @pytest.mark.parametrize(("file_format", "number"), [("paddle", 2), ("onnx", 3)])

@@ -65,10 +65,6 @@ WIRES = {
     "TRAIN.MIXUP_MODE": wire("elem", lambda w: mixer(w).mixup.mode),
 }
 del WIRES["DATA.VALUE_RANGE"]  # RandAugment knows 8 bits only
-ONE_CHOICE = {
-    *("MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT"),
-    *("TRAIN.RANDOM_ERASE_MODE", "TRAIN.RANDOM_ERASE_SPLIT", "TRAIN.CUTMIX_MINMAX"),
-}
 # Tested below, by what it does to images (test_finetune_loss.py), by the scores of a set (test_finetune_run.py), and by
 # what a class is called (test_predict.py).
 ELSEWHERE = {
@@ -100,7 +96,7 @@ def test_frequency_zero_validates_never(tmp_path):
 
 
 def test_no_key_is_left_out():
-    assert_every_key_is_wired(RECIPE, WIRES, ONE_CHOICE | ELSEWHERE)
+    assert_every_key_is_wired(RECIPE, WIRES, ELSEWHERE)
 
 
 def test_the_seed_decides_the_initial_weights():

@@ -18,8 +18,7 @@ from PIL import Image
 
 import mae_core
 from mae_pretrain.web.application import Application
-from mae_pretrain.web.looks import Looks
-from mae_pretrain.web.server import make_server
+from mae_pretrain.web.served_model import ServedModel
 
 
 def photo():
@@ -45,8 +44,8 @@ def main():
     parser.add_argument("--requests", type=int, default=8, help="of each user")
     parser.add_argument("--model", default="mae_vit_base_patch16")
     args = parser.parse_args()
-    looks = Looks(mae_core.build_model(args.model), args.model)
-    server = make_server(Application(looks, "127.0.0.1"), "127.0.0.1", 0)
+    model = ServedModel(mae_core.build_model(args.model), args.model)
+    server = Application(model, "127.0.0.1").make_server(0)
     threading.Thread(target=server.run, daemon=True).start()
     port, data = server.effective_port, photo()
     for path in ("/reconstruct", "/attend"):

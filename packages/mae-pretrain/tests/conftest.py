@@ -1,9 +1,9 @@
 """The fixtures that the tests of all stages share, and this stage's command line."""
 
 import pytest
-from stage_runs import PRETRAIN, data
+from stage_runs import PRETRAIN, data, pretrained
 
-__all__ = ["cli", "data"]
+__all__ = ["cli", "data", "pretrained"]
 
 
 @pytest.fixture

@@ -97,11 +97,11 @@ def test_two_ranks_see_the_figures_of_one(watched, data, tmp_path):
 
 def test_a_rank_that_writes_nothing_computes_the_shared_figures_only(data, monkeypatch):
     config = config_of(data, "MONITOR.EVERY", 1)
-    monitor = Monitor(config, SINGLE, None, lambda: 1)
+    monitor = Monitor(config, SINGLE, None)
     model = build_model(config)
     model.eval()
     monkeypatch.setattr(mae_pretrain.monitor.distributed, "is_main", lambda: False)
-    assert set(monitor.look(model, never)) == {"val_loss"}
+    assert set(monitor.look(model, 1, never)) == {"val_loss"}
 
 
 def test_figures_are_those_of_plain_loops(data, tmp_path):
@@ -109,7 +109,7 @@ def test_figures_are_those_of_plain_loops(data, tmp_path):
     config = config_of(data, "MONITOR.EVERY", 1)
     model = build_model(config)
     model.eval()
-    found = Monitor(config, SINGLE, None, lambda: 1).look(model, never)
+    found = Monitor(config, SINGLE, None).look(model, 1, never)
     losses, tokens, labels = [], {}, {}
     for part in ("val", "train"):
         dataset = eval_dataset(config, f"{part}_list.txt")
@@ -153,7 +153,7 @@ def plain_knn(tokens, labels):
 
 
 def test_collapsed_features_have_no_whitened_figure(data):
-    monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None, lambda: 1)
+    monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None)
     same = [np.ones((len(part.chosen), 16), np.float32) for part in (monitor.train, monitor.val)]
     assert set(monitor._knn_figures(*same)) == {"knn_top1"}
 
@@ -166,7 +166,7 @@ def test_labels_come_from_lists_or_class_folders_but_not_from_images_of_training
     folders = MonitoredImages(config_of(tmp_path / "classes"), "val_list.txt", 100)
     assert sorted(lists.labels) == sorted(folders.labels) == [0, 0, 0, 1, 1, 2, 2]
     assert MonitoredImages(config_of(tmp_path / "alone"), "val_list.txt", 100).labels is None
-    monitor = Monitor(config_of(data, "MONITOR.TRAIN_IMAGES", 5, "MONITOR.VAL_IMAGES", 3), SINGLE, None, lambda: 1)
+    monitor = Monitor(config_of(data, "MONITOR.TRAIN_IMAGES", 5, "MONITOR.VAL_IMAGES", 3), SINGLE, None)
     assert len(monitor.val.chosen) == 3
     part = monitor.train
     assert part.chosen.tolist() == [0, 6, 12, 18, 25]
@@ -178,6 +178,6 @@ def test_without_labels_there_is_no_knn_and_a_stop_ends_the_look(data, tmp_path)
     config = config_of(tmp_path / "photos", "MONITOR.EVERY", 1)
     model = build_model(config)
     model.eval()
-    monitor = Monitor(config, SINGLE, None, lambda: 1)
-    assert set(monitor.look(model, never)) == {"val_loss", "rankme"}
-    assert monitor.look(model, lambda: True) is None
+    monitor = Monitor(config, SINGLE, None)
+    assert set(monitor.look(model, 1, never)) == {"val_loss", "rankme"}
+    assert monitor.look(model, 1, lambda: True) is None

@@ -37,14 +37,13 @@ def write_log(folder, *records):
 
 @pytest.mark.parametrize(("output", "words"), [("file/x.png", "cannot be written"), ("folder", "is a folder")])
 @pytest.mark.parametrize("command", ["visualize", "curve"])
-def test_an_output_that_cannot_be_written_is_refused(run, tmp_path, capsys, command, output, words):
-    """Before the model's work: there is neither an image nor a weight file."""
+def test_an_output_that_cannot_be_written_is_refused(run, pretrained, tmp_path, capsys, command, output, words):
+    """Before the model's work: there is no image."""
     if command == "curve":
         pytest.importorskip("matplotlib", reason="the plots extra is not installed")
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "c.yaml").write_text("SEED: 0\n")
-    inputs = {"visualize": ["-cfg", f"{tmp_path}/c.yaml", "-pretrained", "/nowhere", "x.jpg"], "curve": [str(run)]}
+    inputs = {"visualize": ["-pretrained", f"{pretrained}", "x.jpg"], "curve": [str(run)]}
     assert main([command, *inputs[command], "-output", f"{tmp_path}/{output}"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "rror" in line]
     assert line.startswith(f"error: {tmp_path}/{output} {words}")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from stage_runs import PRETRAIN, assert_refused, assert_same, records, weights
 
-from mae_core.weights.cli import main as weights_main
+from mae_core.cli import main as weights_main
 
 TINY = PRETRAIN.tiny
 

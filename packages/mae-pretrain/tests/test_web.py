@@ -18,17 +18,16 @@ from PIL import Image
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import products
-from mae_core.report.watch import is_own_name
+from mae_core.report.http_server import is_own_name
 from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_pretrain import reconstruct
 from mae_pretrain.cli import main
 from mae_pretrain.web import application as web
 from mae_pretrain.web.application import Application
-from mae_pretrain.web.looks import Looks
+from mae_pretrain.web.served_model import ServedModel
 
 waitress = pytest.importorskip("waitress", reason="the demo extra is not installed")
-from mae_pretrain.web.server import make_server  # noqa: E402
 
 SMALL = {"img_size": (16, 24), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
 PATCHES = 24
@@ -43,18 +42,18 @@ def image_bytes(kind="PNG", size=(30, 20)):
 
 @pytest.fixture(scope="module")
 def autoencoder():
-    return Looks(MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL), "mae")
+    return ServedModel(MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL), "mae")
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    return Looks(VisionTransformer(num_classes=3, class_names=["<b>cat</b>", "dog", "cow"], **SMALL), "vit")
+    return ServedModel(VisionTransformer(num_classes=3, class_names=["<b>cat</b>", "dog", "cow"], **SMALL), "vit")
 
 
 @pytest.fixture(scope="module")
 def server(autoencoder):
     """The port of a running server; its thread ends with the process."""
-    server = make_server(Application(autoencoder, "127.0.0.1"), "127.0.0.1", 0)
+    server = Application(autoencoder, "127.0.0.1").make_server(0)
     threading.Thread(target=server.run, daemon=True).start()
     return server.effective_port
 
@@ -104,7 +103,7 @@ def test_a_classifier_names_and_reconstructs_nothing(classifier):
     told = classifier.classify(image_bytes("JPEG"))
     assert {guess["name"] for guess in told["classes"]} == {"<b>cat</b>", "dog", "cow"}
     assert sum(guess["probability"] for guess in told["classes"]) == pytest.approx(1)
-    assert classifier.facts()["can"] == ["attend", "classify"]
+    assert classifier.describe()["can"] == ["attend", "classify"]
     assert np.shape(classifier.attend(image_bytes())["heads"]) == (2, PATCHES)
     with pytest.raises(mae_core.errors.UserError, match="no decoder"):
         classifier.reconstruct(image_bytes(), 0.5, 0, "")
@@ -144,7 +143,7 @@ def test_what_cannot_be_computed_is_said_in_words(server, path, body, status, wo
     assert answered == status
     assert words in json.loads(told)["error"]
     assert headers["Content-Type"] == "application/json"
-    assert ask(server, "/facts", method="GET")[0] == 200  # it goes on
+    assert ask(server, "/model", method="GET")[0] == 200  # it goes on
 
 
 def test_requests_of_others_are_refused(server):
@@ -298,7 +297,7 @@ def test_a_fault_inside_is_no_page_of_code(autoencoder, monkeypatch, capsys):
     [
         (["nope.pth"], 4, "no such file"),
         (["RUN", "--port", "70000"], 2, "1 to 65535"),
-        (["RUN", "--host", "no.such.host.invalid"], 2, "cannot be listened at"),
+        (["RUN", "--host", "no.such.host.invalid"], 2, "the server cannot listen at no.such.host.invalid:8000"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(tmp_path, capsys, words, code, message):
@@ -313,6 +312,6 @@ def test_a_run_is_looked_at_as_it_was_evaluated(tmp_path):
     model = MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL)
     (tmp_path / "checkpoints").mkdir()
     save_checkpoint(tmp_path / "checkpoints", 1, model, build_adamw(model), {"config": {"DATA": {"CROP_PCT": 1.0}}})
-    told = Looks.load(tmp_path).reconstruct(image_bytes(), 0.5, 0, "")
+    told = ServedModel.load(tmp_path).reconstruct(image_bytes(), 0.5, 0, "")
     expected = reconstruct(model, Image.open(io.BytesIO(image_bytes())), mask_ratio=0.5, crop_pct=1.0)
     np.testing.assert_array_equal(pixels_of(told["original"]), expected.original[0])

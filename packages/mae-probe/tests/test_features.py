@@ -241,7 +241,7 @@ def test_features_of_all_but_a_bad_image_or_none(pretrained, cli, tmp_path):
     ("args", "code", "words"),
     [
         (["features", "-output", "f.txt"], 2, [".npz, .safetensors, .csv or .parquet"]),
-        (["features", "-output", "/proc/f.csv", "-pretrained", "x"], 2, ["/proc/f.csv cannot be written"]),
+        (["features", "-output", "/proc/f.csv"], 2, ["/proc/f.csv cannot be written"]),
         (["-eval", "--random-init"], 2, ["--random-init", "leave -eval out"]),
         (["knn", "--train", "a.npz"], 2, ["--train and --val go together"]),
         (["knn", "--train", "/nowhere/a.npz", "--val", "b.npz"], 2, ["/nowhere/a.npz"]),

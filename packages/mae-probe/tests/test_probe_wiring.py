@@ -27,7 +27,6 @@ WIRES = {
     "TRAIN.OPTIMIZER.MOMENTUM": wire(0.7, lambda w: w.trainer.optimizer.momentum),
     "TRAIN.OPTIMIZER.TRUST": wire(0.02, lambda w: w.trainer.optimizer.trust),
 }
-NO_EFFECT = {"MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT", "MODEL.DROPPATH"}  # on a frozen encoder
 HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES"}  # read below
 # One choice; below and in test_probe_run.py; in test_kept_features.py.
 ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES", "KEEP_FEATURES"}
@@ -56,7 +55,7 @@ def test_frequency_zero_validates_never(tmp_path):
 
 
 def test_no_key_is_left_out():
-    assert_every_key_is_wired(RECIPE, WIRES, NO_EFFECT | HEAD | ELSEWHERE | {"MODEL.RANDOM_INIT"})  # test_features.py
+    assert_every_key_is_wired(RECIPE, WIRES, HEAD | ELSEWHERE | {"MODEL.RANDOM_INIT"})  # test_features.py
 
 
 def test_the_seed_decides_the_initial_weights():

@@ -1,51 +1,49 @@
 """Masked autoencoders (He et al., arXiv 2111.06377) on PaddlePaddle.
 
 Importing this module prepares the CPU runtime (see `mae_core.process.runtime`). Paddle is imported when a name that
-needs it is used; where it is not installed, that name says what to install.
+needs it is used; where it is not installed, the error names what to install.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mae_core.process import runtime
 
 if TYPE_CHECKING:
-    from mae_core.models import PRESETS, MaskedAutoencoderViT, VisionTransformer, build_model
-    from mae_core.ops import MaskKey
-    from mae_core.stage.saved_model import load
-    from mae_core.weights.load import load_model, load_pretrained
+    from mae_core.models import (
+        PRESETS as PRESETS,
+    )
+    from mae_core.models import (
+        MaskedAutoencoderViT as MaskedAutoencoderViT,
+    )
+    from mae_core.models import (
+        VisionTransformer as VisionTransformer,
+    )
+    from mae_core.models import (
+        build_model as build_model,
+    )
+    from mae_core.ops import MaskKey as MaskKey
+    from mae_core.stage.saved_model import load as load
+    from mae_core.weights.load import load_model as load_model
+    from mae_core.weights.load import load_pretrained as load_pretrained
 
 __version__ = "0.1.0"
-_HOMES = {
-    "PRESETS": "mae_core.models",
-    "MaskKey": "mae_core.ops",
-    "MaskedAutoencoderViT": "mae_core.models",
-    "VisionTransformer": "mae_core.models",
-    "build_model": "mae_core.models",
-    "load": "mae_core.stage.saved_model",
-    "load_model": "mae_core.weights.load",
-    "load_pretrained": "mae_core.weights.load",
+_MODULES = {
+    "PRESETS": "models",
+    "MaskKey": "ops",
+    "MaskedAutoencoderViT": "models",
+    "VisionTransformer": "models",
+    "build_model": "models",
+    "load": "stage.saved_model",
+    "load_model": "weights.load",
+    "load_pretrained": "weights.load",
 }
-__all__ = [
-    "PRESETS",
-    "MaskKey",
-    "MaskedAutoencoderViT",
-    "VisionTransformer",
-    "__version__",
-    "build_model",
-    "load",
-    "load_model",
-    "load_pretrained",
-]
+__all__ = ["__version__", *_MODULES]
 
 runtime.configure()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mae_core' has no attribute {name!r}")
-    runtime.import_paddle()
-    return getattr(import_module(_HOMES[name]), name)
+    return runtime.public_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

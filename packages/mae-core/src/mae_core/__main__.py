@@ -1,18 +1,13 @@
-"""`mae-core` and `python -m mae_core`; Ctrl-C while these modules are imported is one line, as it is later."""
+"""`mae-core` and `python -m mae_core`."""
 
-import os
 import sys
+
+from mae_core.process.runtime import start
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    try:
-        from mae_core.weights import cli
-
-        return cli.main()
-    except KeyboardInterrupt:
-        os.write(2, b"interrupted by Ctrl-C\n")
-        os._exit(130)  # where an import of compiled code has seen it, Python itself would end by the signal
+    return start("mae_core.cli")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from mae_core.errors import UserError
 from mae_core.export import KINDS, format_for
-from mae_core.export.agreement import AgreementError, Samples
+from mae_core.export.agreement import AgreementError, SpreadImages
 from mae_core.export.model_folder import check_export
 from mae_core.export.narrowing import Narrowing, narrowing_on, require_narrowing
 
@@ -36,7 +36,7 @@ class Images:
 
 def narrowing(kind, least=0.5, count=40):
     images = Images(count)
-    return Narrowing(kind, least, Samples("val.txt", images, 256), Samples("train.txt", images, 64))
+    return Narrowing(kind, least, SpreadImages("val.txt", images, 256), SpreadImages("train.txt", images, 64))
 
 
 def answers(folder, *batches):
@@ -124,11 +124,11 @@ def test_numbers_that_are_none_agree_with_nothing(tmp_path):
 
 def test_images_are_spread_over_the_list():
     images = Images(101)
-    labels = [label for _, label in Samples("val.txt", images, 3).batches(exports.classifier()[2])]
-    batches = [inputs[0][0] for inputs, _ in Samples("val.txt", images, 3).batches(exports.classifier()[2])]
+    labels = [label for _, label in SpreadImages("val.txt", images, 3).batches(exports.classifier()[2])]
+    batches = [inputs[0][0] for inputs, _ in SpreadImages("val.txt", images, 3).batches(exports.classifier()[2])]
     np.testing.assert_array_equal(batches, images.pixels[[0, 50, 100]])
     assert labels == [-1, 0, 0]
-    assert len(Samples("val.txt", images, 500)) == 101
+    assert len(SpreadImages("val.txt", images, 500)) == 101
 
 
 def test_lists_are_opened_where_they_are_needed():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mae_core import cli
 from mae_core.libraries import build_command as build_module
 from mae_core.libraries import compilation, library_files
 from mae_core.ops import fused
-from mae_core.weights import cli
 
 NAME = fused.library_name()
 LIBRARY = library_files.PACKAGED / NAME

@@ -14,11 +14,12 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar, Line, line_chart
+from mae_core.report.http_server import make_server
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import columns_for, tile
 from mae_core.report.run_files import read_run
 from mae_core.report.sections import bars_section, confusion, mistakes, provenance, read_predictions
-from mae_core.report.watch import LivePage, make_server
+from mae_core.report.watch import LivePage
 
 EVIL = "<script>alert(1)</script>"
 
@@ -101,10 +102,11 @@ def test_a_folder_that_is_no_run_or_is_damaged_is_refused_by_name(run, tmp_path,
 
 
 def test_the_live_page_follows_the_run_and_answers_this_machine_alone(run):
-    page = LivePage(run, lambda: Page("t", f"{len(read_run(run).train)} records", "l"))
+    pytest.importorskip("waitress")
+    page = LivePage(run, lambda: Page("t", f"{len(read_run(run).train)} records", "l"), "127.0.0.1")
     server = make_server(page, "127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.run, daemon=True).start()
+    address = f"http://127.0.0.1:{server.effective_port}"
 
     def get(path, **headers):
         with urllib.request.urlopen(urllib.request.Request(address + path, headers=headers), timeout=10) as answer:
@@ -125,7 +127,6 @@ def test_the_live_page_follows_the_run_and_answers_this_machine_alone(run):
                 get(path, Host=host)
             assert refused.value.code == code
         with pytest.raises(UserError, match="--port"):
-            make_server(page, "127.0.0.1", server.server_address[1])
+            make_server(page, "127.0.0.1", server.effective_port)
     finally:
-        server.shutdown()
-        server.server_close()
+        server.close()

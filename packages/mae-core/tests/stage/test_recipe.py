@@ -4,22 +4,22 @@ import pytest
 from yacs.config import CfgNode as CN
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.checks import (
-    require_none_or,
-    require_one_of,
-    require_pair,
-    require_positive,
-    require_whole_patches,
-    require_within,
-)
+from mae_core.stage.config.checks import require_none_or, require_pair, require_whole_patches
+from mae_core.stage.config.keys import Key, config_of, keys_of
 from mae_core.stage.config.node import to_dict
 from mae_core.stage.config.recipe import Recipe, values_from_config
+from mae_core.stage.config.shared_keys import SHARED
 
-DEFAULTS = CN({"DATA": CN({"SIZE": 224, "PATH": "x"}), "LR": 0.1, "MODEL": CN({"TYPE": "PRETRAIN"})})
-
-
-def validate(config):
-    require_positive(config, ["LR"])
+MODEL = {"TYPE": "PRETRAIN", "NAME": None, "PATCH_SIZE": 16, "MLP_RATIO": 4.0, "QKV_BIAS": True}
+KEYS = keys_of(
+    {
+        "DATA": {"IMAGE_SIZE": 224, "PATH": "x"},
+        "LR": Key(0.1, positive=True),
+        "MODEL": {**MODEL, "ENCODER": {"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12}},
+    },
+    {"DATA.IMAGE_SIZE": SHARED["DATA.IMAGE_SIZE"], "MODEL.NAME": SHARED["MODEL.NAME"]},
+)
+DEFAULTS = config_of(KEYS)
 
 
 @pytest.fixture
@@ -28,28 +28,27 @@ def recipe(tmp_path, monkeypatch):
     folder = tmp_path / "site" / "stage_of_test"
     (folder / "configs").mkdir(parents=True)
     (folder / "__init__.py").write_text("")
-    (folder / "configs" / "small.yaml").write_text("DATA: {SIZE: 32}\nLR: 0.2\n")
+    (folder / "configs" / "small.yaml").write_text("DATA: {IMAGE_SIZE: 32}\nLR: 0.2\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    return Recipe("stage_of_test", DEFAULTS, {"DATA.SIZE": list}, validate)
+    return Recipe("stage_of_test", KEYS, lambda config: None)
 
 
 @pytest.mark.parametrize("name", ["small", "small.yaml", "./configs/small.yaml"])
 def test_packaged_files_are_found_by_name(recipe, name):
-    assert recipe.load(name).DATA.SIZE == 32
+    assert recipe.load(name).DATA.IMAGE_SIZE == 32
 
 
 def test_the_users_file_comes_before_a_packaged_one_and_pairs_before_flags(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base.yaml").write_text("LR: 0.5\nDATA: {PATH: base}\n")
-    (tmp_path / "small.yaml").write_text("BASE: base.yaml\nDATA: {SIZE: 64}\n")
-    config = recipe.load("small.yaml", {"DATA.PATH": "flag"}, ["DATA.SIZE", "[8, 16]"])
-    assert to_dict(config) == {
-        "DATA": {"SIZE": [8, 16], "PATH": "flag"}, "LR": 0.5, "MODEL": {"TYPE": "PRETRAIN"}
-    }  # fmt: skip
+    (tmp_path / "small.yaml").write_text("BASE: base.yaml\nDATA: {IMAGE_SIZE: 64}\n")
+    config = recipe.load("small.yaml", {"DATA.PATH": "flag"}, ["DATA.IMAGE_SIZE", "[8, 16]"])
+    assert (to_dict(config)["DATA"], config.LR) == ({"IMAGE_SIZE": [8, 16], "PATH": "flag"}, 0.5)
+    assert config.MODEL.NAME == "vit_base_patch16_8x16"
     assert recipe.load("small.yaml", {"DATA.PATH": "flag"}, ["DATA.PATH", "pair"]).DATA.PATH == "pair"
     with pytest.raises(AttributeError):
         config.LR = 1.0
-    assert DEFAULTS.LR == 0.1
+    assert recipe.defaults.LR == 0.1
 
 
 def test_refusals_say_what_is_allowed(recipe):
@@ -61,16 +60,16 @@ def test_refusals_say_what_is_allowed(recipe):
 
 def test_checks_name_key_value_and_range():
     with pytest.raises(ConfigError, match=r"LR=0\.1 is outside 0\.5 to 1"):
-        require_within(DEFAULTS, {"LR": (0.5, 1)})
+        Key(1.0, range=(0.5, 1)).require("LR", 0.1)
     with pytest.raises(ConfigError, match=r"DATA\.PATH='x' is not one of 'y', 'z'"):
-        require_one_of(DEFAULTS, {"DATA.PATH": ("y", "z")})
-    lists = CN({"A": [0.5, 2], "B": ["a"], "C": [], "D": True})
+        Key("y", choices=("y", "z")).require("DATA.PATH", "x")
+    lists = CN({"A": [0.5, 2]})
     with pytest.raises(ConfigError, match=r"A=\[0\.5, 2\] is outside 0 to 1"):
-        require_within(lists, {"A": (0, 1)})
-    require_within(lists, {"A": (0.5, 2)})
-    for key in "BCD":
-        with pytest.raises(ConfigError, match=f"{key}=.* is not made of numbers"):
-            require_positive(lists, [key])
+        Key([], range=(0, 1)).require("A", [0.5, 2])
+    Key([], range=(0.5, 2)).require("A", [0.5, 2])
+    for value in (["a"], [], True):
+        with pytest.raises(ConfigError, match=r"B=.* is not made of numbers"):
+            Key([], positive=True).require("B", value)
     require_pair(lists, "A")
     with pytest.raises(ConfigError, match=r"A=\[1\] is not two numbers"):
         require_pair(CN({"A": [1]}), "A")

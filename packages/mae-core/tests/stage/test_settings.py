@@ -54,7 +54,7 @@ def test_samplers_take_this_ranks_share(monkeypatch, size, expected):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     config = CN(CONFIG)
     share = {"rank": 1, "world_size": 2}
-    assert train_sampling_of(config) == {"batch_size": 8, "accum_iter": 2, "seed": 7, **share}
+    assert train_sampling_of(config) == {"batch_size": 8, "accum_iter": 2, "seed": 7, "repeats": 1, **share}
     assert eval_sampling_of(config) == {"batch_size": 8, **share}  # pre-training has no size of its own
     config.DATA.BATCH_SIZE_EVAL = size
     assert eval_sampling_of(config) == {"batch_size": expected, **share}

@@ -15,7 +15,7 @@ from mae_core.training.checkpoints import checkpoint as ck
 from mae_core.training.checkpoints.retention import link_best, prune
 from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
 from mae_core.weights.checkpoint_state import SCHEMA
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
@@ -54,12 +54,12 @@ def save(folder, number, **state):
 
 def test_restored_run_goes_on_bit_for_bit(tmp_path):
     model, optimizer = trained()
-    path = ck.save_checkpoint(tmp_path, 3, model, optimizer, {"note": "x"})
+    path = ck.save_checkpoint(tmp_path, 3, model, optimizer, {"bad_steps": 2})
     step(model, optimizer)
     other, other_optimizer = trained(steps=0)
-    found, state = newest_checkpoint(tmp_path, print)
-    assert (found, state["step"], state["note"]) == (path, 3, "x")
-    ck.restore(found, other, other_optimizer)
+    found = newest_checkpoint(tmp_path, print)
+    assert (found.folder, found.state.step, found.state.bad_steps) == (path, 3, 2)
+    ck.restore(found.folder, other, other_optimizer)
     other_optimizer.set_lr(0.1)
     step(other, other_optimizer)
     for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
@@ -102,7 +102,7 @@ def test_truncated_newest_falls_back_and_says_so(tmp_path, file, share):
     data = (newest / file).read_bytes()
     (newest / file).write_bytes(data[: int(len(data) * share)])
     said = []
-    assert newest_checkpoint(tmp_path, said.append)[0] == older
+    assert newest_checkpoint(tmp_path, said.append).folder == older
     assert str(newest) in said[0]
 
 
@@ -116,9 +116,9 @@ def test_every_flipped_bit_is_detected(tmp_path):
             bad[position] ^= 1 << int(rng.integers(8))
             (path / file).write_bytes(bad)
             with pytest.raises(CheckpointError, match=file):
-                read_state(path)
+                open_checkpoint(path)
         (path / file).write_bytes(good)
-    assert read_state(path)["step"] == 1
+    assert open_checkpoint(path).state.step == 1
 
 
 def test_all_damaged_is_an_error_with_each_reason(tmp_path):
@@ -136,7 +136,7 @@ def test_newer_schema_is_refused_by_number(tmp_path):
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps({**state, "schema": SCHEMA + 1}))
     with pytest.raises(CheckpointError, match="upgrade mae-core"):
-        read_state(path)
+        open_checkpoint(path)
 
 
 @pytest.mark.parametrize("stage", ["write_safetensors", "encode_state", "fsync_path"])
@@ -151,15 +151,16 @@ def test_failing_save_leaves_the_earlier_checkpoint_and_no_litter(tmp_path, monk
         save(tmp_path, 2)
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == [older.name]
-    assert newest_checkpoint(tmp_path, print)[0] == older
+    assert newest_checkpoint(tmp_path, print).folder == older
 
 
 def test_a_score_is_added_to_a_checkpoint_or_leaves_it_as_it_was(tmp_path, monkeypatch):
     path = save(tmp_path, 1, validation=None, note="x")
     ck.update_state(path, {"validation": {"best": None, "scored": 1}})
-    state = read_state(path)
-    assert (state["validation"], state["note"], state["step"]) == ({"best": None, "scored": 1}, "x", 1)
+    state = open_checkpoint(path).state
+    assert (state.validation, state.step) == ({"best": None, "scored": 1}, 1)
     before = (path / "state.json").read_bytes()
+    assert json.loads(before)["note"] == "x", "entries that only a later version knows stay"
 
     def full(*args):
         raise OSError(28, "No space left on device")
@@ -203,7 +204,7 @@ def test_what_is_not_ours_is_neither_adopted_nor_deleted(tmp_path, name):
         save(tmp_path, number)
     ck.sweep(tmp_path)
     prune(tmp_path, 3, 2)
-    assert newest_checkpoint(tmp_path, print)[0].name == "step_00000003"
+    assert newest_checkpoint(tmp_path, print).folder.name == "step_00000003"
     left = {path.name for path in tmp_path.iterdir()} - {"other"}
     assert left == {name, *(f"step_000000{n}" for n in ("02", "03", "70", "80")), ".step_notes.tmp"}
     assert len(list(theirs.iterdir())) == 3

@@ -14,7 +14,7 @@ import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError
 from mae_core.training.checkpoints.checkpoint import update_state
 from mae_core.weights import checkpoint_folder
-from mae_core.weights.checkpoint_folder import RESUMED, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import RESUMED, newest_checkpoint, open_checkpoint
 from mae_core.weights.checkpoint_state import decode_state, encode_state
 
 OLD = Path(__file__).parent / "schema_1" / "step_00000006"  # written by version 0.1.0
@@ -35,17 +35,17 @@ def write(checkpoint, record, seal=True):
 
 
 def test_a_checkpoint_of_the_first_release_is_read_and_can_be_scored(tmp_path):
-    assert read_state(OLD, RESUMED)["step"] == 6
+    assert open_checkpoint(OLD, RESUMED).state.step == 6
     copied = shutil.copytree(OLD, tmp_path / OLD.name)
     best = {"best": {"step": 6, "score": 0.75}, "scored": 6}
     update_state(copied, {"validation": best})
-    assert read_state(copied)["validation"] == best
-    assert read_state(copied)["schema"] == 2
+    assert open_checkpoint(copied).state.validation == best
+    assert json.loads((copied / "state.json").read_text())["schema"] == 2
 
 
 def test_every_flipped_bit_is_detected(run):
     good = (run / "step_00000006" / "state.json").read_bytes()
-    assert decode_state(good)["step"] == 6
+    assert decode_state(good).step == 6
     passed = []
     for position in range(8 * len(good)):
         bad = bytearray(good)
@@ -67,8 +67,8 @@ def test_a_damaged_state_falls_back_with_a_warning(run):
         bad[position // 8] ^= 1 << int(position % 8)
         file.write_bytes(bad)
         said = []
-        found, state = newest_checkpoint(run, said.append, RESUMED)
-        assert (found.name, state["step"]) == ("step_00000005", 5)
+        found = newest_checkpoint(run, said.append, RESUMED)
+        assert (found.folder.name, found.state.step) == ("step_00000005", 5)
         assert "step_00000006 is incomplete or damaged" in said[0]
         assert "\n" not in said[0]
 
@@ -116,7 +116,7 @@ def test_hostile_entries_are_refused_and_open_no_other_file(run, monkeypatch, ch
     real = checkpoint_folder.sha256
     monkeypatch.setattr(checkpoint_folder, "sha256", lambda path: opened.append(path) or real(path))
     said = []
-    assert newest_checkpoint(run, said.append, RESUMED)[0].name == "step_00000005"
+    assert newest_checkpoint(run, said.append, RESUMED).folder.name == "step_00000005"
     assert len(said) == 1
     assert said[0].isprintable()
     assert len(said[0]) < 500 + len(str(run))
@@ -130,7 +130,7 @@ def test_an_entry_that_is_missing_is_named(run, key):
     record = {k: v for k, v in json.loads((OLD / "state.json").read_text()).items() if k != key}
     (newest / "state.json").write_text(json.dumps(record))
     with pytest.raises(CheckpointError, match=key):
-        read_state(newest, RESUMED)
+        open_checkpoint(newest, RESUMED)
 
 
 DAMAGED = {
@@ -151,10 +151,10 @@ def test_damage_of_any_shape_is_one_line_and_quick(run, data):
     (newest / "state.json").write_bytes(data)
     started = time.perf_counter()
     with pytest.raises(CheckpointError, match="incomplete or damaged") as error:
-        read_state(newest)
+        open_checkpoint(newest)
     assert time.perf_counter() - started < 2
     assert len(str(error.value)) < 500 + len(str(run))
-    assert newest_checkpoint(run, lambda line: None)[0].name == "step_00000005"
+    assert newest_checkpoint(run, lambda line: None).folder.name == "step_00000005"
 
 
 @pytest.mark.parametrize("name", ["state.json", "model.safetensors"])
@@ -169,7 +169,7 @@ def test_what_is_no_file_is_not_read(run, name, kind):
     elif kind == "folder":
         path.mkdir()
     said = []
-    assert newest_checkpoint(run, said.append)[0].name == "step_00000005"
+    assert newest_checkpoint(run, said.append).folder.name == "step_00000005"
     assert name in said[0]
 
 

@@ -19,7 +19,7 @@ from mae_core.training.checkpoints.checkpoint import Snapshot, save_checkpoint, 
 from mae_core.training.checkpoints.host_copy import host_copy
 from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.optim import build_adamw
-from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
+from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
 
 
 def trained():
@@ -100,7 +100,7 @@ def test_an_error_is_raised_once_at_the_next_look(tmp_path):
             writer.start(print) if look == "start" else getattr(writer, look)()
         writer.check()
         writer.wait()
-    assert newest_checkpoint(tmp_path, print)[0].name == "step_00000001"
+    assert newest_checkpoint(tmp_path, print).folder.name == "step_00000001"
 
 
 def test_signals_are_handled_while_a_save_is_waited_for():
@@ -123,7 +123,7 @@ def save_for_ever(folder, tell):
     for number in range(1, 10**6):
         arrays = {"a": np.full(2**17, number, "float32")}
         files = {"model.safetensors": arrays, "optimizer.safetensors": arrays}
-        writer.start(partial(write_snapshot, folder, Snapshot(number, files, {}, {"note": number})))
+        writer.start(partial(write_snapshot, folder, Snapshot(number, files, {}, {"bad_steps": number})))
         tell.send(number)
 
 
@@ -143,8 +143,8 @@ def test_killed_inside_a_save_each_checkpoint_is_whole_or_absent(tmp_path):
         found = list_checkpoints(folder)
         assert len(found) >= 2
         for checkpoint in found:
-            state = read_state(checkpoint)  # every checksum holds
-            assert state["note"] == state["step"]
+            state = open_checkpoint(checkpoint).state  # every checksum holds
+            assert state.bad_steps == state.step
         sweep(folder)
         assert sorted(folder.iterdir()) == sorted(found)
     assert inside >= 3

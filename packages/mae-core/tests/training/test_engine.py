@@ -31,7 +31,13 @@ from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state, step_folder
+from mae_core.weights.checkpoint_folder import (
+    RESUMED,
+    list_checkpoints,
+    newest_checkpoint,
+    open_checkpoint,
+    step_folder,
+)
 from mae_core.weights.load import load_model
 
 PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
@@ -118,7 +124,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stop_at)
     assert stopped.value.exit_code == 143
     first.folder.close()
     second = make(RunFolder(tmp_path / "parts"))
-    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.resume(newest_checkpoint(second.folder.checkpoints, print))
     assert second.step == stop_at
     second.fit(stream(stop_at))
     assert_equal(whole, second)
@@ -131,9 +137,9 @@ def test_a_run_of_the_first_release_goes_on(tmp_path):
     whole.fit(stream())
     shutil.copytree(Path(__file__).parent / "schema_1", tmp_path / "old" / "checkpoints")
     old = scored(RunFolder(tmp_path / "old"), {8: 0.9, 12: 0.7}, ema=0.9)
-    checkpoint, state = newest_checkpoint(old.folder.checkpoints, print, RESUMED)
-    assert state["validation"] == {"best": {"step": 4, "score": 0.5}, "scored": 4}
-    old.resume(checkpoint, state)
+    checkpoint = newest_checkpoint(old.folder.checkpoints, print, RESUMED)
+    assert checkpoint.state.validation == {"best": {"step": 4, "score": 0.5}, "scored": 4}
+    old.resume(checkpoint)
     assert (old.step, old.validation.best) == (6, None)  # the best one's folder is not there
     old.fit(stream(6))
     for name, value in weights(whole).items():  # the processor that wrote it may round otherwise
@@ -147,7 +153,7 @@ def test_resume_from_an_older_checkpoint_rewrites_the_log(tmp_path):
     first.folder.close()
     second = make(RunFolder(tmp_path))
     oldest = list_checkpoints(second.folder.checkpoints)[-1]
-    second.resume(oldest, read_state(oldest))
+    second.resume(open_checkpoint(oldest))
     assert second.step == 4
     second.fit(stream(4))
     assert_equal(first, second)
@@ -243,7 +249,7 @@ def test_nan_loss_stops_before_the_update_and_names_the_batch(tmp_path):
     assert kept["passes"] == [{"rank": 0, "loss": "nan", "indices": [6], "files": "files of step 6"}]
     trainer.folder.close()
     again = make(RunFolder(tmp_path / "replay"), loss=bad)
-    again.resume(*newest_checkpoint(tmp_path / "capture" / "checkpoints", print))
+    again.resume(newest_checkpoint(tmp_path / "capture" / "checkpoints", print))
     assert_equal(again, trainer)
     with pytest.raises(NonFiniteError, match=r"epoch 1 step 6 .*files of step 6"):
         again.fit(stream(6))
@@ -292,7 +298,7 @@ def test_gradients_that_are_nan_before_and_after_a_stop_are_counted_together(tmp
     first.folder.close()
     second = make(RunFolder(tmp_path), plan, bad)
     checkpoint = step_folder(second.folder.checkpoints, 8)  # after steps 6 and 7
-    second.resume(checkpoint, read_state(checkpoint))
+    second.resume(open_checkpoint(checkpoint))
     with pytest.raises(NonFiniteError, match="4 steps in a row"):
         second.fit(stream(8))
     assert (first.step, second.step) == (9, 9)
@@ -341,7 +347,7 @@ def test_a_scaled_loss_trains_as_the_plain_one_and_its_scaler_is_saved(tmp_path)
     runs["scaled"].folder.close()
     resumed = make(RunFolder(tmp_path / "scaled"), PLAN)
     resumed.precision.scaler = FakeScaler()
-    resumed.resume(*newest_checkpoint(resumed.folder.checkpoints, print))
+    resumed.resume(newest_checkpoint(resumed.folder.checkpoints, print))
     assert resumed.precision.scaler.updates == 12
 
 
@@ -405,10 +411,10 @@ def scored(folder, marks, ema=None, keep=1, save_freq=12):
     trainer.ema = Ema(trainer.model, ema) if ema else None
     seen = []
 
-    def evaluate(model, should_stop):
+    def evaluate(model, step, should_stop):
         assert not model.training
-        seen.append((trainer.step, model[0].weight.numpy().copy()))
-        mark = marks[trainer.step]
+        seen.append((step, model[0].weight.numpy().copy()))
+        mark = marks[step]
         return None if mark is None else {"top1": mark, "val_loss": 1.0}
 
     trainer.validation = Validation(evaluate, every=4)
@@ -428,7 +434,7 @@ def test_the_best_checkpoint_is_kept_and_linked_beside_the_newest(tmp_path):
 
 
 def test_the_last_step_is_scored_too_and_no_step_twice():
-    validation = Validation(lambda model, should_stop: {"top1": 1.0}, every=5)
+    validation = Validation(lambda model, step, should_stop: {"top1": 1.0}, every=5)
     assert [step for step in range(13) if validation.due(step, 12)] == [5, 10, 12]
     validation.scored = 10
     assert not validation.due(10, 12)
@@ -469,7 +475,7 @@ def test_validation_cut_short_by_a_signal_is_made_up_for_on_resume(tmp_path):
             first.fit(stream())
         first.folder.close()
         second = scored(RunFolder(tmp_path / str(cut)), {8: 0.9, 12: 0.7}, ema=0.9)
-        second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+        second.resume(newest_checkpoint(second.folder.checkpoints, print))
         second.fit(stream(second.step))
         assert_equal(whole, second)
         for (step, a), (other, b) in zip(whole.seen[-len(second.seen) :], second.seen, strict=True):
@@ -487,17 +493,17 @@ def test_what_was_trained_is_on_the_disk_before_it_is_scored(tmp_path):
         first = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
         evaluate = first.validation.evaluate
 
-        def broken(model, should_stop, first=first, evaluate=evaluate, failing=failing):
-            if first.step == failing:
+        def broken(model, step, should_stop, evaluate=evaluate, failing=failing):
+            if step == failing:
                 raise NonFiniteError("the output is not finite")
-            return evaluate(model, should_stop)
+            return evaluate(model, step, should_stop)
 
         first.validation.evaluate = broken
         with pytest.raises(NonFiniteError):
             first.fit(stream())
         first.folder.close()
         second = scored(RunFolder(tmp_path / str(failing)), {4: 0.5, 8: 0.9, 12: 0.7})
-        second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+        second.resume(newest_checkpoint(second.folder.checkpoints, print))
         assert second.step == failing
         second.fit(stream(failing))
         assert second.seen[0][0] == failing
@@ -519,9 +525,9 @@ def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
             (newest / "model.safetensors").write_bytes(b"")
             found = newest_checkpoint(first.folder.checkpoints, print)
         else:
-            found = tmp_path / back / "best", read_state(tmp_path / back / "best")
+            found = open_checkpoint(tmp_path / back / "best")
         second = scored(RunFolder(tmp_path / back), {8: 0.5, 12: None})
-        second.resume(*found)
+        second.resume(found)
         assert second.step == 4
         with pytest.raises(Stopped):
             second.fit(stream(4))
@@ -549,7 +555,7 @@ def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypat
     monkeypatch.setattr(retention, "update_state", keep)
     first.folder.close()
     second = scored(RunFolder(tmp_path / "cut"), {8: 0.9, 12: 0.7})
-    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.resume(newest_checkpoint(second.folder.checkpoints, print))
     second.fit(stream(8))
     assert records(whole.folder) == records(second.folder)
 
@@ -557,9 +563,9 @@ def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypat
 def test_a_checkpoint_holds_the_score_of_its_own_weights(tmp_path):
     scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7}, keep=3).fit(stream())
     for checkpoint, best in zip(list_checkpoints(tmp_path / "checkpoints"), (8, 8, 4), strict=True):
-        state = read_state(checkpoint)  # the checksums still hold
-        assert state["validation"]["scored"] == state["step"]
-        assert state["validation"]["best"]["step"] == best
+        state = open_checkpoint(checkpoint).state  # the checksums still hold
+        assert state.validation["scored"] == state.step
+        assert state.validation["best"]["step"] == best
 
 
 def test_resumed_without_validation_the_best_is_kept(tmp_path):
@@ -568,14 +574,14 @@ def test_resumed_without_validation_the_best_is_kept(tmp_path):
         first.fit(stream())
     first.folder.close()
     second = make(RunFolder(tmp_path), Plan(steps_per_epoch=4, total_steps=20, save_freq=4, keep=1))
-    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.resume(newest_checkpoint(second.folder.checkpoints, print))
     second.fit(stream(12))
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000020", "step_00000004"]
     assert (tmp_path / "best").resolve().name == "step_00000004"
     assert (tmp_path / "best" / "state.json").exists()
     second.folder.close()
     third = scored(RunFolder(tmp_path), {20: 0.95, 12: 0.1})
-    third.resume(*newest_checkpoint(tmp_path / "checkpoints", print))
+    third.resume(newest_checkpoint(tmp_path / "checkpoints", print))
     assert third.validation.best == {"step": 4, "score": 0.9}
 
 
@@ -585,7 +591,7 @@ def test_resumed_in_another_folder_the_best_starts_anew(tmp_path):
     best = (tmp_path / "a" / "best").resolve()
     for start, name in (((tmp_path / "a" / "best"), "b"), (best.with_name("step_00000008"), "c")):
         second = scored(RunFolder(tmp_path / name), {8: 0.5, 12: 0.6}, keep=2)
-        second.resume(start, read_state(start))
+        second.resume(open_checkpoint(start))
         second.fit(stream(second.step))
         assert (tmp_path / name / "best").resolve() == (tmp_path / name / "checkpoints" / "step_00000012").resolve()
         assert second.validation.best == {"step": 12, "score": 0.6}
@@ -620,7 +626,7 @@ def test_what_was_trained_is_saved_when_no_more_data_come(tmp_path):
         first.fit(broken_stream(at=7))
     first.folder.close()
     second = make(RunFolder(tmp_path / "run"))
-    second.resume(*newest_checkpoint(second.folder.checkpoints, print))
+    second.resume(newest_checkpoint(second.folder.checkpoints, print))
     assert second.step == 7
     second.fit(stream(7))
     assert_equal(whole, second)
@@ -723,7 +729,7 @@ def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypat
     with pytest.raises(Stopped):
         make(RunFolder(tmp_path)).fit(until())
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000005", "step_00000004"]
-    assert read_state(tmp_path / "checkpoints" / "step_00000005", RESUMED)["step"] == 5
+    assert open_checkpoint(tmp_path / "checkpoints" / "step_00000005", RESUMED).state.step == 5
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(tmp_path, monkeypatch):

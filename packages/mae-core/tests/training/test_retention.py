@@ -12,7 +12,7 @@ from mae_core.training.checkpoints import retention
 from mae_core.training.checkpoints.retention import Checkpoints
 from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.checkpoint_folder import list_checkpoints, read_state
+from mae_core.weights.checkpoint_folder import list_checkpoints, open_checkpoint
 
 MODEL = paddle.nn.Linear(3, 2)
 OPTIMIZER = build_adamw(MODEL)
@@ -60,7 +60,7 @@ def test_a_score_waits_for_its_checkpoint(checkpoints, gate):
     threading.Timer(0.1, gate.set).start()
     found = {"best": {"step": 2, "score": 0.5}, "scored": 2}
     checkpoints.note_score(2, found, best=2)
-    assert read_state(checkpoints.folder.path / "best")["validation"] == found
+    assert open_checkpoint(checkpoints.folder.path / "best").state.validation == found
 
 
 def test_a_step_is_saved_once_and_by_ranks_with_a_folder_only(checkpoints, monkeypatch):

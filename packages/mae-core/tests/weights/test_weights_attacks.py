@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mae_core import cli
 from mae_core.errors import CheckpointError
-from mae_core.weights import cli
 from mae_core.weights.formats.pickle_values import PLAIN, Refused
 from mae_core.weights.formats.pickles import read_pickle
 from mae_core.weights.sources import read_weights

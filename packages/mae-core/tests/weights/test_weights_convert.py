@@ -12,16 +12,17 @@ import numpy as np
 import paddle
 import pytest
 
+from mae_core import cli
 from mae_core.errors import CheckpointError, UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
-from mae_core.weights import cli
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch
+from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.load import load_model
 from mae_core.weights.sources import read_file, read_weights
 
@@ -304,9 +305,9 @@ def test_header_says_where_weights_come_from(tmp_path):
         (["convert", "odd.pth", "out.pdparams", "--set", "num_heads=3"], 4, "num_heads=3 does not divide the width 16"),
         (["convert", "own", "file.txt", "--to", "huggingface"], 2, "takes a folder"),
         (["convert", "own", "file"], 2, "file is a file, and huggingface is a folder"),
-        (["convert", "", "out.pth"], 2, "an empty text is no path"),
-        (["convert", "own", ""], 2, "an empty text is no path"),
-        (["inspect", ""], 2, "an empty text is no path"),
+        (["convert", "", "out.pth"], 2, "an empty text names nothing"),
+        (["convert", "own", ""], 2, "an empty text names nothing"),
+        (["inspect", ""], 2, "an empty text names nothing"),
         (["convert", "wide", "folder"], 4, "square images only"),
         (["convert", "odd.pth", "folder"], 4, "--set num_heads=... --set decoder_num_heads=..."),
         (["paint"], 2, "paint"),
@@ -353,7 +354,7 @@ def test_convert_and_inspect_take_a_run_folder(tmp_path, capsys):
 
 def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path):
     own = save_own(tmp_path / "own.safetensors", small_mae())
-    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.cli import main; sys.exit(main())"
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.cli import main; sys.exit(main())"
     command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()  # before a line is written
@@ -365,12 +366,23 @@ def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path):
 
 def test_names_beyond_the_terminal_s_encoding_are_said(tmp_path):
     own = save_own(tmp_path / "gewichte ü.safetensors", small_mae())
-    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.weights.cli import main; sys.exit(main())"
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from mae_core.cli import main; sys.exit(main())"
     command = [sys.executable, "-W", "ignore", "-c", program, "inspect", str(own)]
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert r"gewichte \xfc.safetensors" in done.stdout
+
+
+def test_help_names_the_layouts_that_are_known():
+    assert ", ".join(LAYOUTS) == cli.LAYOUTS
+
+
+def test_a_word_that_is_no_command_is_refused(capsys):
+    assert cli.main(["transform", "a"]) == 2
+    assert (
+        "'transform' is no command; there are convert, inspect, build; see mae-core --help" in capsys.readouterr().err
+    )
 
 
 def test_the_version_is_told(capsys):
@@ -392,7 +404,7 @@ def test_the_command_needs_neither_paddle_nor_torch(tmp_path):
         "import sys, importlib.util as u; find = u.find_spec;"
         "u.find_spec = lambda name, *a: None if name == 'paddle' else find(name, *a);"
         "sys.modules['paddle'] = sys.modules['torch'] = None;"
-        "from mae_core.weights.cli import main; sys.exit(main())"
+        "from mae_core.cli import main; sys.exit(main())"
     )
 
     def run(*arguments):
@@ -400,7 +412,7 @@ def test_the_command_needs_neither_paddle_nor_torch(tmp_path):
 
     assert run("convert", own, tmp_path / "x.pth").returncode == 0
     assert run("inspect", tmp_path / "x").stdout.count("\n") > 50
-    assert "convert SRC DST" in run("--help").stdout
+    assert "convert   convert weights" in run("--help").stdout
     assert "--set KEY=VALUE" in run("convert", "--help").stdout
     (tmp_path / "checkpoints").mkdir()
     refused = run("convert", tmp_path, tmp_path / "y.pth")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mae_core import cli
 from mae_core.errors import CheckpointError
-from mae_core.weights import cli
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch

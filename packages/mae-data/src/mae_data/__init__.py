@@ -7,31 +7,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_data.commands.demo_digits import make_demo_dataset
-    from mae_data.commands.subset import subset_of_list
-    from mae_data.errors import DataError, InputError
-    from mae_data.images.formats import open_image
-    from mae_data.images.multiband import Planes
-    from mae_data.images.stored import read_image
-    from mae_data.images.value_range import as_value_range
-    from mae_data.loading.dataset import ListDataset
-    from mae_data.loading.loader import make_loader
-    from mae_data.loading.preprocess import find_images, preprocess
-    from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
-    from mae_data.rng import sample_rng
-    from mae_data.sources.image_list import ImageList, read_list
-    from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
-    from mae_data.transforms.mixup import Mixup, draw_mixture, mixing_rng
+    from mae_data.commands.demo_digits import make_demo_dataset as make_demo_dataset
+    from mae_data.commands.subset import subset_of_list as subset_of_list
+    from mae_data.errors import DataError as DataError
+    from mae_data.errors import InputError as InputError
+    from mae_data.images.formats import open_image as open_image
+    from mae_data.images.multiband import Planes as Planes
+    from mae_data.images.stored import read_image as read_image
+    from mae_data.images.value_range import as_value_range as as_value_range
+    from mae_data.loading.dataset import ListDataset as ListDataset
+    from mae_data.loading.loader import make_loader as make_loader
+    from mae_data.loading.preprocess import find_images as find_images
+    from mae_data.loading.preprocess import preprocess as preprocess
+    from mae_data.loading.sampler import EvalBatchSampler as EvalBatchSampler
+    from mae_data.loading.sampler import TrainBatchSampler as TrainBatchSampler
+    from mae_data.rng import sample_rng as sample_rng
+    from mae_data.sources.image_list import ImageList as ImageList
+    from mae_data.sources.image_list import read_list as read_list
+    from mae_data.transforms.mix_on_device import (
+        mix_images as mix_images,
+    )
+    from mae_data.transforms.mix_on_device import (
+        normalize_images as normalize_images,
+    )
+    from mae_data.transforms.mix_on_device import (
+        soft_targets as soft_targets,
+    )
+    from mae_data.transforms.mixup import Mixup as Mixup
+    from mae_data.transforms.mixup import draw_mixture as draw_mixture
+    from mae_data.transforms.mixup import mixing_rng as mixing_rng
     from mae_data.transforms.pipelines import (
-        make_eval_transform,
-        make_finetune_transform,
-        make_pretrain_transform,
-        make_probe_transform,
+        make_eval_transform as make_eval_transform,
+    )
+    from mae_data.transforms.pipelines import (
+        make_finetune_transform as make_finetune_transform,
+    )
+    from mae_data.transforms.pipelines import (
+        make_pretrain_transform as make_pretrain_transform,
+    )
+    from mae_data.transforms.pipelines import (
+        make_probe_transform as make_probe_transform,
     )
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {
+_MODULES = {
     "DataError": "errors",
     "EvalBatchSampler": "loading.sampler",
     "ImageList": "sources.image_list",
@@ -61,41 +81,13 @@ _MODULE_OF = {
     "subset_of_list": "commands.subset",
 }
 
-__all__ = [
-    "DataError",
-    "EvalBatchSampler",
-    "ImageList",
-    "InputError",
-    "ListDataset",
-    "Mixup",
-    "Planes",
-    "TrainBatchSampler",
-    "as_value_range",
-    "draw_mixture",
-    "find_images",
-    "make_demo_dataset",
-    "make_eval_transform",
-    "make_finetune_transform",
-    "make_loader",
-    "make_pretrain_transform",
-    "make_probe_transform",
-    "mix_images",
-    "mixing_rng",
-    "normalize_images",
-    "open_image",
-    "preprocess",
-    "read_image",
-    "read_list",
-    "sample_rng",
-    "soft_targets",
-    "subset_of_list",
-]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mae_data' has no attribute {name!r}")
-    return getattr(import_module(f"mae_data.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(f"mae_data.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,17 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from mae_data import __version__
 from mae_data.commands import run
-from mae_data.commands.completion import SHELLS, CompletionAction
 from mae_data.errors import DataError, InputError
-from mae_data.limits import explain_limit
+from mae_data.limits import available_cores, explain_limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,43 +22,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _build_parser()
+    parser = make_parser()
     if not arguments:
         parser.print_help()
         return 0
     args = parser.parse_args(arguments)
     try:
         code: int = args.run(args)
+        print(end="", flush=True)
         return code
-    except (DataError, InputError) as error:
-        if args.debug:
-            raise
-        print(_red(f"mae-data {args.command}: error: {error}"), file=sys.stderr)
-        return error.exit_code
     except Exception as error:
-        limit = explain_limit(error)
-        if args.debug or limit is None:
+        if isinstance(error, OSError) and error.filename is None and (failure := _output_failure()):
+            if isinstance(failure, BrokenPipeError):  # the reader has seen enough, as `head` does
+                return 141  # 128 + SIGPIPE, as other programs exit
+            error = InputError(f"standard output cannot be written ({failure.strerror})")
+        known = error if isinstance(error, DataError | InputError) else explain_limit(error)
+        if args.debug or known is None:
             raise
-        print(_red(f"mae-data {args.command}: error: {limit}"), file=sys.stderr)
-        return limit.exit_code
+        # Names of files may hold what would control a terminal.
+        plain = "".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in str(known))
+        print(red(f"mae-data {args.command}: error: {plain}", sys.stderr, os.environ), file=sys.stderr)
+        return known.exit_code
 
 
-def _red(line: str) -> str:
-    """Colour an error where the terminal takes it and NO_COLOR is not set (no-color.org)."""
-    takes_it = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+def _output_failure() -> OSError | None:
+    """Return why standard output cannot be written, and send it to nowhere; None where it can."""
+    try:
+        print(flush=True)
+    except OSError as failure:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        return failure
+    return None
+
+
+def red(line: str, stream: TextIO, env: Mapping[str, str]) -> str:
+    """Return a line in red where the stream is a terminal that takes it and NO_COLOR is not set (no-color.org)."""
+    takes_it = stream.isatty() and env.get("TERM", "dumb") != "dumb" and not env.get("NO_COLOR")
     return f"\x1b[31m{line}\x1b[0m" if takes_it else line
 
 
 def _version_line() -> str:
-    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    """Return the line of `--version`: the package, Paddle and what it runs on, without importing Paddle."""
     found = {}
     for package in ("paddlepaddle-gpu", "paddlepaddle"):
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     paddle = next((f"{package} {version}" for package, version in found.items()), "no Paddle")
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if "paddlepaddle-gpu" in found else 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {cores} cores"
+    device = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"CPU, {available_cores()} cores"
     return f"mae-data {__version__} ({paddle}, {device})"
 
 
@@ -67,14 +79,33 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(InputError.exit_code, _red(f"{self.prog}: error: {message}; see `{self.prog} --help`") + "\n")
+        line = f"{self.prog}: error: {message}; see `{self.prog} --help`"
+        self.exit(InputError.exit_code, red(line, sys.stderr, os.environ) + "\n")
 
 
-def _build_parser() -> argparse.ArgumentParser:
+class _Completion(argparse.Action):
+    """Prints what shtab writes for a shell and ends the command, as `--version` does."""
+
+    def __call__(self, parser: Any, namespace: Any, shell: Any, option_string: str | None = None) -> None:
+        import shtab
+
+        (commands,) = (action for action in parser._actions if action.nargs == argparse.PARSER)
+        for action in (action for command in commands.choices.values() for action in command._actions):
+            if action.nargs != 0 and not action.choices and action.type not in (int, float, _count, _number, _seed):
+                action.complete = shtab.FILE
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Declare the command and its subcommands."""
     parser = _Parser(prog="mae-data", description="Make, check and describe lists of images.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=_version_line())
     parser.add_argument(
-        "--completion", choices=SHELLS, action=CompletionAction, help="print a script that completes this command"
+        "--completion",
+        choices=("bash", "zsh"),
+        action=_Completion,
+        help="print a script that completes this command; bash and zsh eval it",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -94,7 +125,6 @@ def _build_parser() -> argparse.ArgumentParser:
     index.add_argument("--seed", type=_seed, default=0, help="seed of that split (default 0)")
     index.add_argument("--unlabelled", action="store_true", help="take all images in any subfolder, without labels")
     index.add_argument("--force", action="store_true", help="replace lists that exist")
-
     index.add_argument("--tar", metavar="PATTERN", help="index tar shards in ROOT instead: 'train-*.tar'")
     index.add_argument("--part", choices=("train", "val"), default="train", help="what the shards are (default train)")
     index.add_argument("--workers", type=int, help="number of processes that read shards (default: one per core)")

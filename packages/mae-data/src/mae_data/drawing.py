@@ -1,15 +1,41 @@
-"""Pictures side by side in rows, each under its title: what the stages draw for people to look at."""
+"""What the stages draw for people to look at: images of a data set, and pictures in rows, each under its title."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from mae_data.images.shown_bands import ShownBands
+from mae_data.loading.dataset import ListDataset
+
 GAP, TITLE = 8, 22  # pixels between pictures, and for a line of titles
 _FONT_SIZE = 13
 
 Tile = tuple[str, npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class ShownImages:
+    """The images of a data set as pictures.
+
+    Attributes:
+        dataset: the images, as evaluation reads them.
+        shown: which bands are drawn, and between which values.
+    """
+
+    dataset: ListDataset
+    shown: ShownBands
+
+    def path(self, index: int) -> str:
+        """Return an image's path as the list names it; empty beyond its end."""
+        return self.dataset.images.path(index) if index < len(self.dataset) else ""
+
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return an image as uint8 [H, W, 1 or 3]."""
+        limits, pixels = self.dataset.limits, self.dataset[index][0].astype(np.float32)
+        return self.shown((pixels - limits.low) / limits.span)
 
 
 def draw_rows(rows: Sequence[Sequence[Tile]], *, cell: int, caption: str = "") -> Image.Image:

@@ -1,7 +1,6 @@
 """One function over all images of a source, in several processes."""
 
 import io
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,11 +13,6 @@ from mae_data.sources.source import Source
 Result = TypeVar("Result")
 Task = TypeVar("Task")
 CHUNK = 32
-
-
-def default_workers() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_images(function: Callable[[BinaryIO], Result], images: Source, workers: int) -> Iterator[Result | DataError]:

@@ -3,16 +3,26 @@
 Public names are imported on first use, so that `import mae_finetune` does not need Paddle.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_finetune.api import finetune
-    from mae_finetune.export import export_classifier
-    from mae_finetune.prediction import Classifier, Guess, Prediction, predict
+    from mae_finetune.api import finetune as finetune
+    from mae_finetune.export import export_classifier as export_classifier
+    from mae_finetune.prediction import (
+        Classifier as Classifier,
+    )
+    from mae_finetune.prediction import (
+        Guess as Guess,
+    )
+    from mae_finetune.prediction import (
+        Prediction as Prediction,
+    )
+    from mae_finetune.prediction import (
+        predict as predict,
+    )
 
 __version__ = "0.1.0"
-_HOMES = {
+_MODULES = {
     "Classifier": "prediction",
     "Guess": "prediction",
     "Prediction": "prediction",
@@ -20,16 +30,13 @@ _HOMES = {
     "finetune": "api",
     "predict": "prediction",
 }
-__all__ = ["Classifier", "Guess", "Prediction", "__version__", "export_classifier", "finetune", "predict"]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mae_finetune' has no attribute {name!r}")
-    from mae_core.process.runtime import import_paddle  # and the runtime is prepared before
+    from mae_core.process import runtime  # which prepares what Paddle reads at its import
 
-    import_paddle()
-    return getattr(import_module(f"mae_finetune.{_HOMES[name]}"), name)
+    return runtime.public_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

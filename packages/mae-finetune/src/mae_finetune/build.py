@@ -9,6 +9,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of, statistics_of
 from mae_core.weights.report import KeyReport
+from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import make_finetune_transform
@@ -21,7 +22,7 @@ def build_model(config: Config) -> VisionTransformer:
     m = config.MODEL
     with values_from_config():
         model = VisionTransformer(
-            num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, drop_path_rate=m.DROPPATH, **encoder_of(config)
+            num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH)
         )
     model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     if config.TRAIN.PARTIAL is not None:
@@ -29,12 +30,12 @@ def build_model(config: Config) -> VisionTransformer:
     return model
 
 
-def load_for_evaluation(config: Config, model: VisionTransformer) -> KeyReport:
-    """Load the whole of MODEL.PRETRAINED; see `load_classifier`."""
+def load_for_evaluation(config: Config, weights: Weights | None, model: VisionTransformer) -> KeyReport:
+    """Load the weights, which must be a whole classifier; see `load_classifier`."""
     m = config.MODEL
     return load_classifier(
         model,
-        m.PRETRAINED,
+        weights,
         settings={"MODEL.NUM_CLASSES": m.NUM_CLASSES, "MODEL.GLOBAL_POOL": m.GLOBAL_POOL},
         remedy="fine-tune it first",
     )

@@ -41,13 +41,14 @@ def read_errors(path: str | None) -> dict[str, float]:
     """
     if path is None:
         return dict(ALEXNET_ERRORS)
-    errors = read_yaml(Path(path))
-    for name, value in errors.items():
+    errors: dict[str, float] = {}
+    for name, value in read_yaml(Path(path)).items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
             raise ConfigError(f"{path}: {name}={value!r} is not an error above 0 and up to 1")
+        errors[name] = float(value)
     if not errors:
         raise ConfigError(f"{path} holds no `corruption: error`")
-    return {name: float(value) for name, value in errors.items()}
+    return errors
 
 
 def group_images(images: Source, corruptions: Sequence[str]) -> NDArray[np.int64]:

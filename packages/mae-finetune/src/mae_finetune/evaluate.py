@@ -16,6 +16,7 @@ from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
 from mae_core.training.precision import Precision
+from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_eval_loader
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
@@ -42,8 +43,11 @@ class EvalSet:
     references: dict[str, float]
 
 
-def evaluate(config: Config) -> dict[str, float]:
-    """Score MODEL.PRETRAINED on the validation list and write the tables to `SAVE/eval`.
+def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
+    """Score weights on the validation list and write the tables to `SAVE/eval`.
+
+    Args:
+        weights: of MODEL.PRETRAINED; None where it names none.
 
     Returns:
         top1, top5 (percent), val_loss, images, images_per_s; with ROBUST.CORRUPTIONS also each
@@ -51,11 +55,10 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    model = build_model(config)
-    require_weights(config.MODEL.PRETRAINED)
-    eval_set = open_eval_set(config)  # before the weights are read: a faulty list is found at once
+    weights, model = require_weights(weights), build_model(config)
+    eval_set = open_eval_set(config)
     log.say(eval_set.dataset.images.notes)
-    load_for_evaluation(config, model)
+    load_for_evaluation(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)
     started = time.perf_counter()

@@ -15,11 +15,10 @@ from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import VisionTransformer
 from mae_core.process import log
-from mae_core.stage.config.from_weights import load_config
+from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import input_of
-from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_finetune import __version__
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
@@ -62,23 +61,24 @@ def export_classifier(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     optional = {"DATA.CLASS_NAMES": class_names, "DATA.DATA_PATH": data}
     flags |= {key: str(value) for key, value in optional.items() if value is not None}
-    config, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug), paddle.get_device()
+    opened, device = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug), paddle.get_device()
     try:
-        return export(config, str(output), file_format, narrow, min_agreement)
+        return export(opened, str(output), file_format, narrow, min_agreement)
     finally:
         paddle.set_device(device)
 
 
 def export(
-    config: Config,
+    opened: Opened,
     output: str | None,
     file_format: str | None = None,
     narrow: str | None = None,
     min_agreement: float = MIN_AGREEMENT,
 ) -> str:
-    """Write the classifier with the weights MODEL.PRETRAINED.
+    """Write the classifier of a run.
 
     Args:
+        opened: the config of the run, and its weights.
         output: folder; None: `exported`.
         file_format, narrow, min_agreement: see `export_classifier`.
 
@@ -89,15 +89,15 @@ def export(
         UserError: settings, folder or packages do not allow it.
         CheckpointError: weights that are missing, damaged or of another model.
     """
-    folder = Path(output or "exported")
-    file_format = format_for(file_format, narrow)
+    config, folder = opened.config, Path(output or "exported")
+    file_format, data = format_for(file_format, narrow), config.DATA
     check_export(folder, file_format, narrow)
     log.setup()
-    data = config.DATA
-    narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, partial(_open, config), narrow, min_agreement)
+    open_list = partial(eval_dataset, config, "optional")
+    narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, open_list, narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    report = load_for_evaluation(config, model)
+    report = load_for_evaluation(config, opened.weights, model)
     measured = export_model(
         folder,
         file_format,
@@ -108,10 +108,6 @@ def export(
         narrowing,
     )
     return "\n".join(f"{folder}: {line}" for line in measured.lines())
-
-
-def _open(config: Config, list_name: str) -> ListDataset:
-    return eval_dataset(config, "optional", list_name)
 
 
 def _signature(model: VisionTransformer, classes: int) -> Signature:

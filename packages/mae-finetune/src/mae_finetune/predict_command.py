@@ -6,7 +6,7 @@ from pathlib import Path
 from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_core.process import log
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.run.scores_file import prepare_json, write_json
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import find_images
@@ -16,7 +16,7 @@ _ADVICE = "choose another with --csv"
 
 
 def run_predict(
-    config: Config,
+    opened: Opened,
     paths: Sequence[str],
     *,
     topk: int,
@@ -27,7 +27,7 @@ def run_predict(
     """Classify images and print a line for each, as they come; write them as JSON or as a table where asked for.
 
     Args:
-        config: MODEL.PRETRAINED names the weights.
+        opened: the config of a run, and its weights.
         paths: image files and folders.
         json, csv: files to write; "-" is standard output, which then holds nothing else.
 
@@ -43,11 +43,11 @@ def run_predict(
     if csv and csv != "-":
         with refuse_unwritable(Path(csv), _ADVICE):
             try_folder(Path(csv).parent)
-    images = find_images(paths)
+    images, config = find_images(paths), opened.config
     predictions, batch_size = [], batch_size or BATCH_SIZE
     workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
     bad = BadImages(len(images), config.DATA.MAX_BAD) if config.DATA.ON_ERROR == "skip" else None
-    for prediction in Classifier(config).predict(images, topk, batch_size, workers, bad):
+    for prediction in Classifier(opened).predict(images, topk, batch_size, workers, bad):
         predictions.append(prediction)
         if "-" not in (json, csv):
             print(prediction.line(), flush=True)

@@ -18,8 +18,7 @@ from paddle.nn import functional as F
 from mae_core.errors import NonFiniteError, UserError
 from mae_core.models import VisionTransformer
 from mae_core.process import log
-from mae_core.stage.config.from_weights import load_config
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import input_of, precision_of
 from mae_core.training.precision import Precision, RoundedWeights
@@ -68,15 +67,16 @@ class Classifier:
     """A trained classifier, ready for images.
 
     Args:
-        config: of its run, MODEL.PRETRAINED its weights.
+        opened: the config of its run, and its weights.
 
     Raises:
         UserError: weights, config or names that do not fit.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, opened: Opened) -> None:
+        config = opened.config
         self.model: VisionTransformer = build_model(config)
-        self.file = load_for_evaluation(config, self.model).file
+        self.file = load_for_evaluation(config, opened.weights, self.model).file
         self.model.eval()
         known = names_of(config, self.model)
         if known is None:
@@ -213,8 +213,8 @@ def predict(
     flags = {"MODEL.PRETRAINED": str(pretrained)}
     if class_names is not None:
         flags["DATA.CLASS_NAMES"] = str(class_names)
-    config = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug)
-    return list(Classifier(config).predict(images, topk, batch_size, num_workers))
+    opened = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug)
+    return list(Classifier(opened).predict(images, topk, batch_size, num_workers))
 
 
 def as_json(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from functools import partial
 
 from paddle import Tensor, nn
 
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import (
     global_batch_of,
@@ -16,13 +17,12 @@ from mae_core.stage.config.to_arguments import (
     trainer_of,
 )
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.batch import Batch
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
-from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_data.transforms.mixup import Mixup
@@ -35,50 +35,52 @@ from mae_finetune.mixing import BatchMixer
 from mae_finetune.optimizer import build_optimizer
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
     """Fine-tune as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
-    return run_training(config, build_run, allow_drift)
+    return run_training(opened, build_run, allow_drift)
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
-    """Open the training images and build what trains on them."""
-    dataset = train_dataset(config)
-    trainer = build_trainer(config, dataset, folder)
-    batches = partial(make_train_loader, dataset, train_sampling_of(config), loading_of(config), trainer.stopping)
-    # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
-    free_cut = not mixes(config) and config.MODEL.DROPPATH == 0
-    trainer.model.name_classes(training_names(config, dataset.images))
-    free, notes = ["ROBUST", "DATA.CLASS_NAMES"], dataset.notes()
-    return Run(trainer, len(dataset), batches, free=free, free_cut=free_cut, notes=notes, closing=dataset.skipped)
-
-
-def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
-    """Build model, optimizer, loss and validation of a config.
+    """Put a run together: images, model, optimizer, loss and validation.
 
     Args:
-        dataset: the training images.
         folder: where the run writes; None writes nothing.
     """
-    model, t = build_model(config), config.TRAIN
-    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
+    images, t = train_dataset(config), config.TRAIN
+    model = build_model(config)
+    model.name_classes(training_names(config, images.images))
+    optimizer = build_optimizer(
+        model,
+        name=t.OPTIMIZER.NAME,
+        weight_decay=t.WEIGHT_DECAY,
+        betas=t.OPTIMIZER.BETAS,
+        eps=t.OPTIMIZER.EPS,
+        layer_decay=t.LAYER_DECAY or 1.0,
+    )
+    plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
     precision = precision_of(config)
-    return Trainer(
+    trainer = Trainer(
         model=model,
-        optimizer=build_optimizer(
-            model,
-            name=t.OPTIMIZER.NAME,
-            weight_decay=t.WEIGHT_DECAY,
-            betas=t.OPTIMIZER.BETAS,
-            eps=t.OPTIMIZER.EPS,
-            layer_decay=t.LAYER_DECAY or 1.0,
-        ),
+        optimizer=optimizer,
         loss_fn=partial(finetune_loss, _mixer(config)),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
-        **trainer_of(config, plan, dataset.images),
         ema=Ema(model, t.EMA) if t.EMA else None,
         validation=_validation(config, precision, plan.steps_per_epoch),
+        program="mae-finetune",
+        **trainer_of(config, plan, images.images),
+    )
+    batches = partial(make_train_loader, images, train_sampling_of(config), loading_of(config), trainer.stopping)
+    return Run(
+        trainer,
+        len(images),
+        batches,
+        free=["ROBUST", "DATA.CLASS_NAMES"],
+        # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
+        free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
+        notes=images.notes(),
+        closing=images.skipped,
     )
 
 
@@ -87,7 +89,7 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         return Validation()
     eval_set = open_eval_set(config)
 
-    def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         scores = score_eval_set(config, model, eval_set, precision, should_stop)
         return scores.figures() if scores else None
 
@@ -100,7 +102,7 @@ def _mixer(config: Config) -> BatchMixer:
     return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
 
 
-def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
+def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Mix a batch of images and score the model on it."""
     images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
     return soft_target_cross_entropy(model(images), targets), {}

@@ -3,32 +3,30 @@
 Public names are imported on first use, so that `import mae_pretrain` does not need Paddle.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_pretrain.api import dry_run, pretrain
-    from mae_pretrain.curve import draw_curve
-    from mae_pretrain.pictures import Pictures, reconstruct
+    from mae_pretrain.api import dry_run as dry_run
+    from mae_pretrain.api import pretrain as pretrain
+    from mae_pretrain.curve import draw_curve as draw_curve
+    from mae_pretrain.pictures import Pictures as Pictures
+    from mae_pretrain.pictures import reconstruct as reconstruct
 
 __version__ = "0.1.0"
-_HOMES = {
+_MODULES = {
     "Pictures": "pictures",
     "draw_curve": "curve",
     "dry_run": "api",
     "pretrain": "api",
     "reconstruct": "pictures",
 }
-__all__ = ["Pictures", "__version__", "draw_curve", "dry_run", "pretrain", "reconstruct"]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mae_pretrain' has no attribute {name!r}")
-    from mae_core.process.runtime import import_paddle  # and the runtime is prepared before
+    from mae_core.process import runtime  # which prepares what Paddle reads at its import
 
-    import_paddle()
-    return getattr(import_module(f"mae_pretrain.{_HOMES[name]}"), name)
+    return runtime.public_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

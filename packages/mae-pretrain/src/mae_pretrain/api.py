@@ -46,7 +46,7 @@ def pretrain(
     Raises:
         UserError: arguments, data, checkpoint or loss that a run cannot go on with.
     """
-    config = config_of_call(
+    opened = config_of_call(
         RECIPE,
         cfg,
         settings,
@@ -59,7 +59,7 @@ def pretrain(
         pretrained=pretrained,
         resume=resume,
     )
-    return train(config)
+    return train(opened)
 
 
 def dry_run(
@@ -79,6 +79,6 @@ def dry_run(
     Raises:
         UserError: what would refuse the run itself.
     """
-    config = config_of_call(RECIPE, cfg, settings, data=data, **arguments)
-    for line in list(dry_runs.dry_run(config, build_run))[0 if show_config else 1 :]:
+    opened = config_of_call(RECIPE, cfg, settings, data=data, **arguments)
+    for line in list(dry_runs.dry_run(opened, build_run))[0 if show_config else 1 :]:
         print(line)

@@ -1,7 +1,5 @@
 """From config to model, data and loss: what training, evaluation and pictures share."""
 
-from typing import Any
-
 import paddle
 from paddle import Tensor
 
@@ -11,7 +9,7 @@ from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of
+from mae_core.stage.config.to_arguments import Images, cropping_of, encoder_of, images_of, input_of
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import make_pretrain_transform
@@ -26,9 +24,8 @@ def build_model(config: Config) -> MaskedAutoencoderViT:
             decoder_embed_dim=m.DECODER.EMBED_DIM,
             decoder_depth=m.DECODER.DEPTH,
             decoder_num_heads=m.DECODER.NUM_HEADS,
-            drop_path_rate=m.DROPPATH,
             norm_pix_loss=m.NORM_PIX_LOSS,
-            **encoder_of(config),
+            **encoder_of(config, m.DROPPATH),
         )
     model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     return model
@@ -57,7 +54,7 @@ def labelled_dataset(config: Config, list_name: str) -> ListDataset:
     return _evaluated(config, list_name, images_of(config, "optional") | {"labels": "required"})
 
 
-def _evaluated(config: Config, list_name: str, images: dict[str, Any]) -> ListDataset:
+def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
     with values_from_config():
         transform = ModelInput(**input_of(config)).transform
     return ListDataset(list_file=list_name, transform=transform, **images)

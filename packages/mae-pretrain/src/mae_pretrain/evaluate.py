@@ -10,7 +10,8 @@ from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
-from mae_core.weights.load import load_model
+from mae_core.weights.load import load_weights
+from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_eval_loader
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
@@ -19,8 +20,11 @@ from mae_pretrain.reconstruction import inpaint, masked_error, reconstruct
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
 
 
-def evaluate(config: Config) -> dict[str, float]:
-    """Score MODEL.PRETRAINED on the validation list.
+def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
+    """Score weights on the validation list.
+
+    Args:
+        weights: of MODEL.PRETRAINED; None where it names none.
 
     Returns:
         loss: the model's own loss, mean over images.
@@ -30,11 +34,11 @@ def evaluate(config: Config) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    model = build_model(config)
-    require_weights(config.MODEL.PRETRAINED)
-    scored, averaged = open_sets(config)  # before the weights are read: a faulty list is found at once
+    weights, model = require_weights(weights), build_model(config)
+    scored, averaged = open_sets(config)
     log.say(scored.images.notes)
-    log.LOGGER.info(f"weights: {load_model(config.MODEL.PRETRAINED, model)}")
+    load_weights(model, weights)
+    log.LOGGER.info(f"weights: {weights.file}")
     model.eval()
     scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
     log.LOGGER.info(

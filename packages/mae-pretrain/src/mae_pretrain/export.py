@@ -14,17 +14,20 @@ from mae_core.export.program import Signature
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import len_keep
 from mae_core.process import log
+from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.weights.layout import DECODER, plain_name
-from mae_core.weights.load import load_pretrained
+from mae_core.weights.load import fit_weights
 from mae_core.weights.report import join_names
+from mae_core.weights.sources import Weights
 from mae_pretrain import __version__
 from mae_pretrain.build import build_model, eval_dataset
 
 
 def export(
     config: Config,
+    weights: Weights | None,
     output: str | None,
     file_format: str | None = None,
     narrow: str | None = None,
@@ -32,9 +35,10 @@ def export(
     *,
     with_decoder: bool = False,
 ) -> str:
-    """Write the encoder, or encoder and decoder, with the weights MODEL.PRETRAINED.
+    """Write the encoder, or encoder and decoder.
 
     Args:
+        weights: of the model, of whatever source.
         output: folder; None: `exported`.
         file_format: `paddle` or `onnx`; None: what `narrow` needs, or else `paddle`.
         narrow: a name of `export.KINDS`, ONNX in fewer bits; None: float32.
@@ -48,14 +52,14 @@ def export(
         UserError: settings, folder or packages do not allow it.
         CheckpointError: weights that are missing, damaged or of another model.
     """
-    folder = Path(output or "exported")
+    folder, weights = Path(output or "exported"), require_weights(weights, "export")
     file_format, data = format_for(file_format, narrow), config.DATA
     check_export(folder, file_format, narrow)
     log.setup()
     narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, partial(eval_dataset, config), narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    weights = _load(model, config.MODEL.PRETRAINED, with_decoder)
+    _load(model, weights, with_decoder)
     facts = {
         "command": f"mae-pretrain {__version__}",
         "model": config.MODEL.NAME,
@@ -67,7 +71,7 @@ def export(
         signature = _autoencoder(model, config.MODEL.MASK_RATIO)
     else:
         signature = _encoder(model)
-    measured = export_model(folder, file_format, model, signature, facts, weights, narrowing)
+    measured = export_model(folder, file_format, model, signature, facts, weights.file, narrowing)
     return "\n".join(f"{folder}: {line}" for line in measured.lines())
 
 
@@ -91,12 +95,11 @@ def _autoencoder(model: MaskedAutoencoderViT, mask_ratio: float) -> Signature:
     )
 
 
-def _load(model: MaskedAutoencoderViT, path: str, with_decoder: bool) -> Path:
+def _load(model: MaskedAutoencoderViT, weights: Weights, with_decoder: bool) -> None:
     """Load what is exported; a decoder that is not may be missing."""
-    report = load_pretrained(model, path, same_target=with_decoder)
+    report = fit_weights(model, weights, same_target=with_decoder)
     missing = [n for n in report.missing if with_decoder or plain_name(n).partition(".")[0] not in DECODER]
     if missing:
         raise CheckpointError(f"{report.file} has no {join_names(missing)}: a model of initial values means nothing")
     for line in report.lines():
         log.LOGGER.info(line)
-    return Path(report.file)

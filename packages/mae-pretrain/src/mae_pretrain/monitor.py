@@ -32,18 +32,15 @@ from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_c
 NEIGHBOURS = 20
 
 
-def monitoring(
-    config: Config, precision: Precision, steps_per_epoch: int, run: Path | None, step: Callable[[], int]
-) -> Validation:
+def monitoring(config: Config, precision: Precision, steps_per_epoch: int, run: Path | None) -> Validation:
     """Make what looks at the model every MONITOR.EVERY epochs and after the last step; 0 looks never.
 
     Args:
         run: folder of the run, in which `monitor/` holds the pictures; None on ranks that write nothing.
-        step: tells how many steps are done.
     """
     if not config.MONITOR.EVERY:
         return Validation(best_by=None)
-    monitor = Monitor(config, precision, run / "monitor" if run else None, step)
+    monitor = Monitor(config, precision, run / "monitor" if run else None)
     return Validation(monitor.look, every=config.MONITOR.EVERY * steps_per_epoch, best_by=None)
 
 
@@ -52,11 +49,10 @@ class Monitor:
 
     Args:
         pictures: folder for `step_*.png`; None draws none.
-        step: tells how many steps are done.
     """
 
-    def __init__(self, config: Config, precision: Precision, pictures: Path | None, step: Callable[[], int]) -> None:
-        self.config, self.precision, self.pictures, self.step = config, precision, pictures, step
+    def __init__(self, config: Config, precision: Precision, pictures: Path | None) -> None:
+        self.config, self.precision, self.pictures = config, precision, pictures
         self.val = MonitoredImages(config, config.DATA.VAL_LIST, config.MONITOR.VAL_IMAGES)
         self.train = MonitoredImages(config, config.DATA.TRAIN_LIST, config.MONITOR.TRAIN_IMAGES)
         if pictures:
@@ -70,7 +66,7 @@ class Monitor:
         self.knows_labels = known
 
     @paddle.no_grad()
-    def look(self, model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def look(self, model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Return the figures of a model in evaluation mode, and draw it; None when any rank was asked to stop.
 
         Returns:
@@ -86,7 +82,7 @@ class Monitor:
             return None
         figures = {"val_loss": val[1]}
         if distributed.is_main():
-            self._draw(model)
+            self._draw(model, step)
             figures["rankme"] = rankme(val[0])
             if self.knows_labels:
                 figures |= self._knn_figures(train[0], val[0])
@@ -131,7 +127,7 @@ class Monitor:
         count, total = distributed.sum_over_ranks([float(stopped), total])
         return None if count else (distributed.sum_array(features), total / len(features))
 
-    def _draw(self, model: MaskedAutoencoderViT) -> None:
+    def _draw(self, model: MaskedAutoencoderViT, step: int) -> None:
         """Write the pictures of some held-out images, the same ones under the same masks at every look."""
         if not self.pictures:
             return
@@ -142,10 +138,10 @@ class Monitor:
             shown = choose_bands(*statistics_of(self.config), self.config.DATA.VALUE_RANGE)
         columns = reconstruction_columns(model, images, self.config.MODEL.MASK_RATIO, noise, shown)
         ratio = f"mask ratio {self.config.MODEL.MASK_RATIO:g}{masking_note(self.config)}"
-        caption = f"{self.config.MODEL.NAME} after step {self.step()}, {ratio}"
+        caption = f"{self.config.MODEL.NAME} after step {step}, {ratio}"
         if model.norm_pix_loss:
             caption += f"\n{NORM_PIX_CAPTION}"
         try:
-            write_png(self.pictures / f"step_{self.step():08d}.png", draw_grid(columns, caption).save)
+            write_png(self.pictures / f"step_{step:08d}.png", draw_grid(columns, caption).save)
         except UserError as error:  # a picture is not worth the run
             log.LOGGER.warning(f"{error}; training goes on")

@@ -1,7 +1,6 @@
 """`mae-pretrain report` and `watch`: the page of a pre-training run."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +59,6 @@ def run_page(folder: str, images: int = 6, scores: str | None = None) -> Page:
         f"{model.get('NAME', 'a masked autoencoder')}, {_ratio(model.get('MASK_RATIO', 0.75))} of the patches removed."
     )
     return Page(f"Pre-training: {run.folder.name}", _headline(run, found), lede, [*sections, provenance(run)])
-
-
-def live_page(folder: str, images: int) -> Callable[[], Page]:
-    """Return what builds the page of a run that goes on."""
-    return lambda: run_page(folder, images)
 
 
 def _ratio(ratio: float) -> str:

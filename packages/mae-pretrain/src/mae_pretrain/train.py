@@ -8,6 +8,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import (
@@ -20,11 +21,10 @@ from mae_core.stage.config.to_arguments import (
     trainer_of,
 )
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
-from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
@@ -35,42 +35,35 @@ from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_col
 PICTURES = 4  # that boards show of a checkpoint
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
     """Pre-train as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
-    return run_training(config, build_run, allow_drift)
+    return run_training(opened, build_run, allow_drift)
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
-    """Open the training images and build what trains on them."""
-    dataset = train_dataset(config)
-    trainer = build_trainer(config, dataset, folder)
-    sampling = train_sampling_of(config) | {"repeats": config.DATA.REPEATS}
-    batches = partial(make_train_loader, dataset, sampling, loading_of(config), trainer.stopping)
-    return Run(trainer, len(dataset), batches, free=("MONITOR",), notes=dataset.notes(), closing=dataset.skipped)
-
-
-def build_trainer(config: Config, dataset: ListDataset, folder: RunFolder | None = None) -> Trainer:
-    """Build model, optimizer and loss of a config.
+    """Put a run together: images, model, optimizer, loss, and what looks at the model meanwhile.
 
     Args:
-        dataset: the training images.
         folder: where the run writes; None writes nothing.
     """
-    model, precision = build_model(config), precision_of(config)
-    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
-    run = folder.path if folder else None
+    images, model = train_dataset(config), build_model(config)
+    plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
+    precision = precision_of(config)
     trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=partial(pretrain_loss, config, len(dataset)),
+        loss_fn=partial(pretrain_loss, config, len(images)),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
         pictures=partial(board_pictures, config) if config.LOGGERS else None,
-        validation=monitoring(config, precision, plan.steps_per_epoch, run, lambda: trainer.step),
-        **trainer_of(config, plan, dataset.images),
+        validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
+        program="mae-pretrain",
+        **trainer_of(config, plan, images.images),
     )
-    return trainer
+    sampling = train_sampling_of(config, config.DATA.REPEATS)
+    batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
+    return Run(trainer, len(images), batches, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
 def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
@@ -88,7 +81,7 @@ def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint
 
 
 def pretrain_loss(
-    config: Config, num_images: int, model: nn.Layer, batch: Batch, epoch: int
+    config: Config, num_images: int, model: nn.Layer, batch: Samples, epoch: int
 ) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of images; each sample's mask depends on (SEED, epoch, sample index) only.
 

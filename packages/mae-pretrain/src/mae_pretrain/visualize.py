@@ -11,10 +11,12 @@ from PIL import Image
 
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
+from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import input_of, statistics_of
-from mae_core.weights.load import load_model
+from mae_core.weights.load import load_weights
+from mae_core.weights.sources import Weights
 from mae_data.drawing import draw_rows
 from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.loader import as_paddle_takes
@@ -31,11 +33,17 @@ _GREY = 0.5  # what a removed patch looks like, between black and white
 
 
 def visualize(
-    config: Config, files: Sequence[str], output: str | Path, seed: int = 0, bands: Sequence[int] | None = None
+    config: Config,
+    weights: Weights | None,
+    files: Sequence[str],
+    output: str | Path,
+    seed: int = 0,
+    bands: Sequence[int] | None = None,
 ) -> Path:
-    """Draw the grid for image files with the weights MODEL.PRETRAINED.
+    """Draw the grid for image files.
 
     Args:
+        weights: of the model, of whatever source.
         files: image paths; each is resized and cropped as in evaluation.
         output: PNG to write.
         seed: draws the masks; image i takes the mask of sample i.
@@ -43,13 +51,13 @@ def visualize(
 
     Raises:
         UserError: an output that cannot be written.
-        ConfigError: there are no such bands.
+        ConfigError: there are no such bands, or no weights.
         CheckpointError: weights that are missing, damaged or of another model.
     """
     path = Path(output)
     prepare_png(path)
     model = build_model(config)
-    load_model(config.MODEL.PRETRAINED, model)
+    load_weights(model, require_weights(weights, "visualize"))
     model.eval()
     noise = mask_noise(config, paddle.arange(len(files)), epoch=0, seed=seed)
     with values_from_config():

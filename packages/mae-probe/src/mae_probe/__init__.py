@@ -3,33 +3,30 @@
 Public names are imported on first use, so that `import mae_probe` does not need Paddle.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mae_probe.api import probe
-    from mae_probe.attention.pictures import AttentionMaps, attention_maps
-    from mae_probe.extraction.image_features import features
-    from mae_probe.nearest import knn_top1
+    from mae_probe.api import probe as probe
+    from mae_probe.attention.pictures import AttentionMaps as AttentionMaps
+    from mae_probe.attention.pictures import attention_maps as attention_maps
+    from mae_probe.extraction.image_features import features as features
+    from mae_probe.nearest import knn_top1 as knn_top1
 
 __version__ = "0.1.0"
-_HOMES = {
+_MODULES = {
     "AttentionMaps": "attention.pictures",
     "attention_maps": "attention.pictures",
     "features": "extraction.image_features",
     "knn_top1": "nearest",
     "probe": "api",
 }
-__all__ = ["AttentionMaps", "__version__", "attention_maps", "features", "knn_top1", "probe"]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mae_probe' has no attribute {name!r}")
-    from mae_core.process.runtime import import_paddle  # and the runtime is prepared before
+    from mae_core.process import runtime  # which prepares what Paddle reads at its import
 
-    import_paddle()
-    return getattr(import_module(f"mae_probe.{_HOMES[name]}"), name)
+    return runtime.public_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

@@ -1,18 +1,13 @@
-"""`mae-probe` and `python -m mae_probe`; Ctrl-C while these modules are imported is one line, as it is later."""
+"""`mae-probe` and `python -m mae_probe`."""
 
-import os
 import sys
+
+from mae_core.process.runtime import start
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    try:
-        from mae_probe import cli
-
-        return cli.main()
-    except KeyboardInterrupt:
-        os.write(2, b"interrupted by Ctrl-C\n")
-        os._exit(130)  # where an import of compiled code has seen it, Python itself would end by the signal
+    return start("mae_probe.cli")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def probe(
         batch_size: images per rank and forward pass.
         image_size: pixels, one number or (height, width), of whole patches.
         pretrained: weights to start from, of any source.
-        num_classes: outputs; by default as many as the training images have classes, unless cfg or settings say.
+        num_classes: outputs; by default as many as the training images have classes, unless cfg or settings set it.
         resume: run or checkpoint folder to go on from; "auto": `output`, or anew where it holds none.
         cfg: YAML config: a file, or the name of a packaged one.
         settings: values by dotted config key, over all else: {"TRAIN.BASE_LR": 1e-3}.
@@ -50,7 +50,7 @@ def probe(
     """
     if num_classes is None and cfg is None and "MODEL.NUM_CLASSES" not in (settings or {}):
         num_classes = open_source(data).num_classes
-    config = config_of_call(
+    opened = config_of_call(
         RECIPE,
         cfg,
         settings,
@@ -64,4 +64,4 @@ def probe(
         resume=resume,
         num_classes=num_classes,
     )
-    return train(config)
+    return train(opened)

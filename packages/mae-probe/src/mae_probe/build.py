@@ -8,6 +8,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of
 from mae_core.weights.report import KeyReport
+from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import Transform, make_probe_transform
@@ -28,13 +29,13 @@ def build_model(config: Config) -> LinearProbe:
         )
 
 
-def load_probe(config: Config, model: LinearProbe) -> None:
-    """Load encoder and head of MODEL.PRETRAINED; see `load_classifier`.
+def load_probe(config: Config, weights: Weights | None, model: LinearProbe) -> None:
+    """Load encoder and head; see `load_classifier`.
 
     Raises:
         CheckpointError: also where the weights are of another head.
     """
-    report = _load(config, model, "-eval")
+    report = _load(config, weights, model, "-eval")
     if other := [name for name in report.unexpected if name.startswith("head.")]:
         raise CheckpointError(
             f"{report.file} has {', '.join(other)}, which MODEL.HEAD={config.MODEL.HEAD} has not:"
@@ -42,16 +43,19 @@ def load_probe(config: Config, model: LinearProbe) -> None:
         )
 
 
-def load_encoder(config: Config, model: LinearProbe, command: str) -> None:
-    """Load the encoder of MODEL.PRETRAINED, whatever its head; see `load_classifier`."""
-    _load(config, model, command, ("head.", "fc_norm."))  # an encoder has no head, and may have no norm of averages
+def load_encoder(config: Config, weights: Weights | None, model: LinearProbe, command: str) -> None:
+    """Load the encoder, whatever its head; see `load_classifier`."""
+    free = ("head.", "fc_norm.")  # an encoder has no head, and may have no norm of averages
+    _load(config, weights, model, command, free)
 
 
-def _load(config: Config, model: LinearProbe, command: str, free: tuple[str, ...] = ()) -> KeyReport:
+def _load(
+    config: Config, weights: Weights | None, model: LinearProbe, command: str, free: tuple[str, ...] = ()
+) -> KeyReport:
     m = config.MODEL
     return load_classifier(
         model,
-        m.PRETRAINED,
+        weights,
         settings={
             "MODEL.NUM_CLASSES": m.NUM_CLASSES,
             "MODEL.GLOBAL_POOL": m.GLOBAL_POOL,

@@ -10,24 +10,27 @@ from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_eval_loader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
 
-def evaluate(config: Config) -> dict[str, float]:
-    """Score MODEL.PRETRAINED on the validation list and write the tables to `SAVE/eval`.
+def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
+    """Score weights on the validation list and write the tables to `SAVE/eval`.
+
+    Args:
+        weights: of MODEL.PRETRAINED; None where it names none.
 
     Returns:
         top1, top5 (percent), val_loss, images, images_per_s.
     """
     distributed.init()
     log.setup(distributed.is_main())
-    model = build_model(config)
-    require_weights(config.MODEL.PRETRAINED)
-    dataset = eval_dataset(config, config.DATA.VAL_LIST)  # before the weights are read: a faulty list is found at once
+    weights, model = require_weights(weights), build_model(config)
+    dataset = eval_dataset(config, config.DATA.VAL_LIST)
     log.say(dataset.images.notes)
-    load_probe(config, model)
+    load_probe(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)
     batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)

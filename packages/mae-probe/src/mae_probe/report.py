@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.report.page import Page, Section, part
-from mae_core.report.pictures import Tile, columns_for, tile
-from mae_core.report.run_files import read_run
-from mae_core.report.sections import Draw, Prediction
+from mae_core.report.pictures import columns_for, tile
 from mae_core.stage.classifier_report import classifier_page
-from mae_core.stage.cli.report_command import read_compared
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
+from mae_core.weights.checkpoint_folder import open_weights
+from mae_data.drawing import ShownImages
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import ShownBands, choose_bands
-from mae_data.loading.dataset import ListDataset
+from mae_data.images.shown_bands import choose_bands
 from mae_probe.attention.overlay import attention_of, overlay
 from mae_probe.build import eval_dataset
 from mae_probe.config import RECIPE
@@ -28,33 +27,29 @@ if TYPE_CHECKING:
 _CAPTION = (
     "Red: where the class token looks, each map scaled by its own largest weight. Heads of the last block differ in"
     " what they look at; rollout follows attention through all blocks. Look for maps that hold to the object: maps that"
-    " are the same for any image tell of features that know little."
+    " are the same for any image come from features that know little."
 )
 
 
 def run_page(folder: str, compare: Sequence[str] = (), images: int = 3) -> Page:
-    """Put the page of a run together.
+    """Put the page of a run together; see `classifier_page`.
 
     Args:
         images: validation images to draw attention maps of; 0 loads no model.
-        compare: other runs' figures, `NAME=RUN|PERCENT`.
-
-    Raises:
-        UserError: there is no run, or another run has no accuracy.
     """
     more = [attention(folder, images)] if images > 0 else []
-    return classifier_page(read_run(folder), "Probe", read_compared(compare), _drawing(folder), more)
+    return classifier_page(folder, "Probe", compare, lambda: _validation_images(folder), more)
 
 
 def attention(folder: str, count: int) -> Section:
     """Draw what the class token attends to in images of the validation list; say why where that cannot be done."""
     title = "What the class token attends to"
     try:
-        dataset, shown = _open(folder)
-        chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
-        pixels = [(dataset.images.path(int(i)), dataset[int(i)][0]) for i in chosen]
-        config = RECIPE.load(f"{folder}/config.yaml", {"MODEL.PRETRAINED": folder})
-        return Section(title, [attention_figure(*found) for found in attention_of(config, pixels, shown)])
+        images = _validation_images(folder)
+        chosen = np.unique(np.linspace(0, len(images.dataset) - 1, count).astype(int))
+        pixels = [(images.path(int(i)), images.dataset[int(i)][0]) for i in chosen]
+        opened = Opened(RECIPE.load(f"{folder}/config.yaml"), open_weights(folder))
+        return Section(title, [attention_figure(*found) for found in attention_of(opened, pixels, images.shown)])
     except (UserError, DataError) as error:
         return Section(title, [part("paragraph", f"None are shown: {error}", "note")])
 
@@ -67,28 +62,8 @@ def attention_figure(name: str, picture: NDArray[np.uint8], maps: dict[str, NDAr
     return part("figure", part("tiles", tiles, *columns), f"{name}. {_CAPTION}")
 
 
-def _drawing(folder: str) -> Draw:
-    """Return what draws an image of the validation list; the list is opened with the first."""
-    opened: list[tuple[ListDataset, ShownBands]] = []
-
-    def draw(prediction: Prediction, alt: str) -> Tile:
-        try:
-            if not opened:
-                opened.append(_open(folder))
-            dataset, shown = opened[0]
-            places = range(len(dataset))
-            if prediction.index not in places or dataset.images.path(prediction.index) != prediction.image:
-                raise UserError(f"{dataset.images.name} is not the list that was scored; score the run anew with -eval")
-            pixels = dataset[prediction.index][0].astype(np.float32)
-        except DataError as error:
-            raise UserError(str(error)) from None
-        return tile(shown((pixels - dataset.limits.low) / dataset.limits.span), alt)
-
-    return draw
-
-
-def _open(folder: str) -> tuple[ListDataset, ShownBands]:
+def _validation_images(folder: str) -> ShownImages:
     config = RECIPE.load(f"{folder}/config.yaml")
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
-    return eval_dataset(config, config.DATA.VAL_LIST, "optional"), shown
+    return ShownImages(eval_dataset(config, config.DATA.VAL_LIST, "optional"), shown)

@@ -1,6 +1,8 @@
 """One linear-probing run."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F
@@ -9,6 +11,7 @@ from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import (
     global_batch_of,
@@ -19,10 +22,10 @@ from mae_core.stage.config.to_arguments import (
     trainer_of,
 )
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.batch import Batch
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
@@ -40,14 +43,13 @@ CACHED = (
 )
 
 
-def train(config: Config, allow_drift: Sequence[str] = ()) -> Trainer:
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
     """Train a probe as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
-    cached = config.TRAIN.CACHE_FEATURES
-    if cached and distributed.world_size() > 1:
+    if opened.config.TRAIN.CACHE_FEATURES and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
-    if config.MODEL.RANDOM_INIT:
-        config = _without_weights(config)
-    return run_training(config, build_run, allow_drift)
+    if opened.config.MODEL.RANDOM_INIT:
+        opened = replace(opened, config=_without_weights(opened.config), weights=None)
+    return run_training(opened, build_run, allow_drift)
 
 
 def _without_weights(config: Config) -> Config:
@@ -60,68 +62,60 @@ def _without_weights(config: Config) -> Config:
 
 
 def build_run(config: Config, folder: RunFolder | None = None) -> Run:
-    """Open the training images and build what trains on them, or on their features."""
-    cached = config.TRAIN.CACHE_FEATURES
-    if cached:
-        log.LOGGER.warning(CACHED)
-    dataset, model = train_dataset(config), build_model(config)
-    trainer = build_trainer(config, dataset, folder, model)
-
-    def batches(first: int, steps: int) -> Iterable[Batch]:
-        if config.MODEL.RANDOM_INIT:
-            log.LOGGER.info(RANDOM_INIT)
-        elif not (config.MODEL.PRETRAINED or first):
-            log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
-        sampling = train_sampling_of(config)
-        if cached:
-            sampler = TrainBatchSampler(len(dataset), start_step=first, num_steps=steps, **sampling)
-            return CachedBatches(head_features(config, model, dataset, trainer.precision), sampler)
-        return make_train_loader(dataset, sampling, loading_of(config), trainer.stopping, first, steps)
-
-    # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    return Run(
-        trainer,
-        len(dataset),
-        batches,
-        free_cut=False,
-        notes=dataset.notes(),
-        closing=dataset.skipped,
-        free=["KEEP_FEATURES"],
-    )
-
-
-def build_trainer(
-    config: Config, dataset: ListDataset, folder: RunFolder | None = None, model: LinearProbe | None = None
-) -> Trainer:
-    """Build probe, optimizer, loss and validation of a config.
+    """Put a run together: images, or their features, probe, optimizer, loss and validation.
 
     Args:
-        dataset: the training images.
         folder: where the run writes; None writes nothing.
-        model: the probe; built from the config when None.
     """
-    model = model or build_model(config)
-    plan = plan_of(config, steps_per_epoch(len(dataset), **global_batch_of(config)))
+    if config.TRAIN.CACHE_FEATURES:
+        log.LOGGER.warning(CACHED)
+    images, model = train_dataset(config), build_model(config)
+    plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
     precision = precision_of(config)
-    return Trainer(
+    trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
         loss_fn=probe_loss,
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
-        **trainer_of(config, plan, dataset.images),
         validation=_validation(config, precision, plan.steps_per_epoch),
+        program="mae-probe",
+        **trainer_of(config, plan, images.images),
     )
+    batches = partial(_batches, config, images, model, trainer)
+    # The batch norm sees a forward pass of all ranks: other ones, other statistics.
+    free, notes = ["KEEP_FEATURES"], images.notes()
+    return Run(trainer, len(images), batches, free, free_cut=False, notes=notes, closing=images.skipped)
+
+
+def _batches(
+    config: Config, images: ListDataset, model: LinearProbe, trainer: Trainer, first: int, steps: int
+) -> Iterable[Samples]:
+    """Load this rank's training batches, or batches of the features that all images are encoded to first.
+
+    Args:
+        first: first step to load, counted over the whole run.
+        steps: steps of the whole run.
+    """
+    if config.MODEL.RANDOM_INIT:
+        log.LOGGER.info(RANDOM_INIT)
+    elif not (config.MODEL.PRETRAINED or first):
+        log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
+    sampling = train_sampling_of(config)
+    if config.TRAIN.CACHE_FEATURES:
+        sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
+        return CachedBatches(head_features(config, model, images, trainer.precision), sampler)
+    return make_train_loader(images, sampling, loading_of(config), trainer.stopping, first, steps)
 
 
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
         return Validation()
     dataset = eval_dataset(config, config.DATA.VAL_LIST)
-    known: list[Iterable[Batch]] = []  # with CACHE_FEATURES, what the first validation has encoded
+    known: list[Iterable[Samples]] = []  # with CACHE_FEATURES, what the first validation has encoded
 
-    def evaluate(model: nn.Layer, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
             assert isinstance(model, LinearProbe)
             known.append([head_features(config, model, dataset, precision).batch()])
@@ -139,6 +133,6 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
 
 
-def probe_loss(model: nn.Layer, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, float]]:
+def probe_loss(model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
     """Score the model on a batch: cross-entropy, in float32."""
     return F.cross_entropy(model(batch.images).astype("float32"), batch.labels), {}

@@ -13,9 +13,9 @@ from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
 from mae_core.process import distributed, log
-from mae_core.training.batch import Batch
 from mae_core.training.meters import spoken_speed
 from mae_core.training.precision import Precision, RoundedWeights
+from mae_core.training.samples import Samples
 
 ScoresT = TypeVar("ScoresT", bound=Scores)
 
@@ -23,7 +23,7 @@ ScoresT = TypeVar("ScoresT", bound=Scores)
 @paddle.no_grad()
 def score_batches(
     model: nn.Layer,
-    batches: Iterable[Batch],
+    batches: Iterable[Samples],
     scores: ScoresT,
     precision: Precision,
     *,

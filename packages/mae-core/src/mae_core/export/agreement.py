@@ -32,7 +32,7 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class Samples:
+class SpreadImages:
     """Images spread evenly over a list.
 
     Args:
@@ -115,7 +115,7 @@ class Agreement:
             )
 
 
-def measure_agreement(exact: Path, narrow: Path, signature: Signature, kind: str, samples: Samples) -> Agreement:
+def measure_agreement(exact: Path, narrow: Path, signature: Signature, kind: str, samples: SpreadImages) -> Agreement:
     """Run both files over the samples, image by image and turn by turn."""
     runners = [OnnxRunner(path, threads=1) for path in (exact, narrow)]
     of_predictions = signature.outputs[0].name == "logits"

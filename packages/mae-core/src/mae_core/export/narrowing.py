@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.export import KINDS
-from mae_core.export.agreement import SCORED, Agreement, Dataset, Samples, measure_agreement
+from mae_core.export.agreement import SCORED, Agreement, Dataset, SpreadImages, measure_agreement
 from mae_core.export.program import Signature
 from mae_core.export.standard_output import quiet
 
@@ -33,8 +33,8 @@ class Narrowing:
 
     kind: str
     min_agreement: float
-    scored: Samples
-    calibration: Samples | None
+    scored: SpreadImages
+    calibration: SpreadImages | None
 
 
 def narrowing_on(
@@ -47,8 +47,8 @@ def narrowing_on(
     """Open the lists that a kind needs; None where none is asked for."""
     if kind is None:
         return None
-    calibration = Samples(train_list, open_list(train_list), CALIBRATION) if kind == "int8-static" else None
-    return Narrowing(kind, min_agreement, Samples(val_list, open_list(val_list), SCORED), calibration)
+    calibration = SpreadImages(train_list, open_list(train_list), CALIBRATION) if kind == "int8-static" else None
+    return Narrowing(kind, min_agreement, SpreadImages(val_list, open_list(val_list), SCORED), calibration)
 
 
 def require_narrowing(kind: str, file_format: str) -> None:
@@ -104,13 +104,13 @@ def _fold(path: Path, folded: Path) -> None:
     onnx.save(model, folded)
 
 
-def _write_dynamic(source: Path, path: Path, signature: Signature, calibration: Samples | None) -> None:
+def _write_dynamic(source: Path, path: Path, signature: Signature, calibration: SpreadImages | None) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(source, path, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=_PRODUCTS)
 
 
-def _write_static(source: Path, path: Path, signature: Signature, calibration: Samples | None) -> None:
+def _write_static(source: Path, path: Path, signature: Signature, calibration: SpreadImages | None) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     assert calibration
@@ -138,7 +138,7 @@ def _write_static(source: Path, path: Path, signature: Signature, calibration: S
     )
 
 
-def _write_bfloat16(source: Path, path: Path, signature: Signature, calibration: Samples | None) -> None:
+def _write_bfloat16(source: Path, path: Path, signature: Signature, calibration: SpreadImages | None) -> None:
     """Keep matrices as bfloat16, cast where they are used: onnxruntime has no CPU products of bfloat16."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper

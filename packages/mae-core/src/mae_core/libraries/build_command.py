@@ -5,28 +5,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
 from mae_core.errors import UserError
 from mae_core.libraries.compilation import BuildError, Paddle, compile_libraries, find_compiler, read_paddle
 from mae_core.libraries.library_files import PACKAGED, cache_folder
-from mae_core.process.command_line import Parser
 from mae_core.process.runtime import require_paddle
 
-_ABOUT = """Compile the fused operators for the Paddle that is installed, into the package or, where that cannot be
-written, into the user's cache folder. Needs a C++ compiler; CXX, CUDA_HOME, MAE_CORE_CUDA_ARCHS are honoured."""
 
-
-def build(argv: list[str]) -> None:
+def build(args: Namespace) -> None:
     """Run `mae-core build`.
 
     Raises:
         UserError: there is no Paddle, no compiler, no sources or no place, or what was built does not load.
     """
-    parser = Parser(prog="mae-core build", description=_ABOUT)
-    parser.add_argument("--cuda", action="store_true", help="insist on CUDA kernels, which a GPU distribution gets")
-    args = parser.parse_args(argv)
     try:
         paddle = _installed_paddle(args.cuda)
         device = f"CUDA {paddle.cuda}" if paddle.cuda else "CPU"

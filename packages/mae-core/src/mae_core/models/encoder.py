@@ -3,7 +3,7 @@
 The parameter names are the same in both, so weights move between them by name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import paddle
@@ -181,15 +181,55 @@ class ViTEncoder(nn.Layer):
         Returns:
             [N, 1 + K, D] after the blocks, before the final norm; the class token is first.
         """
+        return self.run_blocks(self.blocks, self.embed(patches, ids))
+
+    def embed(self, patches: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Turn normalised patches [N, K, p*p*C] into the tokens [N, 1 + K, D] that the first block sees."""
         pos = self.pos_embed[:, 1:]  # [1, L, D]
         if ids is not None:
             pos = take_rows(pos.expand([batch_size(ids), -1, -1]), ids)  # [N, K, D]
         x = self.patch_embed(patches) + pos
         cls = (self.cls_token + self.pos_embed[:, :1]).expand([batch_size(x), -1, -1])  # [N, 1, D]
-        return self.run_blocks(self.blocks, paddle.concat([cls.astype(x.dtype), x], axis=1))
+        return paddle.concat([cls.astype(x.dtype), x], axis=1)
+
+    def forward_intermediates(
+        self, images: Tensor, blocks: Sequence[int] | None = None, norm: bool = True
+    ) -> list[Tensor]:
+        """Encode images to the tokens behind some blocks; those after the last one that is asked for do not run.
+
+        The tokens are in image order, row by row on `self.grid`, the class token in front. With `norm` each block's
+        tokens go through the last norm, as timm's `forward_intermediates(norm=True)` and DINOv2's
+        `get_intermediate_layers` do; a classifier with global_pool has none.
+
+        Args:
+            images: [N, H, W, C] as stored or normalised [N, C, H, W].
+            blocks: numbers from 0, or from the end if negative, in any order; None: all.
+            norm: apply the last norm.
+
+        Returns:
+            [N, 1 + L, D] for each of `blocks`, in their order.
+
+        Raises:
+            ValueError: there is no such block.
+        """
+        depth = len(self.blocks)
+        wanted = list(range(depth)) if blocks is None else list(blocks)
+        if wrong := [block for block in wanted if not -depth <= block < depth]:
+            raise ValueError(f"blocks {wrong} are not there; the encoder has {depth}, from 0 to {depth - 1}")
+        numbers = [block % depth for block in wanted]
+        embedded = self.embed(self.normalize(self.patchify(images)))
+        each = zip(range(max(numbers, default=-1) + 1), self.block_outputs(self.blocks, embedded), strict=False)
+        found = {number: self.norm(x) if norm else x for number, x in each if number in numbers}
+        return [found[number] for number in numbers]
 
     def run_blocks(self, blocks: nn.LayerList, x: Tensor, first: int = 0) -> Tensor:
-        """Apply blocks to [N, L, D]; the last one gives only the tokens behind the first `first` ones.
+        """Apply blocks to [N, L, D]; the last one gives only the tokens behind the first `first` ones."""
+        for output in self.block_outputs(blocks, x, first):
+            x = output
+        return x
+
+    def block_outputs(self, blocks: nn.LayerList, x: Tensor, first: int = 0) -> Iterator[Tensor]:
+        """Yield [N, L, D] behind each block; the last one gives only the tokens behind the first `first` ones.
 
         Activations are recomputed in the backward pass where `grad_checkpointing` is set.
         """
@@ -198,4 +238,4 @@ class ViTEncoder(nn.Layer):
             # Recomputing gives a block no gradients where its input has none, behind frozen blocks.
             recomputes = self.grad_checkpointing and self.training and not x.stop_gradient
             x = recompute(products.carried(block), x, skip) if recomputes else block(x, skip)
-        return x
+            yield x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from mae_core.model_sizes import SIZES, preset_sizes
 from mae_core.models.mae import MaskedAutoencoderViT
 from mae_core.models.vit import VisionTransformer
 
@@ -22,17 +23,10 @@ ClassifierName = Literal[
 
 Model = MaskedAutoencoderViT | VisionTransformer
 
-_SIZES: dict[str, dict[str, int]] = {
-    "tiny_patch16": {"embed_dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
-    "small_patch16": {"embed_dim": 384, "depth": 12, "num_heads": 6, "patch_size": 16},
-    "base_patch16": {"embed_dim": 768, "depth": 12, "num_heads": 12, "patch_size": 16},
-    "large_patch16": {"embed_dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 16},
-    "huge_patch14": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "patch_size": 14},
-}
 PRESETS: dict[str, tuple[type[Model], dict[str, int]]] = {
     f"{prefix}_{size}": (model, kwargs)
     for prefix, model in (("mae_vit", MaskedAutoencoderViT), ("vit", VisionTransformer))
-    for size, kwargs in _SIZES.items()
+    for size, kwargs in SIZES.items()
 }
 
 
@@ -57,8 +51,6 @@ def build_model(name: str, **overrides: Any) -> Model:
         >>> build_model("vit_tiny_patch16", img_size=32, depth=1, num_classes=10).num_classes
         10
     """
-    if name not in PRESETS:
-        raise ValueError(f"model {name!r} is not known; use one of {', '.join(sorted(PRESETS))}")
-    model, kwargs = PRESETS[name]
-    built: MaskedAutoencoderViT | VisionTransformer = model(**{**kwargs, **overrides})
+    sizes = preset_sizes(name)
+    built: MaskedAutoencoderViT | VisionTransformer = PRESETS[name][0](**{**sizes, **overrides})
     return built

@@ -8,17 +8,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from mae_core.errors import Stopped, UserError
-from mae_core.process import log, signals, streams, watchdog
+from mae_core.process import log, signals, stdio, watchdog
 
 
 def given(text: str) -> str:
-    """Take a name or a path; an empty one would silently mean the current folder, or that the flag was not given.
+    """Take a name or a path that is not empty: that would mean the current folder, or that the flag was not given.
 
     Raises:
         ArgumentTypeError: it is empty.
@@ -26,6 +25,9 @@ def given(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("an empty text names nothing; leave the flag out, or give a name")
     return text
+
+
+Run = Callable[[argparse.Namespace], None]
 
 
 @dataclass(frozen=True)
@@ -45,44 +47,51 @@ class Flag:
 
 
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser without abbreviations and with one-line errors."""
+    """ArgumentParser without abbreviations, with one-line errors, and with subcommands beside words of its own.
 
-    def __init__(self, **kwargs: Any) -> None:
+    Args:
+        run: what the command does with its arguments; None where it needs a subcommand.
+    """
+
+    def __init__(self, run: Run | None = None, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+        self.run = run
+        self.commands: dict[str, Parser] = {}
+
+    def add_command(self, name: str, run: Run, text: str, **kwargs: Any) -> "Parser":
+        """Declare a subcommand.
+
+        Args:
+            text: what it does, without a full stop: its line in the help of this command.
+        """
+        if self._subparsers is None:
+            self._listed = self.add_subparsers(title="commands", metavar="COMMAND", prog=self.prog)
+        description = f"{text[0].upper()}{text[1:]}."
+        self.commands[name] = self._listed.add_parser(name, help=text, description=description, run=run, **kwargs)
+        return self.commands[name]
+
+    def start(self, argv: Sequence[str]) -> None:
+        """Run the subcommand that the arguments begin with, or this command; without arguments, print the help."""
+        if argv and argv[0] in self.commands:
+            self.commands[argv[0]].start(argv[1:])
+        elif self.commands and not argv:
+            self.print_help()
+        elif self.run:
+            self.run(self.parse_intermixed_args(argv))
+        elif argv[0].startswith("-"):
+            self.parse_args(argv)
+        else:
+            self.error(f"{argv[0]!r} is no command; there are {', '.join(self.commands)}")
+
+    def _get_positional_actions(self) -> list[argparse.Action]:
+        """Leave the subcommands to `start`: argparse would take any first word for one."""
+        return [action for action in super()._get_positional_actions() if action.nargs != argparse.PARSER]
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         return []  # allow_abbrev=False leaves abbreviations of `-flag` spellings working
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if _asked.get():
-            raise _Found(self)
-        return super().parse_known_args(args, namespace)
-
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
-
-
-_asked: ContextVar[bool] = ContextVar("asked for a parser", default=False)
-
-
-class _Found(BaseException):
-    """Carries a parser out of a command that was asked for it."""
-
-    def __init__(self, parser: Parser) -> None:
-        super().__init__()
-        self.parser = parser
-
-
-def parser_of(command: Callable[[list[str]], None]) -> Parser:
-    """Return the parser of a command, which runs up to where it would parse its arguments."""
-    token = _asked.set(True)
-    try:
-        command([])
-    except _Found as found:
-        return found.parser
-    finally:
-        _asked.reset(token)
-    raise TypeError(f"{command} parses no arguments")
 
 
 def image_size(text: str) -> int | list[int]:
@@ -125,7 +134,7 @@ def run(
     Args:
         explain: turns an error of a library into one of ours, where the user can mend it.
     """
-    streams.prepare()
+    stdio.prepare()
     log.use_stderr(False)  # in a process that ran another command before
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -136,7 +145,7 @@ def run(
             code = int(done.code or 0)
             if code:
                 watchdog.fail(Stopped("ended by a signal", code), code)
-            return _lost_output(_output_failure()) or code
+            return _lost_output(_flush_output()) or code
         except (Exception, KeyboardInterrupt) as error:
             if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
                 watchdog.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
@@ -146,18 +155,18 @@ def run(
                 signals.settle()
             return _fail(error, explain(error), debug)
     watchdog.done()
-    return _lost_output(_output_failure())
+    return _lost_output(_flush_output())
 
 
 def _end_process(code: int) -> NoReturn:
     """End with this code: Python itself would end by SIGINT where an `exec` of text, as in dataclasses, saw it."""
     atexit._run_exitfuncs()
-    _output_failure()  # flushes
+    _flush_output()
     os._exit(code)
 
 
-def _output_failure(error: Exception | None = None) -> OSError | None:
-    """Tell why what was printed cannot be written, if so.
+def _flush_output(error: Exception | None = None) -> OSError | None:
+    """Flush standard output; return why that fails, or None.
 
     Args:
         error: what ended the command. Where it may be of an unbuffered standard output, one more line shows it.
@@ -172,10 +181,10 @@ def _output_failure(error: Exception | None = None) -> OSError | None:
 
 
 def _lost_output(failure: OSError | None) -> int:
-    """Say that what was printed is lost, unless the reader has seen enough, as `head` does; return the exit code."""
+    """Report output that was lost, unless the reader has seen enough, as `head` does; return the exit code."""
     if failure is None:
         return 0
-    streams.lose(sys.stdout, failure)
+    stdio.lose(sys.stdout, failure)
     if isinstance(failure, BrokenPipeError):
         return _READER_LEFT
     return _refuse(f"error: standard output cannot be written ({failure.strerror})", UserError.exit_code)
@@ -205,20 +214,20 @@ class _Interrupt:
 
 
 def _fail(error: Exception, explained: Exception, debug: bool) -> int:
-    """Say what went wrong; return the exit code."""
-    if failure := _output_failure(error):
+    """Print what went wrong; return the exit code."""
+    if failure := _flush_output(error):
         lost = _lost_output(failure)
         if isinstance(error, OSError) and (error.errno, error.filename) == (failure.errno, None):
             return lost  # it was nothing else
     code = getattr(explained, "exit_code", None)
     if debug or code is None:
-        streams.say("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+        stdio.print_line("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
     watchdog.fail(explained, code or 1)
     return 1 if code is None else _refuse(f"error: {explained}", int(code))
 
 
 def _refuse(line: str, code: int) -> int:
-    """Say it without what would control a terminal: names come from files and command lines."""
+    """Print a line without what would control a terminal, as names of files may; return the exit code."""
     plain = "".join(c if (c >= " " and c != "\x7f") or c == "\n" else "?" for c in line)
-    streams.say(streams.red(plain, sys.stderr, os.environ), sys.stderr)
+    stdio.print_line(stdio.red(plain, sys.stderr, os.environ), sys.stderr)
     return code

@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,12 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process writes logs and checkpoints."""
+    """Return whether this process writes logs and checkpoints."""
     return rank() == 0
 
 
 def init() -> None:
-    """Join the other ranks, if there are any; from then on they watch each other (`rank_watch`)."""
+    """Join the other ranks, if there are any; from then on they watch each other (`watchdog`)."""
     if world_size() > 1 and not dist.is_initialized():
         if "PADDLE_LOG_DIR" in os.environ and sys.platform == "linux":
             # Where the launcher is killed, its ranks would train on without anybody's leave: they save and end.
@@ -65,11 +66,10 @@ def sum_over_ranks(values: list[float]) -> list[float]:
     """Add numbers over ranks, in float64."""
     if world_size() == 1:
         return values
-    watchdog.mark("waiting for the other ranks")
-    total = paddle.to_tensor(values, dtype="float64")
-    dist.all_reduce(total)
-    summed: list[float] = total.tolist()
-    watchdog.mark("working")
+    with watchdog.doing("waiting for the other ranks"):
+        total = paddle.to_tensor(values, dtype="float64")
+        dist.all_reduce(total)
+        summed: list[float] = total.tolist()
     return summed
 
 
@@ -102,6 +102,6 @@ def barrier() -> None:
     sum_over_ranks([0.0])
 
 
-def no_sync(model: nn.Layer) -> Any:
-    """Return a context in which backward passes keep gradients local (accumulation), or None when alone."""
-    return model.no_sync() if isinstance(model, paddle.DataParallel) else None
+def no_sync(model: nn.Layer) -> AbstractContextManager[None]:
+    """Return a context in which backward passes keep gradients local (accumulation)."""
+    return model.no_sync() if isinstance(model, paddle.DataParallel) else nullcontext()

@@ -1,4 +1,4 @@
-"""What a run says to people: lines, and a bar on a terminal. What it says to programs: `run_log`."""
+"""What a run shows people: lines, and a bar on a terminal. `run_log` is for programs."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
-from mae_core.process import streams
+from mae_core.process import stdio
 
 LOGGER = logging.getLogger("mae")
 _stream = "stdout"
@@ -19,7 +19,7 @@ def use_stderr(use: bool = True) -> None:
 
 
 def setup(main: bool = True) -> logging.Logger:
-    """Send lines to standard output; ranks other than the main one speak only of warnings."""
+    """Send lines to standard output; ranks other than the main one send warnings alone."""
     handler = _BarSafeHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too
@@ -37,11 +37,11 @@ class _BarSafeHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream, before = getattr(sys, _stream), streams.why_lost()
+        stream, before = getattr(sys, _stream), stdio.why_lost()
         with tqdm.external_write_mode(file=stream):
-            streams.say(self.format(record), stream)
-        if streams.why_lost() != before:
-            streams.say(f"standard output cannot be written ({streams.why_lost()}); the run goes on", sys.stderr)
+            stdio.print_line(self.format(record), stream)
+        if stdio.why_lost() != before:
+            stdio.print_line(f"standard output cannot be written ({stdio.why_lost()}); the run goes on", sys.stderr)
 
 
 def progress_bar(total: int, start: int) -> tqdm:

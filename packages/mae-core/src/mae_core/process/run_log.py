@@ -1,4 +1,4 @@
-"""`log.jsonl`: a JSON record per line, for programs. Damage is set aside, a full disk waited out: no run ends of it."""
+"""`log.jsonl`: a JSON record per line, for programs. Neither a damaged log nor a full disk ends a run."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.files import temporary_path
-from mae_core.process import streams
+from mae_core.process import stdio
 from mae_core.process.log import LOGGER
 
 Record = dict[str, Any]
@@ -24,7 +24,7 @@ def read_log(path: Path, kind: str | None = None) -> list[Record]:
 
 
 def kind_of(record: Record) -> str:
-    """Return a record's kind; logs of version 0.1 do not say it."""
+    """Return a record's kind; logs of version 0.1 do not hold it."""
     return str(record.get("kind") or ("train" if "loss" in record else "validation"))
 
 
@@ -48,7 +48,7 @@ class RunLog:
     """Append-only `log.jsonl`; of the records that are there only those are kept for which `keep` holds.
 
     A log that is damaged is moved to `log.jsonl.damaged-1` (or -2, ...) and goes on with its whole records. Records
-    that the disk refuses are held back and written as soon as it takes them. Both are said once.
+    that the disk refuses are held back and written as soon as it takes them. A warning names each once.
     """
 
     def __init__(self, path: Path, keep: Callable[[Record], bool]) -> None:
@@ -83,7 +83,7 @@ class RunLog:
 
     def write(self, record: Record) -> None:
         """Write one record, with a note where lines for people are lost."""
-        if note := streams.take_note():
+        if note := stdio.take_note():
             record = {**record, "note": note}
         self._pending.append(json.dumps(record))
         self._flush()
@@ -119,7 +119,7 @@ class RunLog:
         self._failure = str(error.strerror)
 
     def close(self) -> None:
-        """Write what was held back, and close the file; say what the disk never took."""
+        """Write what was held back, close the file, and warn of what the disk never took."""
         if self._pending:
             self._flush()
         if self._failure:

@@ -3,7 +3,7 @@
 Measured on 2 cores of an AMD EPYC (float32 GEMM): 20 GFLOP/s as shipped, 36 with OMP_NUM_THREADS=2,
 99-124 with MKL_DEBUG_CPU_TYPE=5 as well. FLAGS_use_stride_kernel=0 makes a CPU step 1.1x (ViT-B) to
 1.9x (tiny models) faster on Paddle 3: slices and their gradients take an element-wise copy otherwise.
-glibc is told to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
+glibc is set to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
 spent a tenth of them on 86,000 page faults to get them back.
 """
 
@@ -19,9 +19,10 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from mae_core.errors import PaddleMissingError, UserError
 from mae_core.process import slurm
@@ -41,8 +42,19 @@ def require_paddle() -> None:
         raise PaddleMissingError(INSTALL_HINT)
 
 
+def require_stack() -> None:
+    """Refuse a stack in which Paddle's import crashes: 256 KiB does, 512 does not."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    if 0 <= limit < 512 << 10:
+        raise UserError(f"the stack may take {limit >> 10} KiB, and Paddle needs 512; raise the limit (ulimit -s 8192)")
+
+
 def is_gpu_build() -> bool:
-    """Tell from the installed distributions, without importing Paddle."""
+    """Return whether the GPU distribution of Paddle is installed, without importing it."""
     try:
         metadata.version("paddlepaddle-gpu")
     except metadata.PackageNotFoundError:
@@ -77,7 +89,7 @@ def choose(env: Mapping[str, str], cores: int, cpuinfo: str, gpu: bool) -> dict[
     return {key: value for key, value in wanted.items() if key not in env}
 
 
-# By any of these the user says how memory is to be handled.
+# By any of these the user decides how memory is handled.
 _ALLOCATOR_VARIABLES = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
@@ -88,7 +100,7 @@ _ALLOCATOR_VARIABLES = (
 
 
 def keep_freed_memory(env: Mapping[str, str] = os.environ) -> bool:
-    """Let glibc keep what is freed for the next allocation; tell whether it does now.
+    """Let glibc keep what is freed for the next allocation; return whether it does now.
 
     Where the user set glibc's variables or another allocator, and with another C library, nothing is changed.
     """
@@ -103,7 +115,7 @@ def without_launchers_threads(env: Mapping[str, str], launcher: int | None = Non
     """Drop OMP_NUM_THREADS where nobody asked for it: Paddle's launcher hands 1 to each rank when it is not set.
 
     Args:
-        launcher: process whose environment at its start says what the user set; the parent when not given.
+        launcher: process whose environment at its start holds what the user set; the parent when not given.
     """
     if "PADDLE_LOG_DIR" not in env or env.get("OMP_NUM_THREADS") != "1":
         return env
@@ -131,7 +143,7 @@ def configure() -> dict[str, str]:
             )
         _chosen = {} if too_late else wanted
         os.environ.update(_chosen)
-        warnings.filterwarnings("ignore", message="No ccache found")  # said by each import of Paddle 3
+        warnings.filterwarnings("ignore", message="No ccache found")  # printed by each import of Paddle 3
         if not is_gpu_build():
             keep_freed_memory()
         # Paddle 2.6 brings its own zlib symbols: the standard library's must be loaded first.
@@ -161,9 +173,22 @@ def ensure_home() -> None:
         atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End now: where an import of compiled code has seen Ctrl-C, Python itself would end by the signal."""
     os.write(2, b"interrupted by Ctrl-C\n")
     os._exit(130)
+
+
+def start(cli: str) -> int:
+    """Run a module's command line and return the exit code; Ctrl-C while it is imported is one line, as it is later.
+
+    Args:
+        cli: name of the module, which has a function `main`.
+    """
+    try:
+        return int(import_module(cli).main())
+    except KeyboardInterrupt:
+        _leave(signal.SIGINT, None)
 
 
 @contextlib.contextmanager
@@ -185,12 +210,25 @@ def import_paddle() -> None:
 
     Raises:
         PaddleMissingError: it is not installed.
-        UserError: it finds no place for its files.
+        UserError: it finds no place for its files, or too small a stack.
     """
     require_paddle()
+    require_stack()
     ensure_home()
     with kept_over_import(), leave_on_interrupt(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
+
+
+def public_name(package: str, modules: Mapping[str, str], name: str) -> Any:
+    """Return what a package offers under a name, for its `__getattr__` (PEP 562): imported on first use, after Paddle.
+
+    Args:
+        modules: which module of the package each name is of.
+    """
+    if name not in modules:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    import_paddle()
+    return getattr(import_module(f"{package}.{modules[name]}"), name)
 
 
 def choice() -> str:
@@ -202,7 +240,7 @@ def choice() -> str:
 
 
 def version_line(name: str, version: str) -> str:
-    """Return what `--version` says: the package, Paddle and what it runs on, without importing Paddle."""
+    """Return the line of `--version`: the package, Paddle and what it runs on, without importing Paddle."""
     found = {}
     for package in ("paddlepaddle-gpu", "paddlepaddle", "mae-core"):
         with contextlib.suppress(metadata.PackageNotFoundError):

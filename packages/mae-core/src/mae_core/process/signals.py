@@ -1,4 +1,4 @@
-"""What signals ask for. Outside the training loop a command ends at once; in it, `stop_request.py` saves first."""
+"""Signals that end a process: at once outside the training loop; inside it, `stop_request.py` saves first."""
 
 import ctypes
 import os
@@ -117,7 +117,7 @@ def _wait(number: int) -> None:
 
 
 def delay_abort() -> None:
-    """Make an abort of compiled code wait a little, in which other threads may say why it came to that.
+    """Make an abort of compiled code wait a little, in which other threads may report the cause.
 
     Gloo aborts the process where the rank at the other end is lost.
     """

@@ -1,1 +1,1 @@
-"""What a run did, as one HTML file: `run_files` reads its folder, `sections` say it, `charts` draw, `page` frames."""
+"""What a run did, as one HTML file: `run_files` reads its folder, `sections` write, `charts` draw, `page` frames."""

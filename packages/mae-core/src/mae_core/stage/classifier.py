@@ -1,45 +1,40 @@
 """A classifier to score: all of it must come from the weights."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from paddle import nn
 
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.process import log
-from mae_core.weights.checkpoint_folder import STATE
-from mae_core.weights.load import load_pretrained
+from mae_core.weights.load import fit_weights
 from mae_core.weights.report import KeyReport
-from mae_core.weights.sources import find_file
+from mae_core.weights.sources import Weights
 
 
-def require_weights(pretrained: str | None, command: str = "-eval") -> str:
-    """Return what MODEL.PRETRAINED names if something is there; verified and read it is later.
+def require_weights(weights: Weights | None, command: str = "-eval") -> Weights:
+    """Return the weights.
 
     Raises:
-        ConfigError: no weights are named.
-        CheckpointError: nothing is there.
+        ConfigError: MODEL.PRETRAINED names none.
     """
-    if not pretrained:
+    if weights is None:
         raise ConfigError(f"{command} needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
-    path = Path(pretrained)
-    if not ((path / "checkpoints").is_dir() or (path / STATE).exists()):
-        find_file(path)
-    return pretrained
+    return weights
 
 
 def load_classifier(
     model: nn.Layer,
-    pretrained: str | None,
+    weights: Weights | None,
     *,
     settings: Mapping[str, object],
     remedy: str,
     command: str = "-eval",
     free: tuple[str, ...] = (),
 ) -> KeyReport:
-    """Load all of a model from weights of any source and log the report on its keys.
+    """Load all of a model from opened weights and log the report on its keys.
 
     Args:
+        weights: what MODEL.PRETRAINED names.
         settings: the config keys that the head is built by and their values, for messages.
         remedy: what to do about weights without a head, for messages.
         command: what needs the weights, for messages.
@@ -52,7 +47,7 @@ def load_classifier(
         ConfigError: no weights are named.
         CheckpointError: something of the model is not in the file: a score of initial values means nothing.
     """
-    report = load_pretrained(model, require_weights(pretrained, command))
+    report = fit_weights(model, require_weights(weights, command))
     missing = [name for name in report.missing if not name.startswith(free)]
     if missing:
         fitting = " and ".join(f"{key}={value}" for key, value in settings.items())

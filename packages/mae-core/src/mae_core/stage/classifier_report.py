@@ -1,14 +1,28 @@
-"""The page of a run that trained a classifier: fine-tuning and probing say the same."""
+"""The page of a run that trained a classifier, which fine-tuning and probing share."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar
 from mae_core.report.page import Page, Section, part
-from mae_core.report.run_files import RunFiles
-from mae_core.report.sections import Draw, bars_section, confusion, curves, mistakes, provenance, read_predictions
-from mae_core.stage.cli.report_command import Compared
+from mae_core.report.pictures import Tile, tile
+from mae_core.report.run_files import RunFiles, read_run
+from mae_core.report.sections import (
+    Draw,
+    Prediction,
+    bars_section,
+    confusion,
+    curves,
+    mistakes,
+    provenance,
+    read_predictions,
+)
+from mae_core.stage.cli.report_command import Compared, read_compared
 
 CAPTION = (
     "Share of the validation images whose likeliest class is the right one. Longer is better; what counts is the"
@@ -16,19 +30,44 @@ CAPTION = (
 )
 
 
+class ScoredImages(Protocol):
+    """The validation list of a run, as pictures."""
+
+    def path(self, index: int) -> str:
+        """Return an image's path as the list names it; empty beyond its end."""
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """Return an image as [H, W, 1 or 3]."""
+
+
 def classifier_page(
-    run: RunFiles, kind: str, compared: Sequence[Compared], draw: Draw, more: Sequence[Section] = ()
+    folder: str,
+    kind: str,
+    compare: Sequence[str],
+    open_images: Callable[[], ScoredImages],
+    more: Sequence[Section] = (),
 ) -> Page:
     """Put the page of a classifier together.
 
     Args:
+        folder: of the run.
         kind: what was done, as in "Fine-tuning".
-        compared: figures of other runs.
-        draw: draws an image of the validation list.
+        compare: figures of other runs, `NAME=RUN|PERCENT`.
+        open_images: opens the validation list, once an image of it is drawn.
         more: sections of the stage, before the provenance.
+
+    Raises:
+        UserError: there is no run, or another run has no accuracy.
     """
+    run, compared, images = read_run(folder), [read_compared(word) for word in compare], cache(open_images)
+
+    def draw(prediction: Prediction, alt: str) -> Tile:
+        if images().path(prediction.index) != prediction.image:
+            raise UserError("the validation list is not the one that was scored; score the run anew with -eval")
+        return tile(images().picture(prediction.index), alt)
+
     classes = int(run.config.get("MODEL", {}).get("NUM_CLASSES", 0))
-    scores, told = _scores(run)
+    scores, source = _scores(run)
     names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
     sections = [
         *_bars(scores, compared, classes),
@@ -37,7 +76,7 @@ def classifier_page(
         *more,
         provenance(run),
     ]
-    return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), told, sections)
+    return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), source, sections)
 
 
 def _scores(run: RunFiles) -> tuple[dict[str, Any], str]:
@@ -69,11 +108,13 @@ def _bars(scores: dict[str, Any], compared: Sequence[Compared], classes: int) ->
 
 
 def _confusions(run: RunFiles, names: dict[int, str], draw: Draw) -> list[Section]:
-    """Return the matrix and the gallery it links to; images that are gone are said to be."""
+    """Return the matrix and the gallery it links to, or why the images cannot be shown."""
     notes = []
     try:
         gallery, shown = mistakes(read_predictions(run), names, draw)
-    except UserError as error:
+    except Exception as error:
+        if not hasattr(error, "exit_code"):  # which errors have that a user can mend, those of mae_data too
+            raise
         gallery, shown = None, set()
         notes.append(part("paragraph", f"The images of the mistakes cannot be shown: {error}", "note"))
     matrix = confusion(run, names, shown)

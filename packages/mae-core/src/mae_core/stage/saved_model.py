@@ -1,5 +1,6 @@
 """A model with its weights from one path, of whatever source."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,11 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
-from mae_core.stage.told_images import images_told
-from mae_core.weights.checkpoint_folder import config_beside, find_weights
+from mae_core.stage.input_settings import input_settings
+from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.load import fit_weights, load_arrays
 from mae_core.weights.report import join_names
-from mae_core.weights.sources import Weights, read_weights
+from mae_core.weights.sources import Weights
 
 _NEEDED = ("img_size", "patch_size", "num_heads", "decoder_num_heads")
 _NORM = ("head.0._mean", "head.0._variance")  # of a linear probe
@@ -43,13 +44,13 @@ def load(
         Traceback (most recent call last):
         mae_core.errors.CheckpointError: nope.pth: no such file
     """
-    weights = read_weights(find_weights(Path(path)), source)
+    weights = open_weights(path, source)
     known = weights.architecture(facts).known()
     has_decoder = "mask_token" in weights.arrays
     untold = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
     if untold:
         raise CheckpointError(f"{weights.file} does not tell {', '.join(untold)}: load(..., {untold[0]}=...)")
-    known = {**_statistics(weights.file, int(known["in_chans"])), **known}
+    known = {**_statistics(weights.config, int(known["in_chans"])), **known}
     if has_decoder:
         model = MaskedAutoencoderViT(**known)
     else:
@@ -70,13 +71,12 @@ def _load_all(model: MaskedAutoencoderViT | VisionTransformer, weights: Weights)
         raise CheckpointError(f"{report.file} has no {join_names(report.missing)}: this is not all of a model")
 
 
-def _statistics(file: Path, in_chans: int) -> dict[str, Any]:
+def _statistics(saved: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
     """Read what is done to images from the config of a run; older weight files do not tell it."""
-    saved = config_beside(file)
-    if saved is None:
+    if not saved:
         return {}
     config = saved.get("DATA", {})
-    read = images_told(saved)
+    read: dict[str, Any] = {**input_settings(saved)}
     if not {"IMAGENET_MEAN", "IMAGENET_STD"} <= config.keys():
         return read
     mean, std = pixel_statistics(in_chans, config["IMAGENET_MEAN"], config["IMAGENET_STD"])

@@ -1,4 +1,7 @@
-"""Limits of the system on files, processes and threads, in one line that says what to raise. Needs no Paddle."""
+"""Limits of the system on files, processes, threads and addresses, in one line that says what to raise.
+
+Needs no Paddle.
+"""
 
 import errno
 
@@ -6,6 +9,11 @@ from mae_core.errors import UserError
 
 _FILES = "too few files may be open{}; raise the limit (ulimit -n 1024), or lower DATA.NUM_WORKERS"
 _PROCESSES = "no further process or thread may start{}; raise the limit (ulimit -u), or lower DATA.NUM_WORKERS"
+_ADDRESSES = (
+    "too little memory to load Paddle's libraries{}; raise the limit (ulimit -v): they take 1.2 GB of addresses"
+)
+# What the loader of shared libraries and Paddle's own print where mapping them fails.
+_UNLOADED = ("failed to map segment", "cannot allocate memory in static TLS", "dynamic_loader.cc")
 _SIGNS = ("can't start new thread", "Resource temporarily unavailable")
 
 
@@ -16,6 +24,8 @@ def explain_limit(error: Exception) -> UserError | None:
         return UserError(_FILES.format(_now("RLIMIT_NOFILE")))
     if number == errno.EAGAIN or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)):
         return UserError(_PROCESSES.format(_now("RLIMIT_NPROC")))
+    if (limit := _now("RLIMIT_AS")) and any(sign in str(error) for sign in _UNLOADED):
+        return UserError(_ADDRESSES.format(limit))
     return None
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from paddle import Tensor, nn
 from mae_core.errors import NonFiniteError, Stopped
 from mae_core.process import distributed, log, watchdog
 from mae_core.process.signals import Stop
-from mae_core.training.batch import Batch
 from mae_core.training.checkpoints.capture import Pass, write_capture
 from mae_core.training.checkpoints.checkpoint import model_arrays, restore, take_snapshot
 from mae_core.training.checkpoints.retention import Checkpoints
@@ -29,13 +27,14 @@ from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
 from mae_core.training.sharding import ShardedOptimizer, collect, shard
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.totals import Totals, over_ranks
 from mae_core.training.validation import Validation
-from mae_core.weights.checkpoint_folder import read_ema
+from mae_core.weights.checkpoint_folder import Checkpoint
 
-LossFn = Callable[[nn.Layer, Batch, int], tuple[Tensor, dict[str, float]]]
+LossFn = Callable[[nn.Layer, Samples, int], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass
@@ -91,20 +90,21 @@ class Trainer:
         self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
 
-    def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
+    def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a verified checkpoint (`weights.checkpoint_folder.newest_checkpoint`)."""
-        restore(checkpoint, self.model, self.optimizer)  # 1. weights and moments
-        self.precision.load_state_dict(state["scaler"])  # 2. loss scale
-        self.progress.meter.load_state_dict(state["meter"])  # 3. the open logging interval
+        state = checkpoint.state
+        restore(checkpoint.folder, self.model, self.optimizer)  # 1. weights and moments
+        self.precision.load_state_dict(state.scaler)  # 2. loss scale
+        self.progress.meter.load_state_dict(state.meter)  # 3. the open logging interval
         if self.ema:
-            self.ema.load(read_ema(checkpoint) or model_arrays(self.model))  # 4. averaged weights
-        if state.get("validation"):
-            self.validation.load_state_dict(state["validation"])  # 5. the best so far
-        self._bad_steps, self.step = state["bad_steps"], state["step"]  # 6. the position
-        if not self.checkpoints.adopt(checkpoint, self.step, self.validation.best_step):
+            self.ema.load(checkpoint.averages() or model_arrays(self.model))  # 4. averaged weights
+        if state.validation:
+            self.validation.load_state_dict(state.validation)  # 5. the best so far
+        self._bad_steps, self.step = state.bad_steps, state.step  # 6. the position
+        if not self.checkpoints.adopt(checkpoint.folder, self.step, self.validation.best_step):
             self.validation.best = None  # the folder lacks it
 
-    def fit(self, batches: Iterable[Batch]) -> None:
+    def fit(self, batches: Iterable[Samples]) -> None:
         """Train to the end of the plan; `batches` starts at `self.step`.
 
         Raises:
@@ -127,7 +127,7 @@ class Trainer:
         """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
         return bool(self._stop)
 
-    def time_steps(self, batches: Iterable[Batch], count: int) -> list[float]:
+    def time_steps(self, batches: Iterable[Samples], count: int) -> list[float]:
         """Do steps without reporting or saving; return the seconds that each took."""
         stream, seconds = iter(batches), []
         self.model.train()
@@ -138,7 +138,7 @@ class Trainer:
                 seconds.append(time.perf_counter() - started)
         return seconds
 
-    def _train_step(self, stream: Iterator[Batch], stop: StopRequest) -> Stop | None:
+    def _train_step(self, stream: Iterator[Samples], stop: StopRequest) -> Stop | None:
         """Do one optimizer step; return why to stop, where any rank was asked to."""
         started = time.perf_counter()
         lr = self.lr_at(self.step / self.plan.steps_per_epoch)  # 1. learning rate and generator of this step
@@ -148,9 +148,8 @@ class Trainer:
         totals, asked = over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
         if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
             raise self._not_finite(f"loss is {totals.loss}")
-        watchdog.mark("updating weights", 5 * self._step_seconds)
-        norm = self._update()  # 5. weights, unless a gradient is not finite
-        watchdog.mark("working")
+        with watchdog.doing("updating weights", 5 * self._step_seconds):
+            norm = self._update()  # 5. weights, unless a gradient is not finite
         if self.ema:
             self.ema.update(self.model)  # 6. their average
         self.step += 1
@@ -159,23 +158,22 @@ class Trainer:
         self._step_seconds = time.perf_counter() - started
         return asked
 
-    def _accumulate(self, stream: Iterator[Batch]) -> Totals:
+    def _accumulate(self, stream: Iterator[Samples]) -> Totals:
         """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
         totals = Totals()
         self._passes = []
         for i in range(n):
             started = time.perf_counter()
-            watchdog.mark("reading data", self.data_patience)
-            batch = self._next_batch(stream)
+            with watchdog.doing("reading data", self.data_patience):
+                batch = self._next_batch(stream)
             totals.waited += time.perf_counter() - started
-            watchdog.mark("computing", 5 * self._step_seconds)
-            local = distributed.no_sync(self._wrapped) if i < n - 1 else None
-            with local or nullcontext():
+            local = distributed.no_sync(self._wrapped) if i < n - 1 else nullcontext()
+            with watchdog.doing("computing", 5 * self._step_seconds), local:
                 with self.precision.autocast():
                     loss, metrics = self.loss_fn(self._wrapped, batch, epoch)
-                watchdog.mark("computing gradients", 5 * self._step_seconds)
-                self.precision.backward(loss / n)
+                with watchdog.doing("computing gradients", 5 * self._step_seconds):
+                    self.precision.backward(loss / n)
             value = float(loss)
             totals.loss += value / n
             for name, figure in metrics.items():
@@ -184,7 +182,7 @@ class Trainer:
             self._passes.append((batch.indices.numpy(), value))
         return totals
 
-    def _next_batch(self, stream: Iterator[Batch]) -> Batch:
+    def _next_batch(self, stream: Iterator[Samples]) -> Samples:
         """Take a batch; where none can be had, save what was trained so far, and go on with the error or the stop."""
         try:
             return next(stream)

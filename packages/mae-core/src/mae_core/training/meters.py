@@ -4,6 +4,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import paddle
@@ -37,7 +38,7 @@ class IntervalMeter:
         """Return what a resumed run needs to finish the interval with the same means."""
         return {"steps": self.steps, "sums": dict(self.sums)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on inside an interval; images and seconds start anew, since they measure this process."""
         self.reset()
         self.steps, self.sums = state["steps"], dict(state["sums"])

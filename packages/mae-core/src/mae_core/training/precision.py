@@ -1,6 +1,6 @@
 """Mixed precision: bfloat16 and float16 on GPU; on a CPU bfloat16 in matrix products, where it has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -73,7 +73,7 @@ class Precision:
         state = self.scaler.state_dict() if self.scaler else {}
         return {k: (v.tolist() if hasattr(v, "tolist") else v) for k, v in state.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         if self.scaler and state:
             self.scaler.load_state_dict({**state, "scale": np.asarray(state["scale"], "float32")})

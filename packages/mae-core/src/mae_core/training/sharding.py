@@ -55,9 +55,9 @@ class ShardedOptimizer:
             if owner != distributed.rank():
                 p.clear_gradient(False)  # what has no gradient is not updated, and gets no state
         self._optimizer.step()
-        watchdog.mark("sharing weights")
-        for p, owner in self._shares:
-            distributed.broadcast(p, owner)
+        with watchdog.doing("sharing weights"):
+            for p, owner in self._shares:
+                distributed.broadcast(p, owner)
 
     def collect(self) -> None:
         """Copy the other ranks' state, array by array, to rank 0's host memory for `state_dict`; all ranks call it."""

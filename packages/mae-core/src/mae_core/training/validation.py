@@ -1,7 +1,7 @@
 """Validation during training: score the model now and then, remember the best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from paddle import nn
 from mae_core.process import log
 from mae_core.training.ema import Ema
 
-EvaluateFn = Callable[[nn.Layer, Callable[[], bool]], dict[str, float] | None]
+EvaluateFn = Callable[[nn.Layer, int, Callable[[], bool]], dict[str, float] | None]
 
 
 @dataclass
@@ -19,8 +19,8 @@ class Validation:
     """When and how a run is validated.
 
     Args:
-        evaluate: (model in evaluation mode, asks whether to stop early) -> figures; None when any rank stopped early.
-            Without it nothing is scored, and what a resumed run knew is kept.
+        evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank
+            stopped early. Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
         best_by: the figure of which the highest makes the best checkpoint; None where none of them tells that.
 
@@ -53,7 +53,7 @@ class Validation:
         started = time.perf_counter()
         model.eval()
         with ema.swapped_in(model) if ema else nullcontext():
-            scores = self.evaluate(model, should_stop)
+            scores = self.evaluate(model, step, should_stop)
         model.train()
         if scores is None:
             return None
@@ -77,6 +77,6 @@ class Validation:
         """Return what a resumed run needs."""
         return {"best": self.best, "scored": self.scored}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.best, self.scored = state["best"], state["scored"]

@@ -11,19 +11,18 @@ Folders of other names are the user's: they are not listed, so never adopted, mo
 import re
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mae_core.errors import CheckpointError
 from mae_core.files import sha256
 from mae_core.process import log
-from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state
+from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, STATE, State, decode_state
 from mae_core.weights.formats.safetensors_file import read_safetensors
-from mae_core.weights.sources import find_file
+from mae_core.weights.sources import Weights, find_file, read_weights
 
-STATE = "state.json"
 # What a run needs to go on, beside its weights.
 RESUMED = ("scaler", "meter", "bad_steps", "config", "world_size")
 _WEIGHTS = (MODEL, EMA)
@@ -49,37 +48,53 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in ours if not path.is_symlink()), key=lambda path: step_of(path) or 0, reverse=True)
 
 
-def read_state(checkpoint: Path, needed: Sequence[str] = (), files: Sequence[str] = _ALL) -> dict[str, Any]:
-    """Read and verify one checkpoint; return its state.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose state was read and whose files were verified, once: hand it on instead of its path.
 
     Args:
-        checkpoint: its folder, or a link to it.
-        needed: entries that must be there; RESUMED to go on from it.
-        files: which files are verified; the optimizer's is twice as large as the weights, and only resuming reads it.
+        folder: where it lies, or a link to it.
+    """
+
+    folder: Path
+    state: State
+
+    def averages(self) -> dict[str, np.ndarray] | None:
+        """Read the averaged weights; None where it holds none."""
+        return read_safetensors(self.folder / EMA)[0] if EMA in self.state.sha256 else None
+
+
+def open_checkpoint(folder: Path, needed: Sequence[str] = (), files: Sequence[str] = _ALL) -> Checkpoint:
+    """Read the state of one checkpoint and verify its files.
+
+    Args:
+        folder: of the checkpoint, or a link to it.
+        needed: entries that the state must have; RESUMED to go on from it.
+        files: which files are read later, and so verified now; the optimizer's is twice as large as the weights, and
+            only resuming reads it.
 
     Raises:
         CheckpointError: it is incomplete, damaged, or of a newer schema.
     """
     try:
-        state = decode_state(_require_file(checkpoint / STATE).read_bytes())
-        if missing := [key for key in needed if key not in state]:
-            raise ValueError(f"{STATE} lacks {missing[0]}")
-        named = step_of(checkpoint.resolve())
-        if named not in (None, state["step"]):
-            raise ValueError(f"{STATE} says step {state['step']}")
-        _verify_files(checkpoint, state["sha256"], files)
+        state = decode_state(_require_file(folder / STATE).read_bytes(), needed)
+        named = step_of(folder.resolve())
+        if named not in (None, state.step):
+            raise ValueError(f"{STATE} says step {state.step}")
+        for name in dict.fromkeys((*_WEIGHTS, *files)):
+            _verify(folder / name, state.sha256.get(name), name in files)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} is incomplete or damaged ({error})") from None
-    return state
+        raise CheckpointError(f"{folder} is incomplete or damaged ({error})") from None
+    return Checkpoint(folder, state)
 
 
-def _verify_files(checkpoint: Path, sums: dict[str, str], files: Sequence[str]) -> None:
-    for name in files:
-        file = checkpoint / name
-        if name in sums and sha256(_require_file(file)) != sums[name]:
-            raise ValueError(f"{name}: checksum differs")
-        if name not in sums and file.exists():
-            raise ValueError(f"{name} has no checksum")
+def _verify(file: Path, checksum: str | None, read: bool) -> None:
+    """Refuse a file that is missing, of which nobody knows what it should hold, or that, if it is read, holds else."""
+    if checksum is None:
+        if file.exists():
+            raise ValueError(f"{file.name} has no checksum")
+    elif _require_file(file) and read and sha256(file) != checksum:
+        raise ValueError(f"{file.name}: checksum differs")
 
 
 def _require_file(path: Path) -> Path:
@@ -90,32 +105,29 @@ def _require_file(path: Path) -> Path:
 
 
 def newest_checkpoint(
-    folder: Path, warn: Callable[[str], None], needed: Sequence[str] = (), files: Sequence[str] = _ALL
-) -> tuple[Path, dict[str, Any]]:
-    """Find the newest checkpoint that verifies.
+    folder: Path,
+    warn: Callable[[str], None],
+    needed: Sequence[str] = (),
+    files: Callable[[Path], Sequence[str]] = lambda checkpoint: _ALL,
+) -> Checkpoint:
+    """Open the newest checkpoint that verifies.
 
     Args:
         folder: holds `step_*`.
         warn: receives a line for each damaged one passed over.
-        needed, files: see `read_state`.
+        needed, files: see `open_checkpoint`.
 
     Raises:
         CheckpointError: there is none, or all are damaged (each reason is given).
     """
     reasons = []
-    for checkpoint in list_checkpoints(folder):
+    for path in list_checkpoints(folder):
         try:
-            return checkpoint, read_state(checkpoint, needed, files)
+            return open_checkpoint(path, needed, files(path))
         except CheckpointError as error:
             reasons.append(str(error))
             warn(f"{error}; trying the one before")
     raise CheckpointError("; ".join(reasons) or f"{folder} holds no checkpoint to resume from")
-
-
-def read_ema(checkpoint: Path) -> dict[str, np.ndarray] | None:
-    """Read the averaged weights of a verified checkpoint; None where it holds none."""
-    path = checkpoint / EMA
-    return read_safetensors(path)[0] if path.exists() else None
 
 
 def find_weights(path: Path) -> Path:
@@ -123,15 +135,36 @@ def find_weights(path: Path) -> Path:
 
     Of a checkpoint with averaged weights these are taken, as validation scored them.
     """
+    return _find(path)[0]
+
+
+def open_weights(path: str | Path, source: str = "auto") -> Weights:
+    """Open the weights that a user names, once: what is returned is handed on, not the path.
+
+    Args:
+        path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
+        source: a name of `layouts.LAYOUTS`, or `auto`.
+
+    Raises:
+        CheckpointError: nothing there, damaged, refused or unknown.
+    """
+    file, checkpoint = _find(Path(path))
+    weights = read_weights(file, source)
+    return replace(weights, config=checkpoint.state.config) if checkpoint else weights
+
+
+def _find(path: Path) -> tuple[Path, Checkpoint | None]:
+    """Return the weight file, and the checkpoint that it is of where a run wrote it."""
     if (path / "checkpoints").is_dir():
-        path = newest_checkpoint(path / "checkpoints", log.LOGGER.warning, files=_WEIGHTS)[0]
+        checkpoint = newest_checkpoint(path / "checkpoints", log.LOGGER.warning, files=_best_weights)
     elif (path / STATE).exists():
-        read_state(path, files=_WEIGHTS)
-    averaged = path / EMA
-    return averaged if averaged.is_file() else find_file(path)
+        checkpoint = open_checkpoint(path, files=_best_weights(path))
+    else:
+        file = find_file(path)
+        of_a_run = file.name in _WEIGHTS and (file.parent / STATE).exists()
+        return file, open_checkpoint(file.parent, files=[file.name]) if of_a_run else None
+    return checkpoint.folder / _best_weights(checkpoint.folder)[0], checkpoint
 
 
-def config_beside(file: Path) -> dict[str, Any] | None:
-    """Return the config that the weights of a verified file were trained with; None where no run wrote them."""
-    state = file.parent / STATE
-    return dict(decode_state(state.read_bytes()).get("config") or {}) if state.exists() else None
+def _best_weights(checkpoint: Path) -> list[str]:
+    return [EMA if (checkpoint / EMA).is_file() else MODEL]

@@ -5,11 +5,13 @@ It is read before anything is trusted: what it says decides which files are open
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mae_core.weights.formats.pickle_values import safe_text
 
+STATE = "state.json"
 SCHEMA = 2  # 1 had no seal
 MODEL, OPTIMIZER, EMA = "model.safetensors", "optimizer.safetensors", "ema.safetensors"
 _SEAL = "state_sha256"
@@ -19,14 +21,58 @@ _MOST_STEPS = 10**12
 _MOST_RANKS = 10**6
 
 
+@dataclass(frozen=True)
+class State:
+    """What `state.json` says of a checkpoint.
+
+    Args:
+        step: optimizer steps done.
+        sha256: checksum of each of its files, by name.
+        scaler: the loss scaler's state; {} where the loss is not scaled.
+        meter: the open logging interval (see `IntervalMeter.state_dict`).
+        bad_steps: steps in a row whose gradient was not finite.
+        validation: the best score so far and the step that was scored last; None where the run is not validated.
+        config: the run's, nested as in `config.yaml`.
+        data: number and hash of the training images, as {"train": {"images", "sha256"}}.
+        world_size: ranks that trained.
+        versions: what computed the run (see `training.environment`).
+    """
+
+    step: int
+    sha256: Mapping[str, str]
+    scaler: Mapping[str, Any] = field(default_factory=dict)
+    meter: Mapping[str, Any] = field(default_factory=lambda: {"steps": 0, "sums": {}})
+    bad_steps: int = 0
+    validation: Mapping[str, Any] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    world_size: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
 def encode_state(record: Mapping[str, Any]) -> bytes:
     """Return the bytes of a record, sealed: its last entry is the SHA-256 of all others."""
     rest = {**{key: value for key, value in record.items() if key != _SEAL}, "schema": SCHEMA}
     return _dump({**rest, _SEAL: hashlib.sha256(_dump(rest)).hexdigest()})
 
 
-def decode_state(data: bytes) -> dict[str, Any]:
-    """Return the record that bytes hold, checked.
+def decode_state(data: bytes, needed: Sequence[str] = ()) -> State:
+    """Return the state that bytes hold, checked.
+
+    Args:
+        needed: entries that must be there.
+
+    Raises:
+        ValueError: it is damaged, lacks an entry, or says what no run writes.
+    """
+    record = decode_record(data)
+    if missing := [key for key in needed if key not in record]:
+        raise ValueError(f"{STATE} lacks {missing[0]}")
+    return State(**{entry.name: record[entry.name] for entry in fields(State) if record.get(entry.name) is not None})
+
+
+def decode_record(data: bytes) -> dict[str, Any]:
+    """Return all entries that bytes hold, checked; also those that only later versions know.
 
     Raises:
         ValueError: it is damaged, or says what no run writes.

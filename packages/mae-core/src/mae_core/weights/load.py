@@ -12,11 +12,11 @@ from paddle import Tensor, nn
 from mae_core.errors import CheckpointError
 from mae_core.models.encoder import ViTEncoder
 from mae_core.models.facts import model_facts
-from mae_core.weights.checkpoint_folder import find_weights
+from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.layout import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
 from mae_core.weights.report import Grid, KeyReport, join_names
-from mae_core.weights.sources import Weights, read_weights
+from mae_core.weights.sources import Weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
 # and the norm that average pooling replaces. Any other difference is an error.
@@ -36,7 +36,7 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
-    return fit_weights(model, read_weights(find_weights(Path(path)), source), same_target)
+    return fit_weights(model, open_weights(path, source), same_target)
 
 
 def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) -> KeyReport:
@@ -156,7 +156,17 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
     Raises:
         CheckpointError: nothing there, damaged, refused, or of another model.
     """
-    weights = read_weights(find_weights(Path(path)))
+    weights = open_weights(path)
+    load_weights(model, weights)
+    return weights.file
+
+
+def load_weights(model: nn.Layer, weights: Weights) -> None:
+    """Load weights that are open, every name and shape matching.
+
+    Raises:
+        CheckpointError: they are of another model.
+    """
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
         raise CheckpointError(f"{weights.file} does not fit this model: unexpected {join_names(weights.unknown)}")
@@ -164,7 +174,6 @@ def load_model(path: str | Path, model: nn.Layer) -> Path:
         raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
     _take_names(model, weights, arrays)
-    return weights.file
 
 
 def load_arrays(model: nn.Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:

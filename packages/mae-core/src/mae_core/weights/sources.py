@@ -1,7 +1,7 @@
 """Read any published checkpoint into this package's names and shapes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Weights:
         facts: what the file says of the model (see `architecture.FACTS`).
         unknown: names of the file that no layout of ours has.
         remarks: what a reader of the report should know.
+        config: of the run that wrote them, nested; {} where no run did.
     """
 
     file: Path
@@ -39,6 +40,7 @@ class Weights:
     facts: dict[str, Any]
     unknown: list[str]
     remarks: list[str]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def architecture(self, settings: Mapping[str, Any] | None = None) -> Architecture:
         """Derive the architecture; settings override what the file says."""

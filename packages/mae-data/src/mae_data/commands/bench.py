@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from mae_data.errors import InputError
 from mae_data.images.jpeg import JpegImage, open_lazily
+from mae_data.limits import available_cores
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.sampler import KeyBatch, TrainBatchSampler
 from mae_data.loading.worker_pool import WorkerPool
-from mae_data.parallel import default_workers
 from mae_data.rng import sample_rng
 from mae_data.transforms.pipelines import CropTransform
 
@@ -119,7 +119,7 @@ def measure_workers(dataset: ListDataset, batch_size: int, seconds: float) -> li
     """
     if len(dataset) < batch_size:
         raise InputError(f"{len(dataset)} images are fewer than a batch of {batch_size}; give a smaller --batch-size")
-    cores = default_workers()
+    cores = available_cores()
     counts = sorted({0, cores, *(2**i for i in range(cores.bit_length()) if 2**i <= cores)})
     return [Rate(count, _rate(dataset, batch_size, seconds, count)) for count in counts]
 

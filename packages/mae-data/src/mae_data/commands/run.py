@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mae_data.errors import DataError, InputError
+from mae_data.limits import available_cores
 
 if TYPE_CHECKING:
     from mae_data.images.value_range import ValueRange
@@ -20,7 +21,7 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.commands.folder_index import index_folder
+    from mae_data.sources.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
     labelled = False if args.unlabelled else None
@@ -58,15 +59,15 @@ def index_tar(args: argparse.Namespace) -> int:
 def shard(args: argparse.Namespace) -> int:
     """Write a data set as tar shards."""
     from mae_data.sources.open_source import open_parts
-    from mae_data.sources.shard_writer import Plan, copy_classes, write_shards
+    from mae_data.sources.shard_writer import ShardOptions, copy_classes, write_shards
 
     sources = open_parts(args.root, labelled=args.labelled, allow_outside=args.allow_outside, opt_in="--allow-outside")
-    plan = Plan(args.per_shard, args.side, args.quality)
+    options = ShardOptions(args.per_shard, args.side, args.quality)
     for part, source in sources.items():
         for note in source.notes:
             print(note)
         shards, found = write_shards(
-            source, args.target, part, plan, workers=_workers(args), force=args.force, progress=_show_progress
+            source, args.target, part, options, workers=_workers(args), force=args.force, progress=_show_progress
         )
         kept = f", {found} of them were there" if found else ""
         print(f"{args.target / part}.index: {len(source)} images in {shards} shards{kept}")
@@ -140,7 +141,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Time loading and say what to set."""
+    """Time loading and print what to set."""
     from mae_data.commands.bench import measure_stages, measure_workers, report
     from mae_data.loading.dataset import ListDataset
     from mae_data.transforms.pipelines import make_pretrain_transform
@@ -206,9 +207,7 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
 
 
 def _workers(args: argparse.Namespace) -> int:
-    from mae_data.parallel import default_workers
-
-    return default_workers() if args.workers is None else args.workers
+    return available_cores() if args.workers is None else args.workers
 
 
 def _as_text(value: Any) -> str:

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import InputError
+from mae_data.files import write_atomically
 from mae_data.loading.sampler import epoch_order
 from mae_data.sources.image_list import read_list
-from mae_data.sources.list_writer import Entry, list_text, write_atomically
+from mae_data.sources.list_file import Entry, list_text
 
 
 def draw_subset(labels: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:

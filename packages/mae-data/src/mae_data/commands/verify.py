@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from mae_data.commands.exif_count import file_orientation
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange
 from mae_data.parallel import map_images
+from mae_data.sources.exif_count import file_orientation
 from mae_data.sources.image_list import ImageList
-from mae_data.sources.list_writer import list_text
+from mae_data.sources.list_file import list_text
 from mae_data.sources.source import Source
 
 

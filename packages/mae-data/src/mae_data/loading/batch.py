@@ -11,7 +11,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: uint8 [N, H, W, C], or what a stage has made of them: features float32 [N, D].
-        labels: int64 [N]; -1 where the list has none.
+        labels: int64 [N], -1 where the list has none; or another target: [N, T] of labels or numbers, masks [N, H, W].
         indices: int64 [N], the images' places in their list.
     """
 

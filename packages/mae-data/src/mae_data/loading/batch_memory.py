@@ -7,6 +7,7 @@ A batch lives in an anonymous file (memfd): it has no name that could outlive a 
 import mmap
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,36 @@ ALIGNMENT = 4096
 _WORD = np.dtype(np.int64).itemsize
 
 
-class BatchMemory:
-    """Room for one batch: keys int64 [N, K], labels and indices int64 [N], images [N, ...], and a counter.
+@dataclass(frozen=True)
+class TargetType:
+    """What a data set has for each image beside it.
 
-    Make it before the workers start; they inherit it. The main process writes the keys, a worker the rest.
+    Args:
+        shape: () for a class, [T] for several labels or numbers, [H, W] for a mask.
+        dtype: int64 for a class.
     """
 
-    def __init__(self) -> None:
+    shape: tuple[int, ...] = ()
+    dtype: str = "int64"
+
+    @classmethod
+    def of(cls, dataset: object) -> "TargetType":
+        """Return what a data set says it has; a class where it says nothing."""
+        target_type = getattr(dataset, "target_type", None)
+        return target_type if isinstance(target_type, cls) else cls()
+
+
+class BatchMemory:
+    """Room for one batch: keys int64 [N, K], indices int64 [N], targets and images [N, ...], and a counter.
+
+    Make it before the workers start; they inherit it. The main process writes the keys, a worker the rest.
+
+    Args:
+        target: what each image has beside it.
+    """
+
+    def __init__(self, target: TargetType = TargetType()) -> None:
+        self._target = target
         self._file = os.memfd_create("mae-data batch", os.MFD_CLOEXEC)
         self._map: mmap.mmap | None = None
 
@@ -45,18 +69,23 @@ class BatchMemory:
         """View how many samples are done: int64 [1]."""
         return self._view(0, (1,), np.int64)
 
-    def labels_and_indices(self, count: int) -> tuple[Array, Array]:
-        """View labels and indices, each int64 [N]."""
-        return self._view(_WORD, (count,), np.int64), self._view(_WORD * (1 + count), (count,), np.int64)
+    def indices(self, count: int) -> Array:
+        """View the indices: int64 [N]."""
+        return self._view(_WORD, (count,), np.int64)
 
     def keys(self, count: int, width: int) -> Array:
         """View the keys: int64 [N, K]."""
-        return self._view(_WORD * (1 + 2 * count), (count, width), np.int64)
+        return self._view(_WORD * (1 + count), (count, width), np.int64)
+
+    def targets(self, count: int, width: int) -> Array:
+        """View what each image has beside it: [N, *shape]."""
+        return self._view(_WORD * (1 + count * (1 + width)), (count, *self._target.shape), self._target.dtype)
 
     def images(self, count: int, width: int, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
         """View the images: [N, *shape]."""
-        words = 1 + count * (2 + width)
-        start = -(-words * _WORD // ALIGNMENT) * ALIGNMENT
+        target_bytes = int(np.prod(self._target.shape)) * np.dtype(self._target.dtype).itemsize
+        before = _WORD * (1 + count * (1 + width)) + count * target_bytes
+        start = -(-before // ALIGNMENT) * ALIGNMENT
         return self._view(start, (count, *shape), dtype)
 
     def _view(self, start: int, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.commands.exif_count import count_turned
 from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.images.bands import Bands, as_bands
 from mae_data.images.jpeg import DECODERS, JpegImage, open_lazily
@@ -17,6 +16,7 @@ from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
 from mae_data.rng import sample_rng
+from mae_data.sources.exif_count import count_turned
 from mae_data.sources.open_source import open_source
 from mae_data.transforms.pipelines import Picture, Transform
 

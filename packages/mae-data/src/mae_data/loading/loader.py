@@ -4,15 +4,16 @@ import sys
 
 # Paddle 2.6 brings its own zlib; loaded after it, Python's would crash at its first use.
 import zlib  # noqa: F401
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import paddle
 
 from mae_data.loading.batch import Batch
+from mae_data.loading.batch_memory import TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
 from mae_data.loading.worker import Dataset, prepare
@@ -32,6 +33,30 @@ class BatchSampler(Protocol):
     def __len__(self) -> int: ...
 
 
+class Loading(TypedDict):
+    """Arguments of `make_loader`, such as the workers."""
+
+    num_workers: int
+    timeout: float
+    advice: str
+
+
+class EvalSampling(TypedDict):
+    """Arguments of `EvalBatchSampler`, but for the number of images."""
+
+    batch_size: int
+    rank: int
+    world_size: int
+
+
+class TrainSampling(EvalSampling):
+    """Arguments of `TrainBatchSampler`, but for the number of images and the steps."""
+
+    accum_iter: int
+    seed: int
+    repeats: int
+
+
 def make_loader(
     dataset: Dataset,
     batch_sampler: BatchSampler,
@@ -42,7 +67,7 @@ def make_loader(
     advice: str = TIMEOUT_ADVICE,
     stop: Callable[[], bool] = lambda: False,
 ) -> "BatchLoader":
-    """Make a loader over (images uint8 [N, H, W, C], labels int64 [N], indices int64 [N]).
+    """Make a loader over (images uint8 [N, H, W, C], labels int64 [N] or other targets, indices int64 [N]).
 
     Images of another value range are float32, or uint16 as int16 of the same bits, since Paddle has no uint16.
     Batches come in the sampler's order, whatever the number of workers. Iterate in the main thread:
@@ -93,8 +118,9 @@ class BatchLoader:
         # a plain loop was never slower.
         for keys in self._batch_sampler:
             prepare(self._dataset, keys)
-            images, labels, indices = zip(*[self._dataset[key] for key in keys], strict=True)
-            yield as_tensors(np.stack(images), np.array(labels, np.int64), np.array(indices, np.int64))
+            images, targets, indices = zip(*[self._dataset[key] for key in keys], strict=True)
+            dtype = TargetType.of(self._dataset).dtype
+            yield as_tensors(np.stack(images), np.array(targets, dtype), np.array(indices, np.int64))
 
     def _from_workers(self, make_pool: Callable[[], WorkerPool]) -> Iterator[Batch]:
         with make_pool() as pool:
@@ -103,8 +129,8 @@ class BatchLoader:
 
 def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:
     """Copy arrays to the device."""
-    images, labels, indices = arrays
-    return Batch(*map(paddle.to_tensor, (as_paddle_takes(images), labels, indices)))
+    images, targets, indices = arrays
+    return Batch(*map(paddle.to_tensor, (as_paddle_takes(images), targets, indices)))
 
 
 def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -114,8 +140,8 @@ def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def make_train_loader(
     dataset: ListDataset,
-    sampling: Mapping[str, Any],
-    loading: Mapping[str, Any],
+    sampling: TrainSampling,
+    loading: Loading,
     stop: Callable[[], bool],
     start_step: int,
     num_steps: int,
@@ -124,8 +150,7 @@ def make_train_loader(
 
     Args:
         dataset: the training images.
-        sampling: arguments of `TrainBatchSampler`, but for the number of images and the steps.
-        loading: arguments of `make_loader`, such as the workers.
+        sampling, loading: how batches are drawn and loaded.
         stop: tells whether the run was asked to stop.
         start_step: first step to load, counted over the whole run.
         num_steps: steps of the whole run.
@@ -136,16 +161,15 @@ def make_train_loader(
 
 def make_eval_loader(
     dataset: ListDataset,
-    sampling: Mapping[str, Any],
-    loading: Mapping[str, Any],
+    sampling: EvalSampling,
+    loading: Loading,
     stop: Callable[[], bool] = lambda: False,
 ) -> BatchLoader:
     """Make the loader of this rank's share of a list, in order, each image once.
 
     Args:
         dataset: the images.
-        sampling: arguments of `EvalBatchSampler`, but for the number of images.
-        loading: arguments of `make_loader`, such as the workers.
+        sampling, loading: how batches are drawn and loaded.
         stop: tells whether the run was asked to stop.
     """
     return make_loader(dataset, EvalBatchSampler(len(dataset), **sampling), **loading, stop=stop)

@@ -36,8 +36,8 @@ STATES = {"T": "it is stopped", "t": "it is stopped", "D": "it waits for a disk 
 class Dataset(Protocol):
     """What the loader needs of a dataset."""
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], np.int64, np.int64]:
-        """Return (image [H, W, C], label, index) of a key (epoch, index)."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], Any, np.int64]:
+        """Return (image [H, W, C], label or other target, index) of a key (epoch, index)."""
         ...
 
 
@@ -90,12 +90,12 @@ def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) ->
     """Read the samples of a batch's keys into its memory; return shape and type of an image."""
     count, width = shape
     progress = memory.progress()
-    labels, indices = memory.labels_and_indices(count)
+    targets, indices = memory.targets(count, width), memory.indices(count)
     images = None
     keys = memory.keys(count, width).tolist()
     prepare(dataset, keys)
     for i, key in enumerate(keys):
-        image, labels[i], indices[i] = dataset[tuple(key)]
+        image, targets[i], indices[i] = dataset[tuple(key)]
         if images is None:
             images = memory.images(count, width, image.shape, image.dtype)
         if (image.shape, image.dtype) != (images.shape[1:], images.dtype):

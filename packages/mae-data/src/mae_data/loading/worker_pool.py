@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
 from mae_data.errors import DataError
-from mae_data.loading.batch_memory import Array, BatchMemory
+from mae_data.loading.batch_memory import Array, BatchMemory, TargetType
 from mae_data.loading.worker import Dataset, describe_exit, describe_state, end_workers, run_worker, shielded_start
 
 POLL_SECONDS = 1.0
@@ -43,7 +43,8 @@ class WorkerPool:
     """Processes that fill batches in shared memory; use it as a context, in the main thread.
 
     Args:
-        dataset: gives (image, label, index) for a key; `describe(key)`, where it has that, names a sample.
+        dataset: gives (image, label, index) for a key; `describe(key)`, where it has that, names a sample, and
+            `target_type` says what stands in the label's place.
         num_workers: processes.
         prefetch: batches that each worker reads ahead.
         timeout: longest wait for a batch in seconds; 0 waits for ever. Either way a warning tells of a long wait.
@@ -61,15 +62,19 @@ class WorkerPool:
         stop: Callable[[], bool],
     ) -> None:
         self._dataset, self._timeout, self._advice, self._stop = dataset, timeout, advice, stop
-        self._memory = [BatchMemory() for _ in range(num_workers * prefetch)]
+        self._memory = [BatchMemory(TargetType.of(dataset)) for _ in range(num_workers * prefetch)]
         self._free = list(range(len(self._memory)))
         self._orders: dict[int, _Order] = {}  # by number of the batch
         self._answers: dict[int, Any] = {}
         self._pipes: list[connection.Connection] = []
         self._workers: list[BaseProcess] = []
-        with shielded_start():
-            for _ in range(num_workers):
-                self._start_worker()
+        try:
+            with shielded_start():
+                for _ in range(num_workers):
+                    self._start_worker()
+        except OSError:  # a limit of the system; those that started would wait for work for ever
+            self.close()
+            raise
         # SIGTERM does not reach workers, and it is how multiprocessing would end them when the program ends.
         atexit.register(self.close)
 
@@ -103,7 +108,7 @@ class WorkerPool:
 
         Args:
             key_batches: the keys of one batch after the other.
-            copy: called with images [N, ...], labels [N] and indices [N], which are views of shared memory: the
+            copy: called with images [N, ...], targets [N, ...] and indices [N], which are views of shared memory: the
                 next batch is read into it while this one is used.
 
         Raises:
@@ -118,7 +123,7 @@ class WorkerPool:
             count, width = order.shape
             memory = self._memory[order.place]
             images = memory.images(count, width, image_shape, image_type)
-            batch = copy(images, *memory.labels_and_indices(count))
+            batch = copy(images, memory.targets(count, width), memory.indices(count))
             del images
             self._free.append(order.place)
             self._order_ahead(coming)

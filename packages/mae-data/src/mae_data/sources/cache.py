@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +21,6 @@ FOLDER_VARIABLE = "MAE_DATA_CACHE"
 log = logging.getLogger(__name__)
 Fill = Callable[[BinaryIO], None]
 Check = Callable[[Index, bool], bool]
-Types = Mapping[str, type]
 
 
 def cache_folder() -> Path:
@@ -34,7 +33,7 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"mae-data-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
-def cached_index(name: str, state: str, fill: Fill, is_current: Check, facts: Types) -> Index:
+def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
     """Return the index of a source, from the cache where it was made of the same content.
 
     Where the cache cannot be written, the index is made in a file without a name, which goes with this process.
@@ -43,30 +42,36 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check, facts: Ty
         name: what the source is, a path or an address, and what of it is indexed.
         state: changes whenever the source does, as far as can be seen at little cost: sizes, times.
         fill: writes the index into an open file.
-        is_current: tells whether an index that was found, and whether for this very state, still holds. What it
-            raises means that the index is damaged.
-        facts: what an index of such a source tells, and of what type.
+        is_current: called with an index that was found, and whether it was made for this very state; returns whether
+            it still holds. An error that it raises means that the index is damaged.
     """
     folder = cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"
     path = folder / f"{stem}-{_short(state)}.index"
-    if found := _find(folder, stem, path, is_current, facts):
+    if found := _find(folder, stem, path, is_current):
         return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, fill)
-        os.chmod(path, 0o600)  # what others may write is not believed the next time
+        os.chmod(path, 0o600)  # a file that others may write is not used the next time
         return open_index(path)
     except OSError as error:
-        log.warning("no index is kept in %s (%s): set %s to a folder of yours", folder, error.strerror, FOLDER_VARIABLE)
-        return _nameless(fill)
+        log.warning(
+            "the index cannot be cached in %s (%s); set %s to a folder that you may write",
+            folder,
+            error.strerror,
+            FOLDER_VARIABLE,
+        )
+    with tempfile.TemporaryDirectory() as unnamed:  # the mapped file lives on without its name
+        path = Path(unnamed) / "index"
+        write_whole(path, fill)
+        return open_index(path)
 
 
-def _find(folder: Path, stem: str, path: Path, is_current: Check, facts: Types) -> Index | None:
+def _find(folder: Path, stem: str, path: Path, is_current: Check) -> Index | None:
     for candidate in sorted(folder.glob(f"{stem}-*.index"), key=lambda file: file != path):
         try:
             index = open_index(candidate, own=True)
-            _check_facts(index, facts)
             if is_current(index, candidate == path):
                 if candidate != path:
                     os.replace(candidate, path)
@@ -74,27 +79,14 @@ def _find(folder: Path, stem: str, path: Path, is_current: Check, facts: Types) 
         except OSError:
             continue  # another process replaced it, or what is indexed went: it is made anew
         except (DataError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            log.warning("a kept index is not believed, and made anew (%s: %s)", candidate, _short_reason(error))
+            log.warning("a cached index cannot be used and is made anew (%s: %s)", candidate, _reason(error))
             with suppress(OSError):
                 candidate.unlink()
     return None
 
 
-def _check_facts(index: Index, facts: Types) -> None:
-    for name, kind in facts.items():
-        if type(index.facts.get(name)) is not kind:
-            raise DataError(f"its fact {name!r} is {index.facts.get(name)!r:.40}")
-
-
-def _short_reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).partition(": ")[2][:120] or str(error)[:120]
-
-
-def _nameless(fill: Fill) -> Index:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index"
-        write_whole(path, fill)
-        return open_index(path)
 
 
 def _short(text: str) -> str:

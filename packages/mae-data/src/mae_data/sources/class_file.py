@@ -18,11 +18,11 @@ def read_classes(root: str | Path) -> list[str]:
 
 
 def count_classes(root: str | Path, list_file: str = TRAIN_LIST) -> int:
-    """Return how many classes a data set names: in classes.txt, or by folders or a table; 0 where nothing names any.
+    """Return how many classes a data set names: in classes.txt, by folders or in a table; 0 where nothing names any.
 
     Args:
         root: see `sources.open_source`.
-        list_file: the list of training; where it is there, labels are its numbers, and folders say nothing.
+        list_file: the list of training; where it is there, its labels are numbers, and folders do not count.
     """
     if names := read_classes(root):
         return len(names)
@@ -30,7 +30,7 @@ def count_classes(root: str | Path, list_file: str = TRAIN_LIST) -> int:
         return 0
     from mae_data.sources.open_source import open_source
 
-    with suppress(DataError, InputError):  # whoever reads the images says what is wrong
+    with suppress(DataError, InputError):  # whoever reads the images reports what is wrong
         source = open_source(root)
         return source.num_classes if all(source.class_folders().values()) else 0
     return 0

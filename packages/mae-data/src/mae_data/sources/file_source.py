@@ -21,14 +21,16 @@ class FileSource(Source):
     Args:
         name: what messages call the source.
         root: folder that the names are relative to.
-        index: names, labels and the fact `sha256`.
+        index: names and labels.
+        sha256: hash of the list, or of names and labels.
     """
 
-    def __init__(self, name: str, root: str, index: Index) -> None:
+    def __init__(self, name: str, root: str, index: Index, sha256: str) -> None:
         self.name = name
         self.root = root
         self.labels = index.arrays["labels"]
         self._index = index
+        self._sha256 = sha256
         self._root = os.fsencode(root)
 
     def path(self, index: int) -> str:
@@ -57,7 +59,7 @@ class FileSource(Source):
 
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and the hash of the list, or of names and labels."""
-        return {"images": len(self), "sha256": self._index.facts["sha256"]}
+        return {"images": len(self), "sha256": self._sha256}
 
     def state(self) -> str:
         """Return a hash of the state of all files; see `Source`."""

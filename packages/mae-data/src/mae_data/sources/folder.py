@@ -4,30 +4,50 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mae_data.commands.folder_index import FolderIndex, index_folder
 from mae_data.errors import DataError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.sources.cache import SETTLED_NS, cached_index
 from mae_data.sources.file_source import FileSource
+from mae_data.sources.folder_index import FolderIndex, index_folder
 from mae_data.sources.folder_scan import describe_left_out, folder_state
 from mae_data.sources.index_file import Index, IndexWriter
 from mae_data.sources.source import NO_LABEL
 
 VAL_FRACTION = 0.1  # as `mae-data index` holds out
 BLOCK = 100_000
-FACTS = {"root": str, "made": int, "folders": dict, "sha256": str, "notes": list}
+
+
+@dataclass(frozen=True)
+class FolderMetadata:
+    """What an index keeps about its folder.
+
+    Attributes:
+        root: absolute path of the folder.
+        made: when the index was begun, in ns since 1970.
+        folders: state of each folder that was read, by its path below the root; see `Scan`.
+        sha256: hash of names and labels.
+        notes: lines for the start of a run.
+    """
+
+    root: str
+    made: int
+    folders: dict[str, str]
+    sha256: str
+    notes: list[str]
 
 
 class FolderSource(FileSource):
     """The images of a folder."""
 
     def __init__(self, root: str, index: Index) -> None:
-        super().__init__(root, root, index)
-        self.notes = tuple(index.facts["notes"])
+        metadata = index.read_metadata(FolderMetadata)
+        super().__init__(root, root, index, metadata.sha256)
+        self.notes = tuple(metadata.notes)
 
     def describe(self, index: int) -> str:
         """Return `folder/path` for messages about entry `index`."""
@@ -53,9 +73,7 @@ def open_folder(
         DataError: no images, or no class folders where labels are needed, or too many.
     """
     name = f"{os.path.realpath(root)}\0{part}{' with labels' if labelled else ''}"
-    index = cached_index(
-        name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current, FACTS
-    )
+    index = cached_index(name, "", lambda file: _index_part(Path(root), part, labelled, IndexWriter(file)), _is_current)
     source = FolderSource(os.fspath(root), index)
     if labelled and num_classes is not None and source.num_classes > num_classes:
         raise DataError(
@@ -66,12 +84,13 @@ def open_folder(
 
 
 def _is_current(index: Index, same_state: bool) -> bool:
-    """Tell whether no folder has changed; one that changed while it was read is not trusted."""
-    root, made = os.fsencode(index.facts["root"]), index.facts["made"]
-    for below, state in index.facts["folders"].items():
-        if folder_state(os.path.join(root, os.fsencode(below))) != state or made - int(state.split()[-1]) < SETTLED_NS:
-            return False
-    return True
+    """Return whether no folder has changed; one that changed while it was read counts as changed."""
+    metadata = index.read_metadata(FolderMetadata)
+    return all(
+        folder_state(os.path.join(os.fsencode(metadata.root), os.fsencode(below))) == state
+        and metadata.made - int(state.split()[-1]) >= SETTLED_NS
+        for below, state in metadata.folders.items()
+    )
 
 
 def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> None:
@@ -92,15 +111,11 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
     for start in range(0, len(paths), BLOCK):
         writer.add_names(b"".join(path + b"\n" for path in paths[start : start + BLOCK]))
     numbers = np.array([NO_LABEL if label is None else label for label in labels], np.int64)
-    facts = {
-        "root": os.path.abspath(root),
-        "made": made,
-        "folders": {os.fsdecode(below): state for below, state in found.folders.items()},
-        "sha256": _hash(paths, numbers),
-        "notes": _notes(root, part, found, len(entries), note),
-    }
+    folders = {os.fsdecode(below): state for below, state in found.folders.items()}
+    notes = _notes(root, part, found, len(entries), note)
+    metadata = FolderMetadata(os.path.abspath(root), made, folders, _hash(paths, numbers), notes)
     ends = np.cumsum([len(path) + 1 for path in paths], dtype=np.int64)
-    writer.finish({"ends": ends, "labels": numbers}, facts)
+    writer.finish({"ends": ends, "labels": numbers}, metadata)
 
 
 def _notes(root: Path, part: str, found: FolderIndex, images: int, note: str) -> list[str]:

@@ -1,14 +1,13 @@
 """Lists of images: text files of `relative/path label` lines, checked once when they are read."""
 
-import hashlib
 import io
-import itertools
 import os
 import time
-from collections.abc import Mapping
+from array import array
+from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +16,42 @@ from mae_data.errors import DataError
 from mae_data.sources.cache import SETTLED_NS, cached_index, file_state, hash_file
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.index_file import Index, IndexWriter, parse_index
-from mae_data.sources.list_lines import find_faults, parse_lines, read_blocks
+from mae_data.sources.list_file import Allowed, Entry, find_fault, leaves_root, read_blocks, split_line
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
 SHOWN_FAULTS = 10
 # Smaller lists are read in less time than an index is looked up and checked.
 CACHED_FROM_BYTES = 8 << 20
-NOTHING = np.empty(0, np.uint32)
-FACTS = {"unlabelled": int, "max_label": int, "leaves": bool, "faulty": bool, "sha256": str, "duplicates": int}
-LEAST_FACTS = {"unlabelled": 0, "max_label": NO_LABEL, "leaves": False, "faulty": False}
+
+
+@dataclass(frozen=True)
+class ListMetadata:
+    """What an index keeps about its list, so that each caller's limits can be checked without reading it again.
+
+    Attributes:
+        unlabelled: number of lines without a label.
+        max_label: the largest label; -1 without labels.
+        leaves: whether a path is absolute or has a `..` part.
+        faulty: whether a line is wrong whatever the caller allows.
+        sha256: hash of the list's content.
+        duplicates: how many entries repeat the path of an earlier one.
+    """
+
+    unlabelled: int
+    max_label: int
+    leaves: bool
+    faulty: bool
+    sha256: str
+    duplicates: int
+
+    def fits(self, allowed: Allowed) -> bool:
+        """Return whether the list has nothing that the caller does not allow."""
+        return not (
+            self.faulty
+            or (allowed.labels_required and self.unlabelled)
+            or self.max_label > allowed.max_label
+            or (self.leaves and not allowed.outside)
+        )
 
 
 class ImageList(FileSource):
@@ -39,10 +65,11 @@ class ImageList(FileSource):
     """
 
     def __init__(self, list_file: str, root: str, index: Index) -> None:
-        super().__init__(list_file, root, index)
+        metadata = index.read_metadata(ListMetadata)
+        super().__init__(list_file, root, index, metadata.sha256)
         self.list_file = list_file
         self.lines = index.arrays["lines"]
-        self.duplicates = index.facts["duplicates"]
+        self.duplicates = metadata.duplicates
         if self.duplicates:
             self.notes = (f"{list_file}: {self.duplicates} of {len(index)} entries repeat the path of an earlier one",)
 
@@ -50,8 +77,8 @@ class ImageList(FileSource):
         """Return the line number of entry `index`."""
         return int(self.lines[index])
 
-    def entry(self, index: int) -> tuple[bytes, int | None]:
-        """Return path and label of entry `index`, as a list is written of."""
+    def entry(self, index: int) -> Entry:
+        """Return path and label of entry `index`, as `list_text` takes them."""
         label = int(self.labels[index])
         return self._index.name(index), None if label == NO_LABEL else label
 
@@ -84,106 +111,89 @@ def read_list(
     """
     if labels not in ("required", "optional"):
         raise ValueError(f"labels={labels!r}; use 'required' or 'optional'")
-    found = Path(list_file) if root is None else Path(root) / list_file
-    name = str(found)
-    limits: dict[str, Any] = {
-        "labels_required": labels == "required",
-        "max_label": MAX_LABEL if num_classes is None else num_classes - 1,
-        "allow_outside": allow_outside,
-    }
+    path = Path(list_file) if root is None else Path(root) / list_file
+    max_label = MAX_LABEL if num_classes is None else num_classes - 1
+    allowed = Allowed(labels == "required", max_label, allow_outside, opt_in)
     try:
-        index = _open_index(found, name)
-        if not len(index) or not _fits(index.facts, **limits):
-            _refuse(found, name, limits | {"opt_in": opt_in})
+        index = _open_index(path)
+        if not len(index) or not index.read_metadata(ListMetadata).fits(allowed):
+            raise _describe_faults(path, allowed)
     except OSError as error:
         raise DataError(
-            f"{name}: cannot read the list ({error.strerror}); `mae-data index FOLDER` writes one"
+            f"{path}: cannot read the list ({error.strerror}); `mae-data index FOLDER` writes one"
         ) from error
-    return ImageList(name, os.fspath(root) if root is not None else str(found.parent), index)
+    return ImageList(str(path), os.fspath(root) if root is not None else str(path.parent), index)
 
 
-def _open_index(path: Path, name: str) -> Index:
+def _open_index(path: Path) -> Index:
     state = os.stat(path)
     if state.st_size < CACHED_FROM_BYTES:
         buffer = io.BytesIO()
-        _index_list(path, name, IndexWriter(buffer))
-        return parse_index(np.frombuffer(buffer.getbuffer(), np.uint8), name)
+        _index_list(path, IndexWriter(buffer))
+        return parse_index(np.frombuffer(buffer.getbuffer(), np.uint8), str(path))
     # Times are coarse: a list that changed just now could change again without another time.
     settled = time.time_ns() - state.st_mtime_ns > SETTLED_NS
 
-    def is_current(index: Index, same_state: bool) -> bool:
-        if len(index.arrays["lines"]) != len(index):
-            raise KeyError("lines")
-        return (same_state and settled) or index.facts["sha256"] == digest()
-
     @cache
-    def digest() -> str:
+    def sha256() -> str:
         return hash_file(path)
 
-    name_of_all = os.path.realpath(path)
-    return cached_index(
-        name_of_all, file_state(path), lambda file: _index_list(path, name, IndexWriter(file)), is_current, FACTS
-    )
+    def is_current(index: Index, same_state: bool) -> bool:
+        metadata = index.read_metadata(ListMetadata)
+        if len(index.arrays["lines"]) != len(index):
+            raise KeyError("lines")
+        return (same_state and settled) or metadata.sha256 == sha256()
+
+    real = os.path.realpath(path)
+    return cached_index(real, file_state(path), lambda file: _index_list(path, IndexWriter(file)), is_current)
 
 
-def _index_list(path: Path, name: str, writer: IndexWriter) -> None:
-    """Read a list into an index, whatever its labels and paths are: what a caller allows is decided by the facts."""
-    digest, hashes = hashlib.sha256(), []
-    parts: tuple[list[Any], ...] = ([], [], [])
-    facts: dict[str, Any] = dict(LEAST_FACTS)
-    offset = 0
+def _index_list(path: Path, writer: IndexWriter) -> None:
+    """Read a list into an index, whatever its labels and paths are: each caller decides what it allows."""
+    sha256 = hash_file(path)  # before it is read: where the list changes meanwhile, its index is not used again
+    labels, numbers, lengths, hashes = array("q"), array("I"), array("q"), array("q")
+    leaves = faulty = False
     with open(path, "rb") as file:
-        for number, block, raw in read_blocks(file, name):
-            digest.update(raw)
-            lines = parse_lines(block, number)
-            writer.add_names(lines.text)
-            hashes.append(np.fromiter(map(hash, lines.text.split(b"\n")[:-1]), np.int64, len(lines.ends)))
-            arrays = (lines.ends + offset, lines.labels, lines.numbers.astype(np.uint32))
-            for part, array in zip(parts, arrays, strict=True):
-                part.append(array)
-            offset += len(lines.text)
-            facts["unlabelled"] += int((lines.labels == NO_LABEL).sum())
-            facts["max_label"] = max(facts["max_label"], int(lines.labels.max(initial=NO_LABEL)))
-            facts["leaves"] |= lines.leaves
-            facts["faulty"] |= lines.faulty
-    facts |= {"sha256": digest.hexdigest(), "duplicates": _repeated(hashes)}
-    names = ("ends", "labels", "lines")
-    writer.finish({name: _joined(part) for name, part in zip(names, parts, strict=True)}, facts)
+        for block in read_blocks(file, str(path)):
+            names = []
+            for number, line in block:
+                try:
+                    name, label = split_line(line)
+                except ValueError:
+                    faulty = True
+                    continue
+                names.append(name)
+                labels.append(label)
+                numbers.append(number)
+            text = b"".join([name + b"\n" for name in names])
+            writer.add_names(text)
+            lengths.extend(map(len, names))
+            hashes.extend(map(hash, names))
+            if b".." in text or text[:1] == b"/" or b"\n/" in text:  # few blocks need a look at each name
+                leaves = leaves or any(map(leaves_root, names))
+    unlabelled, max_label = labels.count(NO_LABEL), max(labels, default=NO_LABEL)
+    metadata = ListMetadata(unlabelled, max_label, leaves, faulty, sha256, _count_repeated(np.array(hashes)))
+    ends = np.cumsum(np.array(lengths) + 1)
+    writer.finish({"ends": ends, "labels": np.array(labels), "lines": np.array(numbers, np.uint32)}, metadata)
 
 
-def _joined(part: list[Any]) -> Any:
-    whole = np.concatenate([NOTHING, *part])
-    part.clear()  # a large list is not held twice
-    return whole
-
-
-def _repeated(hashes: list[npt.NDArray[np.int64]]) -> int:
+def _count_repeated(hashes: npt.NDArray[np.int64]) -> int:
     """Count what occurs before; of 14 million different paths, two share their hash once in 200,000 lists."""
-    ordered = _joined(hashes)
-    ordered.sort()
-    return int((ordered[1:] == ordered[:-1]).sum())
+    hashes.sort()
+    return int((hashes[1:] == hashes[:-1]).sum())
 
 
-def _fits(facts: Mapping[str, Any], *, labels_required: bool, max_label: int, allow_outside: bool) -> bool:
-    return not (
-        facts["faulty"]
-        or (labels_required and facts["unlabelled"])
-        or facts["max_label"] > max_label
-        or (facts["leaves"] and not allow_outside)
-    )
-
-
-def _refuse(path: Path, name: str, limits: dict[str, Any]) -> None:
-    """Raise DataError with what is wrong: one bad line on one line, several as a headline and the first ten."""
+def _describe_faults(path: Path, allowed: Allowed) -> DataError:
+    """Return the error about a list: one bad line on one line, several as a headline and the first ten."""
+    shown, count = list[str](), 0
     with open(path, "rb") as file:
-        blocks = read_blocks(file, name)
-        faults = itertools.chain.from_iterable(find_faults(block, number, **limits) for number, block, _ in blocks)
-        shown = list(itertools.islice(faults, SHOWN_FAULTS))
-        count = len(shown) + sum(1 for _ in faults)
+        for number, line in chain.from_iterable(read_blocks(file, str(path))):
+            if fault := find_fault(line, allowed):
+                count += 1
+                shown += [f"{path}:{number}: {fault}"] * (count <= SHOWN_FAULTS)
     if not count:
-        raise DataError(f"{name}: the list is empty; write one `path label` line per image")
+        return DataError(f"{path}: the list is empty; write one `path label` line per image")
     if count == 1:
-        raise DataError(f"{name}:{shown[0][0]}: {shown[0][1]}")
+        return DataError(shown[0])
     note = f", the first {SHOWN_FAULTS} are" if count > SHOWN_FAULTS else ""
-    lines = "\n".join(f"  {name}:{line}: {reason}" for line, reason in shown)
-    raise DataError(f"{name}: {count} bad lines{note}:\n{lines}")
+    return DataError(f"{path}: {count} bad lines{note}:\n  " + "\n  ".join(shown))

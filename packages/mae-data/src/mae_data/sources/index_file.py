@@ -2,7 +2,7 @@
 
     text       all names, each ended by a newline
     arrays     `ends` of the names in the text, `labels` and others, each aligned
-    header     JSON: where each array is, and facts about the source
+    header     JSON: where each array is, and metadata of the source, under the key "facts"
     trailer    length of the header, and MAGIC
 
 Processes that open one share its pages. Nothing in it is executed, and its numbers are checked when it is opened.
@@ -13,9 +13,9 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ MAGIC = b"MAEIDX01"
 ALIGNMENT = 64
 TYPES = ("<i8", "<i4", "<u4")
 Array = npt.NDArray[Any]
+Metadata = TypeVar("Metadata")
 _TRAILER = struct.Struct("<Q8s")
 
 
@@ -36,12 +37,12 @@ class Index:
     Attributes:
         text: uint8, the names, each ended by a newline.
         arrays: by name, each [N]; `ends` (where each name ends in the text, its newline included) and `labels` always.
-        facts: plain values about the source.
+        header: metadata of the source as JSON has them; see `read_metadata`.
     """
 
     text: npt.NDArray[np.uint8]
     arrays: Mapping[str, Array]
-    facts: Mapping[str, Any]
+    header: Mapping[str, Any]
 
     def __len__(self) -> int:
         return len(self.arrays["ends"])
@@ -52,6 +53,19 @@ class Index:
             raise IndexError(f"entry {index} of {len(self)}")
         ends = self.arrays["ends"]
         return self.text[ends[index - 1] if index else 0 : ends[index] - 1].tobytes()
+
+    def read_metadata(self, kind: type[Metadata]) -> Metadata:
+        """Return what the header holds as a dataclass, whose fields it must all have.
+
+        Raises:
+            ValueError: one is missing or of another type.
+        """
+        types = get_type_hints(kind)
+        values = {field.name: self.header.get(field.name) for field in fields(kind)}  # type: ignore[arg-type]
+        for name, value in values.items():
+            if type(value) is not (get_origin(types[name]) or types[name]):
+                raise ValueError(f"its {name} is {value!r:.40}")
+        return kind(**values)
 
 
 class IndexWriter:
@@ -70,8 +84,8 @@ class IndexWriter:
         self._file.write(text)
         self._text += len(text)
 
-    def finish(self, arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
-        """Write arrays and facts below the names."""
+    def finish(self, arrays: Mapping[str, Array], metadata: object) -> None:
+        """Write arrays and metadata, a dataclass, below the names."""
         place, table = self._text, {}
         for name, array in arrays.items():
             gap = -place % ALIGNMENT
@@ -79,7 +93,7 @@ class IndexWriter:
             self._file.write(np.ascontiguousarray(array).data)
             table[name] = [array.dtype.str, len(array), place + gap]
             place += gap + array.nbytes
-        contents = {"text": self._text, "arrays": table, "facts": dict(facts)}
+        contents = {"text": self._text, "arrays": table, "facts": vars(metadata)}
         header = json.dumps(contents | {"crc": _crc(contents)}).encode()
         self._file.write(header + _TRAILER.pack(len(header), MAGIC))
 
@@ -97,7 +111,7 @@ def open_index(path: Path, own: bool = False) -> Index:
     try:
         with open(path, "rb") as file:
             if own and not _is_own(os.fstat(file.fileno())):
-                raise DataError(f"{path}: it is another user's, or others may write it")
+                raise DataError(f"{path}: the file is another user's, or others may write it")
             buffer = np.memmap(file, np.uint8, mode="r")
     except (OSError, ValueError) as error:  # ValueError: an empty file
         raise DataError(f"{path}: cannot read the index ({getattr(error, 'strerror', None) or error})") from error
@@ -129,7 +143,7 @@ def parse_index(buffer: npt.NDArray[np.uint8], name: str) -> Index:
             raise ValueError("another kind of file, or of another version")
         header = json.loads(buffer[end - length : end].tobytes())
         if header.pop("crc", None) not in (None, _crc(header)):  # earlier releases wrote none
-            raise ValueError("its header has another sum")
+            raise ValueError("the checksum of its header is wrong")
         arrays = {key: _section(buffer, *place) for key, place in header["arrays"].items()}
         index = Index(buffer[: header["text"]], arrays, header["facts"])
         _check(index)
@@ -154,5 +168,5 @@ def _check(index: Index) -> None:
     in_order = len(ends) == 0 or (ends[0] > 0 and ends[-1] == len(index.text) and bool((np.diff(ends) > 0).all()))
     if not in_order:
         raise ValueError("its names are out of order")
-    if not isinstance(index.facts, dict):
-        raise ValueError("it has no facts")
+    if not isinstance(index.header, dict):
+        raise ValueError("it has no metadata")

@@ -6,10 +6,10 @@ import os
 import re
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -17,7 +17,7 @@ from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically, write_whole
 from mae_data.images.formats import EXTENSIONS, FORMATS, open_image
 from mae_data.parallel import map_tasks
-from mae_data.sources.class_file import CLASSES
+from mae_data.sources.list_file import CLASSES
 from mae_data.sources.shards import INDEX_ENDING
 from mae_data.sources.source import Source
 from mae_data.sources.store import is_address
@@ -27,7 +27,7 @@ EIGHT_BIT_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardOptions:
     """How a source is cut into shards and what becomes of its images.
 
     Attributes:
@@ -45,7 +45,7 @@ def write_shards(
     source: Source,
     folder: Path,
     part: str,
-    plan: Plan,
+    options: ShardOptions,
     *,
     workers: int = 1,
     force: bool = False,
@@ -57,7 +57,7 @@ def write_shards(
         source: the images.
         folder: where to.
         part: "train" or "val".
-        plan: how.
+        options: how.
         workers: number of processes.
         force: replace shards that were written from other images or in another way.
         progress: called with the number of shards that are done, and of all.
@@ -69,11 +69,14 @@ def write_shards(
         InputError: other shards are there, or the folder cannot be written.
         DataError: an image cannot be read.
     """
-    shards = [f"{part}-{number:06d}.tar" for number in range(-(-len(source) // plan.per_shard))]
-    _claim(folder, part, {"source": dict(source.fingerprint()), **plan.__dict__}, force)
+    shards = [f"{part}-{number:06d}.tar" for number in range(-(-len(source) // options.per_shard))]
+    description = {"source": source.fingerprint(), **asdict(options)}
+    _claim(folder, part, (json.dumps(description, indent=1) + "\n").encode(), force)
     missing = [number for number, shard in enumerate(shards) if not (folder / shard).exists()]
     try:
-        for done, _ in enumerate(map_tasks(partial(_write_shard, source, folder, plan, shards), missing, workers), 1):
+        for done, _ in enumerate(
+            map_tasks(partial(_write_shard, source, folder, options, shards), missing, workers), 1
+        ):
             progress(len(shards) - len(missing) + done, len(shards))
         write_tar_index(folder, shards, folder / f"{part}{INDEX_ENDING}", workers)
     except OSError as error:
@@ -83,16 +86,15 @@ def write_shards(
     return len(shards), len(shards) - len(missing)
 
 
-def _claim(folder: Path, part: str, description: dict[str, Any], force: bool) -> None:
+def _claim(folder: Path, part: str, description: bytes, force: bool) -> None:
     """Record what the shards are made of; refuse, or remove, those that were made of something else."""
     plan = folder / f"{part}.plan.json"
-    text = (json.dumps(description, indent=1) + "\n").encode()
     theirs = [path for path in folder.glob(f"{part}-*.tar") if re.fullmatch(rf"{part}-\d+\.tar", path.name)]
     theirs += [path for path in (folder / f"{part}{INDEX_ENDING}",) if path.exists()]
-    if theirs and not (plan.exists() and plan.read_bytes() == text):
+    if theirs and not (plan.exists() and plan.read_bytes() == description):
         if not force:
             raise InputError(
-                f"{folder} has shards of {part} of other images, or made in another way; use --force to replace them"
+                f"{folder} has {part} shards of other images or with other options; use --force to replace them"
             )
         for path in theirs:
             path.unlink()
@@ -100,20 +102,20 @@ def _claim(folder: Path, part: str, description: dict[str, Any], force: bool) ->
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {folder} ({error.strerror})") from error
-    write_atomically(plan, text)
+    write_atomically(plan, description)
 
 
-def _write_shard(source: Source, folder: Path, plan: Plan, shards: list[str], number: int) -> None:
-    indices = range(number * plan.per_shard, min((number + 1) * plan.per_shard, len(source)))
-    write_whole(folder / shards[number], lambda file: _fill(file, source, plan, indices))
+def _write_shard(source: Source, folder: Path, options: ShardOptions, shards: list[str], number: int) -> None:
+    indices = range(number * options.per_shard, min((number + 1) * options.per_shard, len(source)))
+    write_whole(folder / shards[number], lambda file: _fill(file, source, options, indices))
 
 
-def _fill(file: BinaryIO, source: Source, plan: Plan, indices: range) -> None:
+def _fill(file: BinaryIO, source: Source, options: ShardOptions, indices: range) -> None:
     used: set[str] = set()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for index in indices:
             try:
-                data, ending = _encode(source.read(index), source.path(index), plan)
+                data, ending = _encode(source.read(index), source.path(index), options)
             except ImageError as error:
                 raise DataError(
                     f"{source.describe(index)}: {error.reason}; `mae-data verify` finds all such"
@@ -139,21 +141,21 @@ def _key(path: str) -> str:
     return "/".join([*folders, os.path.splitext(base)[0].replace(".", "_") or "image"])
 
 
-def _encode(data: bytes, path: str, plan: Plan) -> tuple[bytes, str]:
-    """Return an image's file and its ending, scaled down where the plan says so and the file is larger."""
+def _encode(data: bytes, path: str, options: ShardOptions) -> tuple[bytes, str]:
+    """Return an image's file and its ending, scaled down where the options ask for it and the file is larger."""
     ending = os.path.splitext(path)[1].lower()
-    if plan.side is None and ending in EXTENSIONS:
+    if options.side is None and ending in EXTENSIONS:
         return data, ending
     with _opened(data) as image:
         size, mode, kind = image.size, image.mode, (image.format or "").lower()
     ending = ending if ending in EXTENSIONS else f".{kind}"
-    if plan.side is None or min(size) <= plan.side or mode not in EIGHT_BIT_MODES:
+    if options.side is None or min(size) <= options.side or mode not in EIGHT_BIT_MODES:
         return data, ending
-    scale = plan.side / min(size)
+    scale = options.side / min(size)
     image = open_image(io.BytesIO(data), 1 if mode in ("1", "L", "LA") else 3)
     smaller = image.resize((round(size[0] * scale), round(size[1] * scale)), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    smaller.save(buffer, "JPEG", quality=plan.quality, subsampling=0)
+    smaller.save(buffer, "JPEG", quality=options.quality, subsampling=0)
     return buffer.getvalue(), ".jpg"
 
 

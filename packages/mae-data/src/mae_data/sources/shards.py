@@ -10,8 +10,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,7 +28,21 @@ SIZE_FIELD = slice(124, 136)
 PLAIN_NAME = re.compile(r"[^/\\\0]+\.tar")
 AT_ONCE = 16  # reads of one process from a remote store
 COPIED_AT_ONCE = 16 << 20
-ARRAYS = ("ends", "labels", "shards", "offsets", "sizes")
+
+
+@dataclass(frozen=True)
+class ShardMetadata:
+    """What an index keeps about its shards.
+
+    Attributes:
+        shards: name and bytes of each tar file.
+        sha256: hash of names, labels and places of the images.
+        duplicates: how many images repeat the name of an earlier one.
+    """
+
+    shards: list[tuple[str, int]]
+    sha256: str
+    duplicates: int
 
 
 class ShardSource(Source):
@@ -42,11 +57,11 @@ class ShardSource(Source):
     def __init__(self, name: str, store: Store, index: Index) -> None:
         self.name = name
         self.labels = index.arrays["labels"]
-        self.duplicates = index.facts["duplicates"]
+        self.metadata = index.read_metadata(ShardMetadata)
+        self.duplicates = self.metadata.duplicates
         self._store = store
         self._index = index
         self._fetched: dict[int, bytes | DataError] = {}
-        self._shards = [shard for shard, _ in index.facts["shards"]]
 
     def path(self, index: int) -> str:
         """Return the name of entry `index` in its shard."""
@@ -56,7 +71,7 @@ class ShardSource(Source):
         """Return `train.index:17 (shard: name)` for messages about entry `index`, counted from 0."""
         return f"{self.name}:{index} ({self._shard(index)}: {self.path(index)})"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_fetched": {}}
 
     def fetch(self, indices: Sequence[int]) -> None:
@@ -82,20 +97,20 @@ class ShardSource(Source):
 
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and the hash of names, labels and places."""
-        return {"images": len(self), "sha256": self._index.facts["sha256"]}
+        return {"images": len(self), "sha256": self.metadata.sha256}
 
     def state(self) -> str:
         """Return a hash of the state of local shards, of remote ones of their sizes in the index; see `Source`."""
         if isinstance(self._store, LocalStore):
-            return hash_states(os.path.join(self._store.root, shard) for shard in self._shards)
-        return hashlib.sha256(str(self._index.facts["shards"]).encode()).hexdigest()
+            return hash_states(os.path.join(self._store.root, shard) for shard, _ in self.metadata.shards)
+        return hashlib.sha256(str(self.metadata).encode()).hexdigest()
 
     def _shard(self, index: int) -> str:
-        return self._shards[self._index.arrays["shards"][index]]
+        return self.metadata.shards[self._index.arrays["shards"][index]][0]
 
 
 def read_together(read: Callable[[int], bytes], indices: Sequence[int]) -> dict[int, bytes | DataError]:
-    """Read entries in some threads; returns each one's bytes or error."""
+    """Read entries in several threads; return each one's bytes or error."""
     waiting, found = list(indices), dict[int, bytes | DataError]()
 
     def run() -> None:
@@ -136,13 +151,13 @@ def open_shards(
     store = open_store(root, timeout)
     name = f"{os.fspath(root).rstrip('/')}/{index_name}"
     index = _fetch_index(store, index_name, name) if is_address(root) else open_index(Path(root) / index_name)
-    _check(index, name)
-    if not is_address(root):
-        _check_sizes(store, index, name)
+    shards = _check(index, name).shards
+    for shard, size in [] if is_address(root) else shards:
+        if (found := store.state(shard)[0]) != size:
+            raise StoreError(
+                f"{name}: {shard} has {found} bytes and had {size} when it was indexed; make the index anew"
+            )
     return ShardSource(name, store, index)
-
-
-FACTS = {"shards": list, "sha256": str, "duplicates": int}
 
 
 def _fetch_index(store: Store, index_name: str, name: str) -> Index:
@@ -157,34 +172,26 @@ def _fetch_index(store: Store, index_name: str, name: str) -> Index:
         _check(index, name)
         return same_state and bool(state)
 
-    return cached_index(name, f"{size} {state}", copy, is_current, FACTS)
+    return cached_index(name, f"{size} {state}", copy, is_current)
 
 
-def _check(index: Index, name: str) -> None:
-    """Refuse an index whose shards have odd names, or whose images lie outside of them."""
+def _check(index: Index, name: str) -> ShardMetadata:
+    """Return an index's metadata; refuse shards with odd names, and images that lie outside of them."""
     try:
-        shards = [(str(shard), int(size)) for shard, size in index.facts["shards"]]
-        arrays = [index.arrays[key] for key in ARRAYS]
-        sound = isinstance(index.facts["sha256"], str) and isinstance(index.facts["duplicates"], int)
+        metadata = index.read_metadata(ShardMetadata)
+        shards = [(str(shard), int(size)) for shard, size in metadata.shards]
+        numbers, offsets, sizes = (index.arrays[key] for key in ("shards", "offsets", "sizes"))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{name}: not an index of shards; `mae-data index` makes one of tar files") from error
     if not len(index):
         raise DataError(f"{name}: the index is empty")
     if odd := [shard for shard, _ in shards if not PLAIN_NAME.fullmatch(shard)]:
         raise DataError(f"{name}: shard {odd[0]!r} is not the name of a tar file beside the index")
-    numbers, offsets, sizes = arrays[2:]
-    inside = sound and numbers.min() >= 0 and numbers.max() < len(shards)
+    inside = numbers.min() >= 0 and numbers.max() < len(shards)
     ends = np.array([size for _, size in shards], np.int64)
     if not (inside and (offsets >= HEADER).all() and (sizes >= 0).all() and (sizes <= ends[numbers] - offsets).all()):
         raise DataError(f"{name}: a damaged index: it has images outside of their shards; make it anew")
-
-
-def _check_sizes(store: Store, index: Index, name: str) -> None:
-    for shard, size in index.facts["shards"]:
-        if (found := store.state(shard)[0]) != size:
-            raise StoreError(
-                f"{name}: {shard} has {found} bytes and had {size} when it was indexed; make the index anew"
-            )
+    return metadata
 
 
 def _member_size(data: bytes) -> int:

@@ -16,7 +16,7 @@ MAX_LABEL = 2**31 - 1
 
 
 class Fingerprint(TypedDict):
-    """What a source holds, in short: a resumed run compares it."""
+    """The content of a source in short; a resumed run compares it."""
 
     images: int
     sha256: str
@@ -29,7 +29,7 @@ class Source(ABC):
         name: what messages call the source: its list file, folder or index.
         labels: int64 [N]; -1 where an image has none.
         duplicates: how many entries repeat the name of an earlier one.
-        notes: what a run should say of it at its start, a line each.
+        notes: what a run logs about it at its start, a line each.
     """
 
     name: str

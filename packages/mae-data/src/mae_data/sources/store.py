@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from mae_data.errors import DataError, InputError, StoreError
 
 TIMEOUT = 60.0
-TRIES_IN_TIME = 3  # that one which hangs leaves time for
+TRIES_IN_TIME = 3  # a try that hangs leaves time for two others
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
 FINAL_STATUS = (401, 403, 404, 410)  # of http
@@ -17,14 +17,14 @@ Result = TypeVar("Result")
 
 
 class Store(Protocol):
-    """Files that any part of can be read."""
+    """A place whose files can be read in parts."""
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """Return `size` bytes of a file from `start`; fewer where it ends before."""
         ...
 
     def state(self, name: str) -> tuple[int, str]:
-        """Return a file's size, and what changes with its content; "" where that is not known."""
+        """Return a file's size, and a text that changes with its content; "" where the place knows none."""
         ...
 
 
@@ -76,7 +76,7 @@ class RemoteStore:
         self._files: Any = None
         self.connect()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pid": -1, "_files": None}
 
     def read(self, name: str, start: int, size: int) -> bytes:
@@ -84,7 +84,9 @@ class RemoteStore:
         address = f"{self.root}/{name}"
         data = self._insist(address, lambda files: bytes(files.cat_file(address, start=start, end=start + size)))
         if len(data) > size:
-            raise StoreError(f"{address}: the server sends whole files where a part is asked for; use another one")
+            raise StoreError(
+                f"{address}: the server sends the whole file and not the part asked for; use another server"
+            )
         return data
 
     def state(self, name: str) -> tuple[int, str]:
@@ -92,7 +94,7 @@ class RemoteStore:
         address = f"{self.root}/{name}"
         info = self._insist(address, lambda files: dict(files.info(address)))
         if not isinstance(info.get("size"), int):
-            raise StoreError(f"{address}: the server does not say how large the file is; use another one")
+            raise StoreError(f"{address}: the server does not give the file's size; use another server")
         return info["size"], str(next((info[key] for key in ("ETag", "LastModified", "mtime") if info.get(key)), ""))
 
     def connect(self) -> Any:
@@ -124,7 +126,7 @@ class RemoteStore:
                     raise StoreError(f"{address}: no such file, or no permission to read it ({reason})") from error
                 if time.monotonic() + pause >= end:
                     raise StoreError(
-                        f"{address}: no answer within {self.timeout:g} seconds, {tries} tries ({reason}); "
+                        f"{address}: no answer within {self.timeout:g} seconds and {tries} tries ({reason}); "
                         "check the store and the network, then resume"
                     ) from error
             time.sleep(pause)
@@ -132,10 +134,10 @@ class RemoteStore:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether an error is there to stay."""
+    """Return whether another try would meet the same error."""
     if type(error).__name__ in NO_CREDENTIALS:
         return True
-    # Of a web server that is down, fsspec says FileNotFoundError too; what came before it knows better.
+    # fsspec raises FileNotFoundError for a web server that is down, too; the error behind it is of aiohttp then.
     cause = error.__cause__
     lost = type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", None) not in FINAL_STATUS
     return isinstance(error, FileNotFoundError | PermissionError) and not lost
@@ -158,7 +160,7 @@ def _in_time(call: Callable[[], Result], seconds: float) -> Result:
     if failure:
         raise failure[0]
     if not answer:
-        raise TimeoutError(f"it hung for {seconds:.3g} seconds")
+        raise TimeoutError(f"it gave no answer for {seconds:.3g} seconds")
     return answer[0]
 
 
@@ -169,5 +171,5 @@ def open_store(root: str | os.PathLike[str], timeout: float = TIMEOUT) -> LocalS
 
 
 def is_address(root: str | os.PathLike[str]) -> bool:
-    """Tell whether a place is an address and no folder."""
+    """Return whether a place is an address and no folder."""
     return "://" in os.fspath(root)

@@ -49,7 +49,7 @@ class TableSource(Source):
                 "`mae-data shard` makes shards of which only the image is read",
             )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_loaded": (-1, None)}
 
     def path(self, index: int) -> str:
@@ -127,7 +127,7 @@ def open_table(
     chosen = files if part is None else files_of_part(Path(root), part, files)
     if not chosen:
         raise DataError(
-            f"{root}: no table is of the part {part!r} (names that begin with {', '.join(PART_NAMES[part or 'train'])})"
+            f"{root} has no table of the part {part!r}; its name begins with {' or '.join(PART_NAMES[part or 'train'])}"
         )
     source = TableSource(os.fspath(root), [open_table_file(path) for path in chosen])
     if not len(source):

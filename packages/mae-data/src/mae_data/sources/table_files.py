@@ -22,7 +22,7 @@ class TableFile:
     Attributes:
         rows: number of rows of each part.
         bytes: size of the largest part, all of which is read for one image; 0 where only the image is.
-        classes: class names by label, where the file says them.
+        classes: class names by label, where the file holds them.
         digest: hash of what describes the file's content.
 
     Raises:
@@ -84,7 +84,7 @@ class ParquetFile(TableFile):
     def _schema(self) -> Any:
         return self._file.schema_arrow
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None, "_pid": -1}
 
     def part(self, number: int, column: str) -> Any:
@@ -114,10 +114,10 @@ class ArrowFile(TableFile):
     def _schema(self) -> Any:
         return self._table.schema
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_table", "_batches")}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__ |= state
         self._open()
 

@@ -15,16 +15,17 @@ from mae_data.files import write_whole
 from mae_data.images.formats import EXTENSIONS
 from mae_data.parallel import map_tasks
 from mae_data.sources.index_file import Array, IndexWriter
+from mae_data.sources.shards import ShardMetadata
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
 LABEL_ENDING = "cls"
 _ENDINGS = tuple(ending[1:] for ending in EXTENSIONS)
 _LONGEST_LABEL = 32
-END = bytes(1024)
+_END_MARK = bytes(1024)
 
 
 @dataclass
-class Entry:
+class TarImage:
     """An image of a tar file: where its content lies, and its label."""
 
     name: str
@@ -62,22 +63,19 @@ def write_tar_index(folder: Path, shards: Sequence[str], index: Path, workers: i
     digest = hashlib.sha256(text)
     for array in arrays.values():
         digest.update(array.tobytes())
-    facts = {
-        "shards": [[shard, (folder / shard).stat().st_size] for shard in shards],
-        "sha256": digest.hexdigest(),
-        "duplicates": len(names) - len(set(names)),
-    }
+    sizes = [(shard, (folder / shard).stat().st_size) for shard in shards]
+    metadata = ShardMetadata(sizes, digest.hexdigest(), len(names) - len(set(names)))
 
     def fill(file: BinaryIO) -> None:
         writer = IndexWriter(file)
         writer.add_names(text)
-        writer.finish(arrays, facts)
+        writer.finish(arrays, metadata)
 
     write_whole(index, fill)
     return len(entries)
 
 
-def scan_tar(path: Path) -> list[Entry]:
+def scan_tar(path: Path) -> list[TarImage]:
     """Find the images of a tar file: of the members that share a name up to its first dot, the first image.
 
     Raises:
@@ -87,25 +85,25 @@ def scan_tar(path: Path) -> list[Entry]:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             size = os.fstat(file.fileno()).st_size
             entries = list(_entries(tar, path, size))
-            file.seek(max(0, size - len(END)))
-            if file.read() != END:  # tarfile takes a file that ends within a header for a whole one
-                raise DataError(f"{path}: cut short: it has no end mark; make or copy it again")
+            file.seek(max(0, size - len(_END_MARK)))
+            if file.read() != _END_MARK:  # tarfile takes a file that ends within a header for a whole one
+                raise DataError(f"{path} is cut short: the mark at its end is missing; make or copy it again")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(
-            f"{path}: not an uncompressed tar file, or a damaged one ({error}); other ones cannot be read by parts"
+            f"{path} is not an uncompressed tar file, or is damaged ({error}); a compressed one cannot be read in parts"
         ) from error
     if not entries:
-        raise DataError(f"{path}: it holds no image ({' '.join(EXTENSIONS)})")
+        raise DataError(f"{path} holds no image ({' '.join(EXTENSIONS)})")
     return entries
 
 
-def _entries(tar: tarfile.TarFile, path: Path, size: int) -> Iterator[Entry]:
+def _entries(tar: tarfile.TarFile, path: Path, size: int) -> Iterator[TarImage]:
     key, entry, label = "", None, NO_LABEL
     for member in tar:
         if not member.isreg() or member.issparse():
             continue
         if member.offset_data + member.size > size:
-            raise DataError(f"{path}: cut short within {member.name}; make or copy it again")
+            raise DataError(f"{path} is cut short within {member.name}; make or copy it again")
         own_key, ending = _split_name(member.name)
         if own_key != key:
             if entry:
@@ -114,7 +112,7 @@ def _entries(tar: tarfile.TarFile, path: Path, size: int) -> Iterator[Entry]:
         if ending == LABEL_ENDING:
             label = _read_label(tar, member, path)
         elif ending in _ENDINGS and entry is None:
-            entry = Entry(member.name, member.offset_data, member.size)
+            entry = TarImage(member.name, member.offset_data, member.size)
         if entry:
             entry.label = label
     if entry:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.images.jpeg import JpegImage
+from mae_data.images.mask import MaskPicture
 from mae_data.images.multiband import Planes
 from mae_data.images.native_code import Box, Size, resized
 
@@ -94,9 +95,16 @@ def covering_size(size: Size, target: Size) -> Size:
 
 
 def resized_crop(
-    image: "Image.Image | JpegImage | Planes", box: Box, size: Size, window: Box | None = None, flip: bool = False
+    image: "Image.Image | JpegImage | Planes | MaskPicture",
+    box: Box,
+    size: Size,
+    window: Box | None = None,
+    flip: bool = False,
 ) -> npt.NDArray[Any]:
-    """Crop `box` and resize it to `size` (bicubic); see `mae_data.images.native_code.resized`."""
-    if isinstance(image, JpegImage | Planes):
-        return image.resized(box, size, window, flip)
-    return resized(image, box, size, window, flip)
+    """Crop `box` and resize it to `size`: bicubic, masks by the nearest pixel.
+
+    See `mae_data.images.native_code.resized`.
+    """
+    if isinstance(image, Image.Image):
+        return resized(image, box, size, window, flip)
+    return image.resized(box, size, window, flip)

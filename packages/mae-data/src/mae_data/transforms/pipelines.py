@@ -16,12 +16,13 @@ from PIL import Image
 from mae_data.errors import DataError
 from mae_data.images.formats import MAX_PIXELS
 from mae_data.images.jpeg import JpegImage
+from mae_data.images.mask import MaskPicture
 from mae_data.images.multiband import Planes, limits_of
 from mae_data.transforms.crops import Box, Range, Size, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.transforms.rand_augment import RandAugment
 from mae_data.transforms.random_erasing import RandomErasing
 
-Picture = Image.Image | JpegImage | Planes
+Picture = Image.Image | JpegImage | Planes | MaskPicture
 
 
 class Transform(Protocol):

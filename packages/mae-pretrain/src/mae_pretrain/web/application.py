@@ -3,21 +3,29 @@
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from mae_core.errors import UserError
-from mae_core.report.watch import is_own_name
+from mae_core.process import stdio
+from mae_core.report import http_server
+from mae_core.report.http_server import Environ, StartResponse, is_own_name, respond
+from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.errors import DataError
-from mae_pretrain.web.looks import Looks
 from mae_pretrain.web.queue import Around, Busy, Queue
+from mae_pretrain.web.served_model import ServedModel
+
+if TYPE_CHECKING:
+    from waitress.server import BaseWSGIServer
 
 MAX_BYTES = 20 * 2**20  # of an image that is sent
 PLACES = 16  # requests that may be computed or wait
+STOP_SECONDS = 4  # that a computation has to end in when the server is stopped
 _FILES = {
     "/": ("mae_pretrain.web", "page/index.html", "text/html; charset=utf-8"),
     "/page.js": ("mae_pretrain.web", "page/page.js", "text/javascript; charset=utf-8"),
@@ -29,18 +37,12 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = [
-    ("Content-Security-Policy", _POLICY),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
-]
-Environ = dict[str, Any]
+_HEADERS = (("Content-Security-Policy", _POLICY), ("Referrer-Policy", "no-referrer"))
 Answer = tuple[HTTPStatus, str, bytes]
 
 
-class Refused(Exception):
-    """A request that is not answered; the message says why."""
+class RequestError(Exception):
+    """A request that is refused; the message names the reason."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -51,22 +53,24 @@ class Application:
     """Answers requests for one model.
 
     Args:
-        looks: the model.
+        model: what computes the answers.
         host: address that is listened at; see `is_own_name`.
         around: makes the context of a computation.
     """
 
-    def __init__(self, looks: Looks, host: str, around: Around = nullcontext) -> None:
-        self._looks, self._host = looks, host
+    def __init__(self, model: ServedModel, host: str, around: Around = nullcontext) -> None:
+        self._model, self._host = model, host
         self.queue = Queue(PLACES, around)
         self._files = {path: (kind, _read(package, file)) for path, (package, file, kind) in _FILES.items()}
-        self._facts = json.dumps({**looks.facts(), "limit": MAX_BYTES}).encode()
+        self._files["/model"] = "application/json", json.dumps({**model.describe(), "limit": MAX_BYTES}).encode()
 
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        status, kind, body = self._answer(environ)
-        length = [("Content-Type", kind), ("Content-Length", str(len(body)))]
-        start_response(f"{status.value} {status.phrase}", [*_HEADERS, *length])
-        return [body if environ["REQUEST_METHOD"] != "HEAD" else b""]
+    def make_server(self, port: int) -> "BaseWSGIServer":
+        """Bind a server; see `http_server.make_server`."""
+        threads = PLACES + 4  # as many as wait for a computation, and some that answer that no more may
+        return http_server.make_server(self, self._host, port, max_bytes=MAX_BYTES, threads=threads)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        return respond(environ, start_response, *self._answer(environ), _HEADERS)
 
     def _answer(self, environ: Environ) -> Answer:
         try:
@@ -74,13 +78,11 @@ class Application:
             path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
             if path in ("/reconstruct", "/attend", "/classify"):
                 _require(method == "POST", HTTPStatus.METHOD_NOT_ALLOWED, "send the image by POST")
-                return HTTPStatus.OK, "application/json", json.dumps(self._look(path, environ)).encode()
+                return HTTPStatus.OK, "application/json", json.dumps(self._compute(path, environ)).encode()
             _require(method in ("GET", "HEAD"), HTTPStatus.METHOD_NOT_ALLOWED, "this address is only read")
-            if path == "/facts":
-                return HTTPStatus.OK, "application/json", self._facts
             _require(path in self._files, HTTPStatus.NOT_FOUND, "there is no such page")
             return HTTPStatus.OK, *self._files[path]
-        except Refused as error:
+        except RequestError as error:
             return _refusal(error.status, str(error))
         except (UserError, DataError) as error:
             return _refusal(HTTPStatus.BAD_REQUEST, str(error))
@@ -96,15 +98,15 @@ class Application:
         same = origin in (None, f"http://{host}") and environ.get("HTTP_SEC_FETCH_SITE") != "cross-site"
         _require(same, HTTPStatus.FORBIDDEN, "another web page may not ask this server")
 
-    def _look(self, path: str, environ: Environ) -> Any:
+    def _compute(self, path: str, environ: Environ) -> Any:
         asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=10)
         data = _body(environ)
         if path == "/reconstruct":
             mask = asked.get("removed", [""])[0]
             ratio = _number(asked, "ratio", 0.75, lambda x: 0 < x < 1, "above 0 and below 1")
             seed = _number(asked, "seed", 0, lambda x: 0 <= x < 2**63 and x == int(x), "a whole number from 0")
-            return self.queue.run(self._looks.reconstruct, data, ratio, int(seed), mask)
-        return self.queue.run(self._looks.attend if path == "/attend" else self._looks.classify, data)
+            return self.queue.run(self._model.reconstruct, data, ratio, int(seed), mask)
+        return self.queue.run(self._model.attend if path == "/attend" else self._model.classify, data)
 
 
 def _read(package: str, file: str) -> bytes:
@@ -113,7 +115,7 @@ def _read(package: str, file: str) -> bytes:
 
 def _require(holds: bool, status: HTTPStatus, message: str) -> None:
     if not holds:
-        raise Refused(status, message)
+        raise RequestError(status, message)
 
 
 def _refusal(status: HTTPStatus, message: str) -> Answer:
@@ -139,3 +141,13 @@ def _number(asked: dict[str, list[str]], name: str, default: float, fits: Callab
         value = float("nan")
     _require(fits(value), HTTPStatus.BAD_REQUEST, f"{name} is {text[:40]!r}; give {what}")
     return value
+
+
+def serve(path: str, host: str, port: int, amp: bool = False) -> None:
+    """Serve a model until Ctrl-C."""
+    precision = Precision(True, info=lambda line: stdio.print_line(line, sys.stderr)) if amp else Precision(False)
+    application = Application(ServedModel.load(path), host, partial(precision.autocast, RoundedWeights()))
+    try:
+        http_server.serve(application.make_server(port), host, f"shows {path}")
+    finally:
+        application.queue.close(STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""One computation at a time, a few that wait, and a word to all others."""
+"""One computation at a time; a few requests wait, and all others are refused."""
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -62,7 +62,7 @@ class Queue:
             try:
                 with self._around():
                     future.set_result(call(*args))
-            except BaseException as error:  # the caller's to tell
+            except BaseException as error:  # the caller raises it
                 future.set_exception(error)
 
     def close(self, seconds: float = 0) -> None:

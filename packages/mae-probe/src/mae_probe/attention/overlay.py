@@ -13,7 +13,7 @@ from mae_core.errors import UserError
 from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.process import log
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import input_of, statistics_of
 from mae_data.drawing import draw_rows
@@ -29,13 +29,14 @@ _PER_ROW = 6  # pictures
 
 
 def draw_attention(
-    config: Config, files: Sequence[str], folder: str | Path, bands: Sequence[int] | None = None
+    opened: Opened, files: Sequence[str], folder: str | Path, bands: Sequence[int] | None = None
 ) -> list[Path]:
     """Draw `folder/NAME_attention.png` for each image: the image, mean over heads, rollout, each head.
 
     Mean and heads are of the last block. Each map is scaled by its own largest weight.
 
     Args:
+        opened: the config, and the weights of the encoder.
         files: image paths; each is resized and cropped as in evaluation.
         bands: channels to show as red, green and blue; see `choose_bands`.
 
@@ -43,12 +44,13 @@ def draw_attention(
         UserError: no such bands, no weights, files of the same name, or a folder that cannot be written.
     """
     log.setup(True)
+    config = opened.config
     paths = _outputs(files, Path(folder))
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
         given = ModelInput(**input_of(config))
     images = ((file, given.pixels(file)) for file in files)
-    for (_, picture, maps), path in zip(attention_of(config, images, shown), paths, strict=True):
+    for (_, picture, maps), path in zip(attention_of(opened, images, shown), paths, strict=True):
         png = png_bytes(draw_row(picture, maps).save)
         with refuse_unwritable(path, "choose another folder with -output"):
             write_output(path, png)
@@ -56,15 +58,17 @@ def draw_attention(
 
 
 def attention_of(
-    config: Config, images: Iterable[tuple[str, NDArray[Any]]], shown: ShownBands
+    opened: Opened, images: Iterable[tuple[str, NDArray[Any]]], shown: ShownBands
 ) -> Iterator[tuple[str, NDArray[np.uint8], dict[str, NDArray[np.floating]]]]:
     """Yield each image's name, picture and maps by their titles: mean over heads, rollout, each head.
 
     Args:
+        opened: the config, and the weights of the encoder.
         images: names and pixels [H, W, C] as stored.
     """
+    config = opened.config
     model = build_model(config)
-    load_encoder(config, model, "attention")
+    load_encoder(config, opened.weights, model, "attention")
     model.eval()
     limits = as_value_range(config.DATA.VALUE_RANGE)
     for name, image in images:

@@ -11,6 +11,7 @@ from paddle import Tensor
 import mae_core
 from mae_core.errors import UserError
 from mae_core.process import distributed, log
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of, input_of, precision_of
 from mae_core.training.precision import Precision
@@ -27,11 +28,12 @@ PIXELS = "pixels"  # beside the names of pools: raw pixels
 
 
 def encode_lists(
-    config: Config, list_names: Sequence[str], command: str, labels: str = "required", pools: Sequence[str] = ()
+    opened: Opened, list_names: Sequence[str], command: str, labels: str = "required", pools: Sequence[str] = ()
 ) -> list[dict[str, Features]]:
-    """Encode lists with MODEL.PRETRAINED, or with initial weights, as in evaluation, without augmentation.
+    """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
     Args:
+        opened: the config, and the weights that it names.
         list_names: files, relative to DATA.DATA_PATH.
         command: for error messages.
         labels: "required" or "optional".
@@ -46,13 +48,14 @@ def encode_lists(
     if distributed.world_size() > 1:
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
+    config = opened.config
     datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]  # faults of data come first
     log.say(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:
         log.LOGGER.info(RANDOM_INIT)
     else:
-        load_encoder(config, model, command)
+        load_encoder(config, opened.weights, model, command)
     model.eval()
     precision = precision_of(config)
     return [encode_pools(config, model, dataset, precision, pools or [own_pool(config)]) for dataset in datasets]

@@ -1,68 +1,98 @@
-"""The main command of a stage: train, or score with -eval."""
+"""The main command of a stage: train, or score with -eval; `--help-config` and `--dry-run` on the way."""
 
 import os
+from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 
 from mae_core.errors import ConfigError
-from mae_core.files import write_output
-from mae_core.process import log, streams
-from mae_core.process.command_line import Flag, Parser, flag_pairs
-from mae_core.process.runtime import import_paddle
-from mae_core.stage.cli.completion import Commands
-from mae_core.stage.cli.flags import STAGE_FLAGS
+from mae_core.files import refuse_unwritable, write_output
+from mae_core.process import log, stdio
+from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs
+from mae_core.process.runtime import import_paddle, version_line
+from mae_core.stage.cli.completion import Completion
+from mae_core.stage.cli.flags import STAGE_FLAGS, add_json, add_pairs
 
 
-def train_or_score(
-    package: str,
-    parser: Parser,
-    argv: list[str],
-    commands: Commands = MappingProxyType({}),
-    own_flags: Sequence[Flag] = (),
-) -> None:
-    """Run a stage's main command.
+def stage_parser(package: str, description: str, version: str, own_flags: Sequence[Flag] = ()) -> Parser:
+    """Build the parser of a stage's main command.
 
     Args:
         package: import name of the stage. Its `config.RECIPE`, `train.train` and `evaluate.evaluate` are imported
             once the arguments are known to be sound, so that help and refusals do not wait for Paddle.
-        commands: the stage's subcommands, for the completion of the shell.
-        own_flags: what the parser has beside the flags of all stages.
+        own_flags: what the command has beside the flags of all stages.
+    """
+    prog, flags = package.replace("_", "-"), (*STAGE_FLAGS, *own_flags)
+    configs = Path(str(import_module(package).__file__)).with_name("configs").glob("*.yaml")
+    parser = Parser(
+        prog=prog,
+        description=description,
+        usage=f"{prog} [FLAGS] [KEY VALUE ...]\n       {prog} COMMAND ...",
+        run=partial(train_or_score, package, flags),
+        epilog=f"packaged configs, for -cfg: {', '.join(sorted(file.stem for file in configs))}",
+    )
+    parser.add_argument("--version", action="version", version=version_line(prog, version))
+    add_flags(parser, flags)
+    parser.add_argument(
+        "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
+    )
+    add_json(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print config, data, steps, time and memory; write nothing"
+    )
+    help_config = "print what a config key means, or a group of them, or all; with --json as a schema for editors"
+    parser.add_argument("--help-config", nargs="?", const="", metavar="KEY", help=help_config)
+    help_completion = "print a script that completes this command; bash and zsh eval it"
+    parser.add_argument("--completion", action=Completion, package=package, help=help_completion)
+    add_pairs(parser, "TRAIN.NUM_EPOCHS 10")
+    return parser
+
+
+def train_or_score(package: str, flags: Sequence[Flag], args: Namespace) -> None:
+    """Run a stage's main command.
+
+    Args:
+        package: import name of the stage.
+        flags: those that set config keys.
 
     Raises:
         UserError: whatever the user has to mend.
     """
-    args = parser.parse_intermixed_args(argv)
-    if not argv:
-        parser.print_help()
-        return
-    from mae_core.stage.cli.questions import answer
     from mae_core.stage.config.from_weights import load_config  # what help does without
+    from mae_core.stage.config.model_name import preset_values
 
-    if (said := answer(args, package, parser, commands)) is not None:
-        print(said) if args.json in (None, "-") else write_output(Path(args.json), said.encode())
-        return
     recipe = import_module(f"{package}.config").RECIPE
+    if args.help_config is not None:
+        from mae_core.stage.config.help import help_lines, json_schema
+
+        text = json_schema(recipe) if args.json else "\n".join(help_lines(recipe, args.help_config))
+        if args.json in (None, "-"):
+            print(text)
+            return
+        with refuse_unwritable(Path(args.json), "choose another with --json"):
+            write_output(Path(args.json), text.encode())
+        return
     log.setup(main=not int(os.environ.get("PADDLE_TRAINER_ID") or 0))
     if args.json == "-":
         log.use_stderr()
-    flags = flag_pairs(args, (*STAGE_FLAGS, *own_flags))
-    config = load_config(recipe, args.cfg, flags, args.pairs, allow_drift=args.allow_drift, say=log.LOGGER.info)
-    if args.json and not config.EVAL:
+    values = (preset_values(args.model) if args.model else {}) | flag_pairs(args, flags)
+    opened = load_config(recipe, args.cfg, values, args.pairs, allow_drift=args.allow_drift, say=log.LOGGER.info)
+    if args.json and not opened.config.EVAL:
         raise ConfigError("--json is for -eval; a training run writes its figures to log.jsonl")
     import_paddle()
     if args.dry_run:
         from mae_core.stage.run.dry_run import dry_run
 
-        for line in dry_run(config, import_module(f"{package}.train").build_run):
-            streams.say(line)
-        return
-    if not config.EVAL:
-        import_module(f"{package}.train").train(config, args.allow_drift)
-        return
-    from mae_core.stage.run.output_folder import with_output
-    from mae_core.stage.run.scores_file import prepare_json, write_json
+        for line in dry_run(opened, import_module(f"{package}.train").build_run):
+            stdio.print_line(line)
+    elif opened.config.EVAL:
+        from mae_core.stage.run.output_folder import with_output
+        from mae_core.stage.run.scores_file import prepare_json, write_json
 
-    prepare_json(args.json)
-    write_json(args.json, import_module(f"{package}.evaluate").evaluate(with_output(config, "-eval")))
+        prepare_json(args.json)
+        config = with_output(opened.config, "-eval")
+        write_json(args.json, import_module(f"{package}.evaluate").evaluate(config, opened.weights))
+    else:
+        import_module(f"{package}.train").train(opened, args.allow_drift)

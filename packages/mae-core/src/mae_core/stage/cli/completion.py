@@ -1,41 +1,44 @@
-"""`--completion bash|zsh`: a script to source, written from the parsers themselves."""
+"""`--completion bash|zsh`: what shtab writes for a stage's command, its subcommands and its config keys."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
-from mae_core.process.command_line import Parser, parser_of
-
-SHELLS = ("bash", "zsh")
-Commands = Mapping[str, Callable[[list[str]], None]]
-
-_BASH = """# {prog}: source this, or write it to a file that your shell reads at its start
-_{name}() {{
-  local words=""
-  case "${{COMP_WORDS[1]}}" in
-{cases}
-  esac
-  COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
-}}
-complete -o default -F _{name} {prog}
-"""
+from mae_core.process.command_line import Parser
 
 
-def completion_script(shell: str, parser: Parser, commands: Commands, words: Sequence[str]) -> str:
-    """Return a script that completes a command's flags, subcommands and config keys, and file names else.
+class Completion(argparse.Action):
+    """Prints a script for a shell and ends the command, as `--version` does.
 
     Args:
-        shell: one of SHELLS; zsh reads bash's script through `bashcompinit`.
-        parser: of the main command.
-        commands: the subcommands; each is asked for its parser.
-        words: further ones of the main command: its config keys.
+        package: import name of the stage.
     """
-    main = [*commands, *_flags(parser), *words]
-    cases = [f'    {command}) words="{" ".join(_flags(parser_of(run)))}" ;;' for command, run in commands.items()]
-    cases.append(f'    *) words="{" ".join(main)}" ;;')
-    name = parser.prog.replace("-", "_")
-    script = _BASH.format(prog=parser.prog, name=name, cases="\n".join(cases))
-    return f"autoload -U +X bashcompinit && bashcompinit\n{script}" if shell == "zsh" else script
+
+    def __init__(self, option_strings: Sequence[str], dest: str, package: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, choices=("bash", "zsh"), **kwargs)
+        self.package = package
+
+    def __call__(self, parser: Any, namespace: Any, shell: Any, option_string: str | None = None) -> None:
+        print(completion_script(parser, shell, list(import_module(f"{self.package}.config").RECIPE.keys)))
+        parser.exit()
 
 
-def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    return [spelling for action in parser._actions for spelling in action.option_strings]
+def completion_script(parser: Parser, shell: str, keys: Sequence[str]) -> str:
+    """Return a script that completes subcommands, flags with their values, file names and `KEY VALUE` words."""
+    import shtab
+
+    for command in (parser, *parser.commands.values()):
+        for action in command._actions:
+            if action.nargs != 0 and not action.choices and action.type not in (int, float):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    (words,) = (action for action in parser._actions if action.dest == "pairs")
+    del words.complete  # type: ignore[attr-defined]
+    words.choices = [*parser.commands, *keys]
+    name, preamble = shtab.wordify(f"_shtab_{parser.prog}"), ""
+    if shell == "zsh":  # a first word that may be a key hides the subcommands there, so these bring the keys
+        words.help = argparse.SUPPRESS
+        preamble = f"functions[{name}_commands]+=$'\\ncompadd -- {' '.join(keys)}'"
+    # Our parser hides its subcommands from argparse's own parsing, and so from shtab.
+    whole = argparse.ArgumentParser(prog=parser.prog, parents=[parser], add_help=False)
+    return str(shtab.complete(whole, shell, preamble=preamble))

@@ -1,8 +1,14 @@
-"""The flags that the command lines of all stages share."""
+"""The flags and words that the commands of all stages share."""
 
-from mae_core.process.command_line import Flag, Parser, add_flags, image_size
-from mae_core.process.runtime import version_line
-from mae_core.stage.cli.completion import SHELLS
+import os
+from argparse import SUPPRESS, Namespace
+from typing import TYPE_CHECKING
+
+from mae_core.model_sizes import PRESET_NAMES
+from mae_core.process.command_line import Flag, Parser, image_size
+
+if TYPE_CHECKING:  # help does without
+    from mae_core.stage.config.recipe import Recipe
 
 _ON = {"action": "store_true"}
 CFG_FLAG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one")
@@ -11,18 +17,15 @@ PRETRAINED_FLAG = Flag(
     "MODEL.PRETRAINED",
     "weights: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
 )
+MODEL_FLAG = Flag("model", None, f"sizes of a published model: {', '.join(n for n in PRESET_NAMES if n[0] == 'v')}")
 STAGE_FLAGS = (
     CFG_FLAG,
+    MODEL_FLAG,
     Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
     Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
     Flag("batch_size", "DATA.BATCH_SIZE", "images per rank and forward pass", int),
     Flag("batch_size_eval", "DATA.BATCH_SIZE_EVAL", "images per rank in validation and -eval, if not -batch_size", int),
-    Flag(
-        "image_size",
-        "DATA.IMAGE_SIZE",
-        "pixels, 224 or 64x96 (height x width), whole patches",
-        image_size,
-    ),
+    Flag("image_size", "DATA.IMAGE_SIZE", "pixels, 224 or 64x96 (height x width), whole patches", image_size),
     Flag("accum_iter", "TRAIN.ACCUM_ITER", "forward passes per update", int),
     Flag("output", "SAVE", "run folder: log, config, checkpoints"),
     PRETRAINED_FLAG,
@@ -44,23 +47,28 @@ def add_bands(parser: Parser) -> None:
     )
 
 
-def stage_parser(prog: str, description: str, version: str, epilog: str | None = None) -> Parser:
-    """Build the parser of a stage's main command."""
-    parser = Parser(prog=prog, description=description, epilog=epilog)
-    parser.add_argument("--version", action="version", version=version_line(prog, version))
-    add_flags(parser, STAGE_FLAGS)
-    parser.add_argument(
-        "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
-    )
-    add_json(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say config, data, steps, time, memory; write nothing")
-    help_config = "say what a config key means, or a group of them, or all; with --json as a schema for editors"
-    parser.add_argument("--help-config", nargs="?", const="", metavar="KEY", help=help_config)
-    parser.add_argument("--completion", choices=SHELLS, help="print a script that completes this command; source it")
-    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config overrides, such as TRAIN.NUM_EPOCHS 10")
-    return parser
-
-
 def add_json(parser: Parser) -> None:
-    """Declare `--json`; see `stage.figures`."""
+    """Declare `--json`; see `stage.run.scores_file`."""
     parser.add_argument("--json", metavar="FILE|-", help="write what was scored there, as JSON; - is standard output")
+
+
+def add_pairs(parser: Parser, example: str) -> None:
+    """Declare `KEY VALUE` words, which set config keys."""
+    parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help=f"config overrides at the end, such as {example}")
+
+
+def add_images(parser: Parser, metavar: str, text: str) -> None:
+    """Declare image files, which `KEY VALUE` words may follow; see `split_pairs`."""
+    parser.add_argument(
+        "images", nargs="+", metavar=metavar, help=f"{text}; config overrides may follow: KEY VALUE ..."
+    )
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=SUPPRESS)
+
+
+def split_pairs(args: Namespace, recipe: "Recipe") -> tuple[list[str], list[str]]:
+    """Return image files and `KEY VALUE` words, of which the first is a key of the recipe or of a group of it."""
+    words: list[str] = args.images
+    keys = [word.partition(".")[0] in recipe.defaults and not os.path.exists(word) for word in words]
+    first = keys.index(True) if True in keys else len(words)
+    pairs = [word for pair in args.set for word in pair]  # the spelling of version 0.1
+    return words[:first], pairs + words[first:]

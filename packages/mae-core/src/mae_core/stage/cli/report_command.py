@@ -1,6 +1,5 @@
 """`report RUN` of any stage: the flags, what other runs are compared, and the file."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +8,6 @@ from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_core.process.command_line import Flag, Parser, add_flags
 from mae_core.report.page import Page, environment, render
 from mae_core.report.run_files import read_run
-
-COMPARE = "another run's accuracy beside this one's: a name and a run folder or a number of percent; may be repeated"
 
 
 @dataclass(frozen=True)
@@ -22,15 +19,13 @@ class Compared:
     source: str
 
 
-def report_parser(prog: str) -> Parser:
-    """Build the parser of a stage's `report`."""
-    parser = Parser(prog=prog, description="Write what a run did as one HTML file that needs nothing beside it.")
+def add_run(parser: Parser) -> None:
+    """Declare the run of a report, and where its page goes."""
     add_flags(parser, (Flag("output", None, "HTML file to write (default RUN/report.html)"),))
     parser.add_argument("run", help="run folder")
-    return parser
 
 
-def add_images(parser: Parser, what: str, default: int = 6) -> None:
+def add_count(parser: Parser, what: str, default: int) -> None:
     """Declare how many images a page shows."""
     note = f"{what} (default {default}; 0: none, and no model is loaded)"
     parser.add_argument("--images", type=int, default=default, metavar="N", help=note)
@@ -38,19 +33,16 @@ def add_images(parser: Parser, what: str, default: int = 6) -> None:
 
 def add_compare(parser: Parser) -> None:
     """Declare what other runs' figures are shown."""
-    parser.add_argument("--compare", action="append", default=[], metavar="NAME=RUN|PERCENT", help=COMPARE)
+    what = "another run's accuracy beside this one's: a name and a run folder or a number of percent; may be repeated"
+    parser.add_argument("--compare", action="append", default=[], metavar="NAME=RUN|PERCENT", help=what)
 
 
-def read_compared(words: Sequence[str]) -> list[Compared]:
+def read_compared(word: str) -> Compared:
     """Read `NAME=RUN|PERCENT`; a run counts with its -eval, or with its last validation.
 
     Raises:
         UserError: neither a number nor a run with an accuracy.
     """
-    return [_compared(word) for word in words]
-
-
-def _compared(word: str) -> Compared:
     name, _, source = word.partition("=")
     if not name or not source:
         raise UserError(f"--compare {word} is not NAME=RUN or NAME=PERCENT")

@@ -1,9 +1,9 @@
-"""Checks of a config, in words: those that a stage puts together, and those between keys that all stages have."""
+"""Checks of a config that no key's own limits say: between keys, or of values beside None."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from mae_core.errors import ConfigError
+from mae_core.stage.config.keys import numbers_of
 from mae_core.stage.config.node import Config, get_key
 from mae_core.training.writers import BOARDS
 
@@ -50,38 +50,9 @@ def require(holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def require_one_of(config: Config, choices: Mapping[str, Sequence[Any]]) -> None:
-    """Require each key's value to be among its choices."""
-    for key, allowed in choices.items():
-        value = get_key(config, key)
-        require(value in allowed, f"{key}={value!r} is not one of {', '.join(map(repr, allowed))}")
-
-
-def require_positive(config: Config, keys: Iterable[str]) -> None:
-    """Require numbers, or lists of them, above zero."""
-    for key in keys:
-        require(all(v > 0 for v in _numbers(config, key)), f"{key}={get_key(config, key)} is not positive")
-
-
-def require_within(config: Config, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Require numbers, or lists of them, between two bounds, both included."""
-    for key, (low, high) in ranges.items():
-        inside = all(low <= v <= high for v in _numbers(config, key))
-        require(inside, f"{key}={get_key(config, key)} is outside {low:g} to {high:g}")
-
-
 def require_pair(config: Config, key: str) -> None:
     """Require two numbers."""
-    require(len(_numbers(config, key)) == 2, f"{key}={get_key(config, key)} is not two numbers")
-
-
-def _numbers(config: Config, key: str) -> list[float]:
-    """Return a key's number, or the numbers of its list; a type check says nothing about what is in a list."""
-    value = get_key(config, key)
-    numbers = list(value) if isinstance(value, list | tuple) else [value]
-    sound = numbers and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-    require(bool(sound), f"{key}={value!r} is not made of numbers")
-    return numbers
+    require(len(numbers_of(key, get_key(config, key))) == 2, f"{key}={get_key(config, key)} is not two numbers")
 
 
 def require_none_or(config: Config, key: str, holds: Callable[[float], bool], allowed: str) -> None:
@@ -94,9 +65,8 @@ def require_none_or(config: Config, key: str, holds: Callable[[float], bool], al
 def require_value_range(given: int | Sequence[float]) -> None:
     """Require DATA.VALUE_RANGE to be the white of integers of up to 16 bits, or [low, high] of floats."""
     is_pair = isinstance(given, list | tuple)
-    numbers: list[Any] = list(given) if isinstance(given, list | tuple) else [0, given]
-    sound = len(numbers) == 2 and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-    sound = sound and numbers[0] < numbers[1] and (is_pair or numbers[1] <= 65535)
+    numbers = numbers_of("DATA.VALUE_RANGE", list(given) if isinstance(given, list | tuple) else [0, given])
+    sound = len(numbers) == 2 and numbers[0] < numbers[1] and (is_pair or numbers[1] <= 65535)
     require(
         sound,
         f"DATA.VALUE_RANGE={given} is neither the value of white in unsigned integers (255; 65535 at most)"
@@ -104,7 +74,7 @@ def require_value_range(given: int | Sequence[float]) -> None:
     )
 
 
-def require_bands(bands: Sequence[Any] | None, channels: int) -> None:
+def require_bands(bands: Sequence[object] | None, channels: int) -> None:
     """Require DATA.BANDS to be numbers from 0 or names, one for each of DATA.IMAGE_CHANNELS."""
     if bands is None:
         return
@@ -117,7 +87,7 @@ def require_bands(bands: Sequence[Any] | None, channels: int) -> None:
 
 
 def has_8_bit_pictures(c: Config) -> bool:
-    """Tell whether images are such as Pillow's operations on colours are made for."""
+    """Return whether images are such as Pillow's operations on colours are made for."""
     return c.DATA.VALUE_RANGE == 255 and c.DATA.IMAGE_CHANNELS in (1, 3)
 
 

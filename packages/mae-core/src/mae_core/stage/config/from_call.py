@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from os import PathLike, fspath
-from typing import Any
 
-from mae_core.errors import UserError
 from mae_core.process import log
-from mae_core.stage.config.from_weights import load_config
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.from_weights import Opened, complete
+from mae_core.stage.config.model_name import preset_values
+from mae_core.stage.config.node import Config, Values
 from mae_core.stage.config.recipe import Recipe
 
 _KEYS = {
@@ -20,24 +19,18 @@ _KEYS = {
     "resume": "MODEL.RESUME",
     "num_classes": "MODEL.NUM_CLASSES",
 }
-_MODEL = {
-    "embed_dim": "MODEL.ENCODER.EMBED_DIM",
-    "depth": "MODEL.ENCODER.DEPTH",
-    "num_heads": "MODEL.ENCODER.NUM_HEADS",
-    "patch_size": "MODEL.PATCH_SIZE",
-}
 _WARMUP = "TRAIN.WARMUP_EPOCHS"
 
 
 def config_of_call(
     recipe: Recipe,
     cfg: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     *,
     model: str | None = None,
-    **arguments: Any,
-) -> Config:
-    """Build the frozen config of a run.
+    **arguments: object,
+) -> Opened:
+    """Build the frozen config of a run, and open what it names.
 
     Another number of epochs keeps the share of warm-up, unless the settings say how long that is.
 
@@ -54,25 +47,21 @@ def config_of_call(
     """
     if unknown := arguments.keys() - _KEYS.keys():
         raise TypeError(f"{min(unknown)!r} is no argument; there are cfg, settings, model, {', '.join(_KEYS)}")
-    flags = {_KEYS[name]: _plain(value) for name, value in arguments.items() if value is not None}
-    flags |= _preset(model) if model else {}
-    flags |= {key: _plain(value) for key, value in (settings or {}).items()}
-    epochs = flags.get(_KEYS["epochs"])
-    if type(epochs) is int and epochs > 0 and _WARMUP not in flags:
-        usual = recipe.merge(cfg, {}, []).TRAIN
-        flags[_WARMUP] = round(usual.WARMUP_EPOCHS * epochs / usual.NUM_EPOCHS)
-    return load_config(recipe, cfg, flags, say=log.LOGGER.info)
+    stated: Values = {_KEYS[name]: _plain(value) for name, value in arguments.items() if value is not None}
+    stated |= preset_values(model) if model else {}
+    stated |= {key: _plain(value) for key, value in (settings or {}).items()}
+
+    def with_warmup(config: Config) -> Values:
+        """Add the warm-up of the same share as in the file or the recipe."""
+        epochs, usual = stated.get(_KEYS["epochs"]), config.TRAIN
+        if type(epochs) is not int or epochs < 1 or _WARMUP in stated:
+            return stated
+        return {**stated, _WARMUP: round(usual.WARMUP_EPOCHS * epochs / usual.NUM_EPOCHS)}
+
+    return complete(recipe, recipe.merge(cfg, with_warmup, say=log.LOGGER.info), say=log.LOGGER.info)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, PathLike):
         return fspath(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _preset(name: str) -> dict[str, Any]:
-    from mae_core.models.presets import PRESETS  # needs Paddle
-
-    if name not in PRESETS:
-        raise UserError(f"model {name!r} is not known; use one of {', '.join(sorted(PRESETS))}")
-    return {"MODEL.NAME": name, **{_MODEL[key]: value for key, value in PRESETS[name][1].items()}}

@@ -1,62 +1,83 @@
 """Keys of PaddleViT's MAE configs that a stage of ours has not: passed over where that changes nothing, else refused.
 
-Its three stages share one config, so a file may state keys that its own stage never reads.
+Its three stages share one config, so a file may state keys that its own stage never reads. Runs of our own older
+versions hold some of these keys too.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from mae_core.errors import ConfigError
 from mae_core.stage.config.node import flatten
+from mae_core.stage.config.values import literal
 
-# What must hold for a key to be passed over, and what to do where it does not.
-_IN_FORCE: dict[str, tuple[tuple[Any, ...], str]] = {
+_NO_DROPOUT = "MAE's ViT has no dropout; use MODEL.DROPPATH"
+_FROZEN = ("MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT")  # a probe's encoder drops nothing, whatever they are
+# The values that hold here anyway, and what to do where others are stated.
+_IN_FORCE: dict[str, tuple[tuple[object, ...], str]] = {
+    "DATA.DATASET": (
+        ("imagenet2012",),
+        "'imagenet2012' is the only name; what DATA.DATA_PATH is decides where images come from",
+    ),
+    "MODEL.DROPOUT": ((0, None), _NO_DROPOUT),
+    "MODEL.ATTENTION_DROPOUT": ((0, None), _NO_DROPOUT),
     "TRAIN.LAST_EPOCH": ((0, None), "a run goes on with -resume RUN_FOLDER, which knows its epoch"),
     "TRAIN.AUTO_AUGMENT": ((False, None), "AutoAugment is not made here; TRAIN.RAND_AUGMENT is"),
-    "MODEL.DROPOUT": ((0, None), "MAE's ViT has no dropout; use MODEL.DROPPATH"),
-    "MODEL.ATTENTION_DROPOUT": ((0, None), "MAE's ViT has no dropout; use MODEL.DROPPATH"),
 }
-# No stage of ours has it: in the predecessor too it has no effect beside RandAugment, its default.
-_NO_EFFECT = {"TRAIN.COLOR_JITTER": "no colours are jittered here, nor beside RandAugment in PaddleViT"}
-# What other stages read; in PaddleViT as here it has no effect in the stage that lacks it.
-_OTHER_STAGES = frozenset(
+# The same in the stage that erases and mixes; others have no use for these whatever they are.
+_IN_FORCE_OF_FINETUNE: dict[str, tuple[tuple[object, ...], str]] = {
+    "TRAIN.RANDOM_ERASE_MODE": (("pixel",), "'pixel', noise for each pixel, is the only kind here"),
+    "TRAIN.RANDOM_ERASE_SPLIT": ((False, None), "no views are made here, so none can stay whole"),
+    "TRAIN.CUTMIX_MINMAX": ((None,), "boxes are drawn by TRAIN.CUTMIX_ALPHA; leave it None"),
+}
+# No stage of ours has the first: in PaddleViT too it has no effect beside RandAugment, its default. The others belong
+# to some stage; there as here they have no effect in one that lacks them.
+_NO_EFFECT = frozenset(
     [
-        *("DATA.BATCH_SIZE_EVAL", "MODEL.NUM_CLASSES", "MODEL.GLOBAL_POOL", "MODEL.MASK_RATIO", "MODEL.NORM_PIX_LOSS"),
-        *("MODEL.DECODER.DEPTH", "MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.NUM_HEADS", "VALIDATE_FREQ"),
+        *("TRAIN.COLOR_JITTER", "DATA.BATCH_SIZE_EVAL", "VALIDATE_FREQ"),
+        *("MODEL.NUM_CLASSES", "MODEL.GLOBAL_POOL", "MODEL.MASK_RATIO", "MODEL.NORM_PIX_LOSS", "MODEL.DROPPATH"),
+        *("MODEL.DECODER.DEPTH", "MODEL.DECODER.EMBED_DIM", "MODEL.DECODER.NUM_HEADS"),
         *("TRAIN.LAYER_DECAY", "TRAIN.SMOOTHING", "TRAIN.RAND_AUGMENT", "TRAIN.RAND_AUGMENT_LAYERS"),
         *("TRAIN.RAND_AUGMENT_MAGNITUDE", "TRAIN.MIXUP_ALPHA", "TRAIN.MIXUP_PROB", "TRAIN.MIXUP_SWITCH_PROB"),
-        *("TRAIN.MIXUP_MODE", "TRAIN.CUTMIX_ALPHA", "TRAIN.CUTMIX_MINMAX", "TRAIN.RANDOM_ERASE_PROB"),
-        *("TRAIN.RANDOM_ERASE_MODE", "TRAIN.RANDOM_ERASE_COUNT", "TRAIN.RANDOM_ERASE_SPLIT"),
+        *("TRAIN.MIXUP_MODE", "TRAIN.CUTMIX_ALPHA", "TRAIN.RANDOM_ERASE_PROB", "TRAIN.RANDOM_ERASE_COUNT"),
         *("TRAIN.OPTIMIZER.EPS", "TRAIN.OPTIMIZER.BETAS"),
     ]
 )
 
-KEYS = frozenset(_IN_FORCE) | frozenset(_NO_EFFECT) | _OTHER_STAGES
+KEYS = _NO_EFFECT | _IN_FORCE.keys() | _IN_FORCE_OF_FINETUNE.keys()
 
 
-def passed_over(say: Callable[[str], None]) -> Callable[[str, Any, str], bool]:
-    """Return what `Schema.foreign` asks: whether a key is one of these, and of no effect.
+@dataclass
+class PassedOver:
+    """The keys without effect that were stated; called by `Merge` with each that the stage has not.
 
     Args:
-        say: receives a line where something that was stated is left out.
+        stage: MODEL.TYPE of the stage.
     """
 
-    def foreign(key: str, value: Any, source: str) -> bool:
-        keys = flatten({key: value}) if isinstance(value, dict) else {key: value}
-        if not keys or not all(name in _IN_FORCE or name in _NO_EFFECT or name in _OTHER_STAGES for name in keys):
+    stage: str
+    by_source: dict[str, list[str]] = field(default_factory=dict)
+
+    def __call__(self, key: str, value: object, source: str) -> bool:
+        stated = flatten({key: value})
+        if not stated or not stated.keys() <= KEYS:
             return False
-        for name, stated in keys.items():
-            _judge(name, stated, source, say)
+        for name, given in stated.items():
+            self._require(name, given, source)
+        self.by_source.setdefault(source, []).extend(stated)
         return True
 
-    return foreign
-
-
-def _judge(key: str, value: Any, source: str, say: Callable[[str], None]) -> None:
-    if key in _IN_FORCE:
-        values, advice = _IN_FORCE[key]
-        if (None if value in ("None", "0", "False") else value) not in values:
+    def _require(self, key: str, value: object, source: str) -> None:
+        """Refuse a value that would change the training."""
+        in_force = _IN_FORCE | (_IN_FORCE_OF_FINETUNE if self.stage == "FINETUNE" else {})
+        if key not in in_force or (self.stage == "LINEARPROBE" and key in _FROZEN):
+            return
+        values, advice = in_force[key]
+        value = literal(value) if isinstance(value, str) else value
+        if value not in values:
             raise ConfigError(f"{source}: {key}={value!r} cannot be taken: {advice}")
-        return
-    why = _NO_EFFECT.get(key, "this stage has no use for it")
-    say(f"{source}: {key}={value!r} is left out: {why}")
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each source that stated such keys."""
+        for source, keys in self.by_source.items():
+            yield f"{source}: without effect in this stage: {', '.join(dict.fromkeys(keys))}"

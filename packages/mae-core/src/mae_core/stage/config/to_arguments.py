@@ -3,17 +3,24 @@
 These functions alone in this package look into a stage's config; all else takes plain arguments.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from mae_core.models import pixel_statistics
 from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.node import Config, to_dict
-from mae_core.stage.told_images import images_told
+from mae_core.stage.input_settings import input_settings
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.schedule import scaled_lr, warmup_cosine
+
+if TYPE_CHECKING:
+    from mae_core.models.options import EncoderOptions
+
+Size = int | tuple[int, int]
+SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
 
 
 def plan_of(config: Config, steps_per_epoch: int) -> Plan:
@@ -57,7 +64,20 @@ class TrainingImages(Protocol):
         ...
 
 
-def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, Any]:
+class TrainerArguments(TypedDict):
+    """The arguments of `Trainer` that all stages give alike."""
+
+    lr_at: Callable[[float], float]
+    plan: Plan
+    config: dict[str, object]
+    data: dict[str, object]
+    describe: Callable[[Iterable[int]], str]
+    data_advice: str
+    data_patience: float
+    shard_optimizer: bool
+
+
+def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> TrainerArguments:
     """Read the arguments of `Trainer` that all stages give alike."""
     return {
         "lr_at": schedule_of(config, plan),
@@ -66,6 +86,8 @@ def trainer_of(config: Config, plan: Plan, images: TrainingImages) -> dict[str, 
         "data": {"train": images.fingerprint()},
         "describe": images.describe_batch,
         "data_advice": data_advice_of(config),
+        # A loader with workers gives up by itself, and names what it waits for.
+        "data_patience": config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf,
         "shard_optimizer": config.TRAIN.get("SHARD_OPTIMIZER", False),
     }
 
@@ -81,12 +103,12 @@ def statistics_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]
     return pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
 
 
-def encoder_of(config: Config) -> dict[str, Any]:
-    """Read the arguments of `ViTEncoder`, but for `drop_path_rate`."""
+def encoder_of(config: Config, drop_path_rate: float = 0.0) -> "EncoderOptions":
+    """Read the arguments of `ViTEncoder`."""
     m, d = config.MODEL, config.DATA
     mean, std = statistics_of(config)
     return {
-        "img_size": d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE),
+        "img_size": _image_size(config),
         "patch_size": m.PATCH_SIZE,
         "in_chans": d.IMAGE_CHANNELS,
         "embed_dim": m.ENCODER.EMBED_DIM,
@@ -94,29 +116,62 @@ def encoder_of(config: Config) -> dict[str, Any]:
         "num_heads": m.ENCODER.NUM_HEADS,
         "mlp_ratio": m.MLP_RATIO,
         "qkv_bias": m.QKV_BIAS,
+        "drop_path_rate": drop_path_rate,
         "pixel_mean": mean,
         "pixel_std": std,
         "value_range": d.VALUE_RANGE,
-        **images_told(to_dict(config)),
+        **input_settings(to_dict(config)),
     }
 
 
-def input_of(config: Config) -> dict[str, Any]:
+class Reading(TypedDict):
+    """How image files become pixels."""
+
+    channels: int
+    value_range: float | Sequence[float]
+    bands: Sequence[int | str] | None
+    exif: bool
+
+
+class Input(Reading):
+    """How images become a model's input in evaluation."""
+
+    size: Size
+    crop_pct: float | None
+
+
+def _image_size(config: Config) -> Size:
+    size = config.DATA.IMAGE_SIZE
+    return size if isinstance(size, int) else (size[0], size[1])
+
+
+def input_of(config: Config) -> Input:
     """Read how images become a model's input in evaluation, whoever asks."""
-    d = config.DATA
-    size = d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE)
-    return {"size": size, "crop_pct": d.CROP_PCT, **reading_of(config)}
+    return {"size": _image_size(config), "crop_pct": config.DATA.CROP_PCT, **reading_of(config)}
 
 
-def reading_of(config: Config) -> dict[str, Any]:
+def reading_of(config: Config) -> Reading:
     """Read how image files become pixels, whoever reads them."""
     d = config.DATA
     return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS, "exif": d.EXIF}
 
 
-def images_of(
-    config: Config, labels: str = "required", *, training: bool = False, dropping: bool = False
-) -> dict[str, Any]:
+class Images(Reading):
+    """The arguments of a dataset over a list file, but for list and transform."""
+
+    root: str
+    allow_outside: bool
+    opt_in: str
+    seed: int
+    decoder: str
+    labels: str
+    num_classes: int | None
+    on_error: str
+    max_skipped: int
+    advice: str
+
+
+def images_of(config: Config, labels: str = "required", *, training: bool = False, dropping: bool = False) -> Images:
     """Read the arguments of a dataset over a list file, but for list and transform.
 
     Args:
@@ -143,19 +198,37 @@ def images_of(
     }
 
 
-def cropping_of(config: Config) -> dict[str, Any]:
+class Cropping(TypedDict):
+    """The arguments that the training transforms of all stages share."""
+
+    image_size: Size
+    scale: tuple[float, float]
+    hflip: float
+    vflip: float
+    rotate90: bool
+
+
+def cropping_of(config: Config) -> Cropping:
     """Read the arguments that the training transforms of all stages share."""
     d = config.DATA
     return {
-        "image_size": d.IMAGE_SIZE,
-        "scale": tuple(d.CROP_SCALE),
+        "image_size": _image_size(config),
+        "scale": (d.CROP_SCALE[0], d.CROP_SCALE[1]),
         "hflip": d.HFLIP,
         "vflip": d.VFLIP,
         "rotate90": d.ROTATE90,
     }
 
 
-def loading_of(config: Config) -> dict[str, Any]:
+class Loading(TypedDict):
+    """The arguments of a loader, but for dataset, sampler and what asks it to stop."""
+
+    num_workers: int
+    timeout: float
+    advice: str
+
+
+def loading_of(config: Config) -> Loading:
     """Read the arguments of a loader, but for dataset, sampler and what asks it to stop."""
     return {
         "num_workers": config.DATA.NUM_WORKERS,
@@ -176,7 +249,31 @@ def data_advice_of(config: Config) -> str:
     return "; ".join(ways)
 
 
-def global_batch_of(config: Config) -> dict[str, int]:
+class GlobalBatch(TypedDict):
+    """What a global batch is made of: images per rank and forward pass, passes per step, ranks."""
+
+    batch_size: int
+    accum_iter: int
+    world_size: int
+
+
+class TrainSampling(GlobalBatch):
+    """The arguments of a sampler of training batches, but for the number of images and the steps."""
+
+    rank: int
+    seed: int
+    repeats: int
+
+
+class EvalSampling(TypedDict):
+    """The arguments of a sampler that covers a list once, but for the number of images."""
+
+    batch_size: int
+    rank: int
+    world_size: int
+
+
+def global_batch_of(config: Config) -> GlobalBatch:
     """Read what a global batch is made of: images per rank and forward pass, passes per step, ranks."""
     return {
         "batch_size": config.DATA.BATCH_SIZE,
@@ -185,12 +282,16 @@ def global_batch_of(config: Config) -> dict[str, int]:
     }
 
 
-def train_sampling_of(config: Config) -> dict[str, Any]:
-    """Read the arguments of a sampler of training batches, but for the number of images and the steps."""
-    return {**global_batch_of(config), "rank": distributed.rank(), "seed": config.SEED}
+def train_sampling_of(config: Config, repeats: int = 1) -> TrainSampling:
+    """Read the arguments of a sampler of training batches.
+
+    Args:
+        repeats: samples of one image in a row.
+    """
+    return {**global_batch_of(config), "rank": distributed.rank(), "seed": config.SEED, "repeats": repeats}
 
 
-def eval_sampling_of(config: Config) -> dict[str, Any]:
+def eval_sampling_of(config: Config) -> EvalSampling:
     """Read the arguments of a sampler that covers a list once, but for the number of images."""
     batch_size = int(config.DATA.get("BATCH_SIZE_EVAL") or config.DATA.BATCH_SIZE)
     return {"batch_size": batch_size, "rank": distributed.rank(), "world_size": distributed.world_size()}

@@ -1,4 +1,4 @@
-"""YAML as plain data: what makes a file mean something else than it says, or takes for ever, is refused by line."""
+"""YAML as plain data: what makes a file mean something else than it shows, or takes for ever, is refused by line."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from mae_core.errors import ConfigError
+from mae_core.stage.config.node import Tree
 
 _MOST_BYTES = 100_000  # a config has 3,000; reading as much takes about half a second
 _DEEPEST = 32
@@ -13,7 +14,7 @@ _LONGEST_NUMBER = 100  # characters
 _MERGE, _NUMBERS = "tag:yaml.org,2002:merge", ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Tree:
     """Read a YAML mapping.
 
     Raises:
@@ -73,7 +74,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def quote(value: Any) -> str:
+def quote(value: object) -> str:
     """Quote a value from outside, cut where it is too long for a message of one line."""
     try:
         text = repr(value)

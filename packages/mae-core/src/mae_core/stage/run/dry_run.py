@@ -8,35 +8,37 @@ import paddle
 import yaml
 
 from mae_core.process import distributed
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config, to_dict
 from mae_core.stage.run.estimate import MEMORY_FACTOR, TIME_FACTOR, Estimate, estimate
-from mae_core.stage.run.lifecycle import Run, find_checkpoint
+from mae_core.stage.run.lifecycle import Run
 from mae_core.stage.run.output_folder import planned_output
 from mae_core.training.meters import clock, peak_memory_mb
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.load import load_pretrained
+from mae_core.weights.load import fit_weights
 
 MEASURED_STEPS = 4  # the first, which also starts the loader, is not counted
 _PATIENCE = 20.0  # seconds that a step may be expected to take, to be measured
 
 
-def dry_run(config: Config, build: Callable[[Config, RunFolder | None], Run]) -> Iterator[str]:
+def dry_run(opened: Opened, build: Callable[[Config, RunFolder | None], Run]) -> Iterator[str]:
     """Yield the lines that describe a run: config, data, weights, steps, time and memory.
 
     Raises:
         UserError: what would refuse the run itself.
     """
+    config = opened.config
     yield yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None).rstrip()
     distributed.init()
     run = build(config, None)
     trainer, plan = run.trainer, run.trainer.plan
     yield f"data: {run.images:,} training images below {config.DATA.DATA_PATH}"
     first = 0
-    if config.MODEL.RESUME and (found := find_checkpoint(config.SAVE, config.MODEL.RESUME)):
-        first = int(found[1]["step"])
-        yield f"resumes {found[0]} at step {first}"
-    elif config.MODEL.PRETRAINED:
-        yield from load_pretrained(trainer.model, config.MODEL.PRETRAINED).lines()
+    if opened.checkpoint:
+        first = opened.checkpoint.state.step
+        yield f"resumes {opened.checkpoint.folder} at step {first}"
+    elif opened.weights:
+        yield from fit_weights(trainer.model, opened.weights).lines()
     yield f"output: {planned_output(config)}"
     highest = trainer.lr_at(config.TRAIN.WARMUP_EPOCHS)
     yield (

@@ -1,8 +1,7 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,22 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.process import distributed, log, runtime
-from mae_core.stage.config.added_keys import with_added_keys
-from mae_core.stage.config.from_weights import drift_flags
+from mae_core.stage.config.from_weights import Opened, drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
+from mae_core.stage.config.older_configs import in_present_keys
 from mae_core.stage.run.documents import documented
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
 from mae_core.training import environment
-from mae_core.training.batch import Batch
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
 from mae_core.training.run_folder import RunFolder
-from mae_core.weights.checkpoint_folder import RESUMED, list_checkpoints, newest_checkpoint, read_state
-from mae_core.weights.load import load_pretrained
+from mae_core.training.samples import Samples
+from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
+from mae_core.weights.checkpoint_state import State
+from mae_core.weights.load import fit_weights
+from mae_core.weights.sources import Weights
 
 BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 TRAIN_LIST = "DATA.TRAIN_LIST"
@@ -38,7 +39,6 @@ MAY_CHANGE = (
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
 )
-SLACK = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Run:
 
     trainer: Trainer
     images: int
-    batches: Callable[[int, int], Iterable[Batch]]
+    batches: Callable[[int, int], Iterable[Samples]]
     free: Sequence[str] = ()
     free_cut: bool = True
     notes: Sequence[str] = ()
@@ -65,11 +65,12 @@ class Run:
 
 
 def run_training(
-    config: Config, build: Callable[[Config, RunFolder | None], Run], allow_drift: Sequence[str] = ()
+    opened: Opened, build: Callable[[Config, RunFolder | None], Run], allow_drift: Sequence[str] = ()
 ) -> Trainer:
     """Train as a stage's config says, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
 
     Args:
+        opened: the config, and the weights or the checkpoint to begin with.
         build: what the stage makes of its config for a folder, which is None on ranks that write nothing.
         allow_drift: keys that may differ from the resumed checkpoint's config.
 
@@ -79,36 +80,28 @@ def run_training(
     Raises:
         UserError: input, data, checkpoint or loss that a run cannot go on with.
     """
-    config = with_output(config)
+    config = with_output(opened.config)
     folder = open_run(config.SAVE)
     try:
         run = build(config, folder)
-        run.trainer.program = build.__module__.partition(".")[0].replace("_", "-")
-        return _train(config, run, allow_drift)
+        begin(
+            run.trainer,
+            output=config.SAVE,
+            resume=config.MODEL.RESUME,
+            checkpoint=opened.checkpoint,
+            weights=opened.weights,
+            free=run.free,
+            allow_drift=allow_drift,
+            free_cut=run.free_cut,
+        )
+        log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
+        with documented(run.trainer, config):
+            fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
+        log.say(run.closing())
+        return run.trainer
     finally:
         if folder:
             folder.close()  # by name: in a notebook, the trainer or the traceback of what went wrong stays alive
-
-
-def _train(config: Config, run: Run, allow_drift: Sequence[str]) -> Trainer:
-    """Begin or resume, and train to the end of the plan."""
-    trainer = run.trainer
-    # A loader with workers gives up by itself, and names what it waits for.
-    trainer.data_patience = config.DATA.TIMEOUT + SLACK if config.DATA.TIMEOUT else math.inf
-    begin(
-        trainer,
-        output=config.SAVE,
-        resume=config.MODEL.RESUME,
-        pretrained=config.MODEL.PRETRAINED,
-        free=run.free,
-        allow_drift=allow_drift,
-        free_cut=run.free_cut,
-    )
-    log_run(trainer, config.MODEL.NAME, run.images, run.notes)
-    with documented(trainer, config):
-        fit(trainer, run.batches(trainer.step, trainer.plan.total_steps), config.SAVE)
-    log.say(run.closing())
-    return trainer
 
 
 def open_run(output: str) -> RunFolder | None:
@@ -128,7 +121,8 @@ def begin(
     *,
     output: str,
     resume: str | None = None,
-    pretrained: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    weights: Weights | None = None,
     free: Sequence[str] = (),
     allow_drift: Sequence[str] = (),
     free_cut: bool = True,
@@ -137,36 +131,38 @@ def begin(
 
     Args:
         output: run folder.
-        resume: run or checkpoint folder to go on from; "auto" means `output`, or anew where that holds no checkpoint.
-        pretrained: weights to start from, of any source; the report on their keys is logged.
+        resume: what the user asked to go on from; "auto" begins anew where there is no checkpoint.
+        checkpoint: what that is.
+        weights: to start from where nothing is resumed; the report on their keys is logged.
         free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
     Raises:
-        ConfigError: the folder holds a run, and nothing was said about resuming or another run is resumed.
-        CheckpointError: the resumed run had another config, or its checkpoints are damaged.
+        ConfigError: the folder holds a run, and resuming was not asked for, or another run is resumed.
+        CheckpointError: the resumed run had another config.
     """
     checkpoints = Path(output) / "checkpoints"
-    if resume == "auto" and not distributed.sum_over_ranks([float(bool(list_checkpoints(checkpoints)))])[0]:
+    if resume == "auto" and not distributed.sum_over_ranks([float(checkpoint is not None)])[0]:
         log.LOGGER.info(f"nothing to resume in {output}: beginning anew")
         resume = None
     if resume:
-        checkpoint, state = _find(Path(output if resume == "auto" else resume))
-        if checkpoint.resolve().parent != checkpoints.resolve() and list_checkpoints(checkpoints):
+        if checkpoint is None:
+            raise CheckpointError(f"{checkpoints} holds no checkpoint here, while other ranks see one")
+        if checkpoint.folder.resolve().parent != checkpoints.resolve() and list_checkpoints(checkpoints):
             raise ConfigError(
                 f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer)}"
             )
-        _refuse_drift(trainer, state, free, allow_drift, free_cut)
-        note_schedule(trainer, state)
-        trainer.resume(checkpoint, state)
-        log.LOGGER.info(f"resumed from {checkpoint} at step {trainer.step}")
-        if changed := environment.changes(state.get("versions", {})):
+        _refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
+        note_schedule(trainer, checkpoint.state)
+        trainer.resume(checkpoint)
+        log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
+        if changed := environment.changes(checkpoint.state.versions):
             log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
-    elif pretrained:
-        for line in load_pretrained(trainer.model, pretrained).lines():
+    elif weights:
+        for line in fit_weights(trainer.model, weights).lines():
             log.LOGGER.info(line)
         if trainer.ema:
             trainer.ema.load(model_arrays(trainer.model))  # the average starts from these
@@ -182,35 +178,23 @@ def _advice(output: str, trainer: Trainer) -> str:
     return f"go on with it (-resume {output}), or choose another -output"
 
 
-def find_checkpoint(output: str | None, resume: str) -> tuple[Path, dict[str, Any]] | None:
-    """Return the checkpoint that would be resumed, with its state; None where `auto` finds none."""
-    source = Path(output or "") if resume == "auto" else Path(resume)
-    return None if resume == "auto" and not list_checkpoints(source / "checkpoints") else _find(source)
-
-
-def _find(source: Path) -> tuple[Path, dict[str, Any]]:
-    if (source / "state.json").exists():
-        return source, read_state(source, RESUMED)
-    return newest_checkpoint(source / "checkpoints", log.LOGGER.warning, RESUMED)
-
-
 def _refuse_drift(
-    trainer: Trainer, state: dict[str, Any], free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
+    trainer: Trainer, state: State, free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
 ) -> None:
-    before = with_added_keys(state["config"], trainer.config)
+    before = in_present_keys(state.config, trainer.config)
     saved = flatten(before)
-    saved_batch = state["world_size"]
+    saved_batch = state.world_size
     for key in BATCH_KEYS:
-        if type(saved.get(key)) is not int:
+        if not isinstance(value := saved.get(key), int):
             raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
-        saved_batch *= saved[key]
+        saved_batch *= value
     now_batch = trainer.plan.global_batch
     cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
     drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
     if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
         drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
-        drift |= _data_drift(state.get("data") or {}, trainer.data)
+        drift |= _data_drift(state.data, trainer.data)
     if drift:
         keys = dict.fromkeys(key.split(" ")[0] for key in drift)
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
@@ -219,7 +203,7 @@ def _refuse_drift(
         )
 
 
-def _data_drift(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Compare the images of training, where both sides know them: older checkpoints do not."""
     old, new = saved.get("train"), now.get("train")
     if not old or not new or old == new:
@@ -241,7 +225,7 @@ def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ())
     )
 
 
-def fit(trainer: Trainer, batches: Iterable[Batch], output: str) -> None:
+def fit(trainer: Trainer, batches: Iterable[Samples], output: str) -> None:
     """Train to the end of the plan and log how long it took."""
     started, first = time.perf_counter(), trainer.step
     trainer.fit(batches)

@@ -10,7 +10,8 @@ from typing import Any
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
 from mae_core.stage.run.latest import NAME, link_latest
-from mae_core.weights.checkpoint_folder import STATE, list_checkpoints
+from mae_core.weights.checkpoint_folder import list_checkpoints
+from mae_core.weights.checkpoint_state import STATE
 
 ROOT = Path("runs")
 _NAMES = {"PRETRAIN": "pretrain", "FINETUNE": "finetune", "LINEARPROBE": "probe"}

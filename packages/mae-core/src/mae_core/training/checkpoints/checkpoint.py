@@ -23,8 +23,8 @@ from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.host_copy import host_copy
 from mae_core.training.environment import environment
 from mae_core.training.sharding import ShardedOptimizer, owns
-from mae_core.weights.checkpoint_folder import STATE, list_checkpoints, step_folder
-from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, decode_state, encode_state
+from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder
+from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, STATE, decode_record, encode_state
 from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.load import load_arrays
@@ -111,7 +111,7 @@ def update_state(checkpoint: Path, changes: Mapping[str, Any]) -> None:
     """
     file = checkpoint / STATE
     try:
-        write_atomic(file, encode_state(decode_state(file.read_bytes()) | dict(changes)))
+        write_atomic(file, encode_state(decode_record(file.read_bytes()) | dict(changes)))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} could not be written: {error}; the checkpoint is intact") from None
 

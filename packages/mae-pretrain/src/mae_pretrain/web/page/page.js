@@ -3,13 +3,13 @@ import { Patches } from "/patches.js";
 
 const $ = (id) => document.getElementById(id);
 const original = new Patches($("original")), editor = new Patches($("editor")), result = new Patches($("reconstruction"));
-const facts = await (await fetch("/facts")).json();
+const model = await (await fetch("/model")).json();
 let file = null, removed = [], heads = [], latest = 0, timer = 0, stroke = null;
 
-$("name").textContent = facts.name;
-document.title = `MAE: ${facts.name}`;
-if (!facts.can.includes("reconstruct")) {
-  $("lede").textContent = facts.can.includes("classify")
+$("name").textContent = model.name;
+document.title = `MAE: ${model.name}`;
+if (!model.can.includes("reconstruct")) {
+  $("lede").textContent = model.can.includes("classify")
     ? "These weights are a classifier: it names what it sees and shows where it looks. It has no decoder, so it reconstructs nothing."
     : "These weights are an encoder alone: the page shows where it looks.";
 }
@@ -55,12 +55,12 @@ async function reconstruct(isLatest, mask) {
   if (!isLatest()) return;
   removed = [...told.removed].map(Number);
   const [source, pasted] = [await picture(told.original), await picture(told.reconstruction)];
-  editor.show(source, facts.grid);
-  result.show(pasted, facts.grid);
+  editor.show(source, model.grid);
+  result.show(pasted, model.grid);
   const count = removed.reduce((a, b) => a + b, 0);
   $("hidden").textContent = `${count} of ${removed.length} patches are hidden. Draw with the mouse or a finger, or use arrow keys and space, to hide or show more.`;
   $("error").textContent = `Mean squared error of the hidden pixels, 0 to 1: ${told.error.toFixed(4)}. ` +
-    (facts.normalized ? "The model predicts normalised patches: each is given the true patch's mean and deviation." : "");
+    (model.normalized ? "The model predicts normalised patches: each is given the true patch's mean and deviation." : "");
 }
 
 async function attend(isLatest) {
@@ -68,7 +68,7 @@ async function attend(isLatest) {
   if (!isLatest()) return;
   heads = told.heads;
   $("head").replaceChildren(new Option("all heads, mean", "mean"), ...heads.map((_, i) => new Option(`head ${i + 1}`, i)));
-  original.show(await picture(told.original), facts.grid);
+  original.show(await picture(told.original), model.grid);
 }
 
 async function classify(isLatest) {
@@ -90,7 +90,7 @@ async function classify(isLatest) {
   }));
 }
 
-const can = (what) => facts.can.includes(what);
+const can = (what) => model.can.includes(what);
 
 function show(seen) {
   $("shown").hidden = !seen;
@@ -118,7 +118,7 @@ function choose(chosen) {
   latest++; // what was asked of the image before is answered to nobody
   clearTimeout(timer);
   show(false);
-  if (chosen.size > facts.limit) return trouble(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(0)} MB; at most ${facts.limit / 2 ** 20} MB are taken.`);
+  if (chosen.size > model.limit) return trouble(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(0)} MB; at most ${model.limit / 2 ** 20} MB are taken.`);
   file = chosen;
   look();
 }

@@ -5,7 +5,7 @@ from typing import Protocol
 from paddle import Tensor
 
 
-class Batch(Protocol):
+class Samples(Protocol):
     """Samples of one forward pass on one rank.
 
     Attributes:

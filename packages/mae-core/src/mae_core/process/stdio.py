@@ -1,6 +1,6 @@
-"""Standard output and error that are closed or full: no run ends of it, and nothing else is written into.
+"""Standard output and error, which may be closed or full: a run goes on without them and notes once what is lost.
 
-A reader that has seen enough (`| head`) or a full disk makes every later line fail. What is lost is noted once.
+A reader that has seen enough (`| head`) or a full disk makes every later line fail.
 """
 
 import io
@@ -12,15 +12,15 @@ from typing import TextIO
 
 _NAMES = {1: "standard output", 2: "standard error"}
 _lost: dict[int, str] = {}  # file descriptor -> why
-_untold: list[str] = []
+_unlogged: list[str] = []  # notes that the run's log does not hold yet
 
 
 def prepare() -> None:
-    """Make both streams usable: open where the caller closed them, tolerant of names the encoding lacks."""
+    """Open streams that the caller closed, and let them print characters that their encoding lacks."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # the next file opened would take its place, and what is printed would end up in that
+        except OSError:  # the next file that is opened would take its number, and what is printed would end up in that
             os.open(os.devnull, os.O_RDWR)
             if number:
                 _note(number, "closed")
@@ -32,7 +32,7 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(line: str, stream: TextIO | None = None) -> None:
+def print_line(line: str, stream: TextIO | None = None) -> None:
     """Print a line on standard output, or another stream; where that fails, go on without."""
     stream = stream or sys.stdout
     try:
@@ -62,16 +62,16 @@ def lose(stream: TextIO, error: Exception) -> None:
 def _note(number: int, why: str) -> None:
     if number not in _lost:
         _lost[number] = why
-        _untold.append(f"{_NAMES[number]} cannot be written ({why}); what is said there is lost")
+        _unlogged.append(f"{_NAMES[number]} cannot be written ({why}); what is printed there is lost")
 
 
 def take_note() -> str:
     """Return what was lost since the last call, for the run's log; empty where nothing was."""
-    note = "; ".join(_untold)
-    _untold.clear()
+    note = "; ".join(_unlogged)
+    _unlogged.clear()
     return note
 
 
 def why_lost(number: int = 1) -> str | None:
-    """Tell why a stream was lost; None while it works."""
+    """Return why a stream was lost; None while it works."""
     return _lost.get(number)

@@ -1,4 +1,4 @@
-"""What a model makes of one image, as plain values and PNGs that a page shows."""
+"""A model's answers on one image, as plain values and PNGs that a page shows."""
 
 import base64
 import io
@@ -30,13 +30,13 @@ MAX_PIXELS = 50_000_000  # of an image that is sent; larger ones are refused fro
 TOPK = 5
 
 
-class Looks:
-    """A model, ready to look at images.
+class ServedModel:
+    """A model that answers questions on images.
 
     Args:
         model: as `mae_core.load` gives it.
         name: what to call it.
-        crop_pct: part of an image's shorter side that is looked at; None: as the model says.
+        crop_pct: part of an image's shorter side that is kept; None: the model's own.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Looks:
         self._shown = choose_bands(model.pixel_mean, model.pixel_std, model.value_range)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Looks":
+    def load(cls, path: str | Path) -> "ServedModel":
         """Load a run folder, checkpoint folder or weight file.
 
         Raises:
@@ -58,19 +58,14 @@ class Looks:
         usual = USUAL_CROP if isinstance(model, MaskedAutoencoderViT) else None
         return cls(model, Path(path).resolve().name, model.crop_pct or usual)
 
-    @property
-    def can(self) -> list[str]:
-        """Name what this model can be asked for."""
-        if isinstance(self.model, MaskedAutoencoderViT):
-            return ["reconstruct", "attend"]
-        return ["attend", "classify"] if self.model.num_classes else ["attend"]
-
-    def facts(self) -> dict[str, Any]:
-        """Say what the page needs to know of the model."""
+    def describe(self) -> dict[str, Any]:
+        """Return what the page shows of the model, and under `can` the requests that it answers."""
         m = self.model
-        normalized = isinstance(m, MaskedAutoencoderViT) and m.norm_pix_loss
-        grid, size = [*m.grid], [*m.img_size]
-        return {"name": self.name, "can": self.can, "size": size, "grid": grid, "normalized": normalized}
+        if isinstance(m, MaskedAutoencoderViT):
+            can, normalized = ["reconstruct", "attend"], m.norm_pix_loss
+        else:
+            can, normalized = ["attend", "classify"] if m.num_classes else ["attend"], False
+        return {"name": self.name, "can": can, "size": [*m.img_size], "grid": [*m.grid], "normalized": normalized}
 
     def reconstruct(self, data: bytes, ratio: float, seed: int, removed: str) -> dict[str, Any]:
         """Remove patches and predict them.
@@ -102,7 +97,7 @@ class Looks:
         }
 
     def attend(self, data: bytes) -> dict[str, Any]:
-        """Say what the class token attends to in the last block: a weight per head and patch."""
+        """Return what the class token attends to in the last block: a weight per head and patch."""
         images = self._read(data)
         maps = class_maps(attention_weights(self.model, images, last=1)[0], self.model.grid)[0]
         heads = np.round(maps.reshape(len(maps), -1).astype(np.float64), 5).tolist()

@@ -1,4 +1,4 @@
-"""Making lists from a folder of images."""
+"""The lists of a folder of images: its classes, and what is held out."""
 
 import os
 import re
@@ -10,9 +10,8 @@ from pathlib import Path
 from mae_data.errors import DataError, InputError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.loading.sampler import epoch_order
-from mae_data.sources.class_file import CLASSES
 from mae_data.sources.folder_scan import Scan, scan_folder
-from mae_data.sources.list_writer import TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
+from mae_data.sources.list_file import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 
 LOOSE = "images that are in no class folder"
 Grouping = Callable[[bytes], bytes]

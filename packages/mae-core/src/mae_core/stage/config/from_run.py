@@ -1,0 +1,59 @@
+"""The run that is resumed: its folder, and the config that it lends."""
+
+import os
+from pathlib import Path
+
+from mae_core.errors import ConfigError
+from mae_core.process import log
+from mae_core.stage.config.node import Config, Values, flatten, to_dict
+from mae_core.stage.config.older_configs import in_present_keys
+from mae_core.stage.config.recipe import Recipe
+from mae_core.weights.checkpoint_folder import (
+    RESUMED,
+    Checkpoint,
+    list_checkpoints,
+    newest_checkpoint,
+    open_checkpoint,
+)
+from mae_core.weights.checkpoint_state import STATE
+
+# What belongs to the command and not to the model of the run that it resumes or scores.
+OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.RESUME", "EVAL")
+
+
+def open_resumed(config: Config) -> Checkpoint | None:
+    """Open the checkpoint that MODEL.RESUME names; None where a run begins.
+
+    Raises:
+        ConfigError: `auto` without a folder to look in.
+        CheckpointError: there is none, or all are damaged.
+    """
+    resume = config.MODEL.RESUME
+    if not resume:
+        return None
+    if resume == "auto" and config.SAVE is None:
+        raise ConfigError("-resume auto goes on in the -output folder; name it, or the run: -resume RUN_FOLDER")
+    run = Path(config.SAVE if resume == "auto" else resume)
+    if (run / STATE).exists():
+        return open_checkpoint(run, RESUMED)
+    if resume == "auto" and not list_checkpoints(run / "checkpoints"):
+        return None
+    return newest_checkpoint(run / "checkpoints", log.LOGGER.warning, RESUMED)
+
+
+def lent_by_run(recipe: Recipe, checkpoint: Checkpoint) -> Values:
+    """Return the config of the resumed run, by dotted key, and its folder as SAVE.
+
+    Raises:
+        ConfigError: the run is of another stage.
+    """
+    folder = checkpoint.folder.resolve() if checkpoint.folder.is_symlink() else checkpoint.folder
+    run = Path(os.path.normpath(folder / ".." / ".."))
+    lent = flatten(in_present_keys(checkpoint.state.config, to_dict(recipe.defaults)))
+    stage = lent.get("MODEL.TYPE", recipe.stage)
+    if stage != recipe.stage:
+        raise ConfigError(
+            f"{run} is a run of another stage ({stage}, not {recipe.stage}), which cannot go on here;"
+            f" start from its weights with -pretrained {run}"
+        )
+    return {key: value for key, value in lent.items() if key not in OF_THE_COMMAND} | {"SAVE": str(run)}

@@ -1,0 +1,136 @@
+"""List files, a line `path label` per image: reading their lines, and writing them with `classes.txt` beside them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from mae_data.errors import DataError, InputError
+from mae_data.files import write_atomically
+from mae_data.sources.class_file import CLASSES, TRAIN_LIST
+from mae_data.sources.source import MAX_LABEL, NO_LABEL
+
+VAL_LIST = "val_list.txt"
+BLOCK_LINES = 10_000
+MAX_LINE_BYTES = 64 << 10
+BOM = b"\xef\xbb\xbf"
+
+Entry = tuple[bytes, int | None]  # path below the root, label
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a caller accepts in a list.
+
+    Attributes:
+        labels_required: whether a line needs a label.
+        max_label: the largest label.
+        outside: whether paths may be absolute or contain `..`.
+        opt_in: how the reader of a message allows such paths.
+    """
+
+    labels_required: bool
+    max_label: int
+    outside: bool
+    opt_in: str
+
+
+def read_blocks(file: BinaryIO, name: str) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the lines of a list that are not blank, some thousand at a time.
+
+    Yields:
+        Number, from 1, and content without outer white space of each line.
+
+    Raises:
+        DataError: the list is not UTF-8, or has a line that is too long for a path.
+    """
+    lines, number = iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), 1
+    while block := list(islice(lines, BLOCK_LINES)):
+        if len(max(block, key=len)) > MAX_LINE_BYTES:
+            number += next(i for i, line in enumerate(block) if len(line) > MAX_LINE_BYTES)
+            raise DataError(f"{name}:{number}: a line of more than {MAX_LINE_BYTES} bytes; this is no list of images")
+        if number == 1:
+            block[0] = block[0].removeprefix(BOM)
+        text = b"".join(block)
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            number += text.count(b"\n", 0, error.start)
+            raise DataError(f"{name}:{number}: not UTF-8; save the list as UTF-8") from error
+        yield [(place, line) for place, line in enumerate(map(bytes.strip, block), number) if line]
+        number += len(block)
+
+
+def split_line(line: bytes, labels_required: bool = False, max_label: int = MAX_LABEL) -> tuple[bytes, int]:
+    """Split a line into path and label; the label is NO_LABEL where the line has none.
+
+    Raises:
+        ValueError: the label is missing or wrong; the message gives the reason.
+    """
+    words = line.rsplit(None, 1)
+    last = words[-1]
+    if len(words) == 2 and last.isdigit():
+        label = int(last) if len(last) < 12 else int(last.lstrip(b"0")[:12] or b"0")  # int() refuses 5000 digits
+        if label > max_label:
+            raise ValueError(f"label {last.decode():.24} is too large; the largest allowed is {max_label}")
+        return words[0], label
+    if len(words) == 2 and last[:1] == b"-" and last[1:].isdigit():
+        raise ValueError(f"label {last.decode()} is negative; labels count from 0")
+    if not labels_required:
+        return line, NO_LABEL
+    if len(words) == 1:
+        raise ValueError(f"no label in {line.decode()!r}; write `path label`")
+    raise ValueError(f"label {last.decode()!r} is not an integer; write `path label`")
+
+
+def find_fault(line: bytes, allowed: Allowed) -> str | None:
+    """Return what a caller does not allow about a line, or None."""
+    try:
+        path, _ = split_line(line, allowed.labels_required, allowed.max_label)
+    except ValueError as error:
+        return str(error)
+    if not allowed.outside and (how := leaves_root(path)):
+        return f"path {path.decode()!r} {how}; write it relative to the root, or opt in with {allowed.opt_in}"
+    return None
+
+
+def leaves_root(path: bytes) -> str:
+    """Return how a path leaves the folder that it starts from; an empty string when it does not."""
+    if path[:1] == b"/":
+        return "is absolute"
+    if b".." in path and b".." in path.replace(b"\\", b"/").split(b"/"):
+        return "leaves the root by `..`"
+    return ""
+
+
+def list_text(entries: Iterable[Entry]) -> bytes:
+    """Format the lines of a list; an entry without a label is its path alone."""
+    return b"".join(path + (b"\n" if label is None else b" %d\n" % label) for path, label in entries)
+
+
+def write_lists(root: Path, contents: Mapping[str, bytes], force: bool) -> None:
+    """Write the list files of a data set.
+
+    Args:
+        root: folder of the data set.
+        contents: content by file name; of train list, val list and classes, those that are not named are
+            removed, since an old one would not fit the new ones.
+        force: replace files that exist.
+
+    Raises:
+        InputError: a file exists and `force` is not set, or the folder cannot be written.
+    """
+    refuse_existing(root, force)
+    for name, content in contents.items():
+        write_atomically(root / name, content)
+    for name in {TRAIN_LIST, VAL_LIST, CLASSES} - contents.keys():
+        (root / name).unlink(missing_ok=True)
+
+
+def refuse_existing(root: Path, force: bool) -> None:
+    """Raise InputError when `root` has list files already and `force` is not set."""
+    existing = [name for name in (TRAIN_LIST, VAL_LIST, CLASSES) if (root / name).exists()]
+    if existing and not force:
+        raise InputError(f"{root} already has {', '.join(existing)}; use --force to replace")

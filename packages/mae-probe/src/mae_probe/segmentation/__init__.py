@@ -1,0 +1,1 @@
+"""Segmentation with a frozen encoder: nearest patches, or one linear layer."""
