@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_refused, assert_same, records
 
-FLAGS = "cfg dataset data_path batch_size batch_size_eval image_size accum_iter"
+FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch", "serve"),

@@ -113,7 +113,7 @@ def test_features_need_no_decoder_the_autoencoder_does(encoder_file, tmp_path, c
     [
         ([], 2, ["-pretrained"]),
         (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
-        (["-pretrained", "{encoder}"], 4, ["does not tell how many heads", "add MODEL.ENCODER.NUM_HEADS NUMBER"]),
+        (["-pretrained", "{encoder}"], 4, ["does not hold how many heads", "add MODEL.ENCODER.NUM_HEADS NUMBER"]),
         (
             ["-pretrained", "{encoder}", "--with-decoder", "MODEL.ENCODER.NUM_HEADS", "2"],
             4,

@@ -29,7 +29,7 @@ WIRES = {
 }
 HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES"}  # read below
 # One choice; below and in test_probe_run.py; in test_kept_features.py.
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES", "KEEP_FEATURES"}
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES", "NO_CACHE"}
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
         action=_Completion,
         help="print a script that completes this command; bash and zsh eval it",
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     index = _add(commands, "index", run.index, "write train_list.txt, val_list.txt and classes.txt for a folder")
     index.add_argument("root", metavar="ROOT", type=Path, help="folder with train/ and val/, or one per class")

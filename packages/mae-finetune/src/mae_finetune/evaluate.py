@@ -14,7 +14,8 @@ from mae_core.evaluation.predictions import Predictions
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.config.to_arguments import precision_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.training.precision import Precision
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset

@@ -18,7 +18,7 @@ from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import input_of
+from mae_core.stage.config.to_data_arguments import input_of
 from mae_data.loading.preprocess import ModelInput
 from mae_finetune import __version__
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation

@@ -14,7 +14,8 @@ from mae_core.ops.random_masking import Noise
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import input_of, statistics_of
+from mae_core.stage.config.to_arguments import statistics_of
+from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.drawing import draw_rows

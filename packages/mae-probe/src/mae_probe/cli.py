@@ -23,10 +23,8 @@ DESCRIPTION = "Train a linear classifier on the frozen features of a masked auto
 SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
 POOLS = ("class", "mean", "grid2", "grid4")  # the names in mae_probe.extraction.pooling.POOLS, which need Paddle
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
-_ON = {"action": "store_true"}
-RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", options=_ON)
-_OFF = {"action": "store_const", "const": False}
-NO_CACHE_FLAG = Flag("no_cache", "KEEP_FEATURES", "encode anew; read and keep no features in features/", options=_OFF)
+RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", switch=True)
+NO_CACHE_FLAG = Flag("no_cache", "NO_CACHE", "encode anew; read and keep no features in features/", switch=True)
 OWN_FLAGS = (RANDOM_INIT_FLAG, NO_CACHE_FLAG)
 ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), *OWN_FLAGS)
 MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_size", "pretrained"))

@@ -13,14 +13,8 @@ from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
@@ -85,7 +79,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     )
     batches = partial(_batches, config, images, model, trainer)
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    free, notes = ["KEEP_FEATURES"], images.notes()
+    free, notes = ["NO_CACHE"], images.notes()
     return Run(trainer, len(images), batches, free, free_cut=False, notes=notes, closing=images.skipped)
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import paddle
 
-from mae_data.loading.batch import Batch
-from mae_data.loading.batch_memory import TargetType
+from mae_data.loading.batch import Batch, TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
 from mae_data.loading.worker import Dataset, prepare

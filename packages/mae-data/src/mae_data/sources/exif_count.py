@@ -1,4 +1,4 @@
-"""How many images of a list carry an EXIF rotation, looked at without decoding them."""
+"""Counting the images of a list that carry an EXIF rotation, without decoding them."""
 
 import io
 from contextlib import suppress

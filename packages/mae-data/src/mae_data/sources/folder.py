@@ -78,7 +78,7 @@ def open_folder(
     if labelled and num_classes is not None and source.num_classes > num_classes:
         raise DataError(
             f"{source.name}: {source.num_classes} class folders are more than the {num_classes} classes of the model; "
-            "set their number"
+            "give the model as many"
         )
     return source
 
@@ -98,7 +98,7 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
     found = index_folder(root, VAL_FRACTION, labelled=labelled)
     if labelled and not found.classes:
         raise DataError(
-            f"{root}: labels are needed, and it has neither lists nor class folders; make a folder for each class,"
+            f"{root} has neither lists nor class folders, and labels are needed; make a folder for each class,"
             " or name a list of `path label` lines"
         )
     entries = found.train if part == "train" else found.val
@@ -106,7 +106,7 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
     if entries is None and not labelled:
         entries, note = found.train, "; no val/ folder, so these are the images of training"
     if not entries:
-        raise DataError(f"{root}: no images for the part {part!r} ({' '.join(EXTENSIONS)}); add a folder {part}/")
+        raise DataError(f"{root} has no images for the part {part!r} ({' '.join(EXTENSIONS)}); add a folder {part}/")
     paths, labels = zip(*entries, strict=True)
     for start in range(0, len(paths), BLOCK):
         writer.add_names(b"".join(path + b"\n" for path in paths[start : start + BLOCK]))

@@ -28,7 +28,7 @@ class FolderIndex:
         classes: class names by label; empty where images have no labels.
         left_out: what is in no list, and how many of each kind.
         folders: state of each folder that was read; see `Scan`.
-        split: whether `val` was drawn from the images, as the folder has no train/.
+        split: whether `val` was taken from the images at random, as the folder has no train/.
     """
 
     train: list[Entry]
@@ -145,7 +145,7 @@ def grouping(group_by: str | None) -> Grouping | None:
     def group_of(path: bytes) -> bytes:
         match = pattern.search(path)
         if match is None:
-            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must in each path")
+            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must match each path")
         return (match[1] if pattern.groups else match[0]) or b""
 
     return group_of
@@ -154,7 +154,7 @@ def grouping(group_by: str | None) -> Grouping | None:
 def _split_by_groups(
     scan: Scan, by_class: dict[bytes, list[bytes]], loose: int, val_fraction: float, seed: int, group_of: Grouping
 ) -> FolderIndex:
-    """Hold out whole groups, drawn one after the other: each that brings the shares nearer to those wanted."""
+    """Hold out whole groups, in random order: each that brings the shares nearer to those wanted."""
     entries = _labelled(by_class, list(by_class))
     counts: dict[bytes, Counter[int]] = {}
     for path, label in entries:

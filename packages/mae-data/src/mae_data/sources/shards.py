@@ -1,4 +1,4 @@
-"""Tar shards in WebDataset's layout, with an index that says where each image lies: any of them is one read.
+"""Tar shards in WebDataset's layout, with an index of where each image lies: any image takes one read.
 
 train-000000.tar    cat/1.jpg cat/1.cls dog/2.jpg dog/2.cls ...
 train-000001.tar
@@ -59,6 +59,7 @@ class ShardSource(Source):
         self.labels = index.arrays["labels"]
         self.metadata = index.read_metadata(ShardMetadata)
         self.duplicates = self.metadata.duplicates
+        self._shards = [shard for shard, _ in self.metadata.shards]
         self._store = store
         self._index = index
         self._fetched: dict[int, bytes | DataError] = {}
@@ -106,7 +107,7 @@ class ShardSource(Source):
         return hashlib.sha256(str(self.metadata).encode()).hexdigest()
 
     def _shard(self, index: int) -> str:
-        return self.metadata.shards[self._index.arrays["shards"][index]][0]
+        return self._shards[self._index.arrays["shards"][index]]
 
 
 def read_together(read: Callable[[int], bytes], indices: Sequence[int]) -> dict[int, bytes | DataError]:

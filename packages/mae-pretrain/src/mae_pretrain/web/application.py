@@ -61,7 +61,10 @@ class Application:
     def __init__(self, model: ServedModel, host: str, around: Around = nullcontext) -> None:
         self._model, self._host = model, host
         self.queue = Queue(PLACES, around)
-        self._files = {path: (kind, _read(package, file)) for path, (package, file, kind) in _FILES.items()}
+        self._files = {
+            path: (kind, resources.files(package).joinpath(file).read_bytes())
+            for path, (package, file, kind) in _FILES.items()
+        }
         self._files["/model"] = "application/json", json.dumps({**model.describe(), "limit": MAX_BYTES}).encode()
 
     def make_server(self, port: int) -> "BaseWSGIServer":
@@ -107,10 +110,6 @@ class Application:
             seed = _number(asked, "seed", 0, lambda x: 0 <= x < 2**63 and x == int(x), "a whole number from 0")
             return self.queue.run(self._model.reconstruct, data, ratio, int(seed), mask)
         return self.queue.run(self._model.attend if path == "/attend" else self._model.classify, data)
-
-
-def _read(package: str, file: str) -> bytes:
-    return resources.files(package).joinpath(file).read_bytes()
 
 
 def _require(holds: bool, status: HTTPStatus, message: str) -> None:

@@ -13,7 +13,8 @@ from mae_core.errors import UserError
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import encoder_of, input_of, precision_of
+from mae_core.stage.config.to_arguments import encoder_of, precision_of
+from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.training.precision import Precision
 from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
@@ -81,7 +82,7 @@ def encode_pools(
 
     Features of a list of which images were left out are not kept: the next command is to name these too.
     """
-    if not config.KEEP_FEATURES:
+    if config.NO_CACHE:
         return encode(config, partial(_pools, model, pools), dataset, precision)
     folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
     made_of = _made_of(config, model, dataset, precision)
