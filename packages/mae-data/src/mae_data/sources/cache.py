@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -93,10 +93,22 @@ def _short(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
-def file_state(path: str | os.PathLike[str]) -> str:
+def file_state(path: str | bytes | os.PathLike[str]) -> str:
     """Describe a file's state by its size, inode and times."""
     found = os.stat(path)
     return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def hash_states(paths: Iterable[str | bytes | os.PathLike[str]]) -> str:
+    """Return a hash of the states of files, in their order; a file that cannot be found has the state "none"."""
+    whole = hashlib.sha256()
+    for path in paths:
+        try:
+            state = file_state(path)
+        except OSError:
+            state = "none"
+        whole.update(f"{state}\n".encode())
+    return whole.hexdigest()
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:

@@ -8,6 +8,7 @@ from mae_data.images.bounds import MAX_PIXELS
 from mae_data.images.formats import named_errors
 from mae_data.images.slices import read_slice, split_name
 from mae_data.limits import explain_limit
+from mae_data.sources.cache import hash_states
 from mae_data.sources.index_file import Index
 from mae_data.sources.source import Fingerprint, Source
 
@@ -68,3 +69,7 @@ class FileSource(Source):
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and the hash of the list, or of names and labels."""
         return {"images": len(self), "sha256": self._sha256}
+
+    def state(self) -> str:
+        """Return a hash of the state of all files; see `Source`."""
+        return hash_states(self.file(index) for index in range(len(self)))
