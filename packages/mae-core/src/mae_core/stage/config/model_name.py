@@ -26,8 +26,8 @@ def preset_values(name: str) -> Values:
 
 
 def is_label(name: object) -> bool:
-    """Whether a name is one of the user's own: those of networks begin with `vit_` or `mae_vit_`."""
-    return isinstance(name, str) and not name.startswith(("vit_", "mae_vit_"))
+    """Whether a name is one of the user's own: those of networks begin with ViT or MAE-ViT, in any spelling."""
+    return isinstance(name, str) and not name.lower().replace("-", "_").startswith(("vit_", "mae_vit_"))
 
 
 def name_model(config: Config) -> None:
