@@ -17,7 +17,7 @@ from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
-from mae_core.weights.checkpoint_state import encode_state
+from mae_core.weights.checkpoint_state import encode_record
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 # What configs of older versions hold beside the keys of now, at the only value that had an effect.
@@ -128,7 +128,7 @@ def aged(run: Path, copy: Path, more: dict) -> Path:
         record = json.loads(state.read_text())
         for group, values in more.items():
             record["config"][group].update(values)
-        state.write_bytes(encode_state(record))
+        state.write_bytes(encode_record(record))
         (copy / "config.yaml").write_text(yaml.safe_dump(record["config"]))
     return copy
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.knn import accuracy_by_k
 from mae_core.evaluation.rankme import rankme
 
 
@@ -32,7 +32,7 @@ def plain_knn(train, train_labels, val, val_labels, k):
 
 def test_knn_is_that_of_a_plain_loop():
     train, val = blobs(120, 1), blobs(601, 2)  # more than the chunk that is compared at a time
-    found = knn_accuracy(*train, *val, [100, 10, 20])
+    found = accuracy_by_k(*train, *val, [100, 10, 20])
     assert list(found) == [10, 20, 100]
     for k, accuracy in found.items():
         assert accuracy == pytest.approx(plain_knn(*train, *val, k), abs=1e-9)
@@ -43,7 +43,7 @@ def test_knn_is_that_of_a_plain_loop():
 def test_knn_refuses_numbers_of_neighbours_that_are_not_there(ks):
     train = blobs(12, 0)
     with pytest.raises(ValueError, match="12 training rows; use numbers from 1"):
-        knn_accuracy(*train, *train, ks)
+        accuracy_by_k(*train, *train, ks)
 
 
 @pytest.mark.parametrize("shape", [(200, 12), (7, 30)])

@@ -20,7 +20,7 @@ from mae_core.errors import CheckpointError, NonFiniteError, Stopped
 from mae_core.ops import products
 from mae_core.process import log
 from mae_core.process.signals import Stop
-from mae_core.training import engine, totals
+from mae_core.training import engine, meters
 from mae_core.training.checkpoints import retention
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -194,11 +194,13 @@ def test_figures_of_the_loss_are_averaged_over_accumulated_batches_and_the_inter
 
 def test_losses_and_figures_are_averaged_over_ranks_and_one_rank_s_signal_stops_all(monkeypatch):
     other = [8.0, 3.0 / 2, 10.0 / 2, 0.0, 0.0, 1.0]  # images, loss, figure, requeue, terminated, interrupted
-    monkeypatch.setattr(totals.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(meters.distributed, "world_size", lambda: 2)
     monkeypatch.setattr(
         engine.distributed, "sum_over_ranks", lambda own: [a + b for a, b in zip(own, other, strict=True)]
     )
-    summed, asked = totals.over_ranks(totals.Totals(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None)
+    summed, asked = meters.mean_over_ranks(
+        meters.StepMetrics(loss=1.0, metrics={"top1": 20.0}, images=4.0, waited=0.5), None
+    )
     assert (summed.loss, summed.metrics, summed.images, summed.waited) == (2.0, {"top1": 15.0}, 12.0, 0.5)
     assert asked is Stop.INTERRUPTED
 

@@ -58,7 +58,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     eval_set = open_eval_set(config)
-    log.say(eval_set.dataset.images.notes)
+    log.log_lines(eval_set.dataset.images.notes)
     load_for_evaluation(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)
@@ -110,7 +110,7 @@ def score_eval_set(
     """Score a model in evaluation mode; None when any rank was asked to stop early.
 
     Args:
-        predictions: empty; filled with what the model says of each image.
+        predictions: empty; filled with what the model predicts for each image.
     """
     groups = len(eval_set.references) * SEVERITIES
     return classifier.score_batches(

@@ -29,7 +29,7 @@ from mae_finetune.optimizer import build_optimizer
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Fine-tune as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Fine-tune by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(opened, build_run, allow_drift)
 
 

@@ -63,7 +63,7 @@ def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
 
 
 def masking_note(config: Config) -> str:
-    """Say how patches are removed, where not at random, to go behind the ratio."""
+    """Return how patches are removed, where not at random, to stand behind the ratio."""
     return "" if config.MODEL.MASKING == "random" else f" ({config.MODEL.MASKING})"
 
 

@@ -1,6 +1,6 @@
 """Looks at a model while it is pre-trained: held-out loss, pictures, and what its features are worth.
 
-The loss tells how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
+The loss shows how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
 no weight, so a run with looks trains as one without.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import UserError
-from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.knn import accuracy_by_k
 from mae_core.evaluation.rankme import rankme
 from mae_core.evaluation.whitening import fit_whitening
 from mae_core.models import MaskedAutoencoderViT
@@ -58,7 +58,7 @@ class Monitor:
         if pictures:
             prepare_png(pictures / "step.png")
         known = self.val.labels is not None and self.train.labels is not None
-        log.say(self.val.dataset.images.notes)
+        log.log_lines(self.val.dataset.images.notes)
         log.LOGGER.info(
             f"monitor: every {config.MONITOR.EVERY} epochs, {len(self.val.chosen):,} held-out images;"
             + (f" kNN among {len(self.train.chosen):,} training images" if known else " no labels, so no kNN")
@@ -93,7 +93,7 @@ class Monitor:
         figures = {"knn_top1": self._knn(train, val)}
         try:
             whitening = fit_whitening(train)
-        except ValueError:  # collapsed features, which RankMe tells, or one image
+        except ValueError:  # collapsed features, which RankMe shows, or one image
             return figures
         return figures | {"knn_whitened_top1": self._knn(whitening(train), whitening(val))}
 
@@ -101,7 +101,7 @@ class Monitor:
         assert self.train.labels is not None
         assert self.val.labels is not None
         k = min(NEIGHBOURS, len(train))
-        return knn_accuracy(train, self.train.labels, val, self.val.labels, [k])[k]
+        return accuracy_by_k(train, self.train.labels, val, self.val.labels, [k])[k]
 
     def _encode(
         self,

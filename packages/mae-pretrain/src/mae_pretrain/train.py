@@ -29,7 +29,7 @@ PICTURES = 4  # that boards show of a checkpoint
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Pre-train as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Pre-train by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(opened, build_run, allow_drift)
 
 

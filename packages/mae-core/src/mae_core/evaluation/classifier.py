@@ -37,7 +37,7 @@ def score_batches(
         batches: this rank's share.
         scores: empty; filled and returned. What a stage counts beside is a subclass of `Scores`.
         name: names the sample of an index, for messages.
-        predictions: empty; filled with what is said of each image.
+        predictions: empty; filled with what is predicted for each image.
 
     Raises:
         NonFiniteError: an output of the model is not a finite number.
@@ -86,7 +86,7 @@ def report_scores(
         seconds: how long scoring took.
         folders: name of a class's folder, by class.
         more: further figures.
-        predictions: what was said of each image, to be written too; `path` names an image by its place in the list.
+        predictions: of each image, to be written too; `path` names an image by its place in the list.
         logged: names of those further figures that are logged, too.
 
     Returns:

@@ -9,7 +9,7 @@ TEMPERATURE = 0.07
 _CHUNK = 512  # rows compared with all training rows at a time
 
 
-def knn_accuracy(
+def accuracy_by_k(
     train: NDArray[np.float32],
     train_labels: NDArray[np.int64],
     val: NDArray[np.float32],

@@ -6,8 +6,8 @@ from paddle import nn
 
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.process import log
+from mae_core.weights.key_report import KeyReport
 from mae_core.weights.load import fit_weights
-from mae_core.weights.report import KeyReport
 from mae_core.weights.sources import Weights
 
 

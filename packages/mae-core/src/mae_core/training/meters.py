@@ -1,13 +1,44 @@
-"""Running figures of a training run."""
+"""What is measured while a run trains: sums of one step, and of the steps between two log lines."""
 
 import math
 import resource
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import paddle
+
+from mae_core.process import distributed
+from mae_core.process.signals import Stop
+
+
+@dataclass
+class StepMetrics:
+    """Sums over the forward passes of one step: of this rank, then of all.
+
+    Attributes:
+        loss: mean over passes, and over ranks.
+        metrics: what the stage's loss returns beside, averaged likewise.
+        images: how many.
+        waited: seconds without data, on this rank.
+    """
+
+    loss: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    images: float = 0.0
+    waited: float = 0.0
+
+
+def mean_over_ranks(own: StepMetrics, asked: Stop | None) -> tuple[StepMetrics, Stop | None]:
+    """Average losses and metrics over ranks and add images; a signal to one rank stops them all."""
+    world, names = distributed.world_size(), sorted(own.metrics)
+    means = [own.loss / world, *(own.metrics[name] / world for name in names)]
+    summed = distributed.sum_over_ranks([own.images, *means, *Stop.counts(asked)])
+    images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
+    step = StepMetrics(loss, dict(zip(names, metrics, strict=True)), images, own.waited)
+    return step, Stop.first(summed[2 + len(names) :])
 
 
 class IntervalMeter:
@@ -59,10 +90,10 @@ class IntervalMeter:
 
 
 class SlowData:
-    """Says once that a run waits for data more than it should.
+    """Warns once that a run waits for data more than it should.
 
     Args:
-        advice: what to do about it; without one nothing is said.
+        advice: what to do about it; without one there is no warning.
     """
 
     LIMIT = 0.2  # of the time

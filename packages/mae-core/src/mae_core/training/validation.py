@@ -22,7 +22,7 @@ class Validation:
         evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank
             stopped early. Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
-        best_by: the figure of which the highest makes the best checkpoint; None where none of them tells that.
+        best_by: the metric of which the highest makes the best checkpoint; None where none of them ranks checkpoints.
 
     Attributes:
         best: step and score of the best so far.
@@ -58,15 +58,15 @@ class Validation:
         if scores is None:
             return None
         self.scored = step
-        figures = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        metrics = " ".join(f"{name} {value:.4f}" for name, value in scores.items())
         log.LOGGER.info(
-            f"validation after step {step}: {figures}{self._note_best(step, scores)}"
+            f"validation after step {step}: {metrics}{self._note_best(step, scores)}"
             f" ({time.perf_counter() - started:.1f} s)"
         )
         return scores
 
     def _note_best(self, step: int, scores: dict[str, float]) -> str:
-        """Remember the best score; return what to say of it."""
+        """Remember the best score; return words on it for the log."""
         if self.best_by is None:
             return ""
         if self.best is None or scores[self.best_by] > self.best["score"]:

@@ -1,6 +1,6 @@
 """`state.json` of a checkpoint as bytes: sealed by a checksum of its own, every known entry typed and in range.
 
-It is read before anything is trusted: what it says decides which files are opened and where a run goes on.
+It is read before anything is trusted: its entries decide which files are opened and where a run goes on.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ _MOST_RANKS = 10**6
 
 @dataclass(frozen=True)
 class State:
-    """What `state.json` says of a checkpoint.
+    """What `state.json` holds of a checkpoint; entries that a run has not are as here.
 
     Args:
         step: optimizer steps done.
-        sha256: checksum of each of its files, by name.
+        sha256: checksum of each of its files, by name; known once they are written.
         scaler: the loss scaler's state; {} where the loss is not scaled.
         meter: the open logging interval (see `IntervalMeter.state_dict`).
         bad_steps: steps in a row whose gradient was not finite.
@@ -39,7 +39,7 @@ class State:
     """
 
     step: int
-    sha256: Mapping[str, str]
+    sha256: Mapping[str, str] = field(default_factory=dict)
     scaler: Mapping[str, Any] = field(default_factory=dict)
     meter: Mapping[str, Any] = field(default_factory=lambda: {"steps": 0, "sums": {}})
     bad_steps: int = 0
@@ -50,7 +50,12 @@ class State:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def encode_state(record: Mapping[str, Any]) -> bytes:
+def encode_state(state: State) -> bytes:
+    """Return the bytes of a state; see `encode_record`."""
+    return encode_record({entry.name: getattr(state, entry.name) for entry in fields(State)})
+
+
+def encode_record(record: Mapping[str, Any]) -> bytes:
     """Return the bytes of a record, sealed: its last entry is the SHA-256 of all others."""
     rest = {**{key: value for key, value in record.items() if key != _SEAL}, "schema": SCHEMA}
     return _dump({**rest, _SEAL: hashlib.sha256(_dump(rest)).hexdigest()})
@@ -63,7 +68,7 @@ def decode_state(data: bytes, needed: Sequence[str] = ()) -> State:
         needed: entries that must be there.
 
     Raises:
-        ValueError: it is damaged, lacks an entry, or says what no run writes.
+        ValueError: it is damaged, lacks an entry, or holds what no run writes.
     """
     record = decode_record(data)
     if missing := [key for key in needed if key not in record]:
@@ -75,7 +80,7 @@ def decode_record(data: bytes) -> dict[str, Any]:
     """Return all entries that bytes hold, checked; also those that only later versions know.
 
     Raises:
-        ValueError: it is damaged, or says what no run writes.
+        ValueError: it is damaged, or holds what no run writes.
     """
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{len(data):,} bytes; at most {_MOST_BYTES:,} are read")
@@ -91,7 +96,7 @@ def decode_record(data: bytes) -> dict[str, Any]:
     if record["schema"] > SCHEMA:
         raise ValueError(f"schema {record['schema']} is newer than {SCHEMA}: upgrade mae-core")
     # Compared as bytes: then not even a capital letter in the checksum can be flipped unseen.
-    if record["schema"] == SCHEMA and encode_state(record) != data:
+    if record["schema"] == SCHEMA and encode_record(record) != data:
         raise ValueError("its own checksum differs")
     record.pop(_SEAL, None)
     _check_entries(record)

@@ -23,7 +23,7 @@ from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import ModelInput
 from mae_pretrain.pictures import USUAL_CROP
-from mae_pretrain.reconstruction import masked_error, reconstruct, to_images
+from mae_pretrain.reconstruction import masked_error, predict_patches, to_images
 from mae_pretrain.visualize import columns_of
 
 MAX_PIXELS = 50_000_000  # of an image that is sent; larger ones are refused from their header
@@ -119,7 +119,7 @@ class ServedModel:
             self._check_ratio(ratio)
         images, mask = self._read(data), self._mask(removed) if removed else None
         key = MaskKey(seed, 0, paddle.arange(1)) if mask is None else None
-        recon = reconstruct(m, images, ratio, key, mask)
+        recon = predict_patches(m, images, ratio, key, mask)
         pasted = columns_of(m, recon, self._shown)[3][0]
         drawn = recon.mask.numpy()[0].astype(int)
         return {

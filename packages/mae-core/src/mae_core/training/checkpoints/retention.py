@@ -20,6 +20,7 @@ from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer, collect
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder, step_of
+from mae_core.weights.checkpoint_state import State
 
 
 @dataclass
@@ -40,17 +41,16 @@ class Checkpoints:
     _writer: CheckpointWriter = field(default_factory=CheckpointWriter)
 
     def adopt(self, checkpoint: Path, step: int, best: int | None) -> bool:
-        """Take note of where a run goes on from; tell whether the folder holds the best checkpoint, too."""
+        """Take note of where a run goes on from; return whether the folder holds the best checkpoint, too."""
         here = self.folder is not None and checkpoint.resolve().parent == self.folder.checkpoints.resolve()
         self.saved = step if here else None
         return here and best is not None and step_folder(checkpoint.resolve().parent, best).exists()
 
     def save(
         self,
-        step: int,
         model: nn.Layer,
         optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
-        state: Mapping[str, Any],
+        state: State,
         averages: Callable[[], Mapping[str, np.ndarray]] | None,
         best: int | None,
     ) -> None:
@@ -66,20 +66,20 @@ class Checkpoints:
         Raises:
             CheckpointError: the save before failed.
         """
-        wanted = self.folder is not None and self.saved != step
+        wanted = self.folder is not None and self.saved != state.step
         if self.folder and wanted:
             self.folder.renew()
             self._writer.wait()  # before the copy: there is never more than one in memory
         collect(optimizer, wanted)
         if wanted:
-            snapshot = take_snapshot(step, model, optimizer, state, averages() if averages else None)
+            snapshot = take_snapshot(model, optimizer, state, averages() if averages else None)
             self._writer.start(partial(self._write, snapshot, best))
-            self.saved = step
+            self.saved = state.step
 
     def _write(self, snapshot: Snapshot, best: int | None) -> None:
         assert self.folder is not None
         write_snapshot(self.folder.checkpoints, snapshot)
-        self._tidy(snapshot.step, best)
+        self._tidy(snapshot.state.step, best)
 
     def check(self) -> None:
         """Raise CheckpointError where the last save failed; one that goes on is left alone."""
