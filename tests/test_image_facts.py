@@ -77,7 +77,7 @@ def test_every_stage_and_python_believe_a_source(home, source):
 def test_python_sees_what_the_command_sees(home):
     flags = {"MODEL.PRETRAINED": str(home / "run"), "DATA.DATA_PATH": str(home / "data"), "DATA.BATCH_SIZE": 4}
     opened = load_config(PROBE, None, flags, whole=True, say=lambda line: None)
-    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0]
+    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0]["class"]
     assert len(encoded.paths) == 20
     files = [home / "data" / path for path in encoded.paths]
     np.testing.assert_allclose(mae_probe.features(home / "run", files), encoded.features, rtol=0, atol=1e-5)

@@ -15,7 +15,7 @@ from until import until
 
 from mae_data.errors import DataError
 from mae_data.loading import worker_pool
-from mae_data.loading.batch_memory import TargetType
+from mae_data.loading.batch import TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_loader
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler

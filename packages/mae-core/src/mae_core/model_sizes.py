@@ -26,7 +26,7 @@ def preset_sizes(name: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Network:
-    """What a name says of a network; sizes in pixels, `img_size` one number or height and width."""
+    """The sizes that a name is made of, those of images in pixels: one number, or height and width."""
 
     embed_dim: int
     depth: int

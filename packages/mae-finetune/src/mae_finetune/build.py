@@ -60,8 +60,8 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, labels: str = "required") -> ListDataset:
-    """Open the validation list with the evaluation transform."""
+def eval_dataset(config: Config, labels: str = "required", list_name: str | None = None) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform."""
     with values_from_config():
         transform = ModelInput(**input_of(config)).transform
-    return ListDataset(list_file=config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))
+    return ListDataset(list_file=list_name or config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))

@@ -58,7 +58,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     eval_set = open_eval_set(config)
-    log.say(eval_set.dataset.images.notes)
+    log.log_lines(eval_set.dataset.images.notes)
     load_for_evaluation(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)

@@ -37,7 +37,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     scored, averaged = open_sets(config)
-    log.say(scored.images.notes)
+    log.log_lines(scored.images.notes)
     load_weights(model, weights)
     log.LOGGER.info(f"weights: {weights.file}")
     model.eval()

@@ -58,7 +58,7 @@ class Monitor:
         if pictures:
             prepare_png(pictures / "step.png")
         known = self.val.labels is not None and self.train.labels is not None
-        log.say(self.val.dataset.images.notes)
+        log.log_lines(self.val.dataset.images.notes)
         log.LOGGER.info(
             f"monitor: every {config.MONITOR.EVERY} epochs, {len(self.val.chosen):,} held-out images;"
             + (f" kNN among {len(self.train.chosen):,} training images" if known else " no labels, so no kNN")

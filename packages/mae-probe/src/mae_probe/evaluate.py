@@ -30,7 +30,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     dataset = eval_dataset(config, config.DATA.VAL_LIST)
-    log.say(dataset.images.notes)
+    log.log_lines(dataset.images.notes)
     load_probe(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)

@@ -26,8 +26,8 @@ from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
-from mae_probe.extraction.encoding import RANDOM_INIT
-from mae_probe.extraction.feature_set import CachedBatches, encode
+from mae_probe.extraction.encoding import RANDOM_INIT, head_features
+from mae_probe.extraction.feature_set import CachedBatches
 from mae_probe.heads.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
@@ -79,7 +79,8 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     )
     batches = partial(_batches, config, images, model, trainer)
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    return Run(trainer, len(images), batches, free_cut=False, notes=images.notes(), closing=images.skipped)
+    free, notes = ["NO_CACHE"], images.notes()
+    return Run(trainer, len(images), batches, free, free_cut=False, notes=notes, closing=images.skipped)
 
 
 def _batches(
@@ -98,7 +99,7 @@ def _batches(
     sampling = train_sampling_of(config)
     if config.TRAIN.CACHE_FEATURES:
         sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
-        return CachedBatches(encode(config, model.head_inputs, images, trainer.precision), sampler)
+        return CachedBatches(head_features(config, model, images, trainer.precision), sampler)
     return make_train_loader(images, sampling, loading_of(config), trainer.stopping, first, steps)
 
 
@@ -110,7 +111,8 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
 
     def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
-            known.append([encode(config, model.head_inputs, dataset, precision).batch()])
+            assert isinstance(model, LinearProbe)
+            known.append([head_features(config, model, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset, should_stop)
         scores = score_batches(
             model,

@@ -139,7 +139,7 @@ def run(
     Args:
         explain: turns an error of a library into one of ours, where the user can mend it.
     """
-    stdio.prepare()
+    stdio.open_streams()
     log.use_stderr(False)  # in a process that ran another command before
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments

@@ -226,7 +226,7 @@ def public_name(package: str, modules: Mapping[str, str], name: str) -> Any:
     return getattr(import_module(f"{package}.{modules[name]}"), name)
 
 
-def choice() -> str:
+def chosen_settings() -> str:
     """Name the device settings that were chosen here and those that the user set."""
     keys = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel")
     chosen = configure()

@@ -29,7 +29,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
-from mae_core.training.sharding import ShardedOptimizer, collect, shard
+from mae_core.training.sharding import ShardedOptimizer, collect, shard_optimizer
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import Checkpoint
@@ -86,7 +86,7 @@ class Trainer:
         self._bad_steps = 0
         self._parameters = [p for _, p in trainable(self.model)]
         if self.shard_optimizer:
-            self.optimizer = shard(self.optimizer, self._parameters)
+            self.optimizer = shard_optimizer(self.optimizer, self._parameters)
         self._wrapped = distributed.wrap(self.model)
         self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss

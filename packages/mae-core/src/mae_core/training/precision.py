@@ -33,7 +33,7 @@ class Precision:
         on_gpu = paddle.is_compiled_with_cuda() and not paddle.get_device().startswith("cpu")
         if amp and dtype == "float16" and not on_gpu:
             raise ConfigError("AMP_DTYPE=float16 needs a GPU; on a CPU use AMP_DTYPE bfloat16, or leave -amp out")
-        self._on_gpu, missing = on_gpu, "" if on_gpu or not amp else products.why_not()
+        self._on_gpu, missing = on_gpu, "" if on_gpu or not amp else products.why_no_bfloat16()
         self.dtype = dtype if amp and not missing else None
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**16) if self.dtype == "float16" else None
         if missing:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mae_core.process import log
-from mae_core.process.run_log import RunLog, kind_of
+from mae_core.process.run_log import RunLog, record_kind
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb, spoken_speed
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
@@ -46,7 +46,7 @@ class Progress:
         """
         last = {"train": step, "validation": min(step, scored)}
         if folder:
-            log_file = RunLog(folder.log, lambda record: record["step"] <= last.get(kind_of(record), step))
+            log_file = RunLog(folder.log, lambda record: record["step"] <= last.get(record_kind(record), step))
             self._writers = open_writers(log_file, self._loggers, folder.path, self._config)
         self._bar = log.progress_bar(self.plan.total_steps, step)
         try:

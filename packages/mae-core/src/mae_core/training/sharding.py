@@ -80,7 +80,7 @@ class ShardedOptimizer:
         return state
 
 
-def shard(
+def shard_optimizer(
     optimizer: paddle.optimizer.Optimizer, parameters: Sequence[Tensor]
 ) -> paddle.optimizer.Optimizer | ShardedOptimizer:
     """Shard an optimizer over the ranks; one process keeps it as it is."""

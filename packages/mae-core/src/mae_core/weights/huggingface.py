@@ -56,7 +56,7 @@ def _class_names(labels: Any) -> tuple[str, ...] | None:
     return None if made_up or not names or None in names else names
 
 
-def config_text(model: Architecture) -> str:
+def config_json(model: Architecture) -> str:
     """Return the text of the `config.json` with which transformers builds the same model.
 
     Raises:

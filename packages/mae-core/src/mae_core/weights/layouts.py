@@ -3,7 +3,7 @@
 import json
 
 from mae_core.weights.architecture import Architecture
-from mae_core.weights.huggingface import config_text, read_config
+from mae_core.weights.huggingface import config_json, read_config
 from mae_core.weights.metadata import Metadata
 from mae_core.weights.parameter_names import DECODER, Layout, RawFile, Shapes, header_metadata, plain_name
 from mae_core.weights.preprocessor import FILE, preprocessor_text, read_preprocessor
@@ -119,7 +119,7 @@ _HUGGINGFACE = Layout(
     _is_huggingface,
     ("",),
     metadata=_huggingface_metadata,
-    folder_config=config_text,
+    folder_config=config_json,
     cautions=_huggingface_cautions,
     split_qkv=True,
     top={

@@ -93,7 +93,7 @@ def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) ->
     targets, indices = memory.targets(count, width), memory.indices(count)
     images = None
     keys = memory.keys(count, width).tolist()
-    prepare(dataset, keys)
+    fetch_ahead(dataset, keys)
     for i, key in enumerate(keys):
         image, targets[i], indices[i] = dataset[tuple(key)]
         if images is None:
@@ -109,7 +109,7 @@ def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) ->
     return images.shape[1:], images.dtype.str
 
 
-def prepare(dataset: Dataset, keys: Sequence[Sequence[int]]) -> None:
+def fetch_ahead(dataset: Dataset, keys: Sequence[Sequence[int]]) -> None:
     """Let a dataset whose images are far away fetch those of a batch at the same time."""
     if fetch := getattr(dataset, "fetch", None):
         fetch(keys)

@@ -5,6 +5,7 @@ train-000001.tar
 train.index         name, label, shard, offset and size of each image (see `index_file`)
 """
 
+import hashlib
 import os
 import re
 import threading
@@ -16,10 +17,10 @@ from typing import BinaryIO
 import numpy as np
 
 from mae_data.errors import DataError, ImageError, StoreError
-from mae_data.sources.cache import cached_index
+from mae_data.sources.cache import cached_index, hash_states
 from mae_data.sources.index_file import Index, open_index
 from mae_data.sources.source import Fingerprint, Source
-from mae_data.sources.store import TIMEOUT, RemoteStore, Store, is_address, open_store
+from mae_data.sources.store import TIMEOUT, LocalStore, RemoteStore, Store, is_address, open_store
 
 INDEX_ENDING = ".index"
 HEADER = 512  # of a tar's member: its last block comes just before the content
@@ -98,6 +99,12 @@ class ShardSource(Source):
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and the hash of names, labels and places."""
         return {"images": len(self), "sha256": self.metadata.sha256}
+
+    def state(self) -> str:
+        """Return a hash of the state of local shards, of remote ones of their sizes in the index; see `Source`."""
+        if isinstance(self._store, LocalStore):
+            return hash_states(os.path.join(self._store.root, shard) for shard, _ in self.metadata.shards)
+        return hashlib.sha256(str(self.metadata).encode()).hexdigest()
 
     def _shard(self, index: int) -> str:
         return self._shards[self._index.arrays["shards"][index]]

@@ -142,11 +142,11 @@ def _number(asked: dict[str, list[str]], name: str, default: float, fits: Callab
     return value
 
 
-def serve(path: str, host: str, port: int, amp: bool = False) -> None:
+def serve_model(path: str, host: str, port: int, amp: bool = False) -> None:
     """Serve a model until Ctrl-C."""
     precision = Precision(True, info=lambda line: stdio.print_line(line, sys.stderr)) if amp else Precision(False)
     application = Application(ServedModel.load(path), host, partial(precision.autocast, RoundedWeights()))
     try:
-        http_server.serve(application.make_server(port), host, f"shows {path}")
+        http_server.run_server(application.make_server(port), host, f"shows {path}")
     finally:
         application.queue.close(STOP_SECONDS)

@@ -31,7 +31,7 @@ def is_label(name: object) -> bool:
 
 
 def name_model(config: Config) -> None:
-    """Set MODEL.NAME to what the sizes are called, unless it is a label or says the same."""
+    """Set MODEL.NAME to what the sizes are called, unless it is a label, or true."""
     m, e, stated = config.MODEL, config.MODEL.ENCODER, config.MODEL.NAME
     size = config.DATA.IMAGE_SIZE
     network = Network(e.EMBED_DIM, e.DEPTH, e.NUM_HEADS, m.PATCH_SIZE, size, m.MLP_RATIO, m.QKV_BIAS).name

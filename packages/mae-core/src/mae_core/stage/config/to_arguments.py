@@ -51,7 +51,7 @@ def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
 
 
 class TrainingImages(Protocol):
-    """What a run records and says of its images."""
+    """What a run records of its images, and what it calls them."""
 
     def fingerprint(self) -> Mapping[str, object]:
         """Return the number of images and a hash of what they are."""

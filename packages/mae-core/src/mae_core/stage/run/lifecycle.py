@@ -101,7 +101,7 @@ def run_training(
             fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
         if path:
             write_model_card(path, run.trainer.data.get("train") or {})
-        log.say(run.closing())
+        log.log_lines(run.closing())
         return run.trainer
     finally:
         if folder:
@@ -115,7 +115,7 @@ def open_run(output: str) -> RunFolder | None:
     folder = RunFolder(output) if distributed.is_main() else None
     if folder:
         sweep(folder.checkpoints)
-    logger.info(f"runtime: {runtime.choice()}")
+    logger.info(f"runtime: {runtime.chosen_settings()}")
     logger.info(f"operators: {fused.summary()}")
     return folder
 
@@ -218,8 +218,8 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
-    """Log the model's size, the data with the notes on it, and the steps."""
-    log.say(notes)
+    """Log the model's size, the data, what there is to say of it, and the steps."""
+    log.log_lines(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(

@@ -25,7 +25,7 @@ def prepare_json(target: str | None) -> None:
             try_folder(Path(target).parent)
 
 
-def say(target: str | None, line: str) -> None:
+def print_result(target: str | None, line: str) -> None:
     """Print a line of the command's result, beside standard output where that is for JSON."""
     print(line, file=sys.stderr if target == "-" else sys.stdout)
 
