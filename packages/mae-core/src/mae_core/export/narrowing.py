@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.export import KINDS
-from mae_core.export.agreement import SCORED, Agreement, Dataset, SpreadImages, measure_agreement
+from mae_core.export.agreement import SCORED, Agreement, IndexedImages, SpreadImages, measure_agreement
 from mae_core.export.program import Signature
 from mae_core.export.standard_output import quiet
 
@@ -40,7 +40,7 @@ class Narrowing:
 def narrowing_on(
     val_list: str,
     train_list: str,
-    open_list: Callable[[str], Dataset],
+    open_list: Callable[[str], IndexedImages],
     kind: str | None,
     min_agreement: float,
 ) -> Narrowing | None:
