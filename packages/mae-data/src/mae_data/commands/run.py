@@ -24,10 +24,12 @@ def index(args: argparse.Namespace) -> int:
     if args.tar:
         return index_tar(args)
     from mae_data.sources.folder_index import index_folder
+    from mae_data.sources.file_slices import Slicing
     from mae_data.sources.folder_scan import describe_left_out
 
     labelled = False if args.unlabelled else None
-    index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by)
+    slicing = Slicing(args.axis, args.every)
+    index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by, slicing)
     if args.group_by and not index.split:
         print("--group-by has nothing to do: only class folders without train/ are split here")
     names = index.write(args.root, args.force)

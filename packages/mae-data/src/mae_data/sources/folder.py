@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mae_data.errors import DataError
 from mae_data.images.formats import EXTENSIONS
@@ -52,6 +53,10 @@ class FolderSource(FileSource):
     def describe(self, index: int) -> str:
         """Return `folder/path` for messages about entry `index`."""
         return os.path.join(self.root, self.path(index))
+
+    def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
+        """Name the classes by their folders; images in arrays have none, and are named by their labels."""
+        return {label: name or str(label) for label, name in super().class_folders(labels).items()}
 
 
 def open_folder(
@@ -120,7 +125,8 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
 
 def _notes(root: Path, part: str, found: FolderIndex, images: int, note: str) -> list[str]:
     held_out = f"; {len(found.val)} held out as val" if found.split and found.val and part == "train" else ""
-    labels = f"{len(found.classes)} class folders" if found.classes else "labels ignored"
+    kind = f"classes, from {' and '.join(found.arrays)}" if found.arrays else "class folders"
+    labels = f"{len(found.classes)} {kind}" if found.classes else "labels ignored"
     left_out = describe_left_out(found.left_out)
     line = f"{root}: no {part}_list.txt, so what lies in it counts: {images:,} images, {labels}{held_out}{note}"
     return [line + (f"; {left_out}" if left_out else "")]
