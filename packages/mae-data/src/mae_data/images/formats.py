@@ -47,7 +47,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, e
         channels: 3 for mode RGB, 1 for mode L.
         max_pixels: larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
-        exif: turn the picture as its EXIF tag says; TIFF is turned in any case, by Pillow.
+        exif: turn the picture as its EXIF tag says; TIFF and HEIC are turned in any case, by their decoders.
 
     Returns:
         the decoded image in mode RGB or L; a file that was given by its name is closed.
@@ -75,11 +75,17 @@ def open_picture(file: BinaryIO) -> Image.Image:
     """Open an image file with Pillow, HEIC and AVIF where they can be read; nothing is decoded yet.
 
     Raises:
-        DataError: it is of a kind that needs what is not installed.
+        DataError: it is of a kind that needs what is not installed, or a damaged one.
     """
     head = file.read(32)
     file.seek(0)
-    return Image.open(file, formats=(plugin_format(head),) if is_heif(head) else FORMATS)
+    if not is_heif(head):
+        return Image.open(file, formats=FORMATS)
+    kind = plugin_format(head)
+    try:
+        return Image.open(file, formats=(kind,))
+    except Image.UnidentifiedImageError:
+        raise DataError(f"cannot decode the image (damaged {kind})") from None
 
 
 @contextmanager
