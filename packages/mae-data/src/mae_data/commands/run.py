@@ -23,8 +23,8 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.sources.folder_index import index_folder
     from mae_data.sources.file_slices import Slicing
+    from mae_data.sources.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
     labelled = False if args.unlabelled else None
