@@ -113,30 +113,28 @@ def _parse(head: bytes, version: int) -> Header:
     return Header(shape, np.dtype(_TYPES[kind]).newbyteorder(order), int(offset), slope, inter)
 
 
-def read_slice(file: BinaryIO, stream: BinaryIO, size: int, place: Slice, max_pixels: int) -> bytes:
+def read_slice(stream: BinaryIO, header: Header, place: Slice, is_packed: bool, max_pixels: int) -> bytes:
     """Read one slice of a volume as a NIfTI file of its own.
 
     A file that is not packed is mapped; a gzipped one is read up to the slice, a plane of it at a time.
 
     Args:
-        file: open, on the disk.
-        stream: what unpacks it, or the same.
-        size: of the file in bytes.
+        stream: the file, or what unpacks it; anywhere.
+        header: its header.
         place: for each axis, which slice.
+        is_packed: whether it can only be read forwards.
         max_pixels: of a slice.
 
     Raises:
         DataError: there is no such slice, or the file is damaged.
     """
-    stream.seek(0)
-    header = read_header(stream, size, stream is not file)
     if len(place) < len(header.shape):
         place += (None,) * (len(header.shape) - len(place))
     check_place(place, header.shape)
     height, width = (side for side, at in zip(header.shape, place, strict=True) if at is None)
     check_size(width, height, max_pixels)
-    if stream is file:
-        whole = np.memmap(file, header.dtype, "r", header.offset, header.shape, "F")
+    if not is_packed:
+        whole = np.memmap(stream, header.dtype, "r", header.offset, header.shape, "F")
         values = np.array(whole[tuple(slice(None) if at is None else at for at in place)])
     else:
         values = _read_ahead(stream, header, place)

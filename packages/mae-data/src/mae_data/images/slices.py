@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import threading
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from mae_data.images.npy import MAGIC
 _NAME = re.compile(rb"(.+)\[((?::|\d{1,9})(?:,(?::|\d{1,9})){0,3})\]", re.DOTALL)
 _READING = threading.Lock()
 # The gzipped file that was read last, where its reading stopped: slices in order unpack it once.
-_last: tuple[Any, Any] = (None, None)
+_last: tuple[Any, Any, Any] = (None, None, None)
 
 
 def split_name(name: bytes) -> tuple[bytes, nifti.Slice] | None:
@@ -49,9 +49,10 @@ def read_slice(path: bytes, place: nifti.Slice, max_pixels: int) -> bytes:
         head = file.read(348)
         file.seek(0)
         if nifti.is_nifti(head):
-            return nifti.read_slice(file, file, os.fstat(file.fileno()).st_size, place, max_pixels)
+            header = nifti.read_header(file, os.fstat(file.fileno()).st_size, False)
+            return nifti.read_slice(file, header, place, False, max_pixels)
         if head[:2] == nifti.GZIP and not _is_idx_inside(file):
-            return _read_packed(path, file, place, max_pixels)
+            return _read_packed(path, place, max_pixels)
         if len(place) != 1 or place[0] is None:
             raise DataError("slices along axes are for NIfTI volumes; write [NUMBER] for frames and arrays")
         if is_dicom(head):
@@ -74,17 +75,18 @@ def _is_idx_inside(file: BinaryIO) -> bool:
     return is_idx(head)
 
 
-def _read_packed(path: bytes, file: BinaryIO, place: nifti.Slice, max_pixels: int) -> bytes:
+def _read_packed(path: bytes, place: nifti.Slice, max_pixels: int) -> bytes:
     global _last
-    found = os.fstat(file.fileno())
+    found = os.stat(path)
     state = (os.getpid(), path, found.st_ino, found.st_size, found.st_mtime_ns)
     with _READING:
-        known, stream = _last
+        known, stream, header = _last
+        _last = (None, None, None)  # of a damaged file nothing is kept
         if known != state:
-            _last = (None, None)
-            stream = gzip.open(path)  # noqa: SIM115 - it stays open
-        data = nifti.read_slice(file, stream, found.st_size, place, max_pixels)
-        _last = (state, stream)
+            stream = cast(BinaryIO, gzip.open(path))  # noqa: SIM115 - it stays open
+            header = nifti.read_header(stream, found.st_size, True)
+        data = nifti.read_slice(stream, header, place, True, max_pixels)
+        _last = (state, stream, header)
         return data
 
 
