@@ -45,7 +45,8 @@ def make_mnist(root, digits, name="{}-{}-idx{}-ubyte", ending=""):
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
-@pytest.mark.parametrize("name", ["{}-{}-idx{}-ubyte", "{}-{}.idx{}-ubyte", "emnist-letters-{}-{}-idx{}-ubyte"])
+@pytest.mark.parametrize("name", ["{}-{}-idx{}-ubyte", "{}-{}.idx{}-ubyte", "emnist-letters-{}-{}-idx{}-ubyte",
+                                  "{}_{}.idx"])  # fmt: skip
 def test_mnist_is_a_source_as_it_is(tmp_path, digits, name, ending):
     root = make_mnist(tmp_path, digits, name, ending)
     for part, list_file in (("train", "train_list.txt"), ("t10k", "val_list.txt")):
@@ -147,6 +148,13 @@ def test_damaged_and_hostile_idx_files(tmp_path, digits, case, ending):
     write(root / f"train-images-idx3-ubyte{ending}", damage(idx(digits["train"][0])))
     with pytest.raises(DataError, match=f"train-images-idx3-ubyte{ending}: .*({message})"):
         open_source(root)
+
+
+def test_more_images_than_anyone_has_are_refused(tmp_path):
+    head = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in (20_000_000, 1, 1))
+    write(tmp_path / "images.idx3.gz", head + bytes(20_000_000))
+    with pytest.raises(DataError, match="20000000 images are above the limit of 10000000 in one file"):
+        open_source(tmp_path, labels="optional")
 
 
 def test_several_sets_in_one_folder_are_refused(tmp_path, digits):

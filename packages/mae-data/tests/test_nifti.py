@@ -16,6 +16,7 @@ from mae_data.errors import DataError
 from mae_data.images.slices import read_slice, split_name
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import ANY_FLOATS, as_value_range
+from mae_data.sources.folder_index import index_folder
 from mae_data.sources.image_list import read_list
 from mae_data.sources.open_source import open_source
 
@@ -149,6 +150,14 @@ def test_damaged_and_hostile_files_are_refused_in_one_line(tmp_path, case):
         read_image(tmp_path / "a.nii[:,:,15]", 1, ANY_FLOATS)
     assert "\n" not in str(refused.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_more_slices_than_anyone_has_are_one_bad_image(tmp_path):
+    array = np.zeros((1, 1, 2, 2), np.uint8)
+    good = save(tmp_path / "a.nii", array).read_bytes()
+    (tmp_path / "a.nii").unlink()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(lie(good, 42, "<i2", 1, 1, 32000, 8000)[:352]))
+    assert [path for path, _ in index_folder(tmp_path).train] == [b"a.nii.gz"]
 
 
 def test_index_lists_the_slices_and_all_commands_take_them(tmp_path, capsys):

@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 # What a gzipped file may take in the memory of each process: MNIST's images take 47 MB.
 _UNPACKED_BYTES = 256 << 20
+MAX_IMAGES = 10_000_000  # a small hostile file can promise more, of one pixel each
 _KEPT = 4  # files that a process keeps open
 
 
@@ -87,7 +88,10 @@ def count_images(path: bytes) -> int:
     Raises:
         DataError: it is no array of images.
     """
-    return len(_of_images(path))
+    count = len(_of_images(path))
+    if count > MAX_IMAGES:
+        raise DataError(f"{count} images are above the limit of {MAX_IMAGES} in one file; split it")
+    return count
 
 
 def read_row(path: bytes, number: int, max_pixels: int) -> Array:

@@ -1,6 +1,7 @@
 """The images of files that hold many: slices of NIfTI volumes, frames of DICOM files, every n-th of them."""
 
 import io
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from mae_data.images.dicom import MAX_FRAMES, NEEDS_PYDICOM, Tags, is_dicom, rea
 from mae_data.images.slices import split_name
 
 PATIENT = "patient"
+MAX_SLICES = 1_000_000  # of a file; a small hostile one can promise more
 _NIFTI = (b".nii", b".nii.gz")
 _HEAD = 132
 # Scanners and archives write names without an ending, or of numbers alone.
@@ -100,7 +102,7 @@ def _of_volume(root: bytes, path: bytes, slicing: Slicing) -> Iterator[bytes]:
             shape = nifti.read_header(stream, size, stream is not file).shape
     except (DataError, OSError, EOFError):
         shape = ()
-    if len(shape) < 3:
+    if len(shape) < 3 or math.prod(shape[2:]) > MAX_SLICES:
         yield path
         return
     for time in range(shape[3] if len(shape) > 3 else 1):
