@@ -76,6 +76,8 @@ def _open_shards_or_table(root: str | os.PathLike[str], name: str, part: str | N
                 f"{root} is an address of shards and has no list {name}; use {', '.join(PARTS)} or NAME.index"
             )
         return open_shards(root, index)
+    if folder.is_file() and folder.suffix not in ENDINGS:
+        raise DataError(f"{root} is a file, and none of {', '.join(ENDINGS)}; give the folder that it is in")
     if folder.is_file():
         return open_table(root, part, [folder])
     if name.endswith(ENDINGS):
