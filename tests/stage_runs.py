@@ -123,6 +123,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mae_core.models import MaskedAutoencoderViT
     from mae_core.training.checkpoints.checkpoint import save_checkpoint
     from mae_core.training.optim import build_adamw
+    from mae_core.weights.checkpoint_state import State
 
     assert mae_core
     run = tmp_path_factory.mktemp("pretrained")
@@ -132,7 +133,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     config = {"DATA": {"IMAGE_SIZE": [16, 24]}, "MODEL": {"TYPE": "PRETRAIN", "PATCH_SIZE": 4}}
     (run / "checkpoints").mkdir()
-    save_checkpoint(run / "checkpoints", 5, model, build_adamw(model), {"config": config})
+    save_checkpoint(run / "checkpoints", model, build_adamw(model), State(5, config=config))
     return run
 
 

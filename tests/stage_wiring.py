@@ -232,20 +232,13 @@ COMMON = {
     "AMP": wire(True, lambda w: w.trainer.precision.asked[0]),
     "AMP_DTYPE": wire("float16", lambda w: w.trainer.precision.asked[1]),
 }
-# What validation and `-eval` of fine-tuning and probing read.
+# What validation and `-eval` read otherwise than training; the rest comes typed from the same functions.
 SCORED: dict[str, Read] = {
     "DATA.DATA_PATH": lambda w: str(w.eval_loader.dataset.images.root),
     "DATA.VAL_LIST": lambda w: Path(w.eval_loader.dataset.images.list_file).name,
     "DATA.BATCH_SIZE_EVAL": lambda w: w.eval_loader.sampler.batch_size,
     "DATA.IMAGE_SIZE": lambda w: w.eval_loader.size,
-    "DATA.IMAGE_CHANNELS": lambda w: w.eval_loader.dataset.channels,
-    "DATA.BANDS": lambda w: w.eval_loader.dataset.bands == ("nir",),
-    "DATA.EXIF": lambda w: w.eval_loader.dataset.exif,
-    "DATA.VALUE_RANGE": lambda w: w.eval_loader.dataset.limits.high,
     "DATA.CROP_PCT": lambda w: w.eval_loader.dataset.transform.crop_pct,
-    "DATA.NUM_WORKERS": lambda w: w.eval_loader.num_workers,
-    "DATA.TIMEOUT": lambda w: w.eval_loader.timeout,
-    "DATA.DECODER": lambda w: w.eval_loader.dataset.decoder,
 }
 # All keys that fine-tuning and probing share.
 CLASSIFIER = {

@@ -71,7 +71,7 @@ def test_knn_leaves_out_neighbours_that_are_not_there():
     train, val = blobs(120, 1), blobs(60, 2)
     found = knn_figures(train, val)
     assert list(found) == [10, 20, 100]
-    assert found == knn.knn_figures(train.features, train.labels, val.features, val.labels, [10, 20, 100])
+    assert found == knn.figures_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
 
 
 def test_knn_and_logistic_refuse_what_means_nothing():

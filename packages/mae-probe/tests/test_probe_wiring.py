@@ -28,7 +28,8 @@ WIRES = {
     "TRAIN.OPTIMIZER.TRUST": wire(0.02, lambda w: w.trainer.optimizer.trust),
 }
 HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES"}  # read below
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES"}  # one choice; below and in test_probe_run.py
+# One choice; below and in test_probe_run.py; in test_kept_features.py.
+ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES", "NO_CACHE"}
 
 
 @pytest.fixture(scope="module")

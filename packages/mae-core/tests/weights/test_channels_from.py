@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError, UserError
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.weights.channels import mix_channels, mixed_statistics, mixture
 from mae_core.weights.convert import convert
+from mae_core.weights.metadata import metadata_of
 from mae_core.weights.sources import read_weights
 
 SMALL = {"img_size": (8, 12), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 4}
@@ -31,7 +31,7 @@ def original(tmp_path_factory):
         bias.set_value(paddle.randn(bias.shape))
     model.eval()
     file = tmp_path_factory.mktemp("rgb") / "rgb.safetensors"
-    metadata = {"format": "mae-core", "architecture": json.dumps(model_facts(model))}
+    metadata = {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())}
     save_file(model_arrays(model), file, metadata=metadata)
     return model, file
 
@@ -96,10 +96,10 @@ def test_weights_are_summed_or_repeated_and_scaled(original):
 
 def test_there_and_back_are_the_same_weights(original):
     weights = read_weights(original[1])
-    mean, std = weights.facts["pixel_mean"], weights.facts["pixel_std"]
+    mean, std = weights.metadata.pixel_mean, weights.metadata.pixel_std
     there = mix_channels(weights, 6, "repeat", mean, std)
     assert there.arrays["decoder_pred.weight"].shape == (8, 4 * 4 * 6)
-    back = mix_channels(there, 3, "repeat", there.facts["pixel_mean"], there.facts["pixel_std"])
+    back = mix_channels(there, 3, "repeat", there.metadata.pixel_mean, there.metadata.pixel_std)
     for name, array in weights.arrays.items():
         np.testing.assert_allclose(back.arrays[name], array, rtol=1e-6, err_msg=name)
     assert mix_channels(weights, 3, "mean", mean, std) is weights

@@ -13,7 +13,8 @@ from mae_core.evaluation.classifier import prepare_report, report_scores
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.config.to_arguments import precision_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.training.precision import Precision
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
@@ -56,7 +57,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     eval_set = open_eval_set(config)
-    log.say(eval_set.dataset.images.notes)
+    log.log_lines(eval_set.dataset.images.notes)
     load_for_evaluation(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)

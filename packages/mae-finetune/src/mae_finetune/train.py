@@ -8,15 +8,8 @@ from paddle import Tensor, nn
 from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    statistics_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
@@ -37,7 +30,7 @@ from mae_finetune.optimizer import build_optimizer
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Fine-tune as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Fine-tune by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(opened, build_run, allow_drift)
 
 

@@ -7,9 +7,11 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
+from mae_core.stage.config.arguments import Images
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import Images, cropping_of, encoder_of, images_of, input_of
+from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import make_pretrain_transform
@@ -65,7 +67,7 @@ def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
 
 
 def masking_note(config: Config) -> str:
-    """Say how patches are removed, where not at random, to go behind the ratio."""
+    """Return how patches are removed, where not at random, to stand behind the ratio."""
     return "" if config.MODEL.MASKING == "random" else f" ({config.MODEL.MASKING})"
 
 

@@ -1,6 +1,6 @@
 """Looks at a model while it is pre-trained: held-out loss, pictures, and what its features are worth.
 
-The loss tells how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
+The loss shows how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
 no weight, so a run with looks trains as one without.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import UserError
-from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.knn import accuracy_by_k
 from mae_core.evaluation.rankme import rankme
 from mae_core.evaluation.whitening import fit_whitening
 from mae_core.models import MaskedAutoencoderViT
@@ -77,7 +77,7 @@ class Monitor:
         if pictures:
             prepare_png(pictures / "step.png")
         known = self.val.labels is not None and self.train.labels is not None
-        log.say(self.val.dataset.images.notes)
+        log.log_lines(self.val.dataset.images.notes)
         log.LOGGER.info(
             f"monitor: every {config.MONITOR.EVERY} epochs, {len(self.val.chosen):,} held-out images;"
             + (f" kNN among {len(self.train.chosen):,} training images" if known else " no labels, so no kNN")
@@ -181,7 +181,7 @@ def _knn(train: Encoded, val: Encoded) -> float:
     assert train.labels is not None
     assert val.labels is not None
     k = min(NEIGHBOURS, len(train.features))
-    return knn_accuracy(train.features, train.labels, val.features, val.labels, [k])[k]
+    return accuracy_by_k(train.features, train.labels, val.features, val.labels, [k])[k]
 
 
 def _readable(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_data.errors import DataError
 from mae_data.loading.batch import Batch
 from mae_data.loading.dataset import ListDataset

@@ -25,7 +25,7 @@ class Reconstruction:
 
 
 @paddle.no_grad()
-def reconstruct(
+def predict_patches(
     model: MaskedAutoencoderViT,
     images: Tensor,
     mask_ratio: float = 0.75,

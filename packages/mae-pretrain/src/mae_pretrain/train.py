@@ -12,15 +12,8 @@ from paddle import Tensor, nn
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    statistics_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
@@ -39,7 +32,7 @@ PICTURES = 4  # that boards show of a checkpoint
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Pre-train as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Pre-train by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(opened, build_run, allow_drift)
 
 

@@ -14,7 +14,8 @@ from mae_core.ops.random_masking import Noise
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import input_of, statistics_of
+from mae_core.stage.config.to_arguments import statistics_of
+from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.drawing import draw_rows
@@ -23,7 +24,7 @@ from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import ModelInput
 from mae_pretrain.build import build_model, mask_noise, masking_note
 from mae_pretrain.png_file import prepare_png, write_png
-from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 SHOWN = (0, 1, 3)  # on pages and boards: the reconstruction alone shows noise where it was never trained to predict
@@ -92,7 +93,7 @@ def reconstruction_columns(
         images: [N, H, W, C] as stored.
         noise: what decides their masks.
     """
-    recon = reconstruct(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
+    recon = predict_patches(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
     return columns_of(model, recon, shown)
 
 

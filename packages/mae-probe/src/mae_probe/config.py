@@ -93,6 +93,7 @@ KEYS = keys_of(
         "SAVE_KEEP": 2,
         "VALIDATE_FREQ": 1,
         "REPORT_FREQ": 20,
+        "NO_CACHE": Key(False, "encode anew what lies in features/ of the run of the weights, and keep nothing there"),
         "LOGGERS": [],
         "SEED": 0,
         "EVAL": False,

@@ -8,7 +8,8 @@ from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.config.to_arguments import precision_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_eval_loader
@@ -28,7 +29,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     dataset = eval_dataset(config, config.DATA.VAL_LIST)
-    log.say(dataset.images.notes)
+    log.log_lines(dataset.images.notes)
     load_probe(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)

@@ -30,7 +30,7 @@ def knn_figures(
     if not ks:
         raise UserError(f"{len(train.labels)} training images are fewer than the least k; give more")
     features = _whitened(train, val) if whiten else (train.features, val.features)
-    return knn.knn_figures(features[0], train.labels, features[1], val.labels, ks)
+    return knn.figures_by_k(features[0], train.labels, features[1], val.labels, ks)
 
 
 def _whitened(train: Features, val: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -45,7 +45,7 @@ def check_pair(train: Features, val: Features) -> None:
     """Refuse features without labels, and those of two different encoders.
 
     Raises:
-        UserError: as said.
+        UserError: labels are missing, or widths differ.
     """
     if min(train.labels.min(), val.labels.min()) < 0:
         raise UserError("some images have no label; use lists of `path label` lines")

@@ -88,7 +88,7 @@ def report_scores(
         seconds: how long scoring took.
         folders: name of a class's folder, by class.
         more: further figures.
-        path: names an image by its place in the list, for what was said of each.
+        path: names an image by its place in the list, for the table of predictions.
         logged: names of those further figures that are logged, too.
 
     Returns:

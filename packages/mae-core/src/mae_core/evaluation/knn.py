@@ -11,18 +11,18 @@ TEMPERATURE = 0.07
 _CHUNK = 512  # rows compared with all training rows at a time
 
 
-def knn_accuracy(
+def accuracy_by_k(
     train: NDArray[np.float32],
     train_labels: NDArray[np.int64],
     val: NDArray[np.float32],
     val_labels: NDArray[np.int64],
     ks: Sequence[int],
 ) -> dict[int, float]:
-    """Return the top-1 accuracy in percent by k; see `knn_figures`."""
-    return {k: figures["top1"] for k, figures in knn_figures(train, train_labels, val, val_labels, ks).items()}
+    """Return the top-1 accuracy in percent by k; see `figures_by_k`."""
+    return {k: figures["top1"] for k, figures in figures_by_k(train, train_labels, val, val_labels, ks).items()}
 
 
-def knn_figures(
+def figures_by_k(
     train: NDArray[np.float32],
     train_labels: NDArray[np.int64],
     val: NDArray[np.float32],

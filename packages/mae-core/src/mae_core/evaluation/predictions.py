@@ -1,4 +1,4 @@
-"""What a classifier says of each image, gathered over ranks."""
+"""What a classifier predicts for each image, gathered over ranks."""
 
 import numpy as np
 from numpy.typing import NDArray

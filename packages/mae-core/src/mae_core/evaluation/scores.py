@@ -19,7 +19,7 @@ class Scores:
         confusion: float64 [K, K], images by true class and prediction.
         top5_hits: float64 [K], images by true class whose class is among the five likeliest.
         loss_sum: sum of the cross-entropies.
-        predictions: what is said of each image, where that is kept.
+        predictions: of each image, where these are kept.
     """
 
     def __init__(self, num_classes: int, images: int = 0) -> None:

@@ -11,8 +11,8 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.evaluation.class_figures import SCORED_CLASSES
 from mae_core.process import log
 from mae_core.stage.config.node import Config
+from mae_core.weights.key_report import KeyReport
 from mae_core.weights.load import fit_weights
-from mae_core.weights.report import KeyReport
 from mae_core.weights.sources import Weights
 
 

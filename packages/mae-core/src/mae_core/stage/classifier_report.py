@@ -16,7 +16,7 @@ from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import (
     LARGEST_MATRIX,
     Draw,
-    Prediction,
+    PredictedImage,
     bars_section,
     confusion,
     curves,
@@ -69,7 +69,7 @@ def classifier_page(
     """
     run, compared, images = read_run(folder), [read_compared(word) for word in compare], cache(open_images)
 
-    def draw(prediction: Prediction, alt: str) -> Tile:
+    def draw(prediction: PredictedImage, alt: str) -> Tile:
         if images().path(prediction.index) != prediction.image:
             raise UserError("the validation list is not the one that was scored; score the run anew with -eval")
         return tile(images().picture(prediction.index), alt)

@@ -2,5 +2,5 @@
 
 Reading order: `formats/` (bytes), `layout` (names), `layouts` (each family), `translate` (shapes), `sources`,
 `targets`, `checkpoint_folder` (our own runs), `channels` (of other images), `load` (into a model), `convert` and
-`inspection` (commands of `mae-core`).
+`inspection` (what `mae-core` runs).
 """

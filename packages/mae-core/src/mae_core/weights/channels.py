@@ -69,10 +69,16 @@ def mix_channels(weights: Weights, new: int, way: str, mean: Sequence[float], st
         arrays |= {name: _mix_outputs(np.asarray(arrays[name]), mix) for name in (f"{HEAD}.weight", f"{HEAD}.bias")}
         parts += ", and prediction head"
     remark = f"adapted from {old} to {new} channels ({way}): {parts}"
-    statistics = dict(zip(("pixel_mean", "pixel_std"), map(tuple, mixed_statistics(mix, mean, std)), strict=True))
-    facts = {**weights.facts, "in_chans": new, "patch_size": model.patch_size, **statistics}
-    facts.pop("bands", None)
-    return replace(weights, arrays=arrays, facts=facts, remarks=[*weights.remarks, remark])
+    new_mean, new_std = mixed_statistics(mix, mean, std)
+    metadata = replace(
+        weights.metadata,
+        in_chans=new,
+        patch_size=model.patch_size,
+        pixel_mean=tuple(new_mean),
+        pixel_std=tuple(new_std),
+        bands=None,
+    )
+    return replace(weights, arrays=arrays, metadata=metadata, remarks=[*weights.remarks, remark])
 
 
 def _embedding(weights: Weights, mix: Mixture, mean: Sequence[float], std: Sequence[float]) -> dict[str, NDArray[Any]]:

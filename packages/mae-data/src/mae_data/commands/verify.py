@@ -1,11 +1,12 @@
 """Checking that every image of some lists can be read."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
@@ -41,7 +42,15 @@ class Duplicate:
 
 @dataclass
 class Report:
-    """What `verify_lists` found."""
+    """The result of `verify_lists`.
+
+    Attributes:
+        images: number of images by list.
+        bad: entries whose images cannot be used.
+        duplicates: entries that repeat a path.
+        turned: how many images carry an EXIF rotation.
+        shared: images whose content is in an earlier list, too.
+    """
 
     images: dict[str, int] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
@@ -49,9 +58,9 @@ class Report:
     turned: int = 0
     shared: list[Duplicate] = field(default_factory=list)
 
-    def as_json(self, root: Path) -> dict[str, Any]:
-        """Return the report as plain values."""
-        return {"root": str(root), "ok": not self.bad, **asdict(self)}
+    def to_json(self, root: str) -> str:
+        """Return the text of the report's file."""
+        return json.dumps({"root": root, "ok": not self.bad, **asdict(self)}, indent=2) + "\n"
 
 
 def verify_lists(
@@ -69,7 +78,7 @@ def verify_lists(
         channels, limits: what all images must have; without both, they only have to be readable.
         bands: what is taken of them.
     """
-    check: Callable[[BinaryIO], Seen] = _inspect
+    check: Callable[[BinaryIO], GoodImage] = _inspect
     if channels or limits or bands:
         check = partial(
             _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
@@ -93,8 +102,8 @@ def verify_lists(
     return report
 
 
-class Seen(NamedTuple):
-    """What a good image file is.
+class GoodImage(NamedTuple):
+    """What is kept about an image that can be used.
 
     Attributes:
         orientation: that of EXIF.
@@ -105,26 +114,26 @@ class Seen(NamedTuple):
     digest: bytes
 
 
-def _inspect(file: BinaryIO) -> Seen:
+def _inspect(file: BinaryIO) -> GoodImage:
     """Decode an image."""
     inspect_image(file)
-    return _seen(file)
+    return _describe(file)
 
 
-def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> Seen:
+def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> GoodImage:
     read_image(file, channels, limits, bands=bands)
-    return _seen(file)
+    return _describe(file)
 
 
-def _seen(file: BinaryIO) -> Seen:
+def _describe(file: BinaryIO) -> GoodImage:
     file.seek(0)
     orientation = file_orientation(file)
     file.seek(0)
-    return Seen(orientation, hashlib.sha256(file.read()).digest())
+    return GoodImage(orientation, hashlib.sha256(file.read()).digest())
 
 
 def _find_shared(lists: Sequence[Source], hashes: Sequence[Sequence[bytes]]) -> list[Duplicate]:
-    """Find images whose content is that of one in an earlier list: they stand in two parts."""
+    """Find images whose content is also in an earlier list, such as that of another part."""
     first: dict[bytes, str] = {}
     shared = []
     for images, content in zip(lists, hashes, strict=True):

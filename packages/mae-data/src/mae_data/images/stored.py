@@ -16,7 +16,9 @@ from mae_data.images import npy, tiff
 from mae_data.images.bands import Bands, band_names, list_bands, take_bands
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.images.exif import orientation_of, turned_pixels
-from mae_data.images.formats import FORMATS, File, decode_picture, named_errors, opened
+from mae_data.images.formats import File, decode_picture, named_errors, open_picture, opened
+from mae_data.images.medical import fit_medical, is_medical, read_medical
+from mae_data.images.medical import is_picture as is_8_bit_pixels
 from mae_data.images.multiband import Planes
 from mae_data.images.png16 import DEPTH_AT, read_png16
 from mae_data.images.value_range import EIGHT_BITS, ValueRange
@@ -62,7 +64,8 @@ def read_image(
     8-bit pictures, where 1 or 3 channels and the range 255 are stated, are read and converted as `open_image` says.
     All else is taken as stored: `.npy` [H, W] or [H, W, C], PNG of 8 or 16 bits, TIFF. Of TIFF every band and page
     counts, at every depth, one that is tagged as alpha too; where 0 is white (MINISWHITE), unsigned integers are
-    turned so that 0 is black. What is not used must be chosen by `bands`.
+    turned so that 0 is black. What is not used must be chosen by `bands`. DICOM and NIfTI are in the unit that they
+    state, and cut to a range of floats, which is a window on them; `images.slices` names one of their slices.
 
     Args:
         file: file name, or a file that is open at its beginning.
@@ -79,7 +82,8 @@ def read_image(
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
     with named_errors(file), opened(file) as source:
         check_promises(source, max_pixels)
-        is_picture = is_8_bit_picture(source, is_plain or bands is not None)
+        fits = is_medical(source)
+        is_picture = not fits and is_8_bit_picture(source, is_plain or bands is not None)
         if is_picture and is_plain and bands is None:
             return decode_picture(source, channels, max_pixels, exif)
         pixels = _read_pixels(source, is_picture, max_pixels, exif)
@@ -89,6 +93,8 @@ def read_image(
             names = band_names(source, pixels.shape[2])
         if bands is not None:
             pixels, names = take_bands(pixels, bands, names), ()
+        if fits:
+            pixels = fit_medical(pixels, channels, limits)
         pixels = check_pixels(pixels, channels, limits, names)
     if is_plain:
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
@@ -103,10 +109,13 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
     """
     with named_errors(file), opened(file) as source:
         check_promises(source, max_pixels)
-        if is_8_bit_picture(source):
+        fits = is_medical(source)
+        if not fits and is_8_bit_picture(source):
             decode_picture(source, 3, max_pixels)
             return Stored(3, np.dtype(np.uint8))
         pixels = _read_pixels(source, False, max_pixels)
+        if fits and is_8_bit_pixels(pixels):
+            return Stored(3, pixels.dtype)
         if pixels.dtype.name not in _ADVICE:
             raise DataError(_refused_type(pixels.dtype))
         return Stored(pixels.shape[2], pixels.dtype)
@@ -139,6 +148,8 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
     """Read pixels [H, W, C] as stored."""
     magic = file.read(len(_PNG_MAGIC))
     file.seek(0)
+    if is_medical(file):
+        return read_medical(file, max_pixels)
     if magic.startswith(npy.MAGIC):
         return npy.read_npy(file, max_pixels)
     if magic.startswith(tiff.MAGICS) and not is_picture:
@@ -147,7 +158,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
         return read_png16(file, max_pixels)
     if not is_picture:
         raise DataError("a 16-bit PPM or PGM file; save it as PNG or TIFF")
-    with Image.open(file, formats=FORMATS) as image:
+    with open_picture(file) as image:
         check_size(image.width, image.height, max_pixels)
         pixels = np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
         return turned_pixels(pixels, orientation_of(image)) if exif else pixels

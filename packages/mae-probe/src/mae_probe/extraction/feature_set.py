@@ -1,6 +1,6 @@
 """Features of a whole list, encoded once, and batches of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,33 +30,39 @@ class Features:
     labels: NDArray[np.int64]
     paths: list[str]
 
-    def columns(self, first: int, end: int | None) -> "Features":
-        """Return the same images with some of the features' numbers."""
-        return Features(np.ascontiguousarray(self.features[:, first:end]), self.labels, self.paths)
-
     def batch(self, rows: NDArray[np.int64] | None = None) -> Batch:
         """Return (features, labels, indices) of some rows, or of all, as the loader returns images."""
         rows = np.arange(len(self.labels)) if rows is None else rows
         return Batch(*map(paddle.to_tensor, (self.features[rows], self.labels[rows], rows)))
 
 
-def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset, precision: Precision) -> Features:
+def encode(
+    config: Config, forward: Callable[[Tensor], Mapping[str, Tensor]], dataset: ListDataset, precision: Precision
+) -> dict[str, Features]:
     """Encode the images of a list, in its order; on one process.
 
     Args:
-        forward: from images to features or tokens, such as `LinearProbe.forward_features`.
+        forward: from images to features or tokens, of any kinds by name.
+
+    Returns:
+        what is made of the images, by the names of `forward`.
     """
-    parts: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = []
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    labels: list[NDArray[np.int64]] = []
+    indices: list[NDArray[np.int64]] = []
     weights = RoundedWeights()
-    for images, labels, indices in eval_batches(config, dataset):
+    for images, label, index in eval_batches(config, dataset):
         with precision.autocast(weights):
-            features = forward(images).numpy()
-        used = indices.numpy() >= 0  # the others could not be read
-        parts.append((features[used], labels.numpy()[used], indices.numpy()[used]))
+            made = {name: features.numpy() for name, features in forward(images).items()}
+        used = index.numpy() >= 0  # the others could not be read
+        for name, features in made.items():
+            parts.setdefault(name, []).append(features[used])
+        labels.append(label.numpy()[used])
+        indices.append(index.numpy()[used])
     if dataset.on_error == "drop":
-        log.say(dataset.skipped())
-    features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Features(features, labels, [dataset.images.path(int(i)) for i in indices])
+        log.log_lines(dataset.skipped())
+    paths = [dataset.images.path(int(i)) for i in np.concatenate(indices)]
+    return {name: Features(np.concatenate(part), np.concatenate(labels), paths) for name, part in parts.items()}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mae_core.errors import CheckpointError
 from mae_core.stage.config.from_run import OF_THE_COMMAND, lent_by_run, open_resumed
 from mae_core.stage.config.merge import Merge
-from mae_core.stage.config.node import Config, Values, get_plain
+from mae_core.stage.config.node import Config, Values, get_key, plain
 from mae_core.stage.config.older_configs import ADDED
 from mae_core.stage.config.other_channels import CHANNELS, adapt_to_images
 from mae_core.stage.config.recipe import Recipe, Say
@@ -133,12 +133,12 @@ def _refuse_contradictions(merge: Merge, record: Record, allow_drift: Sequence[s
     wrong = [
         key
         for key in sorted(record.binding & merge.keys.keys())
-        if get_plain(merge.config, key) != record.values[key] and key not in allow_drift
+        if plain(get_key(merge.config, key)) != record.values[key] and key not in allow_drift
     ]
     if not wrong:
         return
     reasons = [
-        f"{key} is {record.values[key]!r} in these weights, {get_plain(merge.config, key)!r} was asked for"
+        f"{key} is {record.values[key]!r} in these weights, {plain(get_key(merge.config, key))!r} was asked for"
         for key in wrong
     ]
     model = merge.config.MODEL.NAME if "MODEL.NAME" in merge.stated else "this model"
@@ -156,7 +156,7 @@ def _say_taken(recipe: Recipe, config: Config, source: str, recorded: Values, sa
         f"{key} {value}"
         for key, value in recorded.items()
         if key in recipe.keys and key != "MODEL.TYPE"
-        if get_plain(config, key) == value != get_plain(recipe.defaults, key)
+        if plain(get_key(config, key)) == value != plain(recipe.keys[key].default)
     ]
     if taken:
         say(f"from {source}: {', '.join(taken)}")

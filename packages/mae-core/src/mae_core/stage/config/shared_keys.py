@@ -17,7 +17,7 @@ SHARED = {
         "those that are taken of each image, in this order: numbers from 0 or the file's names; None: all", also=list
     ),
     "DATA.EXIF": Shared(
-        "turn photographs as their EXIF tag says; False: as stored, as published ImageNet figures were"
+        "turn photographs upright, by their EXIF tag; False: as stored, as published ImageNet figures were"
     ),
     "DATA.VALUE_RANGE": Shared(
         "white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats", also=list
