@@ -205,7 +205,7 @@ def test_a_damaged_file_is_made_again(fault, run, images, passes, tmp_path):
 def test_a_write_that_is_cut_off_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        kept_features.keep(tmp_path, "key", random_features(0))
+        kept_features.keep_features(tmp_path, "key", random_features(0))
     assert not list(tmp_path.iterdir())
 
 
@@ -213,12 +213,12 @@ def test_what_was_not_used_for_longest_goes(tmp_path, monkeypatch):
     size = len(kept_features.FORMATS[".safetensors"].write(random_features(0)))
     monkeypatch.setattr(kept_features, "MOST", 2 * size + size // 2)
     for number in range(2):
-        assert kept_features.keep(tmp_path, f"key{number}", random_features(number))
+        assert kept_features.keep_features(tmp_path, f"key{number}", random_features(number))
         os.utime(next(tmp_path.glob(f"key{number}-*")), (number, number))
-    assert kept_features.find(tmp_path, "key0")  # used: it is the younger one now
-    assert kept_features.keep(tmp_path, "key2", random_features(2))
-    assert [bool(kept_features.find(tmp_path, f"key{number}")) for number in range(3)] == [True, False, True]
-    assert not kept_features.keep(tmp_path, "key3", random_features(3, n=50))
+    assert kept_features.find_features(tmp_path, "key0")  # used: it is the younger one now
+    assert kept_features.keep_features(tmp_path, "key2", random_features(2))
+    assert [bool(kept_features.find_features(tmp_path, f"key{number}")) for number in range(3)] == [True, False, True]
+    assert not kept_features.keep_features(tmp_path, "key3", random_features(3, n=50))
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -23,7 +23,7 @@ class AgreementError(UserError):
     """The narrower model agrees with float32 less than was asked for; nothing was kept."""
 
 
-class Dataset(Protocol):
+class IndexedImages(Protocol):
     """Images [H, W, C] with labels, below 0 where there is none, and indices."""
 
     def __len__(self) -> int: ...
@@ -41,7 +41,7 @@ class SpreadImages:
     """
 
     name: str
-    dataset: Dataset
+    dataset: IndexedImages
     most: int
 
     def __len__(self) -> int:

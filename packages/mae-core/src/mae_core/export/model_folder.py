@@ -128,7 +128,7 @@ def _write_checked(
             "limit": LIMIT,
             "batches": BATCHES,
         },
-        **({"narrowed": agreement.describe()} if agreement else {}),
+        **({"narrowed": agreement.describe() | narrowing.describe()} if agreement and narrowing else {}),
         "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__, **_onnx_version(file_format)},
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")

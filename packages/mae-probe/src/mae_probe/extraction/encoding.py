@@ -87,12 +87,14 @@ def encode_pools(
     folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
     made_of = _made_of(config, model, dataset, precision)
     keys = {pool: kept_features.key_of({**made_of, "pool": pool}) for pool in pools}
-    found = {pool: features for pool in pools if (features := kept_features.find(folder, keys[pool]))}
+    found = {pool: features for pool in pools if (features := kept_features.find_features(folder, keys[pool]))}
     if found:
         log.LOGGER.info(f"features read from {folder}: {dataset.images.name} ({', '.join(found)})")
     if missing := [pool for pool in pools if pool not in found]:
         found |= encode(config, partial(_pools, model, missing), dataset, precision)
-        kept = not dataset.skipped() and [kept_features.keep(folder, keys[pool], found[pool]) for pool in missing]
+        kept = not dataset.skipped() and [
+            kept_features.keep_features(folder, keys[pool], found[pool]) for pool in missing
+        ]
         if kept and all(kept):
             log.LOGGER.info(f"features kept in {folder}: {dataset.images.name} ({', '.join(missing)})")
     return {pool: found[pool] for pool in pools}
