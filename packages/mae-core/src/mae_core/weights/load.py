@@ -65,7 +65,8 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
     _refuse(weights, own, fitting, missing, unexpected, other_metadata(weights, model, same_target))
-    filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
+    dtypes = {name: str(own[name].dtype).rpartition(".")[2] for name in fitting}
+    filled = {name: paddle.to_tensor(array.astype(dtypes[name])) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
     _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
@@ -88,10 +89,6 @@ def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> Non
         return
     if names := weights.architecture().class_names:
         model.name_classes(names)
-
-
-def _dtype(tensor: paddle.Tensor) -> str:
-    return str(tensor.dtype).rpartition(".")[2]
 
 
 def other_metadata(weights: Weights, model: nn.Layer, same_target: bool) -> list[str]:
