@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from paddle import Tensor
 
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import statistics_of
 from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
 from mae_data.transforms.mixup import Mixup, draw_mixture, mixing_rng
 
@@ -48,3 +50,10 @@ class BatchMixer:
         else:
             mixed = mix_images(normalize_images(images, self.mean, self.std, self.value_range), mixture)
         return mixed, soft_targets(labels, self.num_classes, smoothing=self.smoothing, mixture=mixture)
+
+
+def mixer_of(config: Config) -> BatchMixer:
+    """Read how a run mixes its batches."""
+    t, (mean, std) = config.TRAIN, statistics_of(config)
+    mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
+    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)

@@ -10,7 +10,9 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.run.scores_file import prepare_json, write_json
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import find_images
-from mae_finetune.prediction import BATCH_SIZE, Classifier, as_csv, as_json
+from mae_finetune.predicted import as_csv, as_json
+from mae_finetune.predictor import BATCH_SIZE
+from mae_finetune.tasks import task_of
 
 _ADVICE = "choose another with --csv"
 
@@ -19,12 +21,12 @@ def run_predict(
     opened: Opened,
     paths: Sequence[str],
     *,
-    topk: int,
+    topk: int | None = None,
     batch_size: int | None = None,
     json: str | None = None,
     csv: str | None = None,
 ) -> None:
-    """Classify images and print a line for each, as they come; write them as JSON or as a table where asked for.
+    """Ask a model about images and print a line for each, as they come; write JSON or a table where asked for.
 
     Args:
         opened: the config of a run, and its weights.
@@ -47,15 +49,16 @@ def run_predict(
     predictions, batch_size = [], batch_size or BATCH_SIZE
     workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
     bad = BadImages(len(images), config.DATA.MAX_BAD) if config.DATA.ON_ERROR == "skip" else None
-    for prediction in Classifier(opened).predict(images, topk, batch_size, workers, bad):
+    predictor = task_of(config).predictor(opened)
+    for prediction in predictor.predict(images, topk, batch_size, workers, bad):
         predictions.append(prediction)
         if "-" not in (json, csv):
             print(prediction.line(), flush=True)
     write_json(json, {"weights": config.MODEL.PRETRAINED, "predictions": as_json(predictions)})
     if csv == "-":
-        print(as_csv(predictions), end="")
+        print(as_csv(predictor.columns, predictions), end="")
     elif csv:
         with refuse_unwritable(Path(csv), _ADVICE):
-            write_output(Path(csv), as_csv(predictions).encode())
+            write_output(Path(csv), as_csv(predictor.columns, predictions).encode())
     for line in bad.lines(lambda place: images[place]) if bad else ():
         log.LOGGER.warning(line)
