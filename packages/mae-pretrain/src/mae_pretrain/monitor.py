@@ -25,6 +25,7 @@ from mae_core.training.precision import Precision
 from mae_core.training.validation import Validation
 from mae_data.images.shown_bands import choose_bands
 from mae_pretrain.build import mask_noise, masking_note
+from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitored_images import MonitoredImages
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_columns
@@ -111,21 +112,24 @@ class Monitor:
         with_loss: bool = False,
     ) -> tuple[NDArray[np.float32], float] | None:
         """Return mean tokens [M, D] of all ranks' images and, where asked, their loss; None when any rank stopped."""
-        features, total = np.zeros((len(subset.chosen), model.embed_dim), np.float32), 0.0
+        features = np.zeros((len(subset.chosen), model.embed_dim), np.float32)
+        total, weights, ratio = 0.0, 0.0, self.config.MODEL.MASK_RATIO
         stopped = False
         for images, _, indices in subset.batches(should_stop):
             if stopped := should_stop():
                 break
+            images, valid = split_coverage(model.pixels, images)
             with self.precision.autocast():
                 if with_loss:
                     noise = mask_noise(self.config, indices, epoch=0)
-                    loss = model(images, self.config.MODEL.MASK_RATIO, noise=noise, return_pred=False)[0]
-                    total += float(loss) * len(images)
+                    loss, _, mask = model(images, ratio, noise=noise, valid=valid, return_pred=False)
+                    weight = len(images) if valid is None else float((mask * valid).sum())
+                    total, weights = total + float(loss) * weight, weights + weight
                 tokens = model.forward_features(images)[:, 1:]
             places = np.searchsorted(subset.chosen, indices.numpy())
             features[places] = tokens.astype("float32").mean(axis=1).numpy()
-        count, total = distributed.sum_over_ranks([float(stopped), total])
-        return None if count else (distributed.sum_array(features), total / len(features))
+        count, total, weights = distributed.sum_over_ranks([float(stopped), total, weights])
+        return None if count else (distributed.sum_array(features), total / max(weights, 1.0))
 
     def _draw(self, model: MaskedAutoencoderViT, step: int) -> None:
         """Write the pictures of some held-out images, the same ones under the same masks at every look."""

@@ -25,5 +25,5 @@ def model_facts(model: nn.Layer) -> dict[str, Any]:
 
 def _of_images(model: Any) -> dict[str, Any]:
     """Return how image files become the model's input, as far as it is not the usual."""
-    usual = {"crop_pct": None, "bands": None, "exif": True}
+    usual = {"crop_pct": None, "bands": None, "exif": True, "nodata": None}
     return {name: getattr(model, name) for name, value in usual.items() if getattr(model, name) != value}

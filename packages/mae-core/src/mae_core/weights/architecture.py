@@ -44,6 +44,7 @@ class Architecture:
     crop_pct: float | None = None
     bands: tuple[int | str, ...] | None = None
     exif: bool | None = None
+    nodata: float | str | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -104,7 +105,7 @@ def _told(facts: Mapping[str, Any], chans: int | None, num_classes: int | None) 
     told = {key: tuple(facts[key]) for key, size in sizes.items() if key in facts and len(facts[key]) == size}
     if len(facts.get("bands", ())) == chans:
         told["bands"] = tuple(facts["bands"])
-    return told | {key: facts[key] for key in ("value_range", "crop_pct", "exif") if key in facts}
+    return told | {key: facts[key] for key in ("value_range", "crop_pct", "exif", "nodata") if key in facts}
 
 
 def _check_heads(name: str, heads: int | None, dim: int) -> None:
@@ -179,6 +180,8 @@ def _of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"crop_pct": crop_pct} if isinstance(crop_pct, int | float) and 0 < crop_pct <= 1 else {}
     if isinstance(bands, list) and all((type(b) is int and b >= 0) or (isinstance(b, str) and b) for b in bands):
         told["bands"] = bands
+    nodata = facts.get("nodata")
+    told |= {"nodata": nodata} if nodata in ("nan", "file") or type(nodata) in (int, float) else {}
     return told | ({"exif": exif} if isinstance(exif, bool) else {})
 
 

@@ -31,6 +31,7 @@ def write_stats(path: Path, stats: Mapping[str, Any]) -> None:
         )
     lines = [f"# mae-data stats: {stats['images']} images of {stats['list']}", "DATA:"]
     lines += [f"  {key}: {stats[name]}" for key, name in _KEYS.items()]
-    if stats.get("bands"):
-        lines.append(f"  BANDS: {json.dumps(stats['bands'])}")
+    lines += [
+        f"  {name.upper()}: {json.dumps(stats[name])}" for name in ("bands", "nodata") if stats.get(name) is not None
+    ]
     write_atomically(path, ("\n".join(lines) + "\n").encode())

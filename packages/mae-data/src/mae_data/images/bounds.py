@@ -60,7 +60,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuse an image that is too large to be decoded."""
     if width * height > max_pixels:
         raise DataError(
-            f"{width}x{height} pixels are above the limit of {max_pixels}; scale the image down, or raise max_pixels"
+            f"{width}x{height} pixels are above the limit of {max_pixels} for an image that is decoded whole; save"
+            " it as a tiled TIFF of one page, of which windows are read, or scale it down"
         )
 
 
@@ -69,7 +70,7 @@ def check_bytes(file: BinaryIO, promised: int) -> None:
     place = file.tell()
     size = file.seek(0, io.SEEK_END)
     file.seek(place)
-    _check_growth(promised, size)
+    check_growth(promised, size)
 
 
 def check_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
@@ -83,13 +84,14 @@ def check_frame(frame: Frame, size: int, max_pixels: int = MAX_PIXELS) -> None:
     check_size(frame.width, frame.height, max_pixels)
     pixels = max(frame.width * frame.height, 1)
     samples = pixels * len(frame.components)
-    _check_growth(samples * (_MULTISCAN_BYTES if frame.scans > 1 else 1), size)
+    check_growth(samples * (_MULTISCAN_BYTES if frame.scans > 1 else 1), size)
     limit = max(FEW_SCANS, min(MAX_SCANS, MAX_SCANNED // pixels))
     if frame.scans > limit:
         raise DataError(f"a JPEG of {frame.scans} scans, above the limit of {limit} for its size; save it anew")
 
 
-def _check_growth(promised: int, size: int) -> None:
+def check_growth(promised: int, size: int) -> None:
+    """Refuse what decodes to many more bytes than a file of `size` bytes should."""
     limit = max(MAX_BYTES, MAX_RATIO * size)
     if promised > limit:
         raise DataError(

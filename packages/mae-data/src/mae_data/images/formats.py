@@ -16,7 +16,7 @@ from mae_data.images.exif import orientation_of, turned_image
 File = str | bytes | os.PathLike[str] | BinaryIO
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy", ".jp2", ".j2k")
 
 
 def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, exif: bool = True) -> Image.Image:

@@ -131,6 +131,8 @@ class Reading(TypedDict):
     value_range: float | Sequence[float]
     bands: Sequence[int | str] | None
     exif: bool
+    nodata: float | str | None
+    mean: Sequence[float]
 
 
 class Input(Reading):
@@ -153,7 +155,14 @@ def input_of(config: Config) -> Input:
 def reading_of(config: Config) -> Reading:
     """Read how image files become pixels, whoever reads them."""
     d = config.DATA
-    return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS, "exif": d.EXIF}
+    return {
+        "channels": d.IMAGE_CHANNELS,
+        "value_range": d.VALUE_RANGE,
+        "bands": d.BANDS,
+        "exif": d.EXIF,
+        "nodata": d.NODATA,
+        "mean": statistics_of(config)[0],
+    }
 
 
 class Images(Reading):
