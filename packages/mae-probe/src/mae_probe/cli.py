@@ -11,7 +11,16 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
-from mae_core.stage.cli.flags import STAGE_FLAGS, add_bands, add_images, add_json, add_pairs, split_pairs
+from mae_core.stage.cli.flags import (
+    STAGE_FLAGS,
+    add_bands,
+    add_images,
+    add_json,
+    add_pairs,
+    add_windows,
+    require_overlap,
+    split_pairs,
+)
 from mae_core.stage.cli.report_command import add_compare, add_count, add_run, prepare_page, write_page
 from mae_core.stage.run.memory import explain
 from mae_probe import __version__
@@ -51,6 +60,7 @@ def make_parser() -> Parser:
     add_flags(features, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     features.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
     features.add_argument("--pool", choices=POOLS, help=_POOL)
+    add_windows(features)
     add_pairs(features, "MODEL.GLOBAL_POOL True")
 
     knn = parser.add_command("knn", _knn, "classify by the nearest training images: cosine, votes exp(cosine / 0.07)")
@@ -101,9 +111,11 @@ def _features(args: Namespace) -> None:
     output = Path(args.output or "features.npz")
     prepare_file(output)  # before the work
     lists = [args.list or opened.config.DATA.VAL_LIST]
-    features = encode_lists(opened, lists, "features", "optional", args.pool)[0]
+    require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
+    features = encode_lists(opened, lists, "features", "optional", args.pool, args.windows)[0]
     write_features(output, features)
-    print(f"{output}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
+    rows, numbers = features.features.shape
+    print(f"{output}: {rows} {'images' if args.windows is None else 'windows'}, {numbers} numbers each")
 
 
 def _open_two_lists(args: Namespace) -> Opened:

@@ -53,7 +53,7 @@ def is_scene(name: Name) -> bool:
     Raises:
         DataError: it is one that cannot be read otherwise, and rasterio is missing.
     """
-    driver = _driver(name)
+    driver = driver_of(name)
     if driver is None:
         return False
     pixels = _pixels_of_page(os.fsdecode(name)) if driver == _TIFF else math.inf  # nothing else reads JPEG 2000
@@ -67,7 +67,8 @@ def is_scene(name: Name) -> bool:
     return True
 
 
-def _driver(name: Name) -> str | None:
+def driver_of(name: Name) -> str | None:
+    """Return GDAL's driver for a file, by its ending; None where it is of another kind."""
     return DRIVERS.get(os.path.splitext(os.fsdecode(name))[1].lower())
 
 
@@ -92,7 +93,7 @@ def inspect_scene(name: Name) -> Stored:
     Raises:
         DataError: rasterio cannot open it.
     """
-    with named_errors(name), _gdal() as rasterio, rasterio.open(os.fsdecode(name), driver=_driver(name)) as file:
+    with named_errors(name), gdal() as rasterio, rasterio.open(os.fsdecode(name), driver=driver_of(name)) as file:
         kind = np.dtype(file.dtypes[0])
         return Stored(3 if file.count == 1 and kind == np.uint8 else file.count, kind)
 
@@ -120,8 +121,8 @@ class Scene:
         nodata: Nodata | None = None,
     ) -> None:
         self.name, self.channels, self.limits, self.nodata = os.fsdecode(name), channels, limits, nodata
-        with named_errors(self.name), _gdal() as rasterio:
-            self.file = rasterio.open(self.name, driver=_driver(name))
+        with named_errors(self.name), gdal() as rasterio:
+            self.file = rasterio.open(self.name, driver=driver_of(name))
             self.height, self.width = self.file.height, self.file.width
             self._refuse_strange()
             self._indexes = self._choose(bands)
@@ -145,7 +146,7 @@ class Scene:
         Raises:
             DataError: the file is damaged, or contradicts the value range; the message starts with its name.
         """
-        with named_errors(self.name), _gdal() as rasterio:
+        with named_errors(self.name), gdal() as rasterio:
             pixels = self._read(self.file, box) if shrink == 1 else self._shrunk(rasterio, box, shrink)
             pixels = pixels.transpose(1, 2, 0)
             if self.limits == EIGHT_BITS and pixels.shape[2] != self.channels and pixels.dtype == np.uint8:
@@ -163,7 +164,7 @@ class Scene:
     def masked(self, box: Box) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Return a box's pixels [H, W, C] as stored, in the type of the range, and which values are data."""
         assert self.nodata is not None
-        with named_errors(self.name), _gdal():
+        with named_errors(self.name), gdal():
             pixels = self._read(self.file, box).transpose(1, 2, 0)
             return filled_pixels(pixels, self.channels, self.limits, (), self.nodata, lambda: self.file.nodata)
 
@@ -267,7 +268,7 @@ class Scene:
 
 
 @contextmanager
-def _gdal() -> Iterator[Any]:
+def gdal() -> Iterator[Any]:
     """Enter GDAL's environment, and give rasterio."""
     import rasterio
 

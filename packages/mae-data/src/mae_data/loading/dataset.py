@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -179,37 +180,51 @@ class ListDataset:
     def _read(self, index: int) -> Picture:
         if self._last and self._last[0] == index:
             return self._last[1]
-        image = self._open(index)
+        scene = self._scenes.get(index, partial(self._scene, index))
+        image = scene or self._decode(index)
         if self.reuse:
             if isinstance(image, JpegImage):
                 image.keep_decoded()
             self._last = (index, image)
         return image
 
-    def _open(self, index: int) -> Picture:
-        try:
-            if scene := self._scenes.get(index, partial(self._open_scene, index)):
-                return scene
+    def open(self, index: int) -> Picture:
+        """Open an image by its place in the list, for somebody who keeps it.
+
+        Raises:
+            DataError: it cannot be read; the message names its line and path.
+        """
+        return self._scene(index) or self._decode(index)
+
+    def _decode(self, index: int) -> Picture:
+        with self._named(index):
             data = self.images.read(index)
             is_plain = self.limits == EIGHT_BITS and self.channels in (1, 3)
             if is_plain and self.bands is None and self.nodata is None:
                 return open_lazily(data, self.channels, self.decoder, self.exif)
             chosen: Any = {"bands": self.bands, "exif": self.exif, "nodata": self.nodata}
             return read_image(io.BytesIO(data), self.channels, self.limits, **chosen)
-        except ImageError as error:
-            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
 
-    def _open_scene(self, index: int) -> Scene | None:
+    def _scene(self, index: int) -> Scene | None:
         """Open an image that is read by windows; None for all others."""
         name = self.images.file(index)
-        if name is None or not is_scene(name):
-            return None
-        return Scene(name, self.channels, self.limits, self.bands, self.nodata)
+        with self._named(index):
+            if name is None or not is_scene(name):
+                return None
+            return Scene(name, self.channels, self.limits, self.bands, self.nodata)
 
     def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
-        try:
+        with self._named(index):  # a JPEG file is decoded here, a window of a scene read
             return self.transform(image, rng)
-        except ImageError as error:  # a JPEG file is decoded here
+
+    @contextmanager
+    def _named(self, index: int) -> Iterator[None]:
+        """Let errors begin with an image's line and path."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
         except DataError as error:
             raise DataError(f"{self.images.describe(index)}: {error}") from error

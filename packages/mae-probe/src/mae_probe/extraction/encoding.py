@@ -12,7 +12,7 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.to_arguments import precision_of
 from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
-from mae_probe.extraction.feature_set import Features, encode
+from mae_probe.extraction.feature_set import Features, encode, encode_windows
 from mae_probe.extraction.pooling import POOLS, pooled
 from mae_probe.extraction.raw_pixels import pixel_features
 from mae_probe.heads.model import LinearProbe
@@ -21,7 +21,12 @@ RANDOM_INIT = "--random-init: the features are those of random weights, a yardst
 
 
 def encode_lists(
-    opened: Opened, list_names: Sequence[str], command: str, labels: str = "required", pool: str | None = None
+    opened: Opened,
+    list_names: Sequence[str],
+    command: str,
+    labels: str = "required",
+    pool: str | None = None,
+    overlap: int | None = None,
 ) -> list[Features]:
     """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
@@ -31,12 +36,15 @@ def encode_lists(
         command: for error messages.
         labels: "required" or "optional".
         pool: one of `pooling.POOLS`; None: as MODEL.GLOBAL_POOL says.
+        overlap: encode windows that share so many pixels with their neighbours, instead of whole images.
 
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
     """
     datasets, forward = _open(opened, list_names, command, labels, pool)
     config, precision = opened.config, precision_of(opened.config)
+    if overlap is not None:
+        return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
     return [encode(config, forward, dataset, precision) for dataset in datasets]
 
 

@@ -1,18 +1,20 @@
 """Features of a whole list, encoded once, and batches of them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
+from mae_core.ops.patches import pair
 from mae_core.process import log
 from mae_core.stage.config.node import Config
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.loading.batch import Batch
 from mae_data.loading.dataset import ListDataset
+from mae_data.loading.image_windows import ImageWindows
 from mae_probe.evaluate import eval_batches
 
 
@@ -24,15 +26,17 @@ class Features:
         features: float32 [N, D]; what an attentive head reads are tokens, [N, L, D].
         labels: int64 [N]; -1 where the list has none.
         paths: N of them, as the list writes them.
+        windows: int64 [N, 4], row, column, height and width of what was encoded, in pixels; None: whole images.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     paths: list[str]
+    windows: NDArray[np.int64] | None = None
 
     def columns(self, first: int, end: int | None) -> "Features":
         """Return the same images with some of the features' numbers."""
-        return Features(np.ascontiguousarray(self.features[:, first:end]), self.labels, self.paths)
+        return replace(self, features=np.ascontiguousarray(self.features[:, first:end]))
 
     def batch(self, rows: NDArray[np.int64] | None = None) -> Batch:
         """Return (features, labels, indices) of some rows, or of all, as the loader returns images."""
@@ -46,6 +50,35 @@ def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDat
     Args:
         forward: from images to features or tokens, such as `LinearProbe.forward_features`.
     """
+    features, labels, indices = _encode(config, forward, dataset, precision)
+    if dataset.on_error == "drop":
+        log.say(dataset.skipped())
+    return Features(features, labels, [dataset.images.path(int(i)) for i in indices])
+
+
+def encode_windows(
+    config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset, precision: Precision, overlap: int
+) -> Features:
+    """Encode the windows of a list's images, each of the model's image size at native resolution, image by image.
+
+    Args:
+        forward: see `encode`.
+        overlap: pixels that neighbouring windows share.
+    """
+    drops, size = dataset.on_error == "drop", pair(config.DATA.IMAGE_SIZE)
+    source, bad = dataset.images, dataset.bad if drops else None
+    parts = ImageWindows(dataset.open, len(source), size, overlap, source.labels, bad)
+    features, labels, indices = _encode(config, forward, parts, precision)
+    if drops:
+        log.say(dataset.skipped())
+    paths = [source.path(int(number)) for number in parts.images[indices]]
+    return Features(features, labels, paths, np.array([parts.windows[i].box for i in indices], np.int64))
+
+
+def _encode(
+    config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset | ImageWindows, precision: Precision
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return features, labels and indices of the samples that could be read."""
     parts: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = []
     weights = RoundedWeights()
     for images, labels, indices in eval_batches(config, dataset):
@@ -53,10 +86,8 @@ def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDat
             features = forward(images).numpy()
         used = indices.numpy() >= 0  # the others could not be read
         parts.append((features[used], labels.numpy()[used], indices.numpy()[used]))
-    if dataset.on_error == "drop":
-        log.say(dataset.skipped())
     features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Features(features, labels, [dataset.images.path(int(i)) for i in indices])
+    return features, labels, indices
 
 
 @dataclass(frozen=True)
