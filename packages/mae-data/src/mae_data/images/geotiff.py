@@ -52,5 +52,6 @@ def _shape(cells: npt.NDArray[np.float32], scene: Name, cell: Size) -> dict[str,
     if (driver := driver_of(scene)) is None:
         return shape
     with named_errors(scene), gdal() as rasterio, rasterio.open(scene, driver=driver) as file:
-        scaled = file.transform * rasterio.Affine.scale(cell[1], cell[0])
+        t = file.transform
+        scaled = type(t)(t.a * cell[1], t.b * cell[0], t.c, t.d * cell[1], t.e * cell[0], t.f)
         return shape | {"transform": scaled, "crs": file.crs}
