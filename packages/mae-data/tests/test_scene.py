@@ -55,6 +55,7 @@ TILED = {"tiled": True, "blockxsize": 64, "blockysize": 32}
 def small_scenes(monkeypatch):
     monkeypatch.setattr(scene_module, "LEAST", 80_000)
     monkeypatch.setattr(scene_module, "_STRIP", 1 << 13)
+    monkeypatch.setattr(scene_module, "_PART", 1 << 12)
 
 
 LAYOUTS = {
@@ -307,7 +308,7 @@ def test_images_in_no_list_are_read_by_windows_too(tmp_path):
     np.testing.assert_array_equal(given.batch([tmp_path / "a.tif"])[0], expected)
 
 
-def test_statistics_and_verify_read_scenes_strip_by_strip(tmp_path, capsys):
+def test_statistics_and_verify_read_scenes_part_by_part(tmp_path, capsys):
     pixels = draw((2, SIDE, SIDE), "int16")
     pixels[:, :100] = -32768
     write(tmp_path / "a.tif", pixels, nodata=-32768, **TILED)

@@ -61,7 +61,7 @@ def _of_picture(image: Image.Image, channels: int) -> PixelSums:
 
 def _of_scene(scene: Scene) -> PixelSums:
     parts = []
-    for box in scene.strips():
+    for box in scene.parts():
         if scene.nodata is None:
             image = scene.read(box)
             pixels = image.pixels if isinstance(image, Planes) else np.atleast_3d(np.asarray(image))
@@ -94,7 +94,9 @@ def _of_pixels(pixels: npt.NDArray[Any], limits: ValueRange, valid: npt.NDArray[
         high = np.where(valid, wide, -math.inf).max(axis=0)
         wide = np.where(valid, wide, 0)
     sums, squares = wide.sum(axis=0).tolist(), (wide**2).sum(axis=0).tolist()
-    return PixelSums(width, height, counts, sums, squares, low.tolist(), high.tolist())
+    kind = float if limits.is_float else int
+    lowest, highest = ([kind(end) if math.isfinite(end) else end for end in ends.tolist()] for ends in (low, high))
+    return PixelSums(width, height, counts, sums, squares, lowest, highest)
 
 
 def mean_and_std(measured: Sequence[PixelSums], limits: ValueRange) -> tuple[list[float], list[float]]:

@@ -84,7 +84,7 @@ def describe_list(
 def _without_data(measured: Sequence[PixelSums]) -> float:
     """Return the share of values that do not count."""
     values = sum(image.width * image.height * len(image.counts) for image in measured)
-    return 1 - sum(sum(image.counts) for image in measured) / values
+    return (values - sum(sum(image.counts) for image in measured)) / values
 
 
 def _channels_and_limits(

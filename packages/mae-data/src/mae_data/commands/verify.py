@@ -121,12 +121,12 @@ def _inspect(file: BinaryIO | bytes) -> Seen:
 
 
 def _read(file: BinaryIO | bytes, channels: int, limits: ValueRange, **chosen: Any) -> None:
-    """Decode all of an image, a scene strip by strip."""
+    """Decode all of an image, a scene part by part."""
     if not isinstance(file, bytes):
         read_image(file, channels, limits, **chosen)
         return
     scene = Scene(file, channels, limits, **chosen)
-    for box in scene.strips():
+    for box in scene.parts():
         scene.read(box)
     scene.close()
 

@@ -40,7 +40,7 @@ LEAST = 1 << 22  # pixels of a TIFF that is a scene; smaller ones are decoded wh
 WHOLE = 1 << 24  # pixels of a window, above which it is read averaged
 NEEDS_RASTERIO = 'it is read by windows, by rasterio: pip install "mae-data[geo]"'
 _CACHE_MB = 64  # of decoded tiles; GDAL takes a part of the machine's memory otherwise
-_STRIP = 1 << 22  # pixels that are averaged at once
+_STRIP, _PART = 1 << 22, 1 << 20  # pixels that are averaged, or summed, at once
 _KEPT = 16  # files that stay open
 _DESCRIPTION, _ORIENTATION = 270, 274
 
@@ -154,12 +154,15 @@ class Scene:
                 pixels = np.atleast_3d(np.asarray(convert_image(picture, self.channels)))
             return as_read(pixels, self.channels, self.limits, nodata=self.nodata, file_says=lambda: self.file.nodata)
 
-    def strips(self) -> Iterator[Box]:
-        """Yield boxes that cover the scene, of whole rows of tiles, one below the other."""
-        tile = self.file.block_shapes[0][0]
-        rows = max(1, _STRIP // (self.width * tile)) * tile
+    def parts(self) -> Iterator[Box]:
+        """Yield boxes that cover the scene, of whole tiles, few enough to be held."""
+        rows, columns = self.file.block_shapes[0]
+        columns *= max(1, _PART // (rows * columns))
+        if columns >= self.width:
+            rows *= max(1, _PART // (rows * self.width))
         for top in range(0, self.height, rows):
-            yield top, 0, min(rows, self.height - top), self.width
+            for left in range(0, self.width, columns):
+                yield top, left, min(rows, self.height - top), min(columns, self.width - left)
 
     def masked(self, box: Box) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         """Return a box's pixels [H, W, C] as stored, in the type of the range, and which values are data."""
