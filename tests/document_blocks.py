@@ -1,5 +1,6 @@
 """The fenced blocks of all pages, and what they need to run: a folder as their reader has it."""
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Iterator
@@ -76,6 +77,54 @@ def write_pictures(root: Path) -> None:
         np.save(root / f"tiles/tile_{i}.npy", rng.integers(0, 10000, (32, 32, 5), dtype=np.uint16))
     if find_spec("rasterio"):
         write_scenes(root / "naip")
+    for place in ("line 1", "line 2"):
+        (root / "thermal" / place).mkdir(parents=True)
+        for i in range(12):
+            warm = rng.integers(7200, 9000, (48, 64)).astype(np.uint16)  # 14 bits of a camera
+            Image.fromarray(warm).save(root / "thermal" / place / f"{i:03d}.png")
+    if importlib.util.find_spec("tifffile"):
+        write_cells(root / "cells", rng)
+    if importlib.util.find_spec("pydicom") and importlib.util.find_spec("nibabel"):
+        write_scans(root, rng)
+
+
+def write_cells(root: Path, rng: np.random.Generator) -> None:
+    """Write OME-TIFF files of three channels."""
+    import tifffile
+
+    for dose in ("control", "treated"):
+        (root / dose).mkdir(parents=True)
+        for i in range(12):
+            planes = rng.integers(0, 4096, (3, 64, 64), dtype=np.uint16)
+            names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "actin", "tubulin"]}}
+            tifffile.imwrite(root / dose / f"well_{i:02d}.ome.tif", planes, photometric="minisblack", metadata=names)
+
+
+def write_scans(root: Path, rng: np.random.Generator) -> None:
+    """Write a computed tomography as DICOM, a folder for each patient, and a volume as NIfTI."""
+    import nibabel
+    import pydicom
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    for patient in range(8):
+        folder = root / "scans" / ("healthy", "ill")[patient % 2] / f"patient{patient}"
+        folder.mkdir(parents=True)
+        for number in range(6):
+            meta = pydicom.dataset.FileMetaDataset()
+            meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, CTImageStorage
+            meta.MediaStorageSOPInstanceUID = f"1.2.{patient}.{number}"
+            slice_ = pydicom.Dataset()
+            slice_.file_meta, slice_.preamble = meta, bytes(128)
+            slice_.PatientID, slice_.SeriesInstanceUID, slice_.InstanceNumber = f"A{patient}", f"1.2.{patient}", number
+            slice_.PhotometricInterpretation, slice_.SamplesPerPixel = "MONOCHROME2", 1
+            slice_.RescaleSlope, slice_.RescaleIntercept, slice_.PixelRepresentation = 1, -1024, 0
+            slice_.Rows, slice_.Columns, slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 64, 64, 16, 12, 11
+            slice_.PixelData = rng.integers(0, 2000, (64, 64), dtype=np.uint16).tobytes()
+            slice_.save_as(folder / f"IM{number:04d}", enforce_file_format=True)
+    (root / "brains").mkdir()
+    for name in ("sub-01", "sub-02"):
+        volume = rng.integers(0, 900, (40, 48, 24), dtype=np.int16)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), root / "brains" / f"{name}.nii.gz")
 
 
 def write_scenes(folder: Path) -> None:

@@ -123,6 +123,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mae_core.models import MaskedAutoencoderViT
     from mae_core.training.checkpoints.checkpoint import save_checkpoint
     from mae_core.training.optim import build_adamw
+    from mae_core.weights.checkpoint_state import State
 
     assert mae_core
     run = tmp_path_factory.mktemp("pretrained")
@@ -132,7 +133,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     config = {"DATA": {"IMAGE_SIZE": [16, 24]}, "MODEL": {"TYPE": "PRETRAIN", "PATCH_SIZE": 4}}
     (run / "checkpoints").mkdir()
-    save_checkpoint(run / "checkpoints", 5, model, build_adamw(model), {"config": config})
+    save_checkpoint(run / "checkpoints", model, build_adamw(model), State(5, config=config))
     return run
 
 
@@ -177,6 +178,8 @@ def assert_odd_set_counted_once(stage: Stage, run: Path, data: Path, tmp_path: P
     one, two = scores(tmp_path / "one"), scores(tmp_path / "two")
     assert one["images"] == two["images"] == 7
     assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-6)
+    for name in ("balanced_accuracy", "macro_f1", "auroc"):
+        assert one[name] == two[name], name
     for table in ("per_class.csv", "confusion.csv"):
         assert (tmp_path / "one/eval" / table).read_text() == (tmp_path / "two/eval" / table).read_text()
     confusion = np.loadtxt(tmp_path / "two/eval/confusion.csv", delimiter=",")

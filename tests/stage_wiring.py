@@ -235,21 +235,13 @@ COMMON = {
     "AMP": wire(True, lambda w: w.trainer.precision.asked[0]),
     "AMP_DTYPE": wire("float16", lambda w: w.trainer.precision.asked[1]),
 }
-# What validation and `-eval` of fine-tuning and probing read.
+# What validation and `-eval` read otherwise than training; the rest comes typed from the same functions.
 SCORED: dict[str, Read] = {
     "DATA.DATA_PATH": lambda w: str(w.eval_loader.dataset.images.root),
     "DATA.VAL_LIST": lambda w: Path(w.eval_loader.dataset.images.list_file).name,
     "DATA.BATCH_SIZE_EVAL": lambda w: w.eval_loader.sampler.batch_size,
     "DATA.IMAGE_SIZE": lambda w: w.eval_loader.size,
-    "DATA.IMAGE_CHANNELS": lambda w: w.eval_loader.dataset.channels,
-    "DATA.BANDS": lambda w: w.eval_loader.dataset.bands == ("nir",),
-    "DATA.EXIF": lambda w: w.eval_loader.dataset.exif,
-    "DATA.NODATA": lambda w: w.eval_loader.dataset.nodata.value,
-    "DATA.VALUE_RANGE": lambda w: w.eval_loader.dataset.limits.high,
     "DATA.CROP_PCT": lambda w: w.eval_loader.dataset.transform.crop_pct,
-    "DATA.NUM_WORKERS": lambda w: w.eval_loader.num_workers,
-    "DATA.TIMEOUT": lambda w: w.eval_loader.timeout,
-    "DATA.DECODER": lambda w: w.eval_loader.dataset.decoder,
 }
 # All keys that fine-tuning and probing share.
 CLASSIFIER = {
@@ -258,8 +250,14 @@ CLASSIFIER = {
     "DATA.BATCH_SIZE_EVAL": wire(5),
     "DATA.CROP_PCT": wire(0.7),
     "MODEL.NUM_CLASSES": wire(4, head_width),
+    # 14, 13 and 13 images, none of the last class
+    "TRAIN.CLASS_WEIGHTS": wire(
+        "balanced", lambda w: w.trainer.loss_fn.args[-1].numpy(), arrives=[40 / 42, 40 / 39, 40 / 39, 0]
+    ),
+    "TRAIN.BEST_BY": wire("auroc", lambda w: w.trainer.validation.best_by),
     "VALIDATE_FREQ": wire(3, lambda w: w.trainer.validation.every / 3),
 }
 CLASSIFIER |= {key: CLASSIFIER[key].also(read) for key, read in SCORED.items()}
-# One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes.
-FIXED = {"MODEL.TYPE", "EVAL"}
+# One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes. CHANNELS_FROM is
+# read where weights are opened: test_other_channels.py.
+FIXED = {"MODEL.TYPE", "MODEL.CHANNELS_FROM", "EVAL"}

@@ -17,7 +17,7 @@ from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
-from mae_core.weights.checkpoint_state import encode_state
+from mae_core.weights.checkpoint_state import encode_record
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 # What configs of older versions hold beside the keys of now, at the only value that had an effect.
@@ -83,6 +83,7 @@ def test_a_start_reads_each_file_once_and_merges_once(
         ("MODEL.NAME mae_vit_base_patch16", "mae_vit_base_patch16"),
         ("MODEL.NAME vit_base_patch1", "vit_base_patch16_224"),
         ("MODEL.MLP_RATIO 2.0 MODEL.QKV_BIAS False", "vit_width768_depth12_heads12_mlp2_nobias_patch16_224"),
+        ("MODEL.NAME ViT-Large", "vit_base_patch16_224"),
         ("MODEL.NAME mine MODEL.ENCODER.DEPTH 3", "mine"),
         ("DATA.IMAGE_SIZE [32,64]", "vit_base_patch16_32x64"),
     ],
@@ -127,7 +128,7 @@ def aged(run: Path, copy: Path, more: dict) -> Path:
         record = json.loads(state.read_text())
         for group, values in more.items():
             record["config"][group].update(values)
-        state.write_bytes(encode_state(record))
+        state.write_bytes(encode_record(record))
         (copy / "config.yaml").write_text(yaml.safe_dump(record["config"]))
     return copy
 

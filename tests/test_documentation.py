@@ -52,6 +52,8 @@ OTHER_PROGRAMS = {
     "cat",
     "tensorboard",
 }
+# What writes the pictures of a page.
+NEEDED = {"medical": ("pydicom", "nibabel"), "microscopy": ("tifffile",)}
 # Appended where a command trains: the pages' commands, with one block for one epoch.
 SHORT = ["TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0", "DATA.NUM_WORKERS", "0"]
 SHALLOW = ["MODEL.ENCODER.DEPTH", "1"]
@@ -161,6 +163,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.xdist_group("documentation")
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in NEEDED.get(page.stem, ()):
+        pytest.importorskip(package, reason="its pictures cannot be written")
     if "mae-data[geo" in page.read_text(encoding="utf-8"):
         pytest.importorskip("rasterio", reason="extra geo of mae-data is not installed")
     reader = tmp_path / "reader"

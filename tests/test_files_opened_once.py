@@ -101,7 +101,7 @@ def test_a_run_that_goes_on(stage: Stage, runs, passes) -> None:
 
 
 def test_a_page_that_serves_a_run(runs, passes) -> None:
-    from mae_pretrain.web.looks import Looks
+    from mae_pretrain.web.served_model import ServedModel
 
-    Looks.load(runs["mae_finetune"])
+    ServedModel.load(runs["mae_finetune"])
     assert passes == weights_once(EMA)

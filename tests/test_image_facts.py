@@ -15,7 +15,7 @@ import mae_pretrain
 import mae_probe
 from mae_core.errors import CheckpointError
 from mae_core.stage.config.from_weights import load_config
-from mae_core.weights.checkpoint_state import encode_state
+from mae_core.weights.checkpoint_state import encode_record
 from mae_core.weights.convert import convert
 from mae_core.weights.sources import read_weights
 from mae_data.loading.preprocess import ModelInput
@@ -77,7 +77,7 @@ def test_every_stage_and_python_believe_a_source(home, source):
 def test_python_sees_what_the_command_sees(home):
     flags = {"MODEL.PRETRAINED": str(home / "run"), "DATA.DATA_PATH": str(home / "data"), "DATA.BATCH_SIZE": 4}
     opened = load_config(PROBE, None, flags, whole=True, say=lambda line: None)
-    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0]
+    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0]["class"]
     assert len(encoded.paths) == 20
     files = [home / "data" / path for path in encoded.paths]
     np.testing.assert_allclose(mae_probe.features(home / "run", files), encoded.features, rtol=0, atol=1e-5)
@@ -100,7 +100,7 @@ def test_runs_that_did_not_know_exif_go_on_without_it(home, tmp_path):
     for state in (tmp_path / "old").glob("checkpoints/*/state.json"):
         record = json.loads(state.read_text())
         assert record["config"]["DATA"].pop("EXIF") is True
-        state.write_bytes(encode_state(record))
+        state.write_bytes(encode_record(record))
     quiet = {"say": lambda line: None}
     assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(tmp_path / "old")}, **quiet).config.DATA.EXIF is False
     assert load_config(PRETRAIN, None, {"MODEL.RESUME": str(home / "run")}, **quiet).config.DATA.EXIF is True
@@ -120,9 +120,9 @@ def test_hugging_face_folders_tell_it_both_ways(home, tmp_path):
     told = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
     assert (told["image_mean"], told["image_std"], told["size"]) == (MEAN, STD, {"shortest_edge": 26})
     bare(tmp_path / "hf")
-    facts = read_weights(tmp_path / "hf").facts
-    assert (facts["pixel_mean"], facts["pixel_std"], facts["value_range"]) == (MEAN, STD, 255)
-    assert facts["crop_pct"] == 16 / 26
+    metadata = read_weights(tmp_path / "hf").metadata
+    assert (metadata.pixel_mean, metadata.pixel_std, metadata.value_range) == (tuple(MEAN), tuple(STD), 255)
+    assert metadata.crop_pct == 16 / 26
     convert(tmp_path / "hf", tmp_path / "back.safetensors")
     assert list(mae_core.load(tmp_path / "back.safetensors").pixel_mean) == MEAN
 
@@ -137,7 +137,7 @@ def test_what_a_preprocessor_does_not_say_is_remarked(home, tmp_path, text, rema
     bare(tmp_path / "hf")
     (tmp_path / "hf" / "preprocessor_config.json").write_text(text)
     weights = read_weights(tmp_path / "hf")
-    assert "pixel_mean" not in weights.facts
+    assert weights.metadata.pixel_mean is None
     assert any(remark in said for said in weights.remarks)
 
 

@@ -14,7 +14,7 @@ from mae_core.report.curves import merge_short_tail
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import Tile, picture_of, tile
 from mae_core.report.run_files import RunFiles, read_run
-from mae_core.report.sections import Prediction, bars_section, confusion, mistakes, provenance, read_predictions
+from mae_core.report.sections import PredictedImage, bars_section, confusion, mistakes, provenance, read_predictions
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -100,7 +100,7 @@ def _errors(errors: dict[str, float], run: Path) -> Section:
 def _drawing(run: RunFiles) -> Any:
     root = Path(run.config["DATA"]["DATA_PATH"])
 
-    def draw(prediction: Prediction, alt: str) -> Tile:
+    def draw(prediction: PredictedImage, alt: str) -> Tile:
         with Image.open(root / prediction.image) as image:
             return tile(np.asarray(image.convert("L"))[..., None], alt)
 

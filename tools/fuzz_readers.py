@@ -1,5 +1,8 @@
 """The readers that `fuzz.py` tries: small good files of each kind, the function that reads them, its own exceptions."""
 
+import contextlib
+import gzip
+import importlib.util
 import io
 import os
 import tarfile
@@ -7,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 Reader = tuple[list[bytes], Callable[[bytes], object], tuple[type[BaseException], ...]]
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -59,6 +62,79 @@ def stored(folder: Path) -> Reader:
         encoded(deep, "TIFF", compression="tiff_lzw"),
     ]
     return seeds, lambda data: read_image(io.BytesIO(data), 1, as_value_range(65535)), (DataError,)
+
+
+def volumes(folder: Path) -> Reader:
+    """Slices of NIfTI volumes; frames of DICOM files, where pydicom is installed."""
+    from mae_data.errors import DataError
+    from mae_data.images.nifti import write_slice
+    from mae_data.images.stored import read_image
+    from mae_data.images.value_range import as_value_range
+
+    alone = write_slice(PIXELS[..., 0].astype(np.int16))
+    volume = bytearray(alone)
+    volume[16:48] = np.array([3, 7, 8, 40], "<i8").tobytes()
+    seeds = [alone, bytes(volume), gzip.compress(bytes(volume)), *_dicom_files()]
+
+    def read(data: bytes) -> None:
+        (folder / "volume").write_bytes(data)
+        for place in ("", "[0]", "[:,:,3]", "[:,1,:]"):
+            with contextlib.suppress(DataError):
+                read_image(folder / f"volume{place}", 1, as_value_range([0, 255]))
+
+    return seeds, read, (DataError,)
+
+
+def _dicom_files() -> list[bytes]:
+    if importlib.util.find_spec("pydicom") is None:
+        return []
+    from pydicom.data import get_testdata_file
+
+    names = ("MR_small.dcm", "MR_small_RLE.dcm", "SC_rgb_small_odd_jpeg.dcm", "rtdose_rle.dcm", "image_dfl.dcm",
+             "MR_small_jp2klossless.dcm", "examples_palette.dcm")  # fmt: skip
+    found = [get_testdata_file(name, download=False) for name in names]
+    return [Path(name).read_bytes() for name in found if name]
+
+
+def arrays(folder: Path) -> Reader:
+    """Arrays of images with their labels: IDX, packed too, and NumPy's."""
+    from mae_data.errors import DataError
+    from mae_data.sources.folder_index import index_folder
+
+    images, labels, saved = PIXELS[:12].transpose(0, 2, 1).copy(), np.arange(12, dtype=np.uint8), io.BytesIO()
+    np.save(saved, images)
+    idx = [
+        bytes([0, 0, 8, a.ndim]) + b"".join(n.to_bytes(4, "big") for n in a.shape) + a.tobytes()
+        for a in (images, labels)
+    ]
+
+    def read(data: bytes) -> None:
+        for names in (("images.npy", "labels.npy"), ("images-idx3-ubyte", "labels-idx1-ubyte")):
+            for place, name in enumerate(names):
+                folders = folder / names[0] / ("as images", "as labels")[place]
+                folders.mkdir(parents=True, exist_ok=True)
+                for other, good in zip(names, idx, strict=True):
+                    (folders / other).write_bytes(good)
+                (folders / name).write_bytes(data)
+                with contextlib.suppress(DataError):
+                    index_folder(folders)
+
+    return [*idx, *map(gzip.compress, idx), saved.getvalue()], read, (DataError,)
+
+
+def telephone_pictures(folder: Path) -> Reader:
+    """HEIC and AVIF, those that can be read here."""
+    from mae_data.errors import DataError
+    from mae_data.images.stored import read_image
+
+    seeds = [encoded(PIXELS, "AVIF")] if "avif" in features.modules and features.check("avif") else []
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        file = io.BytesIO()
+        pillow_heif.from_pillow(Image.fromarray(PIXELS)).save(file)
+        seeds.append(file.getvalue())
+    return seeds or [encoded(PIXELS, "PNG")], lambda data: read_image(io.BytesIO(data)), (DataError,)
 
 
 def lists(folder: Path) -> Reader:
@@ -126,6 +202,7 @@ def weights(folder: Path) -> Reader:
     import_paddle()
     from mae_core.training.checkpoints.checkpoint import save_checkpoint
     from mae_core.training.optim import build_adamw
+    from mae_core.weights.checkpoint_state import State
     from mae_core.weights.convert import convert
     from mae_core.weights.sources import read_weights
 
@@ -135,7 +212,7 @@ def weights(folder: Path) -> Reader:
     )  # fmt: skip
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    save_checkpoint(checkpoints, 1, model, build_adamw(model), {})
+    save_checkpoint(checkpoints, model, build_adamw(model), State(1))
     (step,) = checkpoints.glob("step_*")
     seeds = [(step / "model.safetensors").read_bytes()]
     for name in ("weights.pth", "weights.pdparams"):
@@ -174,5 +251,18 @@ def configs(folder: Path) -> Reader:
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
-    reader.__name__: reader for reader in (photographs, stored, lists, indexes, shards, weights, states, configs)
+    reader.__name__: reader
+    for reader in (
+        photographs,
+        stored,
+        volumes,
+        arrays,
+        telephone_pictures,
+        lists,
+        indexes,
+        shards,
+        weights,
+        states,
+        configs,
+    )
 }

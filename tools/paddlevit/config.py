@@ -4,6 +4,7 @@ from importlib import import_module
 
 from mae_core.stage.config.base_files import read_layers
 from mae_core.stage.config.foreign_config import stage_of_layers
+from mae_core.stage.config.model_name import name_model
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 
@@ -20,7 +21,9 @@ def get_config(cfg_file: str | None = None) -> Config:
     if cfg_file:
         stage = _stage_of(cfg_file)
     recipe = _recipe(stage)
-    return recipe.merge(cfg_file, {}, say=print).config
+    config = recipe.merge(cfg_file, {}, say=print).config
+    name_model(config)
+    return config
 
 
 def _stage_of(cfg_file: str) -> str:

@@ -30,6 +30,7 @@ from mae_core.ops import MaskKey
 from mae_core.training.checkpoints.checkpoint import take_snapshot, write_snapshot
 from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.optim import build_adamw
+from mae_core.weights.checkpoint_state import State
 
 
 def make_step(model, optimizer, batch):
@@ -91,7 +92,7 @@ def main():
     step = make_step(model, optimizer, args.batch)
     step(), step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    snap = partial(take_snapshot, 1, model, optimizer, {})
+    snap = partial(take_snapshot, model, optimizer, State(1))
     size = sum(array.nbytes for arrays in snap().arrays.values() for array in arrays.values())
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         writer = CheckpointWriter()

@@ -14,7 +14,7 @@ from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, r
 FLAGS = (
     Flag("batch_size", "DATA.BATCH_SIZE", "images", int),
     Flag("cfg", None, "file"),
-    Flag("amp", "AMP", "mixed", options={"action": "store_true"}),
+    Flag("amp", "AMP", "mixed", switch=True),
 )
 
 

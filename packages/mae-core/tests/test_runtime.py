@@ -58,7 +58,7 @@ def test_without_paddle_a_name_that_needs_it_says_what_to_install():
 @pytest.mark.parametrize("imported_first", [True, False])
 def test_the_choice_is_logged(imported_first):
     first = "import paddle;" if imported_first else ""
-    code = f"{first}import mae_core; print(mae_core.process.runtime.choice())"
+    code = f"{first}import mae_core; print(mae_core.process.runtime.chosen_settings())"
     out = python(code, OMP_NUM_THREADS="1").stdout
     assert "OMP_NUM_THREADS=1 (yours)" in out
     assert ("FLAGS_use_stride_kernel=0 (chosen)" in out) is not imported_first

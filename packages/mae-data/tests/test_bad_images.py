@@ -62,7 +62,7 @@ def test_the_first_message_names_verify_and_later_ones_are_few(caplog):
             bad.add(i, DataError(f"file {i}"))
             bad.add(i, DataError("again"))
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "skipped: file 0; `mae-data verify` lists all such, ON_ERROR raise ends at the first"
+    assert said[0] == "skipped: file 0; `mae-data verify` lists all such images, ON_ERROR raise ends at the first"
     assert len(said) == 20
     lines = list(bad.lines(str))
     assert (lines[0][:10], len(lines), lines[-1]) == ("60 of 1000", 22, "  ... and 40 more")

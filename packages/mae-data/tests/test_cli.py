@@ -59,11 +59,6 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_commands_work_without_paddle(image_root):
-    done = run("verify", image_root, before="import sys; sys.modules['paddle'] = None; ")
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("arguments", [["index"], ["verify", "x", "--wrong"], ["stats", "x", "--channels", 0]])
 def test_wrong_arguments_are_one_line(arguments):
     done = run(*arguments)
@@ -140,19 +135,6 @@ def test_verify_refuses_what_leaves_the_root(image_root):
     assert run("verify", image_root, "--allow-outside").returncode == 0
 
 
-def test_missing_lists_say_what_to_do(tmp_path):
-    assert "has no list, and no images for training" in fails(3, "verify", tmp_path)
-    assert "`mae-data index FOLDER` writes one" in fails(3, "stats", tmp_path / "nowhere")
-
-
-def test_many_bad_lines_are_shown_below_the_headline(image_root):
-    (image_root / "train_list.txt").write_text("a.png -1\n" * 30)
-    done = run("verify", image_root)
-    assert done.returncode == 3
-    assert len(done.stderr.splitlines()) == 11
-    assert "30 bad lines" in done.stderr
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_stats_are_those_of_all_pixels(tmp_path, save_image, channels, workers):
@@ -191,7 +173,7 @@ def test_stats_of_five_bands_become_a_config(tmp_path):
     np.testing.assert_allclose(data["IMAGENET_STD"], exact.std(0), rtol=1e-12)
     assert "value range       65535" in run("stats", tmp_path).stdout  # that of the type, where nothing is said
     assert "leave the value range 8000" in fails(3, "stats", tmp_path, "--value-range", 8000)
-    assert "not a .yaml file" in fails(2, "stats", tmp_path, "--yaml", "s.json")
+    assert "does not end in .yaml" in fails(2, "stats", tmp_path, "--yaml", "s.json")
     np.save(tmp_path / "2.npy", np.zeros((6, 7, 4), np.uint16))
     assert "train_list.txt:3 (2.npy): the image has 4 channels, 5 are asked for" in fails(3, "stats", tmp_path)
     assert run("verify", tmp_path).returncode == 0
@@ -305,7 +287,7 @@ def test_bench_says_where_the_time_goes_and_what_to_set(tmp_path, make_photo, as
         (tmp_path / f"{i}.jpg").write_bytes(as_jpeg(make_photo(90, 60, i)))
     (tmp_path / "train_list.txt").write_text("".join(f"{i}.jpg\n" for i in range(8)))
     small = ["--image-size", "16", "--batch-size", "4", "--seconds", "0.2"]
-    done = run("bench", tmp_path, *small)
+    done = run("bench", tmp_path, *small, env={"OMP_NUM_THREADS": "1"})  # of more, Paddle warns
     assert (done.returncode, done.stderr) == (0, "")
     out = done.stdout
     assert "8 images, median 90x60 pixels" in out

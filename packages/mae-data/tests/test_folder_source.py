@@ -87,7 +87,7 @@ def test_class_folders_are_labels_where_those_are_needed(tmp_path, save_image):
 
 def test_what_is_no_data_set_is_named(photos, tmp_path, save_image):
     save_image(tmp_path / "flat" / "1.png")
-    with pytest.raises(DataError, match=r"flat: labels are needed, .* a folder for each class"):
+    with pytest.raises(DataError, match=r"flat has neither lists nor class folders, .* a folder for each class"):
         open_source(tmp_path / "flat")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty has no list, and no images"):
@@ -97,7 +97,7 @@ def test_what_is_no_data_set_is_named(photos, tmp_path, save_image):
     with pytest.raises(DataError, match=r"photos/mine\.txt: cannot read the list"):
         open_source(photos, "mine.txt", labels="optional")
     save_image(tmp_path / "one" / "a" / "1.png")
-    with pytest.raises(DataError, match="one: no images for the part 'val'"):
+    with pytest.raises(DataError, match="one has no images for the part 'val'"):
         open_source(tmp_path / "one", "val_list.txt")
 
 
@@ -135,13 +135,6 @@ def test_a_folder_that_changed_just_before_it_was_read_is_scanned_again(photos, 
     for folder, found in before.items():
         os.utime(folder, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert "z/new.png" in paths(open_source(photos, labels="optional"))
-
-
-def test_a_bad_image_is_named_by_its_path(photos):
-    (photos / "z" / "4.png").write_bytes(b"")
-    dataset = ListDataset(photos, "train_list.txt", make_eval_transform(image_size=8), labels="optional")
-    with pytest.raises(DataError, match=r"photos/z/4\.png: not an image"):
-        dataset[3]
 
 
 def test_names_that_no_list_could_hold_are_read(tmp_path, save_image):

@@ -118,11 +118,6 @@ def test_other_encodings_are_named_with_their_line(write_list):
         read_list(write_list("a.jpg 1\né.jpg 2\n".encode("latin-1")))
 
 
-def test_duplicates_are_counted(write_list):
-    images = read_list(write_list(b"a 0\nb 0\na 1\na 0\n"))
-    assert (len(images), images.duplicates) == (4, 2)
-
-
 def test_a_list_is_looked_for_below_the_root_only(tmp_path, monkeypatch):
     for folder, name in (("here", "wrong.jpg"), ("root", "right.jpg")):
         (tmp_path / folder).mkdir()

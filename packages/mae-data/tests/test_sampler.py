@@ -21,11 +21,6 @@ def test_every_epoch_takes_every_sample_at_most_once():
         assert set(indices) <= set(range(50))
 
 
-def test_all_samples_are_taken_when_nothing_is_left_over():
-    keys = [key for batch in batches(48, 8, num_steps=6) for key in batch]
-    assert sorted(keys) == [(0, i) for i in range(48)]
-
-
 def test_keys_are_plain_integers():
     assert {type(part) for batch in batches() for key in batch for part in key} == {int}
 

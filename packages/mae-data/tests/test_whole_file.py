@@ -54,3 +54,10 @@ def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path, mask, mode):
         assert os.umask(mask) == mask
     finally:
         os.umask(before)
+
+
+def test_a_link_at_the_temporary_name_is_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(b"mine")
+    (tmp_path / f".list.txt.{os.getpid()}.tmp").symlink_to(tmp_path / "mine.txt")
+    write_atomically(tmp_path / "list.txt", b"new")
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"new", b"mine"]

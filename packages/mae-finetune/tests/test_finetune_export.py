@@ -87,6 +87,37 @@ def test_a_trained_run_is_served_as_the_readme_prints_it(file_format, number, ru
     assert said["prepare"] == {"scale_to_cover": [18, 18], "interpolation": "bicubic", "crop_centre": [16, 16]}
 
 
+@pytest.mark.parametrize("flags", [["--int8"], ["--int8", "static"], ["--bf16"]])
+def test_a_narrow_file_stands_beside_float32(flags, run, data, tmp_path, capsys):
+    """Scored from outside: every validation image, by onnxruntime alone."""
+    pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
+    onnxruntime, folder = pytest.importorskip("onnxruntime"), tmp_path / "exported"
+    words = ["export", "-pretrained", str(run), "-output", str(folder), *flags, "--min-agreement", "0.5"]
+    assert main(words) == 0
+    said = json.loads((folder / "export.json").read_text())["narrowed"]
+    printed = capsys.readouterr().out
+    assert f"{said['kind']} beside float32, 7 images of val_list.txt: predictions agree on" in printed
+    dataset = eval_dataset(RECIPE.load(flags={"DATA.DATA_PATH": str(data)}, pairs=TINY))
+    images, labels, _ = map(np.stack, zip(*(dataset[i] for i in range(len(dataset))), strict=True))
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    classes = np.array([session.run(None, {"images": image[None]})[0].argmax() for image in images])
+    expected = eager_logits(run, images).argmax(axis=1)
+    assert said["agreement"] == np.mean(classes == expected)
+    assert said["top1"] == {
+        "float32": pytest.approx(100 * np.mean(expected == labels)),
+        said["kind"]: pytest.approx(100 * np.mean(classes == labels)),
+    }
+    assert said["bytes"][said["kind"]] == (folder / "model.onnx").stat().st_size < said["bytes"]["float32"]
+
+
+def test_without_images_nothing_is_narrowed(run, tmp_path, capsys):
+    pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
+    words = ["export", "-pretrained", str(run), "-output", str(tmp_path / "exported"), "--int8"]
+    assert main([*words, "-data_path", "/nowhere"]) == 3
+    assert "error: /nowhere" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("size", [[16, 16], [24, 16]])
 def test_the_readmes_preparation_is_that_of_evaluation(size, data, run, tmp_path, monkeypatch):
     height, width = size
@@ -127,6 +158,9 @@ def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):
         (["-pretrained", "{run}", "-output", "{run}"], 2, ["holds other files"]),
         (["-pretrained", "{run}", "-output", "x.onnx"], 2, ["leave the suffix out"]),
         (["-pretrained", "{run}", "--format", "tflite"], 2, ["tflite", "--help"]),
+        (["-pretrained", "{run}", "--int8", "--format", "paddle"], 2, ["int8", "leave --format paddle out"]),
+        (["-pretrained", "{run}", "--int8", "--bf16"], 2, ["--int8", "--bf16"]),
+        (["-pretrained", "{run}", "--int8", "--min-agreement", "98"], 2, ["98 is not a number from 0 to 1"]),
     ],
 )
 def test_user_errors_are_one_line(args, code, words, run, pretrained, tmp_path, capsys, monkeypatch):

@@ -132,7 +132,7 @@ def test_the_command_says_the_same_as_text_json_and_csv(run, photos, tmp_path, c
     assert json.loads(capsys.readouterr().out)["predictions"] == stored["predictions"]
 
 
-@pytest.mark.skipif(bool(products.why_not()), reason=f"no products of bfloat16: {products.why_not()}")
+@pytest.mark.skipif(bool(products.why_no_bfloat16()), reason=f"no products of bfloat16: {products.why_no_bfloat16()}")
 def test_amp_predicts_nearly_the_same_and_rounds_each_weight_once(run, photos, tmp_path, capsys, monkeypatch):
     words = ["predict", "-pretrained", str(run), "-batch_size", "4", str(photos / "val"), "--json"]
     weights, said = [], []

@@ -17,7 +17,7 @@ from mae_data.images.value_range import as_value_range
 from mae_data.loading.loader import as_paddle_takes
 from mae_pretrain.cli import main
 from mae_pretrain.coverage import split_coverage
-from mae_pretrain.reconstruction import masked_error, reconstruct
+from mae_pretrain.reconstruction import masked_error, predict_patches
 from mae_pretrain.visualize import reconstruction_columns
 
 assert mae_core
@@ -63,7 +63,7 @@ def test_a_patch_holds_data_where_at_least_half_of_it_are(kind):
 @pytest.mark.parametrize("kind", RANGES)
 def test_errors_are_those_of_patches_with_data(kind):
     model, images = make(kind), covered(with_holes(kind), kind)
-    recon = reconstruct(model, images, 0.75, paddle.rand([1, 16]))
+    recon = predict_patches(model, images, 0.75, paddle.rand([1, 16]))
     removed, valid = recon.mask.numpy()[0] == 1, recon.valid.numpy()[0] == 1
     assert removed.sum() == 12
     assert removed[:2].all()

@@ -14,7 +14,7 @@ from stage_runs import PRETRAIN
 
 from mae_core.ops import masking_noise
 from mae_core.weights.load import load_model
-from mae_pretrain.build import build_model
+from mae_pretrain.build import build_model, eval_dataset
 from mae_pretrain.cli import main
 from mae_pretrain.config import RECIPE
 
@@ -113,7 +113,7 @@ def test_features_need_no_decoder_the_autoencoder_does(encoder_file, tmp_path, c
     [
         ([], 2, ["-pretrained"]),
         (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
-        (["-pretrained", "{encoder}"], 4, ["does not tell how many heads", "add MODEL.ENCODER.NUM_HEADS NUMBER"]),
+        (["-pretrained", "{encoder}"], 4, ["does not hold how many heads", "add MODEL.ENCODER.NUM_HEADS NUMBER"]),
         (
             ["-pretrained", "{encoder}", "--with-decoder", "MODEL.ENCODER.NUM_HEADS", "2"],
             4,
@@ -138,3 +138,23 @@ def test_user_errors_are_one_line(args, code, words, run, encoder_file, tmp_path
     for word in words:
         assert word in lines[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["--int8", "--bf16"])
+def test_narrow_features_are_compared_by_cosine(kind, run, model, data, tmp_path, capsys):
+    ort = pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
+    pytest.importorskip("paddle2onnx", reason="extra onnx is not installed")
+    assert main(["export", "-pretrained", str(run), "-output", str(tmp_path / "e"), kind]) == 0
+    said = json.loads((tmp_path / "e/export.json").read_text())["narrowed"]
+    assert f"images of val_list.txt: outputs have a cosine of {said['agreement']:.5f}" in capsys.readouterr().out
+    session = ort.InferenceSession(str(tmp_path / "e/model.onnx"), providers=["CPUExecutionProvider"])
+    dataset = eval_dataset(
+        RECIPE.load(flags={"DATA.DATA_PATH": str(data), "DATA.IMAGE_SIZE": [16, 24]}, pairs=TINY[2:])
+    )
+    cosines = []
+    for pixels, *_ in (dataset[i] for i in range(len(dataset))):
+        narrow = session.run(None, {"images": pixels[None]})[0].ravel().astype(np.float64)
+        exact = model.forward_features(paddle.to_tensor(pixels[None])).numpy().ravel().astype(np.float64)
+        cosines.append(narrow @ exact / np.linalg.norm(narrow) / np.linalg.norm(exact))
+    assert said["agreement"] == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert 0.98 < said["agreement"] < 1 - 1e-9

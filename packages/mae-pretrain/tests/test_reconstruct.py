@@ -8,7 +8,7 @@ import mae_core  # noqa: F401
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
 from mae_data.images.shown_bands import choose_bands
-from mae_pretrain.reconstruction import Reconstruction, inpaint, masked_error, reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, inpaint, masked_error, predict_patches, to_images
 from mae_pretrain.visualize import COLUMNS, draw_grid, reconstruction_columns
 
 
@@ -40,7 +40,7 @@ def images(chans, n=3):
 @pytest.mark.parametrize("chans", [1, 3])
 def test_normalisation_is_undone_exactly(norm_pix, chans):
     model, pixels = make(in_chans=chans, norm_pix_loss=norm_pix), images(chans)
-    recon = reconstruct(model, paddle.to_tensor(pixels), 0.5, paddle.rand([3, 12]))
+    recon = predict_patches(model, paddle.to_tensor(pixels), 0.5, paddle.rand([3, 12]))
     shown = choose_bands(model.pixel_mean, model.pixel_std)
     np.testing.assert_array_equal(to_images(recon.original, 4, (4, 3), shown), pixels)
     np.testing.assert_array_equal(to_images(recon.predicted, 4, (4, 3), shown), pixels)

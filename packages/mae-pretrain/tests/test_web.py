@@ -21,6 +21,7 @@ from mae_core.ops import products
 from mae_core.report.http_server import is_own_name
 from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
+from mae_core.weights.checkpoint_state import State
 from mae_pretrain import reconstruct
 from mae_pretrain.cli import main
 from mae_pretrain.web import application as web
@@ -303,7 +304,7 @@ def test_a_fault_inside_is_no_page_of_code(autoencoder, monkeypatch, capsys):
 def test_what_cannot_be_served_is_one_line(tmp_path, capsys, words, code, message):
     model = MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL)
     (tmp_path / "checkpoints").mkdir()
-    save_checkpoint(tmp_path / "checkpoints", 1, model, build_adamw(model), {"config": {"DATA": {"CROP_PCT": 1.0}}})
+    save_checkpoint(tmp_path / "checkpoints", model, build_adamw(model), State(1, config={"DATA": {"CROP_PCT": 1.0}}))
     assert main(["serve", *(str(tmp_path) if word == "RUN" else word for word in words)]) == code
     assert message in capsys.readouterr().err.splitlines()[-1]
 
@@ -311,7 +312,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path, capsys, words, code, messag
 def test_a_run_is_looked_at_as_it_was_evaluated(tmp_path):
     model = MaskedAutoencoderViT(decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, **SMALL)
     (tmp_path / "checkpoints").mkdir()
-    save_checkpoint(tmp_path / "checkpoints", 1, model, build_adamw(model), {"config": {"DATA": {"CROP_PCT": 1.0}}})
+    save_checkpoint(tmp_path / "checkpoints", model, build_adamw(model), State(1, config={"DATA": {"CROP_PCT": 1.0}}))
     told = ServedModel.load(tmp_path).reconstruct(image_bytes(), 0.5, 0, "")
     expected = reconstruct(model, Image.open(io.BytesIO(image_bytes())), mask_ratio=0.5, crop_pct=1.0)
     np.testing.assert_array_equal(pixels_of(told["original"]), expected.original[0])

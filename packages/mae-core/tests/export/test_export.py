@@ -72,11 +72,11 @@ def autoencoder(**kwargs):
     return model, lambda x, noise: model(x, 0.5, noise=noise)[1:], inputs, outputs
 
 
-def write(folder, parts, file_format="paddle", facts=None):
+def write(folder, parts, file_format="paddle", facts=None, narrowing=None):
     weights = folder.parent / "weights.bin"
     weights.write_bytes(b"weights")
     model, *signature = parts
-    return export_model(folder, file_format, model, Signature(*signature), facts or {}, weights)
+    return export_model(folder, file_format, model, Signature(*signature), facts or {}, weights, narrowing)
 
 
 def serve(folder, file_format, tmp_path, *batches):
@@ -239,7 +239,7 @@ def test_the_description_says_what_a_server_needs(tmp_path):
     ]
     assert said["classes"] == 5
     assert said["source"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
-    assert said["parity"]["relative"] == measured.relative <= 1e-5
+    assert said["parity"]["relative"] == measured.parity.relative <= 1e-5
     assert said["versions"]["paddle"] == paddle.__version__
     assert sorted([*said["files"], "export.json"]) == sorted(path.name for path in (tmp_path / "served").iterdir())
 

@@ -7,11 +7,11 @@ import paddle
 import pytest
 
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.layouts import LAYOUTS
+from mae_core.weights.metadata import metadata_of
 from mae_core.weights.translate import from_ours
 
 SIZES = {"img_size": (8, 12), "patch_size": 4, "embed_dim": 24, "depth": 4, "num_heads": 3}
@@ -48,7 +48,7 @@ def test_tokens_are_timms(norm):
 def test_tokens_are_those_of_transformers(tmp_path):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     model, images = make_vit()
-    header = {"format": "mae-core", "architecture": json.dumps(model_facts(model))}
+    header = {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())}
     write_safetensors(tmp_path / "own.safetensors", model_arrays(model), header)
     convert(tmp_path / "own.safetensors", tmp_path / "vit")
     theirs = transformers.ViTForImageClassification.from_pretrained(tmp_path / "vit").eval()

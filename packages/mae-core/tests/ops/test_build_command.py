@@ -11,7 +11,7 @@ from mae_core.libraries import build_command as build_module
 from mae_core.libraries import compilation, library_files
 from mae_core.ops import fused
 
-NAME = fused.library_name()
+NAME = fused.own_library_name()
 LIBRARY = library_files.PACKAGED / NAME
 built = pytest.mark.skipif(not LIBRARY.is_file(), reason="no operators are built here")
 

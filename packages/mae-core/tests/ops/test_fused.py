@@ -273,7 +273,7 @@ def run_report(**env):
 def test_the_report_names_the_library_and_the_choice():
     done = run_report(MAE_CORE_OPS="auto")
     assert done.returncode == 0
-    assert f"fused ({fused.library_name()})" in done.stdout
+    assert f"fused ({fused.own_library_name()})" in done.stdout
     done = run_report(MAE_CORE_OPS="reference")
     assert (done.returncode, "reference (MAE_CORE_OPS)" in done.stdout) == (1, True)
 

@@ -14,7 +14,9 @@ from mae_core.ops import MaskKey, fused, products, reference
 from mae_core.ops.linear import Linear
 from mae_core.training.optim import build_adamw
 
-pytestmark = pytest.mark.skipif(bool(products.why_not()), reason=f"no products of bfloat16: {products.why_not()}")
+pytestmark = pytest.mark.skipif(
+    bool(products.why_no_bfloat16()), reason=f"no products of bfloat16: {products.why_no_bfloat16()}"
+)
 
 # An operand's rounding is at most 2^-9 of it; sums of such errors stay far below the largest value.
 NEAR_FLOAT64, NEAR_TWIN = 1e-2, 1e-2

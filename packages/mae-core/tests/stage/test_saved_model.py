@@ -1,6 +1,7 @@
 """`mae_core.load`: the right model of any source, with its weights, ready to evaluate."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from safetensors.numpy import save_file
 import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights import checkpoint_folder, sources
+from mae_core.weights.checkpoint_state import State
 from mae_core.weights.convert import convert
+from mae_core.weights.metadata import metadata_of
 
 SMALL = {"img_size": (8, 12), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 4, "drop_path_rate": 0.5}
 DECODER = {"decoder_embed_dim": 8, "decoder_depth": 1, "decoder_num_heads": 2, "norm_pix_loss": False}
@@ -23,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8
 
 
 def save(file, model, header=True):
-    metadata = {"format": "mae-core", "architecture": json.dumps(model_facts(model))} if header else {}
+    metadata = {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())} if header else {}
     save_file(model_arrays(model), file, metadata=metadata)
     return file
 
@@ -36,7 +38,7 @@ def features(model, images=IMAGES):
 def test_a_run_s_weights_are_verified_and_read_once_and_its_optimizer_never(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
-    save_checkpoint(tmp_path / "checkpoints", 3, model, build_adamw(model), {"config": {}})
+    save_checkpoint(tmp_path / "checkpoints", model, build_adamw(model), State(3, config={}))
     verified, read = [], []
     sums, read_file = checkpoint_folder.sha256, sources.read_file
     monkeypatch.setattr(checkpoint_folder, "sha256", lambda file: verified.append(file.name) or sums(file))
@@ -48,7 +50,7 @@ def test_a_run_s_weights_are_verified_and_read_once_and_its_optimizer_never(tmp_
 def test_an_autoencoder_of_a_run_comes_back_whole(tmp_path):
     model = MaskedAutoencoderViT(**SMALL, **DECODER, pixel_mean=[0.1, 0.2, 0.3], pixel_std=[0.4, 0.5, 0.6])
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    save_checkpoint(tmp_path / "run/checkpoints", 3, model, build_adamw(model), {"config": {}})
+    save_checkpoint(tmp_path / "run/checkpoints", model, build_adamw(model), State(3, config={}))
     again = mae_core.load(tmp_path / "run")
     assert type(again) is MaskedAutoencoderViT
     assert not again.training
@@ -81,14 +83,12 @@ def test_classifiers_come_back_with_and_without_head(global_pool, num_classes, t
 
 
 def test_pixel_statistics_of_older_checkpoints_are_those_of_their_config(tmp_path, monkeypatch):
-    old = {
-        key: value for key, value in model_facts(MaskedAutoencoderViT(**SMALL, **DECODER)).items() if "pixel" not in key
-    }
-    monkeypatch.setattr("mae_core.training.checkpoints.checkpoint.model_facts", lambda model: old)
+    old = replace(metadata_of(MaskedAutoencoderViT(**SMALL, **DECODER)), pixel_mean=None, pixel_std=None)
+    monkeypatch.setattr("mae_core.training.checkpoints.checkpoint.metadata_of", lambda model: old)
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     config = {"DATA": {"IMAGENET_MEAN": [0.1, 0.2, 0.3], "IMAGENET_STD": [0.4, 0.5, 0.6]}}
     (tmp_path / "checkpoints").mkdir()
-    save_checkpoint(tmp_path / "checkpoints", 3, model, build_adamw(model), {"config": config})
+    save_checkpoint(tmp_path / "checkpoints", model, build_adamw(model), State(3, config=config))
     assert mae_core.load(tmp_path).pixel_mean == (0.1, 0.2, 0.3)
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_a_model_is_named(tmp_path):
     model = MaskedAutoencoderViT(**SMALL, **DECODER)
     file = save(tmp_path / "bare.safetensors", model, header=False)
     with pytest.raises(
-        CheckpointError, match=r"does not tell img_size, num_heads, decoder_num_heads: load\(\.\.\., img"
+        CheckpointError, match=r"does not record img_size, num_heads, decoder_num_heads: load\(\.\.\., img"
     ):
         mae_core.load(file)
     arrays = model_arrays(model)
@@ -104,7 +104,7 @@ def test_what_cannot_be_a_model_is_named(tmp_path):
     save_file(
         arrays,
         tmp_path / "part.safetensors",
-        metadata={"format": "mae-core", "architecture": json.dumps(model_facts(model))},
+        metadata={"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())},
     )
     with pytest.raises(CheckpointError, match=r"has no decoder_norm\.bias"):
         mae_core.load(tmp_path / "part")

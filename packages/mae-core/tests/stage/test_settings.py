@@ -3,7 +3,8 @@
 import pytest
 from yacs.config import CfgNode as CN
 
-from mae_core.stage.config.to_arguments import encoder_of, eval_sampling_of, images_of, train_sampling_of
+from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, images_of, train_sampling_of
 
 CONFIG = {
     "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "VALUE_RANGE": 255, "BANDS": None,
@@ -20,12 +21,6 @@ def test_greyscale_images_that_are_not_square_reach_the_encoder():
     arguments = encoder_of(CN(CONFIG))
     assert (arguments["img_size"], arguments["in_chans"]) == ((32, 48), 1)
     assert (arguments["pixel_mean"], arguments["pixel_std"]) == ((0.5,), (0.5,))  # ImageNet's three say nothing here
-
-
-def test_the_value_range_reaches_model_and_data():
-    config = CN(CONFIG)
-    config.DATA.VALUE_RANGE = [-1.0, 1.0]
-    assert encoder_of(config)["value_range"] == images_of(config)["value_range"] == [-1.0, 1.0]
 
 
 def test_labels_are_checked_against_the_classes_only_where_they_are_needed():

@@ -16,7 +16,7 @@ from mae_core.training.checkpoints.retention import link_best, prune
 from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
-from mae_core.weights.checkpoint_state import SCHEMA
+from mae_core.weights.checkpoint_state import SCHEMA, State, Validated
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.load import load_model
@@ -49,12 +49,12 @@ def step(model, optimizer):
 
 def save(folder, number, **state):
     model, optimizer = trained()
-    return ck.save_checkpoint(folder, number, model, optimizer, state)
+    return ck.save_checkpoint(folder, model, optimizer, State(number, **state))
 
 
 def test_restored_run_goes_on_bit_for_bit(tmp_path):
     model, optimizer = trained()
-    path = ck.save_checkpoint(tmp_path, 3, model, optimizer, {"bad_steps": 2})
+    path = ck.save_checkpoint(tmp_path, model, optimizer, State(3, bad_steps=2))
     step(model, optimizer)
     other, other_optimizer = trained(steps=0)
     found = newest_checkpoint(tmp_path, print)
@@ -83,7 +83,7 @@ class WithMasters:
 
 def test_master_weights_are_saved_and_restored_for_the_parameters_that_they_are_of(tmp_path):
     model, other = Model(), Model()  # Paddle names the second one's parameters otherwise
-    path = ck.save_checkpoint(tmp_path, 3, model, WithMasters(model, 1.0), {})
+    path = ck.save_checkpoint(tmp_path, model, WithMasters(model, 1.0), State(3))
     fake = WithMasters(other, 0.0)
     ck.restore(path, other, fake)
     masters = fake.restored.pop("master_weights")
@@ -155,10 +155,11 @@ def test_failing_save_leaves_the_earlier_checkpoint_and_no_litter(tmp_path, monk
 
 
 def test_a_score_is_added_to_a_checkpoint_or_leaves_it_as_it_was(tmp_path, monkeypatch):
-    path = save(tmp_path, 1, validation=None, note="x")
+    path = save(tmp_path, 1)
+    ck.update_state(path, {"note": "x"})
     ck.update_state(path, {"validation": {"best": None, "scored": 1}})
     state = open_checkpoint(path).state
-    assert (state.validation, state.step) == ({"best": None, "scored": 1}, 1)
+    assert (state.validation, state.step) == (Validated(None, 1), 1)
     before = (path / "state.json").read_bytes()
     assert json.loads(before)["note"] == "x", "entries that only a later version knows stay"
 

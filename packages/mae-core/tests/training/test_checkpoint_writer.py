@@ -20,6 +20,7 @@ from mae_core.training.checkpoints.host_copy import host_copy
 from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.optim import build_adamw
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
+from mae_core.weights.checkpoint_state import Interval, State
 
 
 def trained():
@@ -40,16 +41,16 @@ def step(model, optimizer):
 def test_a_snapshot_is_a_copy_and_gives_the_same_files_later(tmp_path):
     model, optimizer = trained()
     averages = {name: value.numpy() for name, value in model.state_dict().items()}
-    state = {"meter": {"steps": 1, "sums": {"loss": 1.0}}}
-    at_once = save_checkpoint(tmp_path / "a", 1, model, optimizer, state, averages)
-    snapshot = take_snapshot(1, model, optimizer, state, averages)
+    state = State(1, meter=Interval(1, {"loss": 1.0}))
+    at_once = save_checkpoint(tmp_path / "a", model, optimizer, state, averages)
+    snapshot = take_snapshot(model, optimizer, state, averages)
     step(model, optimizer)
-    state["meter"]["sums"]["loss"] = 2.0
+    state.meter.sums["loss"] = 2.0
     later = write_snapshot(tmp_path / "b", snapshot)
     assert len(list(later.iterdir())) == 4
     for file in at_once.iterdir():
         assert (later / file.name).read_bytes() == file.read_bytes()
-    after = save_checkpoint(tmp_path / "c", 1, model, optimizer, state, averages)
+    after = save_checkpoint(tmp_path / "c", model, optimizer, state, averages)
     assert (after / "model.safetensors").read_bytes() != (later / "model.safetensors").read_bytes()
 
 
@@ -88,8 +89,8 @@ def test_the_run_goes_on_while_one_is_written_and_never_are_two():
 
 def test_an_error_is_raised_once_at_the_next_look(tmp_path):
     model, optimizer = trained()
-    snapshot = take_snapshot(2, model, optimizer, {})
-    write_snapshot(tmp_path, take_snapshot(1, model, optimizer, {}))
+    snapshot = take_snapshot(model, optimizer, State(2))
+    write_snapshot(tmp_path, take_snapshot(model, optimizer, State(1)))
     (tmp_path / f".step_00000002.{os.getpid()}.tmp").write_text("in the way")
     for look in ("check", "wait", "start"):
         writer = CheckpointWriter()
@@ -123,7 +124,7 @@ def save_for_ever(folder, tell):
     for number in range(1, 10**6):
         arrays = {"a": np.full(2**17, number, "float32")}
         files = {"model.safetensors": arrays, "optimizer.safetensors": arrays}
-        writer.start(partial(write_snapshot, folder, Snapshot(number, files, {}, {"bad_steps": number})))
+        writer.start(partial(write_snapshot, folder, Snapshot(files, {}, State(number, bad_steps=number))))
         tell.send(number)
 
 
@@ -165,7 +166,7 @@ def test_a_process_that_ends_finishes_its_save(tmp_path):
 def test_large_files_are_written_beside_the_interpreter(tmp_path):
     """Writing releases the interpreter: the run's own thread counts on while 64 MB are written."""
     arrays = {"a": np.ones(2**24, "float32")}
-    snapshot = Snapshot(1, {"model.safetensors": arrays, "optimizer.safetensors": {}}, {}, {})
+    snapshot = Snapshot({"model.safetensors": arrays, "optimizer.safetensors": {}}, {}, State(1))
     writer = CheckpointWriter()
     writer.start(partial(write_snapshot, tmp_path, snapshot))
     ticks = 0

@@ -13,13 +13,14 @@ from mae_core.training.checkpoints.retention import Checkpoints
 from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, open_checkpoint
+from mae_core.weights.checkpoint_state import Best, State, Validated
 
 MODEL = paddle.nn.Linear(3, 2)
 OPTIMIZER = build_adamw(MODEL)
 
 
 def save(checkpoints, step, best=None):
-    checkpoints.save(step, MODEL, OPTIMIZER, {"validation": None}, None, best)
+    checkpoints.save(MODEL, OPTIMIZER, State(step), None, best)
 
 
 def names(checkpoints):
@@ -37,7 +38,7 @@ def gate(monkeypatch):
     gate, write = threading.Event(), retention.write_snapshot
 
     def slow(folder, snapshot):
-        assert snapshot.step == 1 or gate.wait(30)
+        assert snapshot.state.step == 1 or gate.wait(30)
         return write(folder, snapshot)
 
     monkeypatch.setattr(retention, "write_snapshot", slow)
@@ -58,14 +59,19 @@ def test_an_older_one_is_deleted_only_after_the_newer_is_whole(checkpoints, gate
 def test_a_score_waits_for_its_checkpoint(checkpoints, gate):
     save(checkpoints, 2)
     threading.Timer(0.1, gate.set).start()
-    found = {"best": {"step": 2, "score": 0.5}, "scored": 2}
+    found = Validated(Best(2, 0.5), 2)
     checkpoints.note_score(2, found, best=2)
     assert open_checkpoint(checkpoints.folder.path / "best").state.validation == found
 
 
 def test_a_step_is_saved_once_and_by_ranks_with_a_folder_only(checkpoints, monkeypatch):
     taken, take = [], retention.take_snapshot
-    monkeypatch.setattr(retention, "take_snapshot", lambda step, *rest: taken.append(step) or take(step, *rest))
+
+    def counted(model, optimizer, state, averages):
+        taken.append(state.step)
+        return take(model, optimizer, state, averages)
+
+    monkeypatch.setattr(retention, "take_snapshot", counted)
     with checkpoints.finished():
         for step in (1, 1, 2, 2):
             save(checkpoints, step)
@@ -91,7 +97,7 @@ def full(checkpoints, monkeypatch):
 LOOKS = {
     "check": lambda checkpoints: checkpoints.check(),
     "save": lambda checkpoints: save(checkpoints, 3),
-    "score": lambda checkpoints: checkpoints.note_score(2, {"best": None, "scored": 2}, None),
+    "score": lambda checkpoints: checkpoints.note_score(2, Validated(None, 2), None),
     "end": lambda checkpoints: None,
 }
 

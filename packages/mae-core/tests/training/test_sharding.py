@@ -6,7 +6,7 @@ import pytest
 
 from mae_core.process import distributed
 from mae_core.training.optim import build_adamw, trainable
-from mae_core.training.sharding import owners, shard
+from mae_core.training.sharding import owners, shard_optimizer
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
@@ -37,7 +37,7 @@ def one_step(monkeypatch, rank, given):
             p.set_value(given[names[p.name]])
 
     monkeypatch.setattr(distributed, "broadcast", broadcast)
-    optimizer = shard(build_adamw(model), parameters)
+    optimizer = shard_optimizer(build_adamw(model), parameters)
     optimizer.set_lr(0.1)
     model(paddle.ones([2, 40])).square().mean().backward()
     optimizer.step()
@@ -64,4 +64,4 @@ def test_a_rank_updates_and_remembers_its_own_parameters_and_takes_the_others(mo
 
 def test_alone_an_optimizer_is_left_as_it_is():
     optimizer = build_adamw(paddle.nn.Linear(2, 2))
-    assert shard(optimizer, []) is optimizer
+    assert shard_optimizer(optimizer, []) is optimizer

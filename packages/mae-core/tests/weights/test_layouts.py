@@ -10,8 +10,9 @@ from mae_core.errors import UserError
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.inspection import inspect_lines
-from mae_core.weights.layout import Layout
 from mae_core.weights.layouts import LAYOUTS
+from mae_core.weights.metadata import Metadata
+from mae_core.weights.parameter_names import Layout
 from mae_core.weights.sources import read_weights
 
 DIM, PATCH = 8, 2
@@ -20,7 +21,7 @@ OTHER = Layout(
     "other",
     lambda raw, shapes: "tokens.class" in shapes,
     (".safetensors",),
-    facts=lambda raw: ({"num_heads": 4, "img_size": 4}, ["heads are always four there"]),
+    metadata=lambda raw: (Metadata(num_heads=4, img_size=(4, 4)), ["heads are always four there"]),
     header=lambda model: {"format": "other"},
     cautions=lambda model: ["other programs take four heads"],
     conv=False,

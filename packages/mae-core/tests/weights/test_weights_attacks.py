@@ -15,7 +15,7 @@ import pytest
 
 from mae_core import cli
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import PLAIN, Refused
+from mae_core.weights.formats.pickle_values import PLAIN, RefusedPickle
 from mae_core.weights.formats.pickles import read_pickle
 from mae_core.weights.sources import read_weights
 
@@ -199,7 +199,7 @@ def test_every_opcode_of_the_format_is_known_or_refused():
     for opcode in pickletools.opcodes:
         try:
             machine.step(opcode.name, None)
-        except Refused as error:
+        except RefusedPickle as error:
             refused |= {opcode.name} if "opcode" in str(error) else set()
         except Exception:
             pass  # known, with nothing on the stack to work on

@@ -15,15 +15,16 @@ import pytest
 from mae_core import cli
 from mae_core.errors import CheckpointError, UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays, save_checkpoint
 from mae_core.training.optim import build_adamw
+from mae_core.weights.checkpoint_state import State
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.load import load_model
+from mae_core.weights.metadata import Metadata, metadata_of
 from mae_core.weights.sources import read_file, read_weights
 
 _spec = importlib.util.spec_from_file_location("weights_reference", Path(__file__).with_name("weights_reference.py"))
@@ -39,7 +40,8 @@ def small_mae(**kwargs):
 
 
 def save_own(file, model):
-    write_safetensors(file, model_arrays(model), {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
+    header = {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())}
+    write_safetensors(file, model_arrays(model), header)
     return file
 
 
@@ -298,7 +300,7 @@ def test_header_says_where_weights_come_from(tmp_path):
         (["inspect", "other"], 0, ""),
         (["convert", "other", "out.pth"], 4, "none of the MAE and ViT checkpoints"),
         (["convert", "shards", "out.pth"], 4, "not a readable index of shards"),
-        (["convert", "own", "out.pth", "--from", "official"], 4, "header says mae-core, not official"),
+        (["convert", "own", "out.pth", "--from", "official"], 4, "header names mae-core, not official"),
         (["convert", "odd.pth", "out.pth", "--from", "huggingface"], 4, "of its names are not those of huggingface"),
         (["convert", "odd.pth", "out.pdparams", "--set", "patch_size=2"], 4, "patch_size=2 and in_chans=3 do not make"),
         (["convert", "odd.pth", "out.pdparams", "--set", "in_chans=7"], 4, "patch_size=4 and in_chans=7 do not make"),
@@ -336,7 +338,7 @@ def test_refusals_are_one_line(tmp_path, monkeypatch, capsys, arguments, code, n
 def test_convert_and_inspect_take_a_run_folder(tmp_path, capsys):
     model = small_mae()
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    save_checkpoint(tmp_path / "run" / "checkpoints", 3, model, build_adamw(model), {})
+    save_checkpoint(tmp_path / "run" / "checkpoints", model, build_adamw(model), State(3))
     assert cli.main(["convert", str(tmp_path / "run"), str(tmp_path / "hf")]) == 0
     assert "(huggingface), 50 tensors" in capsys.readouterr().out
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["decoder_num_attention_heads"] == 3
@@ -430,7 +432,7 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     assert len(commands) == 4
     model = small_mae()
     (tmp_path / "runs" / "my_run" / "checkpoints").mkdir(parents=True)
-    save_checkpoint(tmp_path / "runs" / "my_run" / "checkpoints", 1, model, build_adamw(model), {})
+    save_checkpoint(tmp_path / "runs" / "my_run" / "checkpoints", model, build_adamw(model), State(1))
     convert(save_own(tmp_path / "own.safetensors", model), tmp_path / "mae_pretrain_vit_base.pth")
     monkeypatch.chdir(tmp_path)
     assert [cli.main(shlex.split(line)[1:]) for line in commands] == [0] * 4
@@ -443,7 +445,7 @@ def test_pixel_statistics_and_class_names_are_kept_where_there_is_a_place(target
     model = VisionTransformer(img_size=16, **SIZES, num_classes=3, global_pool=False, class_names=names, **told)
     own = save_own(tmp_path / "own.safetensors", model)
     done = convert(own, tmp_path / name, target=target, settings={"num_heads": 2})
-    written = read_weights(tmp_path / name).architecture({"num_heads": 2, "patch_size": 4})
+    written = read_weights(tmp_path / name).architecture(Metadata(num_heads=2, patch_size=4))
     if name.endswith((".pth", ".pdparams")):
         ending = name[name.index(".") :]
         (line,) = [line for line in done.lines() if "no place" in line]

@@ -12,11 +12,11 @@ import pytest
 import mae_core
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.load import load_model
+from mae_core.weights.metadata import metadata_of
 from mae_core.weights.positions import resize_positions
 
 _spec = importlib.util.spec_from_file_location("weights_reference", Path(__file__).with_name("weights_reference.py"))
@@ -37,7 +37,7 @@ def vit(**kwargs):
 
 def save(file, model, drop=()):
     arrays = {name: array for name, array in model_arrays(model).items() if not name.startswith(drop)}
-    write_safetensors(file, arrays, {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
+    write_safetensors(file, arrays, {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())})
     return file
 
 
@@ -206,7 +206,7 @@ def test_positions_of_another_size_are_resized_and_said(tmp_path):
 def test_a_grid_that_nobody_can_know_is_not_guessed(tmp_path):
     wide = mae(img_size=(8, 32))  # 2x8 patches, as many as 4x4
     file = official(tmp_path, wide)
-    with pytest.raises(CheckpointError, match=r"16 positions in a grid it does not tell, the model 2x8"):
+    with pytest.raises(CheckpointError, match=r"16 positions in a grid that it does not record, the model 2x8"):
         mae_core.load_pretrained(mae(img_size=(8, 32)), file)
     convert(file, tmp_path / "told.safetensors", settings={"img_size": (8, 32)})
     assert mae_core.load_pretrained(mae(img_size=(8, 32)), tmp_path / "told").resized == {}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
+from mae_core.weights.metadata import metadata_of
 
 SIZES = {"img_size": (8, 12), "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
 DECODER = {"decoder_embed_dim": 12, "decoder_depth": 1, "decoder_num_heads": 3}
@@ -43,7 +43,7 @@ def bits(file):
 def check_every_pair(folder, model, formats, facts):
     arrays = arrays_with_odd_bits(model)
     own = folder / "start.safetensors"
-    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
+    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())})
     expected = bits(own)
     for first, (source, suffix) in formats.items():
         here = folder / f"{first}{suffix}"
@@ -75,7 +75,7 @@ def test_other_float_types_are_kept(tmp_path, dtype):
     model = VisionTransformer(**SIZES, num_classes=9, global_pool=False)
     arrays = {name: array.astype(dtype) / 3 for name, array in model_arrays(model).items()}
     own = tmp_path / "start.safetensors"
-    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(model_facts(model))})
+    write_safetensors(own, arrays, {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())})
     for name, (target, ending) in ENCODER.items():
         there, back = tmp_path / f"{name}{ending}", tmp_path / f"{name}_back.safetensors"
         convert(own, there, target=target)

@@ -135,9 +135,9 @@ def test_exported_folders_load_in_transformers_as_they_are(tmp_path):
 def save_own(file, model):
     import json
 
-    from mae_core.models.facts import model_facts
+    from mae_core.weights.metadata import metadata_of
 
-    header = {"format": "mae-core", "architecture": json.dumps(model_facts(model))}
+    header = {"format": "mae-core", "architecture": json.dumps(metadata_of(model).known())}
     write_safetensors(file, model_arrays(model), header)
     return file
 

@@ -107,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
         action=_Completion,
         help="print a script that completes this command; bash and zsh eval it",
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     index = _add(commands, "index", run.index, "write train_list.txt, val_list.txt and classes.txt for a folder")
     index.add_argument("root", metavar="ROOT", type=Path, help="folder with train/ and val/, or one per class")
@@ -119,9 +119,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     index.add_argument(
         "--group-by",
-        metavar="folder|REGEX",
-        help="keep images of a folder, or of what matches in their paths (a patient, a site), together in that split",
+        metavar="folder|patient|REGEX",
+        help="keep images of a folder, of a DICOM patient, or of what matches in their paths, together in that split",
     )
+    index.add_argument("--axis", type=int, default=2, help="axis of NIfTI volumes that slices lie along (default 2)")
+    index.add_argument("--every", type=_count, default=1, help="one slice in so many, of volumes and DICOM series")
     index.add_argument("--seed", type=_seed, default=0, help="seed of that split (default 0)")
     index.add_argument("--unlabelled", action="store_true", help="take all images in any subfolder, without labels")
     index.add_argument("--force", action="store_true", help="replace lists that exist")

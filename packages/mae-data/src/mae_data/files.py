@@ -21,7 +21,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file of any size, whole or not at all.
+    """Write a file of any size, whole or not at all; once this returns, it outlives a power cut.
 
     Args:
         path: the file.
@@ -32,7 +32,8 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # a link that others laid there is not followed
             fill(file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Random numbers as pure functions: a stream for each (seed, use, epoch, sample), however many are drawn elsewhere."""
+"""Random numbers as pure functions: a stream of its own for each (seed, use, epoch, sample)."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ MIXING_STREAM = 3
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """Make the generator that augments sample `index` in `epoch`.
 
-    It depends on nothing else: not on the worker, the rank or what was drawn before.
+    It depends on nothing else: not on the worker, the rank or the numbers of other samples.
 
     Args:
         seed: seed of the run, 0 to 2**64 - 1.

@@ -7,8 +7,9 @@ from mae_core.models import VisionTransformer
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of, statistics_of
-from mae_core.weights.report import KeyReport
+from mae_core.stage.config.to_arguments import encoder_of, statistics_of
+from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
+from mae_core.weights.key_report import KeyReport
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
@@ -59,8 +60,15 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, labels: str = "required") -> ListDataset:
-    """Open the validation list with the evaluation transform."""
+def eval_dataset(
+    config: Config, labels: str = "required", list_name: str | None = None, *, dropping: bool = False
+) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
     with values_from_config():
         transform = ModelInput(**input_of(config)).transform
-    return ListDataset(list_file=config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))
+    images = images_of(config, labels, dropping=dropping)
+    return ListDataset(list_file=list_name or config.DATA.VAL_LIST, transform=transform, **images)

@@ -7,7 +7,7 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
-from mae_core.stage.cli.export_command import add_export, export_config
+from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
 from mae_core.stage.cli.flags import (
     CFG_FLAG,
     PRETRAINED_FLAG,
@@ -86,7 +86,7 @@ def _export(args: Namespace) -> None:
     opened = export_config(args, RECIPE)
     from mae_finetune.export import export
 
-    print(export(opened, args.output, args.format))
+    print(export(opened, args.output, args.format, narrow_kind(args), args.min_agreement))
 
 
 def _report(args: Namespace) -> None:

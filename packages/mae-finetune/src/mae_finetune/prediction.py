@@ -20,7 +20,8 @@ from mae_core.models import VisionTransformer
 from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import input_of, precision_of
+from mae_core.stage.config.to_arguments import precision_of
+from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.errors import DataError
 from mae_data.images.windows import Window, stitched

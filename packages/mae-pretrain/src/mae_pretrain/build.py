@@ -7,9 +7,11 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
+from mae_core.stage.config.arguments import Images
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import Images, cropping_of, encoder_of, images_of, input_of
+from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform
@@ -50,9 +52,13 @@ def train_transform(config: Config) -> Transform:
         return make_pretrain_transform(**c)
 
 
-def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
-    """Open a list (default: the validation list) with the evaluation transform."""
-    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional"))
+def eval_dataset(config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
+    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional", dropping=dropping))
 
 
 def labelled_dataset(config: Config, list_name: str) -> ListDataset:
@@ -75,7 +81,7 @@ def shown_input(config: Config) -> ModelInput:
 
 
 def masking_note(config: Config) -> str:
-    """Say how patches are removed, where not at random, to go behind the ratio."""
+    """Return how patches are removed, where not at random, to stand behind the ratio."""
     return "" if config.MODEL.MASKING == "random" else f" ({config.MODEL.MASKING})"
 
 

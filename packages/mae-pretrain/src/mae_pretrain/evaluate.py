@@ -9,13 +9,14 @@ from mae_core.ops.patches import patchify
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import eval_sampling_of, loading_of, precision_of
+from mae_core.stage.config.to_arguments import precision_of
+from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_eval_loader
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
-from mae_pretrain.reconstruction import inpaint, masked_error, reconstruct
+from mae_pretrain.reconstruction import inpaint, masked_error, predict_patches
 
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
 
@@ -36,15 +37,16 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.setup(distributed.is_main())
     weights, model = require_weights(weights), build_model(config)
     scored, averaged = open_sets(config)
-    log.say(scored.images.notes)
+    log.log_lines(scored.images.notes)
     load_weights(model, weights)
     log.LOGGER.info(f"weights: {weights.file}")
     model.eval()
     scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
+    given = " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
-        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{_norm_pix_note(model)},"
+        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{given},"
         f" inpainting {scores['inpainting']:.4f}, mean image {scores['mean_image']:.4f}"
     )
     return scores
@@ -53,10 +55,6 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
 def open_sets(config: Config) -> tuple[ListDataset, ListDataset]:
     """Open the images to score, and those of training that make the mean image."""
     return eval_dataset(config), eval_dataset(config, config.DATA.TRAIN_LIST)
-
-
-def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
-    return " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
 
 
 @paddle.no_grad()
@@ -69,7 +67,7 @@ def score_reconstructions(
     for images, _, indices in make_eval_loader(dataset, eval_sampling_of(config), loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         with precision.autocast():
-            recon = reconstruct(model, images, config.MODEL.MASK_RATIO, noise)
+            recon = predict_patches(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
         weight = len(images) if recon.valid is None else float((recon.mask * recon.valid).sum())
         sums += [float(recon.loss) * weight, *errors, weight, len(images)]

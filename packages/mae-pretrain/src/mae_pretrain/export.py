@@ -1,11 +1,14 @@
 """`mae-pretrain export`: the encoder's features, or the whole autoencoder, as a folder that a server runs."""
 
+from functools import partial
 from pathlib import Path
 
 import paddle
 
 from mae_core.errors import CheckpointError
+from mae_core.export import MIN_AGREEMENT, format_for
 from mae_core.export.model_folder import check_export, export_model
+from mae_core.export.narrowing import narrowing_on
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import MaskedAutoencoderViT
@@ -14,23 +17,32 @@ from mae_core.process import log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.weights.layout import DECODER, plain_name
+from mae_core.weights.key_report import join_names
 from mae_core.weights.load import fit_weights
-from mae_core.weights.report import join_names
+from mae_core.weights.parameter_names import DECODER, plain_name
 from mae_core.weights.sources import Weights
 from mae_pretrain import __version__
-from mae_pretrain.build import build_model
+from mae_pretrain.build import build_model, eval_dataset
 
 
 def export(
-    config: Config, weights: Weights | None, output: str | None, file_format: str, with_decoder: bool = False
+    config: Config,
+    weights: Weights | None,
+    output: str | None,
+    file_format: str | None = None,
+    narrow: str | None = None,
+    min_agreement: float = MIN_AGREEMENT,
+    *,
+    with_decoder: bool = False,
 ) -> str:
     """Write the encoder, or encoder and decoder.
 
     Args:
         weights: of the model, of whatever source.
         output: folder; None: `exported`.
-        file_format: `paddle` or `onnx`.
+        file_format: `paddle` or `onnx`; None: what `narrow` needs, or else `paddle`.
+        narrow: a name of `export.KINDS`, ONNX in fewer bits; None: float32.
+        min_agreement: the least mean cosine of its outputs, on validation images, with float32's.
         with_decoder: images and noise in, prediction and mask out; else images in, features out.
 
     Returns:
@@ -41,8 +53,10 @@ def export(
         CheckpointError: weights that are missing, damaged or of another model.
     """
     folder, weights = Path(output or "exported"), require_weights(weights, "export")
-    check_export(folder, file_format)
+    file_format, data = format_for(file_format, narrow), config.DATA
+    check_export(folder, file_format, narrow)
     log.setup()
+    narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, partial(eval_dataset, config), narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
     _load(model, weights, with_decoder)
@@ -57,8 +71,8 @@ def export(
         signature = _autoencoder(model, config.MODEL.MASK_RATIO)
     else:
         signature = _encoder(model)
-    parity = export_model(folder, file_format, model, signature, facts, weights.file)
-    return f"{folder}: {parity.line()}"
+    measured = export_model(folder, file_format, model, signature, facts, weights.file, narrowing)
+    return "\n".join(f"{folder}: {line}" for line in measured.lines())
 
 
 def _encoder(model: MaskedAutoencoderViT) -> Signature:

@@ -15,8 +15,7 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import Images, ModelInput
-from mae_pretrain.reconstruction import Reconstruction
-from mae_pretrain.reconstruction import reconstruct as predict_patches
+from mae_pretrain.reconstruction import Reconstruction, predict_patches
 from mae_pretrain.visualize import COLUMNS, NODATA_CAPTION, NORM_PIX_CAPTION, SHOWN, columns_of, draw_grid
 
 Pixels = NDArray[np.uint8]

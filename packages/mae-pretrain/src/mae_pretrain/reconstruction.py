@@ -27,7 +27,7 @@ class Reconstruction:
 
 
 @paddle.no_grad()
-def reconstruct(
+def predict_patches(
     model: MaskedAutoencoderViT,
     images: Tensor,
     mask_ratio: float = 0.75,

@@ -1,7 +1,8 @@
 """One pre-training run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import paddle
@@ -12,25 +13,20 @@ from mae_core.ops.patches import Pixels
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    statistics_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitor import monitoring
+from mae_pretrain.monitored_images import readable
 from mae_pretrain.optimizer import build_optimizer
 from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
 
@@ -38,7 +34,7 @@ PICTURES = 4  # that boards show of a checkpoint
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Pre-train as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Pre-train by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     return run_training(opened, build_run, allow_drift)
 
 
@@ -58,7 +54,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
-        pictures=partial(board_pictures, config) if config.LOGGERS else None,
+        pictures=board_pictures(config) if config.LOGGERS else None,
         validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
         program="mae-pretrain",
         **trainer_of(config, plan, images),
@@ -68,11 +64,24 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     return Run(trainer, len(images), batches, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
-def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
-    """Draw validation images, masked and reconstructed, as boards show them while a run goes on."""
-    dataset = eval_dataset(config)
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, PICTURES).astype(np.int64))
-    pixels = np.stack([dataset[int(i)][0] for i in chosen])
+def board_pictures(config: Config) -> Callable[[nn.Layer], dict[str, NDArray[np.uint8]]]:
+    """Return what draws validation images, masked and reconstructed, as boards show them while a run goes on."""
+    opened: list[ListDataset] = []  # with the first picture: a run needs no validation images
+
+    def draw(model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
+        if not opened:
+            opened.append(eval_dataset(config, dropping=True))
+        chosen = np.unique(np.linspace(0, len(opened[0]) - 1, PICTURES).astype(np.int64))
+        return _reconstructions(config, model, *readable(opened[0], chosen))
+
+    return draw
+
+
+def _reconstructions(
+    config: Config, model: nn.Layer, pixels: NDArray[Any], chosen: NDArray[np.int64]
+) -> dict[str, NDArray[np.uint8]]:
+    if not len(chosen):
+        return {}
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
     noise = mask_noise(config, paddle.to_tensor(chosen), epoch=0)

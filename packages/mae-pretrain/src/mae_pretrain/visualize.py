@@ -22,7 +22,7 @@ from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.loader import as_paddle_takes
 from mae_pretrain.build import build_model, mask_noise, masking_note, shown_input
 from mae_pretrain.png_file import prepare_png, write_png
-from mae_pretrain.reconstruction import Reconstruction, reconstruct, to_images
+from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 SHOWN = (0, 1, 3)  # on pages and boards: the reconstruction alone shows noise where it was never trained to predict
@@ -92,7 +92,7 @@ def reconstruction_columns(
         images: [N, H, W, C] as stored.
         noise: what decides their masks.
     """
-    recon = reconstruct(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
+    recon = predict_patches(model, paddle.to_tensor(as_paddle_takes(images)), mask_ratio, noise)
     return columns_of(model, recon, shown)
 
 

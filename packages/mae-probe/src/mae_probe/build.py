@@ -6,8 +6,9 @@ from mae_core.errors import CheckpointError
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import cropping_of, encoder_of, images_of, input_of
-from mae_core.weights.report import KeyReport
+from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
+from mae_core.weights.key_report import KeyReport
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +32,10 @@ DESCRIPTION = "Train a linear classifier on the frozen features of a masked auto
 SUFFIXES = (".npz", ".safetensors", ".csv", ".parquet")  # of feature files
 POOLS = ("class", "mean", "grid2", "grid4")  # the names in mae_probe.extraction.pooling.POOLS, which need Paddle
 _ENCODING = ("cfg", "dataset", "data_path", "batch_size", "image_size", "pretrained", "amp")
-_ON = {"action": "store_true"}
-RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", options=_ON)
-ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), RANDOM_INIT_FLAG)
+RANDOM_INIT_FLAG = Flag("random_init", "MODEL.RANDOM_INIT", "random weights: what training has to beat", switch=True)
+NO_CACHE_FLAG = Flag("no_cache", "NO_CACHE", "encode anew; read and keep no features in features/", switch=True)
+OWN_FLAGS = (RANDOM_INIT_FLAG, NO_CACHE_FLAG)
+ENCODING_FLAGS = (*(flag for flag in STAGE_FLAGS if flag.name in _ENCODING), *OWN_FLAGS)
 MODEL_FLAGS = tuple(flag for flag in STAGE_FLAGS if flag.name in ("cfg", "image_size", "pretrained"))
 _WHITEN = (
     "centre the features and scale their principal directions to one variance, as the training images have them; raw"
@@ -42,24 +43,32 @@ _WHITEN = (
 )
 _POOL = (
     "class token, mean of the patch tokens, or means of 2 x 2 or 4 x 4 parts of the image, side by side (default: by"
-    " MODEL.GLOBAL_POOL)"
+    " MODEL.GLOBAL_POOL); several, as in --pool class mean, take one pass over the images"
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return run(make_parser().start, argv, explain)
+    return run(lambda words: make_parser().start(_split_pools(words)), argv, explain)
+
+
+def _split_pools(words: list[str]) -> list[str]:
+    """Turn `--pool A B` into `--pool A --pool B`: argparse would take KEY VALUE words behind it for pools too."""
+    split: list[str] = []
+    for word in words:
+        split += ["--pool", word] if word in POOLS and split[-2:-1] == ["--pool"] else [word]
+    return split
 
 
 def make_parser() -> Parser:
     """Declare the command and its subcommands."""
-    parser = stage_parser("mae_probe", DESCRIPTION, __version__, [RANDOM_INIT_FLAG])
+    parser = stage_parser("mae_probe", DESCRIPTION, __version__, OWN_FLAGS)
 
     features = parser.add_command("features", _features, "write the features of a list's images, with paths and labels")
     add_flags(features, ENCODING_FLAGS)
     add_flags(features, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     features.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
-    features.add_argument("--pool", choices=POOLS, help=_POOL)
+    _add_pool(features)
     add_windows(features)
     add_pairs(features, "MODEL.GLOBAL_POOL True")
 
@@ -90,9 +99,13 @@ def _add_two_lists(parser: Parser) -> None:
     add_flags(parser, ENCODING_FLAGS)
     parser.add_argument("--train", type=Path, metavar="FILE", help="features of the training list, instead of images")
     parser.add_argument("--val", type=Path, metavar="FILE", help="features of the images to score")
-    parser.add_argument("--pool", choices=POOLS, help=_POOL)
+    _add_pool(parser)
     add_json(parser)
     add_pairs(parser, "MODEL.GLOBAL_POOL True")
+
+
+def _add_pool(parser: Parser) -> None:
+    parser.add_argument("--pool", choices=POOLS, action="append", default=[], help=_POOL)
 
 
 def _open(args: Namespace, flags: Sequence[Flag], pairs: Sequence[str]) -> Opened:
@@ -108,14 +121,17 @@ def _features(args: Namespace) -> None:
     from mae_probe.extraction.encoding import encode_lists
     from mae_probe.extraction.feature_file import prepare_file, write_features
 
-    output = Path(args.output or "features.npz")
-    prepare_file(output)  # before the work
-    lists = [args.list or opened.config.DATA.VAL_LIST]
+    output, pools = Path(args.output or "features.npz"), list(dict.fromkeys(args.pool))
+    outputs = [output.with_stem(f"{output.stem}-{pool}") for pool in pools] if len(pools) > 1 else [output]
+    for path in outputs:
+        prepare_file(path)  # before the work
     require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
-    features = encode_lists(opened, lists, "features", "optional", args.pool, args.windows)[0]
-    write_features(output, features)
-    rows, numbers = features.features.shape
-    print(f"{output}: {rows} {'images' if args.windows is None else 'windows'}, {numbers} numbers each")
+    lists = [args.list or opened.config.DATA.VAL_LIST]
+    encoded = encode_lists(opened, lists, "features", "optional", pools, args.windows)[0]
+    for path, features in zip(outputs, encoded.values(), strict=True):
+        write_features(path, features)
+        rows, numbers = features.features.shape
+        print(f"{path}: {rows} {'images' if args.windows is None else 'windows'}, {numbers} numbers each")
 
 
 def _open_two_lists(args: Namespace) -> Opened:
@@ -136,26 +152,48 @@ def _knn(args: Namespace) -> None:
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     opened = _open_two_lists(args)
-    from mae_core.stage.run.scores_file import say, write_json
-    from mae_probe.extraction.encoding import encode_with_pixels
+    from mae_core.evaluation.class_figures import spoken
+    from mae_core.stage.run.scores_file import print_result, write_json
+    from mae_probe.extraction.encoding import PIXELS, encode_lists, own_pool
     from mae_probe.extraction.feature_file import read_features
-    from mae_probe.knn import KS, knn_accuracy
+    from mae_probe.knn import KS, knn_figures
 
-    pixels: dict[int, float] = {}
+    ks, pixels = args.k or KS, dict[int, float]()
     if args.train:
-        train, val = read_features(args.train), read_features(args.val)
+        train, val = {"": read_features(args.train)}, {"": read_features(args.val)}
     else:
         lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
-        (train, val), (train_pixels, val_pixels) = encode_with_pixels(opened, lists, "knn", args.pool)
-        pixels = knn_accuracy(train_pixels, val_pixels, args.k or KS)
-    found = knn_accuracy(train, val, args.k or KS, args.whiten)
-    for k, accuracy in found.items():
-        say(args.json, f"kNN k={k}: top-1 {accuracy:.2f}" + (f" (raw pixels {pixels[k]:.2f})" if pixels else ""))
-    if pixels and max(pixels.values()) > max(found.values()):
-        say(args.json, f"raw pixels do better than these features: {_advice(args)}")
-    figures = {"top1": found, "raw_pixels": pixels} if pixels else {"top1": found}
-    as_text = {name: {str(k): accuracy for k, accuracy in by_k.items()} for name, by_k in figures.items()}
-    write_json(args.json, {**as_text, "whitened": args.whiten, "pool": args.pool, "images": len(val.labels)})
+        train, val = encode_lists(opened, lists, "knn", pools=[*(args.pool or [own_pool(opened.config)]), PIXELS])
+        of_pixels = knn_figures(train.pop(PIXELS), val[PIXELS], ks)
+        pixels = {k: of_k["top1"] for k, of_k in of_pixels.items()}
+    found = {pool: knn_figures(features, val[pool], ks, args.whiten) for pool, features in train.items()}
+    for pool, by_k in found.items():
+        for k, of_k in by_k.items():
+            beside = f" (raw pixels {pixels[k]:.2f})" if pixels else ""
+            row = f"kNN{_named(pool, found)} k={k}: top-1 {of_k['top1']:.2f}{beside} {spoken(of_k)}"
+            print_result(args.json, row)
+    if pixels and max(pixels.values()) > max(of_k["top1"] for by_k in found.values() for of_k in by_k.values()):
+        print_result(args.json, f"raw pixels do better than these features: {_advice(args)}")
+    names = next(iter(next(iter(found.values())).values()))
+    figures = {
+        name: _plain({pool: {str(k): of_k[name] for k, of_k in by_k.items()} for pool, by_k in found.items()})
+        for name in names
+    }
+    if pixels:
+        figures["raw_pixels"] = {str(k): accuracy for k, accuracy in pixels.items()}
+    asked = _plain({pool: pool for pool in args.pool}) if len(found) == 1 else list(found)
+    images = len(next(iter(val.values())).labels)
+    write_json(args.json, {**figures, "whitened": args.whiten, "pool": asked, "images": images})
+
+
+def _named(pool: str, pools: Collection[str]) -> str:
+    """Return what tells the row of a pool from others."""
+    return f" --pool {pool}" if len(pools) > 1 else ""
+
+
+def _plain(by_pool: Mapping[str, object]) -> object:
+    """Return what belongs to the only pool, None where there is none, or all of several."""
+    return by_pool if len(by_pool) > 1 else next(iter(by_pool.values()), None)
 
 
 def _advice(args: Namespace) -> str:
@@ -167,8 +205,9 @@ def _advice(args: Namespace) -> str:
 
 def _logistic(args: Namespace) -> None:
     import_paddle()
-    from mae_core.stage.run.scores_file import say, write_json
-    from mae_probe.logistic import logistic_accuracy, require_sklearn
+    from mae_core.evaluation.class_figures import spoken
+    from mae_core.stage.run.scores_file import print_result, write_json
+    from mae_probe.logistic import logistic_figures, require_sklearn
 
     require_sklearn()  # before the work
     opened = _open_two_lists(args)
@@ -176,13 +215,19 @@ def _logistic(args: Namespace) -> None:
     from mae_probe.extraction.feature_file import read_features
 
     if args.train:
-        train, val = read_features(args.train), read_features(args.val)
+        train, val = {"": read_features(args.train)}, {"": read_features(args.val)}
     else:
         lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
-        train, val = encode_lists(opened, lists, "logistic", pool=args.pool)
-    accuracy = logistic_accuracy(train, val, args.C)
-    say(args.json, f"logistic regression C={args.C:g}: top-1 {accuracy:.2f}")
-    write_json(args.json, {"top1": accuracy, "C": args.C, "images": len(val.labels)})
+        train, val = encode_lists(opened, lists, "logistic", pools=args.pool)
+    found = {pool: logistic_figures(features, val[pool], args.C) for pool, features in train.items()}
+    for pool, of_pool in found.items():
+        row = f"logistic regression{_named(pool, found)} C={args.C:g}: top-1 {of_pool['top1']:.2f} {spoken(of_pool)}"
+        print_result(args.json, row)
+    figures = {
+        name: _plain({pool: of_pool[name] for pool, of_pool in found.items()}) for name in next(iter(found.values()))
+    }
+    images = len(next(iter(val.values())).labels)
+    write_json(args.json, {**figures, "C": args.C, "images": images})
 
 
 def _attention(args: Namespace) -> None:

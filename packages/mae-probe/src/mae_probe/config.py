@@ -50,6 +50,7 @@ KEYS = keys_of(
             "RANDOM_INIT": Key(
                 False, "probe random weights, whatever PRETRAINED names: the baseline that training must beat"
             ),
+            "CHANNELS_FROM": None,
             "RESUME": None,
             "NUM_CLASSES": 1000,
             "PATCH_SIZE": 16,
@@ -75,6 +76,8 @@ KEYS = keys_of(
             "WEIGHT_DECAY": Key(0.0, "of the head", "Table 10: 0"),
             "GRAD_CLIP": None,
             "ACCUM_ITER": 1,
+            "CLASS_WEIGHTS": None,
+            "BEST_BY": "top1",
             "OPTIMIZER": {
                 "NAME": Key("LARS", "of the head", "Table 10", choices=OPTIMIZERS),
                 "MOMENTUM": Key(0.9, "of LARS", "Table 10: 0.9", range=(0, 0.9999)),
@@ -91,6 +94,7 @@ KEYS = keys_of(
         "SAVE_KEEP": 2,
         "VALIDATE_FREQ": 1,
         "REPORT_FREQ": 20,
+        "NO_CACHE": Key(False, "encode anew what lies in features/ of the run of the weights, and keep nothing there"),
         "LOGGERS": [],
         "SEED": 0,
         "EVAL": False,

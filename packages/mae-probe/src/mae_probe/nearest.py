@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.knn import accuracy_by_k
 
 
 def knn_top1(
@@ -39,7 +39,7 @@ def knn_top1(
         raise UserError(f"k={k} for {len(bank)} training images; give a number from 1 to that")
     _, classes = np.unique([str(label) for label in [*train_labels, *val_labels]], return_inverse=True)
     classes = classes.astype(np.int64)
-    return knn_accuracy(bank, classes[: len(bank)], queries, classes[len(bank) :], [k])[k]
+    return accuracy_by_k(bank, classes[: len(bank)], queries, classes[len(bank) :], [k])[k]
 
 
 def _rows(name: str, values: ArrayLike, labels: Sequence[Hashable]) -> NDArray[np.float32]:

@@ -11,16 +11,11 @@ from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
+from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import (
-    global_batch_of,
-    loading_of,
-    plan_of,
-    precision_of,
-    train_sampling_of,
-    trainer_of,
-)
+from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
+from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
@@ -32,8 +27,8 @@ from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
-from mae_probe.extraction.encoding import RANDOM_INIT
-from mae_probe.extraction.feature_set import CachedBatches, encode
+from mae_probe.extraction.encoding import RANDOM_INIT, head_features
+from mae_probe.extraction.feature_set import CachedBatches
 from mae_probe.heads.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
@@ -44,7 +39,7 @@ CACHED = (
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
-    """Train a probe as the config says; see `mae_core.stage.run.lifecycle.run_training`."""
+    """Train a probe by the config; see `mae_core.stage.run.lifecycle.run_training`."""
     if opened.config.TRAIN.CACHE_FEATURES and distributed.world_size() > 1:
         raise ConfigError("TRAIN.CACHE_FEATURES trains in seconds, on one process: start it without other ranks")
     if opened.config.MODEL.RANDOM_INIT:
@@ -53,7 +48,7 @@ def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
 
 
 def _without_weights(config: Config) -> Config:
-    """Take MODEL.PRETRAINED out: it said what the model is, and its weights are not loaded."""
+    """Take MODEL.PRETRAINED out: it showed what the model is, and its weights are not loaded."""
     config = config.clone()
     config.defrost()
     config.MODEL.PRETRAINED = None
@@ -75,7 +70,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=probe_loss,
+        loss_fn=partial(probe_loss, class_weights_of(config, images.images.labels)),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
@@ -85,7 +80,8 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     )
     batches = partial(_batches, config, images, model, trainer)
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
-    return Run(trainer, len(images), batches, free_cut=False, notes=images.notes(), closing=images.skipped)
+    free, notes = ["NO_CACHE"], images.notes()
+    return Run(trainer, len(images), batches, free, free_cut=False, notes=notes, closing=images.skipped)
 
 
 def _batches(
@@ -104,33 +100,43 @@ def _batches(
     sampling = train_sampling_of(config)
     if config.TRAIN.CACHE_FEATURES:
         sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
-        return CachedBatches(encode(config, model.head_inputs, images, trainer.precision), sampler)
+        return CachedBatches(head_features(config, model, images, trainer.precision), sampler)
     return make_train_loader(images, sampling, loading_of(config), trainer.stopping, first, steps)
 
 
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
         return Validation()
-    dataset = eval_dataset(config, config.DATA.VAL_LIST)
+    dataset = eval_dataset(config, config.DATA.VAL_LIST, dropping=True)
     known: list[Iterable[Samples]] = []  # with CACHE_FEATURES, what the first validation has encoded
 
     def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         if config.TRAIN.CACHE_FEATURES and not known:
-            known.append([encode(config, model.head_inputs, dataset, precision).batch()])
+            assert isinstance(model, LinearProbe)
+            known.append([head_features(config, model, dataset, precision).batch()])
         batches = known[0] if known else eval_batches(config, dataset, should_stop)
         scores = score_batches(
             model,
             batches,
-            Scores(config.MODEL.NUM_CLASSES),
+            Scores(config.MODEL.NUM_CLASSES, len(dataset)),
             precision,
             should_stop=should_stop,
             name="image {} of the cache".format if known else dataset.images.describe,
         )
         return scores.figures() if scores else None
 
-    return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
+    return Validation(
+        evaluate,
+        every=config.VALIDATE_FREQ * steps_per_epoch,
+        best_by=best_by_of(config, dataset.images.labels),
+        skipped=dataset.skipped,
+    )
 
 
-def probe_loss(model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Score the model on a batch: cross-entropy, in float32."""
-    return F.cross_entropy(model(batch.images).astype("float32"), batch.labels), {}
+def probe_loss(weights: Tensor | None, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Score the model on a batch: cross-entropy, in float32; images by the weights [K] of their classes where given."""
+    logits = model(batch.images).astype("float32")
+    if weights is None:
+        return F.cross_entropy(logits, batch.labels), {}
+    each = F.cross_entropy(logits, batch.labels, reduction="none")  # [N]
+    return (each * weights[batch.labels]).mean(), {}

@@ -3,6 +3,8 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,38 @@ from paddle import nn
 import mae_core
 from mae_core.errors import UserError
 from mae_core.export import onnx_file, program
+from mae_core.export.agreement import Agreement
+from mae_core.export.narrowing import Narrowing, narrow_file, require_narrowing
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
 from mae_core.files import ascii_name, publish_folder
 from mae_core.weights.formats.shards import fingerprint
 
 DESCRIPTION = "export.json"
+_COPIES = {"paddle": 1, "onnx": 2}  # of float32's weights that lie in the folder at a time
+_NARROWING = 2  # more of them
 _PROGRAM_SIZE = 2**23  # bytes, more than any program without its weights
 _OURS = {DESCRIPTION, onnx_file.FILE, program.PARAMETERS, f"{program.PARAMETERS}.info", *program.PROGRAMS}
 
 
-def check_export(folder: Path, file_format: str) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """What was found of an exported model: beside the model, and of a narrower one beside float32's."""
+
+    parity: Parity
+    agreement: Agreement | None
+
+    def lines(self) -> list[str]:
+        """Say it for people."""
+        if self.agreement is None:
+            return [self.parity.line()]
+        return [f"float32 graph: {self.parity.line()}", self.agreement.line()]
+
+
+def check_export(folder: Path, file_format: str, narrow: str | None = None) -> None:
     """Refuse, before the work, a folder that is not ours to replace and a format that cannot be written.
+
+    Args:
+        narrow: a name of `export.KINDS`; None: float32.
 
     Raises:
         UserError: says what to do.
@@ -35,6 +58,8 @@ def check_export(folder: Path, file_format: str) -> None:
         raise UserError(f"-output {folder} is a file; name a folder")
     if file_format == "onnx":
         onnx_file.require_onnx()
+    if narrow:
+        require_narrowing(narrow, file_format)
 
 
 def export_model(
@@ -44,7 +69,8 @@ def export_model(
     signature: program.Signature,
     facts: Mapping[str, Any],
     weights: Path,
-) -> Parity:
+    narrowing: Narrowing | None = None,
+) -> Measured:
     """Write one function of a model and keep it only if it computes what the model computes.
 
     Args:
@@ -53,24 +79,26 @@ def export_model(
         model: on the CPU.
         facts: what the description says beyond inputs, outputs and versions.
         weights: the file that the model's weights are from; of shards, their index.
+        narrowing: to be kept in fewer bits, of an ONNX file; None: float32.
 
     Raises:
         UserError: see `check_export`; or the disk refused.
+        AgreementError: the narrower model agrees too little; nothing is kept.
         ParityError: the exported model differs; nothing is kept.
     """
-    check_export(folder, file_format)
+    check_export(folder, file_format, narrowing.kind if narrowing else None)
     if file_format == "onnx":
         onnx_file.require_size(model)
     model.eval()
     final = folder.resolve()
     try:
         with publish_folder(final) as temporary:
-            _require_space(temporary, model, file_format)
+            _require_space(temporary, model, _COPIES[file_format] + (_NARROWING if narrowing else 0))
             with ascii_name(temporary) as written:
-                parity = _write_checked(written, file_format, model, signature, facts, weights)
+                measured = _write_checked(written, file_format, model, signature, facts, weights, narrowing)
     except OSError as error:
         raise UserError(f"-output {final} could not be written: {error}") from None
-    return parity
+    return measured
 
 
 def _write_checked(
@@ -80,10 +108,12 @@ def _write_checked(
     signature: program.Signature,
     facts: Mapping[str, Any],
     weights: Path,
-) -> Parity:
+    narrowing: Narrowing | None,
+) -> Measured:
     """Write model and description into an empty folder; raise where the written model computes something else."""
     runner = _write(folder, file_format, model, signature)
     parity = measure_parity(runner, signature)
+    agreement = narrow_file(folder / onnx_file.FILE, signature, narrowing) if narrowing else None
     named = [None] * len(signature.outputs) if file_format == "onnx" else runner.output_names
     description = {
         "format": file_format,
@@ -92,16 +122,25 @@ def _write_checked(
         "outputs": [port.describe(name) for port, name in zip(signature.outputs, named, strict=True)],
         **facts,
         "source": {"file": str(weights), "sha256": fingerprint(weights)},
-        "parity": {"absolute": parity.absolute, "relative": parity.relative, "limit": LIMIT, "batches": BATCHES},
-        "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__},
+        "float32_parity" if agreement else "parity": {
+            "absolute": parity.absolute,
+            "relative": parity.relative,
+            "limit": LIMIT,
+            "batches": BATCHES,
+        },
+        **({"narrowed": agreement.describe() | narrowing.describe()} if agreement and narrowing else {}),
+        "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__, **_onnx_version(file_format)},
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-    return parity
+    return Measured(parity, agreement)
 
 
-def _require_space(folder: Path, model: nn.Layer, file_format: str) -> None:
+def _onnx_version(file_format: str) -> dict[str, str]:
+    return {"onnxruntime": metadata.version("onnxruntime")} if file_format == "onnx" else {}
+
+
+def _require_space(folder: Path, model: nn.Layer, copies: int) -> None:
     """Refuse a disk that is too small: Paddle's compiled code does not notice that it fills up."""
-    copies = 2 if file_format == "onnx" else 1
     needed = copies * 4 * sum(parameter.size for parameter in model.parameters()) + _PROGRAM_SIZE
     free = shutil.disk_usage(folder).free
     if free < needed:

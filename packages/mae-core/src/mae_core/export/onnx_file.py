@@ -80,12 +80,13 @@ def _name_outputs(graph: Any, names: Sequence[str]) -> None:
 
 
 class OnnxRunner:
-    """An ONNX file on the CPU."""
+    """An ONNX file on the CPU, on so many threads; 0: as many as there are cores."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 0) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors: its warnings are about constants it folds
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.output_names = [value.name for value in self._session.get_outputs()]

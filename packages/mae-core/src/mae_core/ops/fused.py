@@ -33,7 +33,7 @@ _OUTPUTS = {
 }
 
 
-def library_name() -> str:
+def own_library_name() -> str:
     """Name the file that fits this Paddle."""
     return compilation.library_name(*_paddle())
 
@@ -64,13 +64,13 @@ def choice() -> str:
 def why_not() -> str:
     """Say why no library is loaded."""
     if LOAD_ERROR:
-        return f"{library_name()} could not be loaded ({LOAD_ERROR})"
-    cached = (library_files.cache_folder() or Path()) / library_name()
+        return f"{own_library_name()} could not be loaded ({LOAD_ERROR})"
+    cached = (library_files.cache_folder() or Path()) / own_library_name()
     if cached.exists() and (reason := library_files.distrust(cached)):
         return f"{cached} is not loaded: {reason}"
     others = library_files.others(*_paddle())
     found = f" (only {', '.join(others)})" if others else ""
-    return f"no {library_name()} is built{found}"
+    return f"no {own_library_name()} is built{found}"
 
 
 def in_use() -> bool:
@@ -82,7 +82,7 @@ def summary() -> str:
     """Say in a few words what runs, for a log."""
     if in_use():
         on_cpu = f"blocks through {gemm_library()}" if gemm_library() else f"not the blocks: {NO_PRODUCTS}"
-        return f"fused ({library_name()})" + ("" if paddle.is_compiled_with_cuda() else f", {on_cpu}")
+        return f"fused ({own_library_name()})" + ("" if paddle.is_compiled_with_cuda() else f", {on_cpu}")
     return (
         "reference (MAE_CORE_OPS)" if choice() == "reference" else f"reference ({why_not()}; to build: {BUILD_COMMAND})"
     )

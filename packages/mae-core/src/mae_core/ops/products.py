@@ -62,7 +62,7 @@ def in_bfloat16(weights: RoundedWeights | None = None) -> Iterator[None]:
 
 
 @cache
-def why_not() -> str:
+def why_no_bfloat16() -> str:
     """Say why this machine has no products of bfloat16; empty where it has."""
     if not fused.LOADED:
         return fused.why_not()

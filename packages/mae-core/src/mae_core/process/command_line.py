@@ -7,9 +7,11 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from functools import partial
+from types import FrameType
 from typing import Any, NoReturn
 
 from mae_core.errors import Stopped, UserError
@@ -36,14 +38,14 @@ class Flag:
 
     Args:
         key: dotted config key; None when the stage reads the flag itself.
-        options: more arguments of `add_argument`.
+        switch: whether the flag takes no value, and means True.
     """
 
     name: str
     key: str | None
     help: str
     type: Callable[[str], Any] = given
-    options: dict[str, Any] | None = None
+    switch: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -109,8 +111,11 @@ def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
     """Declare flags; an absent flag is None."""
     for flag in flags:
         spellings = [f"-{flag.name}", f"--{flag.name.replace('_', '-')}"]
-        options = flag.options or {"type": flag.type, "metavar": flag.name.upper()}
-        parser.add_argument(*dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help, **options)
+        declare = partial(parser.add_argument, *dict.fromkeys(spellings), dest=flag.name, default=None, help=flag.help)
+        if flag.switch:
+            declare(action="store_true")
+        else:
+            declare(type=flag.type, metavar=flag.name.upper())
 
 
 def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
@@ -134,11 +139,11 @@ def run(
     Args:
         explain: turns an error of a library into one of ours, where the user can mend it.
     """
-    stdio.prepare()
+    stdio.open_streams()
     log.use_stderr(False)  # in a process that ran another command before
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    with _Interrupt() as interrupt, signals.leaving():
+    with _noting_interrupt() as interrupts, signals.leaving():
         try:
             main([a for a in arguments if a != "--debug"])
         except SystemExit as done:  # what argparse ends --help with, or a signal
@@ -147,7 +152,7 @@ def run(
                 watchdog.fail(Stopped("ended by a signal", code), code)
             return _lost_output(_flush_output()) or code
         except (Exception, KeyboardInterrupt) as error:
-            if interrupt.came or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
+            if interrupts or isinstance(error, KeyboardInterrupt):  # compiled code may have made it another error
                 watchdog.fail(Stopped("interrupted by Ctrl-C", _INTERRUPTED), _INTERRUPTED)
                 _refuse("interrupted by Ctrl-C", _INTERRUPTED)
                 return _INTERRUPTED if argv is not None else _end_process(_INTERRUPTED)
@@ -190,26 +195,23 @@ def _lost_output(failure: OSError | None) -> int:
     return _refuse(f"error: standard output cannot be written ({failure.strerror})", UserError.exit_code)
 
 
-class _Interrupt:
-    """Notes Ctrl-C, which raises KeyboardInterrupt as ever; a caller that ignores it keeps ignoring it."""
+@contextmanager
+def _noting_interrupt() -> Iterator[list[int]]:
+    """Give a list that Ctrl-C fills, which raises KeyboardInterrupt as ever; who ignores it goes on ignoring it."""
+    noted: list[int] = []
 
-    came = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
         signal.default_int_handler(number, frame)
 
-    def __enter__(self) -> "_Interrupt":
-        self._ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._ours:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self._ours:
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = usual and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -53,7 +53,7 @@ def _watch_each_other() -> None:
     port, token = map(int, sum_over_ranks([float(port), float(token)]))
     if not is_main():
         watch.join(host, port, str(token))
-    watchdog.start(watch)
+    watchdog.install(watch)
     signals.delay_abort()
 
 

@@ -27,7 +27,7 @@ def setup(main: bool = True) -> logging.Logger:
     return LOGGER
 
 
-def say(lines: Iterable[str]) -> None:
+def log_lines(lines: Iterable[str]) -> None:
     """Log lines, of the main rank."""
     for line in lines:
         LOGGER.info(line)

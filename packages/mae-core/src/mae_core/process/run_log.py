@@ -20,10 +20,10 @@ def read_log(path: Path, kind: str | None = None) -> list[Record]:
     A missing file has none, and a damaged line is passed over.
     """
     records = _records(path.read_bytes())[0] if path.exists() else []
-    return [record for record in records if kind in (None, kind_of(record))]
+    return [record for record in records if kind in (None, record_kind(record))]
 
 
-def kind_of(record: Record) -> str:
+def record_kind(record: Record) -> str:
     """Return a record's kind; logs of version 0.1 do not hold it."""
     return str(record.get("kind") or ("train" if "loss" in record else "validation"))
 

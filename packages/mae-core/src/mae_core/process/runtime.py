@@ -70,19 +70,12 @@ def available_cores(env: Mapping[str, str] = os.environ) -> int:
     return max(1, cores // max(1, int(env.get("PADDLE_LOCAL_SIZE") or 1)))
 
 
-def _is_amd_with_avx2(cpuinfo: str) -> bool:
-    return "AuthenticAMD" in cpuinfo and " avx2 " in cpuinfo
-
-
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(errors="replace")[:8192].replace("\n", " ") if path.exists() else ""
-
-
 def choose(env: Mapping[str, str], cores: int, cpuinfo: str, gpu: bool) -> dict[str, str]:
     """Return the variables to add to `env`; what the user set is never overridden."""
     wanted = {"OMP_NUM_THREADS": str(cores)}
-    if _is_amd_with_avx2(cpuinfo):  # MKLML takes its slowest path on AMD; on Intel the variable would harm
+    if (
+        "AuthenticAMD" in cpuinfo and " avx2 " in cpuinfo
+    ):  # MKLML takes its slowest path on AMD; on Intel the variable would harm
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     if not gpu:
         wanted["FLAGS_use_stride_kernel"] = "0"
@@ -136,7 +129,9 @@ def configure() -> dict[str, str]:
     global _chosen
     if _chosen is None:
         os.environ.update(slurm.as_launched(os.environ, is_gpu_build()))
-        wanted = choose(without_launchers_threads(os.environ), available_cores(), _cpuinfo(), is_gpu_build())
+        path = Path("/proc/cpuinfo")
+        cpuinfo = path.read_text(errors="replace")[:8192].replace("\n", " ") if path.exists() else ""
+        wanted = choose(without_launchers_threads(os.environ), available_cores(), cpuinfo, is_gpu_build())
         if too_late := "paddle" in sys.modules and bool(wanted):
             warnings.warn(
                 "import mae_core before paddle: Paddle runs up to 5 times slower on this CPU as shipped", stacklevel=3
@@ -231,7 +226,7 @@ def public_name(package: str, modules: Mapping[str, str], name: str) -> Any:
     return getattr(import_module(f"{package}.{modules[name]}"), name)
 
 
-def choice() -> str:
+def chosen_settings() -> str:
     """Name the device settings that were chosen here and those that the user set."""
     keys = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel")
     chosen = configure()

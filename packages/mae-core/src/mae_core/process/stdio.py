@@ -15,7 +15,7 @@ _lost: dict[int, str] = {}  # file descriptor -> why
 _unlogged: list[str] = []  # notes that the run's log does not hold yet
 
 
-def prepare() -> None:
+def open_streams() -> None:
     """Open streams that the caller closed, and let them print characters that their encoding lacks."""
     for number in (0, 1, 2):
         try:

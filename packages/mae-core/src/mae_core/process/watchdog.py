@@ -251,7 +251,7 @@ def write_to_launcher(text: str, lost: int) -> None:
 _watch: RankWatch | None = None
 
 
-def start(watch: RankWatch) -> None:
+def install(watch: RankWatch) -> None:
     """Make a watch that of this process."""
     global _watch
     _watch = watch

@@ -75,7 +75,7 @@ def make_server(
         raise UserError(f"the server cannot listen at {host}:{port} ({error}); choose another --port") from None
 
 
-def serve(server: "BaseWSGIServer", host: str, what: str) -> None:
+def run_server(server: "BaseWSGIServer", host: str, what: str) -> None:
     """Serve until Ctrl-C.
 
     Args:

@@ -46,7 +46,7 @@ class Page:
 
 
 @cache
-def environment() -> "Environment":
+def template_environment() -> "Environment":
     """Return the templates; all that is filled in is escaped.
 
     Raises:
@@ -67,7 +67,7 @@ def environment() -> "Environment":
 
 def part(name: str, *args: Any, **kwargs: Any) -> "Markup":
     """Fill in one macro of `templates/parts.html`."""
-    macro = getattr(environment().get_template("parts.html").module, name)
+    macro = getattr(template_environment().get_template("parts.html").module, name)
     filled: Markup = macro(*args, **kwargs)
     return filled
 
@@ -78,4 +78,4 @@ def render(page: Page, version: str = "") -> str:
     Args:
         version: of a live page, which asks its server for another one; empty for a file that stands for itself.
     """
-    return environment().get_template("page.html").render(page=page, version=version)
+    return template_environment().get_template("page.html").render(page=page, version=version)

@@ -88,7 +88,7 @@ def bars_section(title: str, bars: Sequence[Bar], caption: str, more: Sequence["
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedImage:
     """A line of `eval/predictions.csv`."""
 
     index: int
@@ -98,13 +98,13 @@ class Prediction:
     probability: float
 
 
-Draw = Callable[[Prediction, str], Tile]  # (image, what it shows) -> its picture
+Draw = Callable[[PredictedImage, str], Tile]  # (image, what it shows) -> its picture
 
 
-def read_predictions(run: RunFiles) -> list[Prediction]:
+def read_predictions(run: RunFiles) -> list[PredictedImage]:
     """Return what -eval wrote of each image; none where it has not run."""
     rows = run.table("predictions")[1:]
-    return [Prediction(int(r[0]), r[1], int(r[2]), int(r[3]), float(r[4])) for r in rows]
+    return [PredictedImage(int(r[0]), r[1], int(r[2]), int(r[3]), float(r[4])) for r in rows]
 
 
 def confusion(run: RunFiles, names: Mapping[int, str], shown: set[tuple[int, int]]) -> Section | None:
@@ -136,14 +136,14 @@ def confusion(run: RunFiles, names: Mapping[int, str], shown: set[tuple[int, int
 
 
 def mistakes(
-    predictions: Sequence[Prediction], names: Mapping[int, str], draw: Draw
+    predictions: Sequence[PredictedImage], names: Mapping[int, str], draw: Draw
 ) -> tuple[Section | None, set[tuple[int, int]]]:
     """Show wrongly classified images by pair of classes; None where there are none.
 
     Returns:
         the section, and the pairs (true, predicted) in it.
     """
-    wrong: dict[tuple[int, int], list[Prediction]] = {}
+    wrong: dict[tuple[int, int], list[PredictedImage]] = {}
     for p in predictions:
         if p.true != p.predicted:
             wrong.setdefault((p.true, p.predicted), []).append(p)
@@ -160,7 +160,7 @@ def mistakes(
     return Section("Mistakes", body, "mistakes"), set(pairs)
 
 
-def _group(pair: tuple[int, int], wrong: list[Prediction], names: Mapping[int, str], draw: Draw) -> dict[str, Any]:
+def _group(pair: tuple[int, int], wrong: list[PredictedImage], names: Mapping[int, str], draw: Draw) -> dict[str, Any]:
     true, predicted = (names.get(c) or str(c) for c in pair)
     surest = sorted(wrong, key=lambda p: -p.probability)[:_TILES]
     return {
@@ -173,7 +173,7 @@ def _group(pair: tuple[int, int], wrong: list[Prediction], names: Mapping[int, s
     }
 
 
-def _labelled(tile: Tile, prediction: Prediction) -> Tile:
+def _labelled(tile: Tile, prediction: PredictedImage) -> Tile:
     return Tile(tile.source, tile.alt, f"{prediction.probability:.0%} sure, {prediction.image}")
 
 

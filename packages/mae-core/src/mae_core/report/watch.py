@@ -1,11 +1,11 @@
-"""`watch RUN`: serve a page that follows the run."""
+"""`watch RUN`: run_server a page that follows the run."""
 
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 
-from mae_core.report.http_server import Environ, StartResponse, is_own_name, make_server, respond, serve
+from mae_core.report.http_server import Environ, StartResponse, is_own_name, make_server, respond, run_server
 from mae_core.report.page import Page, Section, part, render
 
 
@@ -66,4 +66,4 @@ def _changed(path: Path) -> int:
 
 def watch(run: str, build: Callable[[], Page], host: str, port: int) -> None:
     """Serve a run's page until Ctrl-C."""
-    serve(make_server(LivePage(Path(run), build, host), host, port), host, f"follows {run}")
+    run_server(make_server(LivePage(Path(run), build, host), host, port), host, f"follows {run}")

@@ -11,8 +11,9 @@ from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
 from mae_core.stage.input_settings import input_settings
 from mae_core.weights.checkpoint_folder import open_weights
-from mae_core.weights.load import fit_weights, load_arrays
-from mae_core.weights.report import join_names
+from mae_core.weights.key_report import join_names
+from mae_core.weights.load import adapt_channels, fit_weights, load_arrays
+from mae_core.weights.metadata import checked_metadata
 from mae_core.weights.sources import Weights
 
 _NEEDED = ("img_size", "patch_size", "num_heads", "decoder_num_heads")
@@ -21,7 +22,17 @@ _NORM_EPS = 1e-6
 
 
 def load(
-    path: str | Path, source: str = "auto", *, random_init: bool = False, **facts: Any
+    path: str | Path,
+    source: str = "auto",
+    *,
+    random_init: bool = False,
+    channels_from: str | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    in_chans: int | None = None,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    norm_pix_loss: bool | None = None,
 ) -> MaskedAutoencoderViT | VisionTransformer:
     """Load a model with its weights, ready to evaluate.
 
@@ -33,11 +44,12 @@ def load(
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
         random_init: keep the weights that the model is made with, drawn from `paddle.seed`: the same network untrained,
             as a baseline.
-        facts: what the weights do not tell: img_size, patch_size, in_chans, num_heads, decoder_num_heads,
-            norm_pix_loss.
+        channels_from: "repeat", "mean" or "first" of the weights' channels makes the `in_chans` that are asked for; see
+            `mae_core.weights.channels`.
+        img_size, patch_size, in_chans, num_heads, decoder_num_heads, norm_pix_loss: what the weights do not record.
 
     Raises:
-        CheckpointError: nothing there, damaged or refused, or not all of a model; what is not told is named.
+        CheckpointError: nothing there, damaged or refused, or not all of a model; what is not recorded is named.
 
     Examples:
         >>> load("nope.pth")
@@ -45,12 +57,25 @@ def load(
         mae_core.errors.CheckpointError: nope.pth: no such file
     """
     weights = open_weights(path, source)
-    known = weights.architecture(facts).known()
+    if channels_from and in_chans:
+        weights = adapt_channels(weights, in_chans, channels_from)
+    stated = {
+        "img_size": img_size,
+        "patch_size": patch_size,
+        "in_chans": in_chans,
+        "num_heads": num_heads,
+        "decoder_num_heads": decoder_num_heads,
+        "norm_pix_loss": norm_pix_loss,
+    }
+    stated = {name: value for name, value in stated.items() if value is not None}
+    known = weights.architecture(checked_metadata(stated)).known()
     has_decoder = "mask_token" in weights.arrays
-    untold = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
-    if untold:
-        raise CheckpointError(f"{weights.file} does not tell {', '.join(untold)}: load(..., {untold[0]}=...)")
+    missing = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
+    if missing:
+        raise CheckpointError(f"{weights.file} does not record {', '.join(missing)}: load(..., {missing[0]}=...)")
     known = {**_statistics(weights.config, int(known["in_chans"])), **known}
+    if channels_from:
+        known.pop("bands", None)  # of other channels
     if has_decoder:
         model = MaskedAutoencoderViT(**known)
     else:
@@ -72,7 +97,7 @@ def _load_all(model: MaskedAutoencoderViT | VisionTransformer, weights: Weights)
 
 
 def _statistics(saved: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
-    """Read what is done to images from the config of a run; older weight files do not tell it."""
+    """Read what is done to images from the config of a run; older weight files do not record it."""
     if not saved:
         return {}
     config = saved.get("DATA", {})

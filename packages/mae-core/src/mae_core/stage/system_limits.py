@@ -1,4 +1,4 @@
-"""Limits of the system on files, processes, threads and addresses, in one line that says what to raise.
+"""Limits of the system on files, processes, threads and addresses, in one line that names what to raise.
 
 Needs no Paddle.
 """
@@ -18,7 +18,7 @@ _SIGNS = ("can't start new thread", "Resource temporarily unavailable")
 
 
 def explain_limit(error: Exception) -> UserError | None:
-    """Say which limit an error tells of; None for other errors, of memory too."""
+    """Return an error that names the limit behind an error; None for other errors, of memory too."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in str(error):
         return UserError(_FILES.format(_now("RLIMIT_NOFILE")))

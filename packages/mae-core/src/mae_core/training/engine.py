@@ -22,17 +22,18 @@ from mae_core.training.checkpoints.capture import Pass, write_capture
 from mae_core.training.checkpoints.checkpoint import model_arrays, restore, take_snapshot
 from mae_core.training.checkpoints.retention import Checkpoints
 from mae_core.training.ema import Ema
+from mae_core.training.meters import StepMetrics, mean_over_ranks
 from mae_core.training.optim import clip_gradients, grad_norm, trainable
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
-from mae_core.training.sharding import ShardedOptimizer, collect, shard
+from mae_core.training.sharding import ShardedOptimizer, collect, shard_optimizer
 from mae_core.training.stop_request import StopRequest
-from mae_core.training.totals import Totals, over_ranks
 from mae_core.training.validation import Validation
 from mae_core.weights.checkpoint_folder import Checkpoint
+from mae_core.weights.checkpoint_state import State
 
 LossFn = Callable[[nn.Layer, Samples, int], tuple[Tensor, dict[str, float]]]
 
@@ -42,7 +43,7 @@ class Trainer:
     """One training run.
 
     Args:
-        loss_fn: (model, batch, epoch) -> scalar loss and figures to log, which are averaged as the loss is.
+        loss_fn: (model, batch, epoch) -> scalar loss and metrics to log, which are averaged as the loss is.
         lr_at: fractional epoch -> learning rate.
         folder: where checkpoints and `log.jsonl` go; None on ranks that write nothing.
         config: written into every checkpoint.
@@ -51,7 +52,7 @@ class Trainer:
         ema: averaged weights, kept beside the model's; validation scores them.
         validation: when and how to score the model; the best checkpoint is kept and linked as `best`.
         data_advice: what to do when training waits for data; logged once where it does.
-        loggers: boards that get the figures too; names of `writers.BOARDS`.
+        loggers: boards that get the metrics too; names of `writers.BOARDS`.
         pictures: draws what boards show of the model at each checkpoint, by name, uint8 [H, W, 1 or 3].
         program: command that trains, for messages.
         data_patience: seconds that other ranks wait for this one's data.
@@ -85,7 +86,7 @@ class Trainer:
         self._bad_steps = 0
         self._parameters = [p for _, p in trainable(self.model)]
         if self.shard_optimizer:
-            self.optimizer = shard(self.optimizer, self._parameters)
+            self.optimizer = shard_optimizer(self.optimizer, self._parameters)
         self._wrapped = distributed.wrap(self.model)
         self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
@@ -95,11 +96,11 @@ class Trainer:
         state = checkpoint.state
         restore(checkpoint.folder, self.model, self.optimizer)  # 1. weights and moments
         self.precision.load_state_dict(state.scaler)  # 2. loss scale
-        self.progress.meter.load_state_dict(state.meter)  # 3. the open logging interval
+        self.progress.meter.load(state.meter)  # 3. the open logging interval
         if self.ema:
             self.ema.load(checkpoint.averages() or model_arrays(self.model))  # 4. averaged weights
         if state.validation:
-            self.validation.load_state_dict(state.validation)  # 5. the best so far
+            self.validation.load(state.validation)  # 5. the best so far
         self._bad_steps, self.step = state.bad_steps, state.step  # 6. the position
         if not self.checkpoints.adopt(checkpoint.folder, self.step, self.validation.best_step):
             self.validation.best = None  # the folder lacks it
@@ -145,29 +146,29 @@ class Trainer:
         self.optimizer.set_lr(lr)
         paddle.seed((self.plan.seed * 1_000_003 + self.step) * 4096 + distributed.rank())
         own = self._accumulate(stream)  # 2. forward and backward; gradients are averaged over ranks
-        totals, asked = over_ranks(own, stop.asked)  # 3. loss, figures and signals, in one reduction
-        if not math.isfinite(totals.loss):  # 4. NaN on every rank, so all stop here, before the update
-            raise self._not_finite(f"loss is {totals.loss}")
+        step, asked = mean_over_ranks(own, stop.asked)  # 3. loss, metrics and signals, in one reduction
+        if not math.isfinite(step.loss):  # 4. NaN on every rank, so all stop here, before the update
+            raise self._not_finite(f"loss is {step.loss}")
         with watchdog.doing("updating weights", 5 * self._step_seconds):
             norm = self._update()  # 5. weights, unless a gradient is not finite
         if self.ema:
             self.ema.update(self.model)  # 6. their average
         self.step += 1
-        figures = {"loss": totals.loss, "grad_norm": norm, **totals.metrics}
-        self.progress.step_done(self.step, lr, figures, int(totals.images), totals.waited)  # 7. meters and log
+        metrics = {"loss": step.loss, "grad_norm": norm, **step.metrics}
+        self.progress.step_done(self.step, lr, metrics, int(step.images), step.waited)  # 7. meters and log
         self._step_seconds = time.perf_counter() - started
         return asked
 
-    def _accumulate(self, stream: Iterator[Samples]) -> Totals:
+    def _accumulate(self, stream: Iterator[Samples]) -> StepMetrics:
         """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
-        totals = Totals()
+        step = StepMetrics()
         self._passes = []
         for i in range(n):
             started = time.perf_counter()
             with watchdog.doing("reading data", self.data_patience):
                 batch = self._next_batch(stream)
-            totals.waited += time.perf_counter() - started
+            step.waited += time.perf_counter() - started
             local = distributed.no_sync(self._wrapped) if i < n - 1 else nullcontext()
             with watchdog.doing("computing", 5 * self._step_seconds), local:
                 with self.precision.autocast():
@@ -175,12 +176,12 @@ class Trainer:
                 with watchdog.doing("computing gradients", 5 * self._step_seconds):
                     self.precision.backward(loss / n)
             value = float(loss)
-            totals.loss += value / n
-            for name, figure in metrics.items():
-                totals.metrics[name] = totals.metrics.get(name, 0.0) + float(figure) / n
-            totals.images += len(batch.images)
+            step.loss += value / n
+            for name, metric in metrics.items():
+                step.metrics[name] = step.metrics.get(name, 0.0) + float(metric) / n
+            step.images += len(batch.images)
             self._passes.append((batch.indices.numpy(), value))
-        return totals
+        return step
 
     def _next_batch(self, stream: Iterator[Samples]) -> Samples:
         """Take a batch; where none can be had, save what was trained so far, and go on with the error or the stop."""
@@ -221,16 +222,16 @@ class Trainer:
         """Keep the step, to be done again, and return the error that names it; every rank knows of all."""
         rank, lr, epoch = distributed.rank(), self.optimizer.get_lr(), self.step // self.plan.steps_per_epoch
         own = [Pass(rank, loss, indices.tolist(), self.describe(indices)) for indices, loss in self._passes]
-        passes = [told for told_of_rank in distributed.gather(own) for told in told_of_rank]
-        bad = [told.files for told in passes if not math.isfinite(told.loss)] or [told.files for told in passes]
-        where = f"epoch {epoch} step {self.step} lr {lr:.3e}"
-        message = f"{what} at {where}; the weights were not updated; batch: {', '.join(bad)}"
+        passes = [one for of_rank in distributed.gather(own) for one in of_rank]
+        bad = [one.files for one in passes if not math.isfinite(one.loss)] or [one.files for one in passes]
+        message = f"{what} at epoch {epoch} step {self.step} lr {lr:.3e}"
+        message += f"; the weights were not updated; batch: {', '.join(bad)}"
         collect(self.optimizer)
         if self.folder:
-            facts = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
+            where = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
             averages = self.ema.arrays() if self.ema else None
-            state = take_snapshot(self.step, self.model, self.optimizer, self._state(), averages)
-            message += "; " + write_capture(self.folder.path, state, facts, passes, self.program)
+            snapshot = take_snapshot(self.model, self.optimizer, self._state(), averages)
+            message += "; " + write_capture(self.folder.path, snapshot, where, passes, self.program)
         return NonFiniteError(message)
 
     def _finish_step(self, stop: StopRequest, asked: Stop | None) -> None:
@@ -272,7 +273,7 @@ class Trainer:
         if scores is None:
             return Stop.first(distributed.sum_over_ranks(Stop.counts(stop.asked))) or Stop.TERMINATED
         self.progress.scored(self.step, scores, time.perf_counter() - started)
-        self.checkpoints.note_score(self.step, self.validation.state_dict(), self.validation.best_step)
+        self.checkpoints.note_score(self.step, self.validation.state(), self.validation.best_step)
         return None
 
     def save(self) -> None:
@@ -282,16 +283,16 @@ class Trainer:
 
     def _write(self) -> None:
         averages = self.ema.arrays if self.ema else None
-        state, best = self._state(), self.validation.best_step
-        self.checkpoints.save(self.step, self.model, self.optimizer, state, averages, best)
+        self.checkpoints.save(self.model, self.optimizer, self._state(), averages, self.validation.best_step)
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "scaler": self.precision.state_dict(),
-            "meter": self.progress.meter.state_dict(),
-            "bad_steps": self._bad_steps,
-            "validation": self.validation.state_dict(),
-            "config": self.config,
-            "data": self.data,
-            "world_size": distributed.world_size(),
-        }
+    def _state(self) -> State:
+        return State(
+            step=self.step,
+            scaler=self.precision.state_dict(),
+            meter=self.progress.meter.state(),
+            bad_steps=self._bad_steps,
+            validation=self.validation.state(),
+            config=self.config,
+            data=self.data,
+            world_size=distributed.world_size(),
+        )

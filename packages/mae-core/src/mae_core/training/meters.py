@@ -1,13 +1,43 @@
-"""Running figures of a training run."""
+"""What is measured while a run trains: sums of one step, and of the steps between two log lines."""
 
 import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
 
 import paddle
+
+from mae_core.process import distributed
+from mae_core.process.signals import Stop
+from mae_core.weights.checkpoint_state import Interval
+
+
+@dataclass
+class StepMetrics:
+    """Sums over the forward passes of one step: of this rank, then of all.
+
+    Attributes:
+        loss: mean over passes, and over ranks.
+        metrics: what the stage's loss returns beside, averaged likewise.
+        images: how many.
+        waited: seconds without data, on this rank.
+    """
+
+    loss: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    images: float = 0.0
+    waited: float = 0.0
+
+
+def mean_over_ranks(own: StepMetrics, asked: Stop | None) -> tuple[StepMetrics, Stop | None]:
+    """Average losses and metrics over ranks and add images; a signal to one rank stops them all."""
+    world, names = distributed.world_size(), sorted(own.metrics)
+    means = [own.loss / world, *(own.metrics[name] / world for name in names)]
+    summed = distributed.sum_over_ranks([own.images, *means, *Stop.counts(asked)])
+    images, loss, metrics = summed[0], summed[1], summed[2 : 2 + len(names)]
+    step = StepMetrics(loss, dict(zip(names, metrics, strict=True)), images, own.waited)
+    return step, Stop.first(summed[2 + len(names) :])
 
 
 class IntervalMeter:
@@ -34,14 +64,14 @@ class IntervalMeter:
         """Leave time that was not training (validation) out of the speeds."""
         self.started += seconds
 
-    def state_dict(self) -> dict[str, Any]:
+    def state(self) -> Interval:
         """Return what a resumed run needs to finish the interval with the same means."""
-        return {"steps": self.steps, "sums": dict(self.sums)}
+        return Interval(self.steps, dict(self.sums))
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load(self, interval: Interval) -> None:
         """Go on inside an interval; images and seconds start anew, since they measure this process."""
         self.reset()
-        self.steps, self.sums = state["steps"], dict(state["sums"])
+        self.steps, self.sums = interval.steps, dict(interval.sums)
         self.steps_before = self.steps
 
     def means(self) -> dict[str, float]:
@@ -59,10 +89,10 @@ class IntervalMeter:
 
 
 class SlowData:
-    """Says once that a run waits for data more than it should.
+    """Warns once that a run waits for data more than it should.
 
     Args:
-        advice: what to do about it; without one nothing is said.
+        advice: what to do about it; without one there is no warning.
     """
 
     LIMIT = 0.2  # of the time

@@ -38,7 +38,7 @@ def build_adamw(
             decay applies.
     """
     named = trainable(model)
-    # Paddle asks by its own unique name ("linear_3.w_0"), which says nothing about the parameter's place.
+    # Paddle asks by its own unique name ("linear_3.w_0"), which does not show the parameter's place.
     decayed = {p.name for name, p in named if decays(name, p)}
     return AdamW(
         learning_rate=0.0,

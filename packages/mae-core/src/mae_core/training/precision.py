@@ -21,7 +21,7 @@ class Precision:
     Args:
         amp: whether mixed precision is asked for.
         dtype: "bfloat16" or "float16" (float16 scales the loss).
-        info: receives one line that says what really runs.
+        info: receives one line on what really runs.
 
     Raises:
         ConfigError: another dtype, or float16 on a CPU.
@@ -33,7 +33,7 @@ class Precision:
         on_gpu = paddle.is_compiled_with_cuda() and not paddle.get_device().startswith("cpu")
         if amp and dtype == "float16" and not on_gpu:
             raise ConfigError("AMP_DTYPE=float16 needs a GPU; on a CPU use AMP_DTYPE bfloat16, or leave -amp out")
-        self._on_gpu, missing = on_gpu, "" if on_gpu or not amp else products.why_not()
+        self._on_gpu, missing = on_gpu, "" if on_gpu or not amp else products.why_no_bfloat16()
         self.dtype = dtype if amp and not missing else None
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**16) if self.dtype == "float16" else None
         if missing:
@@ -68,7 +68,7 @@ class Precision:
         else:
             optimizer.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Return the loss scaler's state as plain numbers."""
         state = self.scaler.state_dict() if self.scaler else {}
         return {k: (v.tolist() if hasattr(v, "tolist") else v) for k, v in state.items()}

@@ -1,4 +1,4 @@
-"""What a run says of itself: a line for people and a record for programs per interval, and a bar over its steps."""
+"""What a run reports: a line for people and a record for programs per interval, and a bar over its steps."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mae_core.process import log
-from mae_core.process.run_log import RunLog, kind_of
+from mae_core.process.run_log import RunLog, record_kind
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb, spoken_speed
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
@@ -14,12 +14,12 @@ from mae_core.training.writers import Writer, open_writers
 
 
 class Progress:
-    """The figures of the open interval, and where they go.
+    """The metrics of the open interval, and where they go.
 
     Args:
         plan: how often to report.
         data_advice: what to do when training waits for data; logged once where it does.
-        loggers: boards that get the figures too; names of `writers.BOARDS`.
+        loggers: boards that get the metrics too; names of `writers.BOARDS`.
         config: shown on them.
     """
 
@@ -46,7 +46,7 @@ class Progress:
         """
         last = {"train": step, "validation": min(step, scored)}
         if folder:
-            log_file = RunLog(folder.log, lambda record: record["step"] <= last.get(kind_of(record), step))
+            log_file = RunLog(folder.log, lambda record: record["step"] <= last.get(record_kind(record), step))
             self._writers = open_writers(log_file, self._loggers, folder.path, self._config)
         self._bar = log.progress_bar(self.plan.total_steps, step)
         try:
@@ -56,16 +56,16 @@ class Progress:
             while self._writers:
                 self._writers.pop().close()
 
-    def step_done(self, step: int, lr: float, figures: dict[str, float], images: int, waited: float) -> None:
+    def step_done(self, step: int, lr: float, metrics: dict[str, float], images: int, waited: float) -> None:
         """Count an optimizer step, and report where an interval ends.
 
         Args:
             step: steps done.
-            figures: loss, gradient norm and what the stage's loss tells, over all ranks.
+            metrics: loss, gradient norm and what the stage's loss returns beside, over all ranks.
             images: of all ranks.
             waited: seconds without data.
         """
-        self.meter.add(figures, images, waited)
+        self.meter.add(metrics, images, waited)
         self._bar.update()
         if step % self.plan.report_freq == 0 or step == self.plan.total_steps:
             self._report(step, lr)
@@ -108,6 +108,6 @@ class Progress:
         rounded = {name: round(value, 4) for name, value in speeds.items()}
         self._write("train", step, {"lr": lr, **means, **rounded, "memory_mb": round(memory, 1)})
 
-    def _write(self, kind: str, step: int, figures: dict[str, Any]) -> None:
+    def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
         for writer in self._writers:
-            writer.write(kind, step, {"epoch": step / self.plan.steps_per_epoch, **figures})
+            writer.write(kind, step, {"epoch": step / self.plan.steps_per_epoch, **metrics})

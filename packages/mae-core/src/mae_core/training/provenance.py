@@ -1,4 +1,4 @@
-"""`provenance.json`: where a run's figures come from. An entry for each time that the run was started or resumed."""
+"""`provenance.json`: where a run's results come from. An entry for each time that the run was started or resumed."""
 
 import json
 import os
@@ -25,25 +25,23 @@ _DISTRIBUTIONS = ("mae-core", "mae-data", "mae-pretrain", "mae-finetune", "mae-p
 
 
 @contextmanager
-def recorded(folder: Path | None, first_step: int, seeds: dict[str, int]) -> Iterator[dict[str, Any]]:
+def recorded(folder: Path | None, first_step: int, seeds: dict[str, int], weights: str) -> Iterator[None]:
     """Write what runs to `folder/provenance.json`, and at the end, whatever ended it, how long it took.
 
-    A disk that refuses the file ends no run: it is said once.
+    A disk that refuses the file ends no run: a warning names it.
 
     Args:
         folder: of the run; None writes nothing.
         first_step: the step that this start goes on from.
         seeds: by the name of what they decide.
-
-    Yields:
-        the entry; what is put into it meanwhile is written at the end.
+        weights: what the run starts from; empty where that is nothing.
     """
-    entry = {"first_step": first_step, "seeds": seeds, **_surroundings()}
+    entry = {"first_step": first_step, "seeds": seeds, **_surroundings(), "weights": weights}
     entries = [*_read(folder), entry] if folder else []
     _write(folder, entries)
     started = time.perf_counter()
     try:
-        yield entry
+        yield
     finally:
         entry["seconds"] = round(time.perf_counter() - started, 3)
         entry["ended"] = _now()

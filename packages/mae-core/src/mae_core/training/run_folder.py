@@ -38,7 +38,7 @@ class RunFolder:
         return lock
 
     def renew(self) -> None:
-        """Make the folder anew where it, or the checkpoints in it, went during the run, and say so.
+        """Make the folder anew where it, or the checkpoints in it, went during the run, with a warning.
 
         Raises:
             UserError: it cannot be made, or another run holds it by now.

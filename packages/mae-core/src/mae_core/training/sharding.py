@@ -62,8 +62,8 @@ class ShardedOptimizer:
     def collect(self) -> None:
         """Copy the other ranks' state, array by array, to rank 0's host memory for `state_dict`; all ranks call it."""
         own, main, self._collected = self._tensors(), distributed.is_main(), {}
-        told = distributed.gather([(key, list(value.shape), str(value.dtype)) for key, value in own.items()])
-        for owner, entries in enumerate(told[1:], 1):
+        states = distributed.gather([(key, list(value.shape), str(value.dtype)) for key, value in own.items()])
+        for owner, entries in enumerate(states[1:], 1):
             for key, shape, dtype in entries:
                 value = own[key] if owner == distributed.rank() else paddle.empty(shape, dtype.rpartition(".")[2])
                 distributed.broadcast(value, owner)
@@ -80,19 +80,19 @@ class ShardedOptimizer:
         return state
 
 
-def shard(
+def shard_optimizer(
     optimizer: paddle.optimizer.Optimizer, parameters: Sequence[Tensor]
 ) -> paddle.optimizer.Optimizer | ShardedOptimizer:
     """Shard an optimizer over the ranks; one process keeps it as it is."""
     return ShardedOptimizer(optimizer, parameters) if distributed.world_size() > 1 else optimizer
 
 
-def owns(optimizer: Any, parameter: Tensor) -> bool:
+def owns(optimizer: paddle.optimizer.Optimizer | ShardedOptimizer, parameter: Tensor) -> bool:
     """Tell whether this rank keeps a parameter's state."""
     return not isinstance(optimizer, ShardedOptimizer) or optimizer.owns(parameter)
 
 
-def collect(optimizer: Any, wanted: bool = True) -> None:
+def collect(optimizer: paddle.optimizer.Optimizer | ShardedOptimizer, wanted: bool = True) -> None:
     """Bring sharded state to rank 0 if any rank wants it; all ranks call it. Nothing where it is not sharded."""
     if isinstance(optimizer, ShardedOptimizer) and distributed.sum_over_ranks([float(wanted)])[0]:
         optimizer.collect()

@@ -1,4 +1,4 @@
-"""Where a run's figures go: `log.jsonl` always, and the boards that a run names. A broken board never ends a run."""
+"""Where a run's metrics go: `log.jsonl` always, and the boards that a run names. A broken board never ends a run."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,14 @@ from mae_core.process.run_log import RunLog
 
 
 class Writer(Protocol):
-    """A place for figures."""
+    """A place for metrics."""
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
-        """Take the figures of a step.
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+        """Take the metrics of a step.
 
         Args:
-            kind: "train", "validation", or "pictures"; of the last, each figure is uint8 [H, W, 1 or 3].
-            figures: by name.
+            kind: "train", "validation", or "pictures"; of the last, each is uint8 [H, W, 1 or 3].
+            metrics: by name.
         """
 
     def close(self) -> None:
@@ -31,9 +31,9 @@ class JsonLines:
     def __init__(self, log: RunLog) -> None:
         self._log = log
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         if kind != "pictures":
-            self._log.write({"kind": kind, "step": step, **figures})
+            self._log.write({"kind": kind, "step": step, **metrics})
 
     def close(self) -> None:
         self._log.close()
@@ -46,8 +46,8 @@ class TensorBoard:
         self._events = import_module("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
         self._events.add_text("config", f"<pre>{config_text(config)}</pre>")
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
-        for name, value in figures.items():
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+        for name, value in metrics.items():
             if kind == "pictures":
                 self._events.add_image(f"{kind}/{name}", value, step, dataformats="HWC")
             else:
@@ -65,8 +65,8 @@ class VisualDL:
         self._records = import_module("visualdl").LogWriter(logdir=str(folder / "visualdl"), display_name=folder.name)
         self._records.add_text("config", config_text(config), 0)
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
-        for name, value in figures.items():
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+        for name, value in metrics.items():
             if kind == "pictures":
                 self._records.add_image(f"{kind}/{name}", value, step)
             else:
@@ -84,10 +84,10 @@ class WeightsAndBiases:
         mode = os.environ.get("WANDB_MODE", "offline")
         self._run = self._wandb.init(dir=str(folder), name=folder.name, config=dict(config), mode=mode)
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         if kind == "pictures":
-            figures = {name: self._wandb.Image(value.squeeze()) for name, value in figures.items()}
-        self._run.log({f"{kind}/{name}": value for name, value in figures.items()} | {"step": step})
+            metrics = {name: self._wandb.Image(value.squeeze()) for name, value in metrics.items()}
+        self._run.log({f"{kind}/{name}": value for name, value in metrics.items()} | {"step": step})
 
     def close(self) -> None:
         self._run.finish()
@@ -101,7 +101,7 @@ BOARDS: dict[str, Callable[[Path, Mapping[str, Any]], Writer]] = {
 
 
 class Guarded:
-    """A board whose first failure is said, and which is left alone from then on."""
+    """A board whose first failure is logged, and which is left alone from then on."""
 
     def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
         self._name = name
@@ -111,9 +111,9 @@ class Guarded:
     def _open(self, folder: Path, config: Mapping[str, Any]) -> None:
         self._board = BOARDS[self._name](folder, config)
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         if board := self._board:
-            self._try(lambda: board.write(kind, step, figures))
+            self._try(lambda: board.write(kind, step, metrics))
 
     def close(self) -> None:
         if board := self._board:

@@ -36,7 +36,7 @@ def step_folder(folder: Path, step: int) -> Path:
 
 
 def step_of(checkpoint: Path) -> int | None:
-    """Return the step that a checkpoint folder's name tells; None where no run gives that name."""
+    """Return the step in a checkpoint folder's name; None where no run gives that name."""
     match = _STEP.fullmatch(checkpoint.name)
     step = int(match[1]) if match else None
     return step if step is not None and step_folder(checkpoint.parent, step) == checkpoint else None
@@ -80,7 +80,7 @@ def open_checkpoint(folder: Path, needed: Sequence[str] = (), files: Sequence[st
         state = decode_state(_require_file(folder / STATE).read_bytes(), needed)
         named = step_of(folder.resolve())
         if named not in (None, state.step):
-            raise ValueError(f"{STATE} says step {state.step}")
+            raise ValueError(f"{STATE} is of step {state.step}")
         for name in dict.fromkeys((*_WEIGHTS, *files)):
             _verify(folder / name, state.sha256.get(name), name in files)
     except (OSError, ValueError) as error:

@@ -1,12 +1,12 @@
 """`state.json` of a checkpoint as bytes: sealed by a checksum of its own, every known entry typed and in range.
 
-It is read before anything is trusted: what it says decides which files are opened and where a run goes on.
+It is read before anything is trusted: its entries decide which files are opened and where a run goes on.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mae_core.weights.formats.pickle_values import safe_text
@@ -22,16 +22,39 @@ _MOST_RANKS = 10**6
 
 
 @dataclass(frozen=True)
+class Interval:
+    """The open logging interval: its steps so far, and the sums of their metrics."""
+
+    steps: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The step that scored best so far."""
+
+    step: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """How far a run is validated: the best step, and the one that was scored last."""
+
+    best: Best | None = None
+    scored: int = 0
+
+
+@dataclass(frozen=True)
 class State:
-    """What `state.json` says of a checkpoint.
+    """What `state.json` holds of a checkpoint; entries that a run has not are as here.
 
     Args:
         step: optimizer steps done.
-        sha256: checksum of each of its files, by name.
+        sha256: checksum of each of its files, by name; known once they are written.
         scaler: the loss scaler's state; {} where the loss is not scaled.
-        meter: the open logging interval (see `IntervalMeter.state_dict`).
         bad_steps: steps in a row whose gradient was not finite.
-        validation: the best score so far and the step that was scored last; None where the run is not validated.
+        validation: None where nothing was scored.
         config: the run's, nested as in `config.yaml`.
         data: number and hash of the training images, as {"train": {"images", "sha256"}}.
         world_size: ranks that trained.
@@ -39,18 +62,23 @@ class State:
     """
 
     step: int
-    sha256: Mapping[str, str]
+    sha256: Mapping[str, str] = field(default_factory=dict)
     scaler: Mapping[str, Any] = field(default_factory=dict)
-    meter: Mapping[str, Any] = field(default_factory=lambda: {"steps": 0, "sums": {}})
+    meter: Interval = field(default_factory=Interval)
     bad_steps: int = 0
-    validation: Mapping[str, Any] | None = None
+    validation: Validated | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     world_size: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def encode_state(record: Mapping[str, Any]) -> bytes:
+def encode_state(state: State) -> bytes:
+    """Return the bytes of a state; see `encode_record`."""
+    return encode_record(asdict(state))
+
+
+def encode_record(record: Mapping[str, Any]) -> bytes:
     """Return the bytes of a record, sealed: its last entry is the SHA-256 of all others."""
     rest = {**{key: value for key, value in record.items() if key != _SEAL}, "schema": SCHEMA}
     return _dump({**rest, _SEAL: hashlib.sha256(_dump(rest)).hexdigest()})
@@ -63,19 +91,25 @@ def decode_state(data: bytes, needed: Sequence[str] = ()) -> State:
         needed: entries that must be there.
 
     Raises:
-        ValueError: it is damaged, lacks an entry, or says what no run writes.
+        ValueError: it is damaged, lacks an entry, or holds what no run writes.
     """
     record = decode_record(data)
     if missing := [key for key in needed if key not in record]:
         raise ValueError(f"{STATE} lacks {missing[0]}")
-    return State(**{entry.name: record[entry.name] for entry in fields(State) if record.get(entry.name) is not None})
+    found = {entry.name: record[entry.name] for entry in fields(State) if record.get(entry.name) is not None}
+    if "meter" in found:
+        found["meter"] = Interval(**found["meter"])
+    if "validation" in found:
+        best, scored = found["validation"]["best"], found["validation"]["scored"]
+        found["validation"] = Validated(Best(**best) if best else None, scored)
+    return State(**found)
 
 
 def decode_record(data: bytes) -> dict[str, Any]:
     """Return all entries that bytes hold, checked; also those that only later versions know.
 
     Raises:
-        ValueError: it is damaged, or says what no run writes.
+        ValueError: it is damaged, or holds what no run writes.
     """
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{len(data):,} bytes; at most {_MOST_BYTES:,} are read")
@@ -91,7 +125,7 @@ def decode_record(data: bytes) -> dict[str, Any]:
     if record["schema"] > SCHEMA:
         raise ValueError(f"schema {record['schema']} is newer than {SCHEMA}: upgrade mae-core")
     # Compared as bytes: then not even a capital letter in the checksum can be flipped unseen.
-    if record["schema"] == SCHEMA and encode_state(record) != data:
+    if record["schema"] == SCHEMA and encode_record(record) != data:
         raise ValueError("its own checksum differs")
     record.pop(_SEAL, None)
     _check_entries(record)

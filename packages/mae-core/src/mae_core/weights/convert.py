@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.errors import CheckpointError, UserError
-from mae_core.weights.architecture import FACTS, Architecture, checked_facts
+from mae_core.weights.architecture import Architecture
 from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.key_report import join_names
 from mae_core.weights.layouts import LAYOUTS
-from mae_core.weights.report import join_names
+from mae_core.weights.metadata import STATED, Metadata, checked_metadata
 from mae_core.weights.sources import Weights, find_file, read_weights
 from mae_core.weights.targets import choose_target, write_weights
 
@@ -27,11 +28,11 @@ class Conversion:
     remarks: list[str]
 
     def lines(self) -> list[str]:
-        """Say it for people."""
-        said = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
+        """Return lines on it for people."""
+        lines = [f"{self.file} ({self.source}) -> {self.destination} ({self.target}), {self.tensors} tensors"]
         if self.left_out:
-            said.append(f"left out: {join_names(self.left_out)}")
-        return said + self.remarks
+            lines.append(f"left out: {join_names(self.left_out)}")
+        return lines + self.remarks
 
 
 def convert(
@@ -49,22 +50,22 @@ def convert(
         destination: file, or folder for `huggingface`.
         source: a name of `layouts.LAYOUTS`, or `auto`.
         target: a name of `layouts.LAYOUTS`, or `auto`: by the destination's suffix.
-        settings: facts of the model that the source does not tell (`architecture.FACTS`).
+        settings: what the source does not record of the model (`metadata.STATED`).
 
     Raises:
         CheckpointError: the source is missing, damaged or refused, or the target cannot express it.
         UserError: the arguments do not fit.
     """
     path = Path(destination)
-    if unknown := set(settings or ()) - set(FACTS):
-        raise UserError(f"setting {min(unknown)!r} is not known; use {', '.join(FACTS)}")
-    checked_facts(dict(settings or {}))
+    if unknown := set(settings or ()) - set(STATED):
+        raise UserError(f"setting {min(unknown)!r} is not known; use {', '.join(STATED)}")
+    stated = checked_metadata(settings or {})
     chosen = choose_target(path, target)
     file = find_file(Path(source_path))
     if path.exists() and file.resolve() in (path.resolve(), (path / "model.safetensors").resolve()):
         raise UserError(f"{path} is the source itself; write to another place")
     weights = read_weights(file, source)
-    model, remarks = _architecture(weights, settings)
+    model, remarks = _architecture(weights, stated)
     origin = {"source": f"{weights.source} {file.name}", "source_sha256": fingerprint(file)}
     left_out = write_weights(path, chosen, weights.arrays, model, origin)
     cautions = LAYOUTS[chosen].cautions(model) if model else []
@@ -81,7 +82,7 @@ def convert(
 
 
 def _not_kept(path: Path, model: Architecture | None) -> list[str]:
-    """Say what the header of a safetensors file would tell and this one has no place for."""
+    """List what the header of a safetensors file would hold and this one has no place for."""
     if model is None or path.suffix not in (".pth", ".pdparams"):
         return []
     named = {
@@ -93,11 +94,11 @@ def _not_kept(path: Path, model: Architecture | None) -> list[str]:
     return [f"{path.suffix} has no place for {join_names(lost)}; .safetensors keeps them"] if lost else []
 
 
-def _architecture(weights: Weights, settings: Mapping[str, Any] | None) -> tuple[Architecture | None, list[str]]:
+def _architecture(weights: Weights, stated: Metadata) -> tuple[Architecture | None, list[str]]:
     """Derive the architecture; weights of other models (a head alone) still move between our own formats."""
     if "cls_token" not in weights.arrays:
         return None, ["no ViT with a class token: the header names no architecture"]
     try:
-        return weights.architecture(settings), []
+        return weights.architecture(stated), []
     except CheckpointError as error:
         raise CheckpointError(f"{weights.file}: {error}") from None

@@ -1,14 +1,16 @@
 """`config.json` of Hugging Face's ViTMAE and ViT, both ways; what is done to pixels is in `preprocessor`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mae_core.epsilons import LN_EPS
 from mae_core.errors import CheckpointError
-from mae_core.weights.architecture import Architecture, checked_facts
+from mae_core.weights.architecture import Architecture
+from mae_core.weights.metadata import Metadata, checked_metadata
 
-_FACTS = {
+_METADATA = {
     "image_size": "img_size",
     "patch_size": "patch_size",
     "num_channels": "in_chans",
@@ -18,48 +20,47 @@ _FACTS = {
 }
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the facts of a `config.json` that shapes do not show, and remarks; ({}, []) where there is none.
+def read_config(path: Path) -> tuple[Metadata, list[str]]:
+    """Return the metadata in a `config.json`, and remarks on it; nothing where there is no such file.
 
     Raises:
         CheckpointError: it is not readable, or of a model this package cannot express.
     """
     if not path.is_file():
-        return {}, []
+        return Metadata(), []
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind = config.get("model_type")
     except (ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON of a model ({error})") from None
     if kind is None and "architecture" in config:  # timm's
-        return {}, []
+        return Metadata(), []
     if kind not in ("vit", "vit_mae"):
         raise CheckpointError(f"{path} is of model type {kind!r}; vit_mae and vit are read")
     if config.get("hidden_act", "gelu") != "gelu":
         raise CheckpointError(f"{path} has hidden_act={config['hidden_act']!r}; these models have gelu")
-    stated = {ours: config[key] for key, ours in _FACTS.items() if config.get(key) is not None}
-    facts: dict[str, Any] = checked_facts(stated)
-    facts |= _names(config.get("id2label"))
+    stated = {ours: config[key] for key, ours in _METADATA.items() if config.get(key) is not None}
+    metadata = replace(checked_metadata(stated), class_names=_class_names(config.get("id2label")))
     remarks = []
     if (epsilon := config.get("layer_norm_eps", 1e-12)) != LN_EPS:
-        remarks.append(f"{path.name} says layer_norm_eps={epsilon}; our models use {LN_EPS:g}, as the official code")
-    return facts, remarks
+        remarks.append(f"{path.name} has layer_norm_eps={epsilon}; our models use {LN_EPS:g}, as the official code")
+    return metadata, remarks
 
 
-def _names(labels: Any) -> dict[str, Any]:
+def _class_names(labels: Any) -> tuple[str, ...] | None:
     """Return the names of classes, unless they are those that transformers makes up."""
     if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
-        return {}
-    names = [labels.get(str(i)) for i in range(len(labels))]
+        return None
+    names: tuple[Any, ...] = tuple(labels.get(str(i)) for i in range(len(labels)))
     made_up = all(name == f"LABEL_{i}" for i, name in enumerate(names))
-    return {} if made_up or not names or None in names else {"class_names": names}
+    return None if made_up or not names or None in names else names
 
 
-def make_config(model: Architecture) -> dict[str, Any]:
-    """Return the `config.json` with which transformers builds the same model.
+def config_json(model: Architecture) -> str:
+    """Return the text of the `config.json` with which transformers builds the same model.
 
     Raises:
-        CheckpointError: transformers has no such model, or a fact is missing.
+        CheckpointError: transformers has no such model, or something is not known of this one.
     """
     is_mae = model.decoder_embed_dim is not None
     needed = ["img_size", "patch_size", "in_chans", "num_heads"] + ["decoder_num_heads"] * is_mae
@@ -84,7 +85,7 @@ def make_config(model: Architecture) -> dict[str, Any]:
         "num_channels": model.in_chans,
         "qkv_bias": model.qkv_bias,
     }
-    return {**config, **(_mae_part(model) if is_mae else _vit_part(model))}
+    return json.dumps({**config, **(_mae_part(model) if is_mae else _vit_part(model))}, indent=2) + "\n"
 
 
 def _mae_part(model: Architecture) -> dict[str, Any]:

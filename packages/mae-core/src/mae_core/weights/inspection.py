@@ -1,4 +1,4 @@
-"""Say what a weight file holds."""
+"""What a weight file holds, in lines for people."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from mae_core.errors import CheckpointError
 from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.shards import fingerprint
-from mae_core.weights.report import join_names
+from mae_core.weights.key_report import join_names
 from mae_core.weights.sources import find_file, guess_source, read_file, translate
 
 
@@ -22,14 +22,14 @@ def inspect_lines(path: str | Path) -> Iterator[str]:
     raw = read_file(file)
     yield f"file     {file} ({file.stat().st_size:,} bytes)"
     yield f"sha256   {fingerprint(file)}"
-    for key, value in sorted(raw.metadata.items()):
+    for key, value in sorted(raw.header.items()):
         yield f"header   {safe_text(key)} = {safe_text(value)}"
     try:
         yield f"source   {guess_source(raw)}"
         weights = translate(raw)
-        facts = weights.architecture().known()
-        names = facts.pop("class_names", ())
-        yield "model    " + ", ".join(f"{key}={value}" for key, value in facts.items())
+        model = weights.architecture().known()
+        names = model.pop("class_names", ())
+        yield "model    " + ", ".join(f"{key}={value}" for key, value in model.items())
         if names:
             yield f"classes  {join_names(names)}"
         yield from (f"remark   {remark}" for remark in weights.remarks)

@@ -1,12 +1,12 @@
 """The families of checkpoints that are read and written, each all in one place: add one to LAYOUTS to support it."""
 
 import json
-from typing import Any
 
 from mae_core.weights.architecture import Architecture
-from mae_core.weights.huggingface import make_config, read_config
-from mae_core.weights.layout import DECODER, Layout, RawFile, Shapes, header_facts, plain_name
-from mae_core.weights.preprocessor import FILE, make_preprocessor, read_preprocessor
+from mae_core.weights.huggingface import config_json, read_config
+from mae_core.weights.metadata import Metadata
+from mae_core.weights.parameter_names import DECODER, Layout, RawFile, Shapes, header_metadata, plain_name
+from mae_core.weights.preprocessor import FILE, preprocessor_text, read_preprocessor
 
 __all__ = ["DECODER", "LAYOUTS", "Layout", "is_ours", "plain_name"]
 
@@ -15,7 +15,7 @@ _OURS = "mae-core"
 
 def is_ours(raw: RawFile) -> bool:
     """Tell whether a file's header says that names and shapes are this package's already."""
-    return raw.metadata.get("format") == _OURS
+    return raw.header.get("format") == _OURS
 
 
 def _is_mae_core(raw: RawFile, shapes: Shapes) -> bool:
@@ -61,19 +61,19 @@ def _our_header(model: Architecture | None) -> dict[str, str]:
     return {"format": _OURS, "schema": "1", "architecture": json.dumps(model.known() if model else {})}
 
 
-def _official_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
-    facts, remarks = header_facts(raw)
-    if "visualize" in raw.file.name:
-        facts["norm_pix_loss"] = False
-        remarks.append("the official visualize checkpoints were trained without norm_pix_loss")
-    return facts, remarks
+def _official_metadata(raw: RawFile) -> tuple[Metadata, list[str]]:
+    metadata, remarks = header_metadata(raw)
+    if "visualize" not in raw.file.name:
+        return metadata, remarks
+    remark = "the official visualize checkpoints were trained without norm_pix_loss"
+    return metadata | Metadata(norm_pix_loss=False), [*remarks, remark]
 
 
-def _huggingface_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
+def _huggingface_metadata(raw: RawFile) -> tuple[Metadata, list[str]]:
     config, remarks = read_config(raw.file.with_name("config.json"))
-    header, (prepared, others) = header_facts(raw)[0], read_preprocessor(raw.file.with_name(FILE))
-    # A file of ours tells the range of floats and the exact crop in its header.
-    return {**prepared, **header, **config}, [*remarks, *([] if "pixel_mean" in header else others)]
+    header, (prepared, others) = header_metadata(raw)[0], read_preprocessor(raw.file.with_name(FILE))
+    # A file of ours records the range of floats and the exact crop in its header.
+    return prepared | header | config, [*remarks, *([] if header.pixel_mean else others)]
 
 
 def _huggingface_cautions(model: Architecture) -> list[str]:
@@ -81,7 +81,7 @@ def _huggingface_cautions(model: Architecture) -> list[str]:
 
 
 def _preprocessor_caution(model: Architecture) -> list[str]:
-    if make_preprocessor(model):
+    if preprocessor_text(model):
         return []
     return [f"{FILE} is not written: it takes square images whose pixel statistics are known"]
 
@@ -89,7 +89,7 @@ def _preprocessor_caution(model: Architecture) -> list[str]:
 def _target_caution(model: Architecture) -> list[str]:
     if not model.decoder_embed_dim or model.norm_pix_loss is not None:
         return []
-    return ["norm_pix_loss is in no weight file: config.json says true; --set norm_pix_loss=false otherwise"]
+    return ["norm_pix_loss is in no weight file: config.json has true; --set norm_pix_loss=false otherwise"]
 
 
 _HUGGINGFACE_NAME, _PADDLEVIT_NAME = "vit.embeddings.cls_token", "encoder_position_embedding"
@@ -118,8 +118,8 @@ _HUGGINGFACE = Layout(
     "huggingface",
     _is_huggingface,
     ("",),
-    facts=_huggingface_facts,
-    folder_config=make_config,
+    metadata=_huggingface_metadata,
+    folder_config=config_json,
     cautions=_huggingface_cautions,
     split_qkv=True,
     top={
@@ -152,7 +152,7 @@ LAYOUTS = {
     layout.name: layout
     for layout in (
         Layout(_OURS, _is_mae_core, (".safetensors", ".pdparams"), header=_our_header, conv=False, out_in=False),
-        Layout("official", _is_official, (".pth", ".safetensors"), facts=_official_facts, endings=_TORCH_ENDINGS),
+        Layout("official", _is_official, (".pth", ".safetensors"), metadata=_official_metadata, endings=_TORCH_ENDINGS),
         Layout("timm", _is_timm, (".safetensors", ".pth"), endings=_TORCH_ENDINGS, absent=DECODER),
         _HUGGINGFACE,
         _PADDLEVIT,

@@ -1,4 +1,4 @@
-"""Put weights of any source into a model, saying what fitted and what did not."""
+"""Put weights of any source into a model, with a report on what fitted and what did not."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.encoder import ViTEncoder
-from mae_core.models.facts import model_facts
+from mae_core.models.encoder import ViTEncoder, default_statistics
+from mae_core.weights.channels import mix_channels
 from mae_core.weights.checkpoint_folder import open_weights
-from mae_core.weights.layout import DECODER, plain_name
+from mae_core.weights.key_report import Grid, KeyReport, join_names
+from mae_core.weights.metadata import metadata_of
+from mae_core.weights.parameter_names import DECODER, plain_name
 from mae_core.weights.positions import resize_positions
-from mae_core.weights.report import Grid, KeyReport, join_names
 from mae_core.weights.sources import Weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
@@ -24,19 +25,31 @@ _FREE = DECODER | {"head", "norm", "fc_norm", "pooler"}
 _POSITIONS = ("pos_embed", "decoder_pos_embed")
 
 
-def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, same_target: bool = False) -> KeyReport:
+def load_pretrained(
+    model: nn.Layer,
+    path: str | Path,
+    source: str = "auto",
+    *,
+    same_target: bool = False,
+    channels_from: str | None = None,
+) -> KeyReport:
     """Load what fits: encoder-only files into whole models and back, other heads, other image sizes.
 
     Args:
         model: `MaskedAutoencoderViT` or `VisionTransformer`.
         path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
         source: a name of `layouts.LAYOUTS`, or `auto`.
-        same_target: see `other_facts`; training may go on with another target.
+        same_target: see `other_metadata`; training may go on with another target.
+        channels_from: "repeat", "mean" or "first" adapts weights of another number of channels; see
+            `channels.mixture`.
 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
-    return fit_weights(model, open_weights(path, source), same_target)
+    weights = open_weights(path, source)
+    if channels_from:
+        weights = adapt_channels(weights, model.in_chans, channels_from)
+    return fit_weights(model, weights, same_target)
 
 
 def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) -> KeyReport:
@@ -51,11 +64,23 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     }
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
-    _refuse(weights, own, fitting, missing, unexpected, other_facts(weights, model, same_target))
-    filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
+    _refuse(weights, own, fitting, missing, unexpected, other_metadata(weights, model, same_target))
+    dtypes = {name: str(own[name].dtype).rpartition(".")[2] for name in fitting}
+    filled = {name: paddle.to_tensor(array.astype(dtypes[name])) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
     _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
+
+
+def adapt_channels(weights: Weights, channels: int, way: str) -> Weights:
+    """Adapt weights to another number of channels, by the pixel statistics that they tell or else the usual ones.
+
+    Raises:
+        UserError: the way is not known; see `channels.mixture`.
+    """
+    told = weights.architecture()
+    mean, std = default_statistics(told.in_chans or channels)
+    return mix_channels(weights, channels, way, told.pixel_mean or mean, told.pixel_std or std)
 
 
 def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:
@@ -66,25 +91,24 @@ def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> Non
         model.name_classes(names)
 
 
-def _dtype(tensor: paddle.Tensor) -> str:
-    return str(tensor.dtype).rpartition(".")[2]
-
-
-def other_facts(weights: Weights, model: nn.Layer, same_target: bool) -> list[str]:
-    """Say in which facts that no shape shows, and that the file tells, the weights are another model's.
+def other_metadata(weights: Weights, model: nn.Layer, same_target: bool) -> list[str]:
+    """List in what the weights are another model's that no shape shows, but the file records.
 
     Args:
         same_target: whether the decoder must also predict the model's kind of pixels (`norm_pix_loss`).
     """
-    own, compared = model_facts(model), ["patch_size", "in_chans", "num_heads"]
+    own, recorded = metadata_of(model).known(), weights.metadata.known()
+    compared = ["patch_size", "in_chans", "num_heads"]
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
         compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
-    told = {name: weights.facts[name] for name in compared if name in weights.facts and name in own}
-    advice = {"norm_pix_loss": "; set norm_pix_loss to {}"}
+    advice = {
+        "norm_pix_loss": "; set norm_pix_loss to {}",
+        "in_chans": " (channels_from 'repeat', 'mean' or 'first' adapts them)",
+    }
     return [
-        f"{name} is {value}, the model's {own[name]}{advice.get(name, '').format(value)}"
-        for name, value in told.items()
-        if value != own[name]
+        f"{name} is {recorded[name]}, the model's {own[name]}{advice.get(name, '').format(recorded[name])}"
+        for name in compared
+        if name in recorded and name in own and recorded[name] != own[name]
     ]
 
 
@@ -114,7 +138,7 @@ def _is_free(name: str) -> bool:
 def _fit_positions(
     model: ViTEncoder, weights: Weights, own: dict[str, Tensor]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[Grid, Grid]]]:
-    """Resize position embeddings of another grid; a file that does not tell its grid is taken as square."""
+    """Resize position embeddings of another grid; a file that does not record its grid is taken as square."""
     arrays, resized = dict(weights.arrays), {}
     for name in _POSITIONS:
         if name not in own or name not in arrays or arrays[name].ndim != 3:
@@ -127,7 +151,11 @@ def _fit_positions(
 
 
 def _grid_of(weights: Weights, positions: int, wanted: Grid) -> Grid:
-    """Tell the file's grid; where as many positions could be a square or the model's grid, nobody can."""
+    """Return the file's grid.
+
+    Raises:
+        CheckpointError: it is not recorded, and as many positions could be a square or the model's grid.
+    """
     try:
         grid = weights.architecture().grid
     except CheckpointError:
@@ -135,12 +163,12 @@ def _grid_of(weights: Weights, positions: int, wanted: Grid) -> Grid:
     as_many = wanted[0] * wanted[1] == positions
     if grid is None and as_many:
         return wanted
-    told = "img_size" in weights.facts  # else the grid is a guess: a square
-    if grid and grid[0] * grid[1] == positions and (told or grid == wanted or not as_many):
+    recorded = weights.metadata.img_size is not None  # else the grid is a guess: a square
+    if grid and grid[0] * grid[1] == positions and (recorded or grid == wanted or not as_many):
         return grid
     raise CheckpointError(
-        f"{weights.file} has {positions} positions in a grid it does not tell, the model {wanted[0]}x{wanted[1]};"
-        " convert it first with mae-core convert --set img_size=HEIGHT,WIDTH"
+        f"{weights.file} has {positions} positions in a grid that it does not record, the model"
+        f" {wanted[0]}x{wanted[1]}; convert it first with mae-core convert --set img_size=HEIGHT,WIDTH"
     )
 
 
@@ -170,7 +198,7 @@ def load_weights(model: nn.Layer, weights: Weights) -> None:
     arrays = {name: array for name, array in weights.arrays.items() if not name.endswith("num_batches_tracked")}
     if weights.unknown:
         raise CheckpointError(f"{weights.file} does not fit this model: unexpected {join_names(weights.unknown)}")
-    if wrong := other_facts(weights, model, same_target=True):
+    if wrong := other_metadata(weights, model, same_target=True):
         raise CheckpointError(f"{weights.file} does not fit this model: {'; '.join(wrong)}")
     load_arrays(model, arrays, str(weights.file))
     _take_names(model, weights, arrays)

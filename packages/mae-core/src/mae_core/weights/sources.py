@@ -8,16 +8,18 @@ from typing import Any
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture, architecture_of
 from mae_core.weights.formats.paddle_file import read_pdparams
-from mae_core.weights.formats.pickle_values import Refused, safe_text
+from mae_core.weights.formats.pickle_values import RefusedPickle, safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors
 from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
 from mae_core.weights.formats.torch_file import read_torch
-from mae_core.weights.layout import RawFile, plain_name
 from mae_core.weights.layouts import LAYOUTS, is_ours
+from mae_core.weights.metadata import Metadata
+from mae_core.weights.parameter_names import RawFile, plain_name
 from mae_core.weights.translate import Arrays, to_ours
 
 # In this order a name without its suffix is completed.
 SUFFIXES = (".safetensors", ".pdparams", ".pth", ".pt", ".bin", ".pd")
+_NOTHING = Metadata()
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _IN_FOLDER = (*_WHOLE, *(name + INDEX_ENDING for name in _WHOLE))
 
@@ -28,7 +30,7 @@ class Weights:
 
     Args:
         source: the layout they came in.
-        facts: what the file says of the model (see `architecture.FACTS`).
+        metadata: what the file records of the model beside its arrays.
         unknown: names of the file that no layout of ours has.
         remarks: what a reader of the report should know.
         config: of the run that wrote them, nested; {} where no run did.
@@ -37,14 +39,14 @@ class Weights:
     file: Path
     source: str
     arrays: Arrays
-    facts: dict[str, Any]
+    metadata: Metadata
     unknown: list[str]
     remarks: list[str]
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def architecture(self, settings: Mapping[str, Any] | None = None) -> Architecture:
-        """Derive the architecture; settings override what the file says."""
-        return architecture_of(self.arrays, {**self.facts, **(settings or {})})
+    def architecture(self, stated: Metadata = _NOTHING) -> Architecture:
+        """Derive the architecture; what is stated goes before what the file records."""
+        return architecture_of(self.arrays, self.metadata | stated)
 
 
 def find_file(path: Path) -> Path:
@@ -83,7 +85,7 @@ def read_file(file: Path) -> RawFile:
             return RawFile(file, read_pdparams(file))
         if file.suffix in (".pth", ".pt", ".bin"):
             return RawFile(file, read_torch(file))
-    except Refused as error:
+    except RefusedPickle as error:
         raise CheckpointError(
             f"{file} is refused, and nothing in it was run: {error}; plain tensors are read only"
         ) from None
@@ -106,7 +108,7 @@ def _read_shards(index: Path) -> RawFile:
 
 
 def guess_source(raw: RawFile) -> str:
-    """Tell the layout from names and shapes.
+    """Return the name of the layout that names and shapes are of.
 
     Raises:
         CheckpointError: it is none of ours.
@@ -138,11 +140,11 @@ def translate(raw: RawFile, source: str = "auto") -> Weights:
     """Turn what a file holds into our names and shapes; see `read_weights`."""
     layout = LAYOUTS[guess_source(raw) if source == "auto" else source]
     try:
-        facts, remarks = layout.facts(raw)
+        metadata, remarks = layout.metadata(raw)
         if is_ours(raw):
             own = guess_source(raw)
-            _refuse_unless(layout.name == own, f"its header says {own}, not {layout.name}")
-            return Weights(raw.file, layout.name, dict(raw.arrays), facts, [], remarks)
+            _refuse_unless(layout.name == own, f"its header names {own}, not {layout.name}")
+            return Weights(raw.file, layout.name, dict(raw.arrays), metadata, [], remarks)
         arrays, unknown = to_ours(raw.arrays, layout)
         _refuse_unless(
             source == "auto" or len(arrays) > len(unknown),
@@ -150,8 +152,7 @@ def translate(raw: RawFile, source: str = "auto") -> Weights:
         )
     except CheckpointError as error:
         raise CheckpointError(f"{raw.file}: {error}") from None
-    facts = {**_conv_facts(raw), **facts}
-    return Weights(raw.file, layout.name, arrays, facts, unknown, remarks)
+    return Weights(raw.file, layout.name, arrays, _patches_of(raw) | metadata, unknown, remarks)
 
 
 def _refuse_unless(good: bool, why: str) -> None:
@@ -159,9 +160,9 @@ def _refuse_unless(good: bool, why: str) -> None:
         raise CheckpointError(f"{why}; leave the source out to have it detected")
 
 
-def _conv_facts(raw: RawFile) -> dict[str, Any]:
+def _patches_of(raw: RawFile) -> Metadata:
     """Return patch size and channels of a convolution."""
     for array in raw.arrays.values():
         if array.ndim == 4 and array.shape[2] == array.shape[3]:
-            return {"patch_size": int(array.shape[2]), "in_chans": int(array.shape[1])}
-    return {}
+            return Metadata(patch_size=int(array.shape[2]), in_chans=int(array.shape[1]))
+    return Metadata()

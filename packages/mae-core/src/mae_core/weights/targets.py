@@ -1,6 +1,5 @@
 """Write weights for other programs; a file or folder is whole or not there."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from mae_core.weights.architecture import Architecture
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.formats.torch_writer import write_torch
-from mae_core.weights.layout import Layout
 from mae_core.weights.layouts import LAYOUTS
-from mae_core.weights.preprocessor import FILE, make_preprocessor
+from mae_core.weights.parameter_names import Layout
+from mae_core.weights.preprocessor import FILE, preprocessor_text
 from mae_core.weights.translate import Arrays, from_ours
 
 
@@ -48,7 +47,7 @@ def write_weights(
         path: file, or folder for `huggingface`.
         target: a name of LAYOUTS.
         model: what they belong to; None where nobody knows.
-        origin: facts about the source for the header.
+        origin: entries on the source for the header.
 
     Returns:
         the names that the target has no place for.
@@ -87,9 +86,8 @@ def _write_folder(
     config = layout.folder_config(model)
     path.mkdir(parents=True, exist_ok=True)
     _write_file(path / "model.safetensors", arrays, {**layout.header(model), **origin})
-    prepare = make_preprocessor(model)
-    if prepare:
-        write_atomic(path / FILE, (json.dumps(prepare, indent=2) + "\n").encode())
+    if preprocessor := preprocessor_text(model):
+        write_atomic(path / FILE, preprocessor.encode())
     else:
         (path / FILE).unlink(missing_ok=True)  # of other weights
-    write_atomic(path / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_atomic(path / "config.json", config.encode())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.weights.formats.pickle_values import safe_text
-from mae_core.weights.layout import Layout, plain_name
+from mae_core.weights.parameter_names import Layout, plain_name
 
 Arrays = dict[str, NDArray[Any]]
 Convert = Callable[[NDArray[Any]], NDArray[Any]]
@@ -76,7 +76,7 @@ def patch_from_ours(weight: NDArray[Any], patch_size: int | None) -> NDArray[Any
     """Turn the weight of a linear layer into that of a convolution: [p*p*C, D] -> [D, C, p, p]."""
     pixels, dim = weight.shape
     if patch_size is None or pixels % patch_size**2:
-        raise CheckpointError(f"a patch of {pixels} numbers does not tell its size; add --set patch_size=P")
+        raise CheckpointError(f"a patch of {pixels} numbers does not show its size; add --set patch_size=P")
     return weight.reshape(patch_size, patch_size, -1, dim).transpose(3, 2, 0, 1)  # [p, p, C, D]
 
 

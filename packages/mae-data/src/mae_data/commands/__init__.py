@@ -1,1 +1,1 @@
-"""The commands of `mae-data`; nothing else imports them."""
+"""The commands of `mae-data`; no library imports them."""

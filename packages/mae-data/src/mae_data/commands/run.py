@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +15,25 @@ if TYPE_CHECKING:
     from mae_data.images.value_range import ValueRange
     from mae_data.sources.source import Source
 
-SHOWN = 20
+SHOWN = 20  # bad images and duplicates that are printed
+OPT_IN = "--allow-outside"
 
 
 def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
+    from mae_data.sources.file_slices import Slicing, may_be_sliced
     from mae_data.sources.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
     labelled = False if args.unlabelled else None
-    index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by)
+    slicing = Slicing(args.axis, args.every)
+    index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by, slicing)
     if args.group_by and not index.split:
         print("--group-by has nothing to do: only class folders without train/ are split here")
+    if slicing != Slicing() and not any(may_be_sliced(path) for path, _ in index.train):
+        print("--axis and --every have nothing to do: there are no volumes, frames or DICOM files")
     names = index.write(args.root, args.force)
     held_out = f", {len(index.val)} for validation" if index.val is not None else ""
     if index.classes:
@@ -61,7 +67,7 @@ def shard(args: argparse.Namespace) -> int:
     from mae_data.sources.open_source import open_parts
     from mae_data.sources.shard_writer import ShardOptions, copy_classes, write_shards
 
-    sources = open_parts(args.root, labelled=args.labelled, allow_outside=args.allow_outside, opt_in="--allow-outside")
+    sources = open_parts(args.root, labelled=args.labelled, allow_outside=args.allow_outside, opt_in=OPT_IN)
     options = ShardOptions(args.per_shard, args.side, args.quality)
     for part, source in sources.items():
         for note in source.notes:
@@ -109,7 +115,7 @@ def verify(args: argparse.Namespace) -> int:
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
     if args.json:
-        write_atomically(args.json, (json.dumps(report.as_json(args.root), indent=2) + "\n").encode())
+        write_atomically(args.json, report.to_json(args.root).encode())
     elif len(report.bad) > SHOWN or len(report.duplicates) > SHOWN:
         print(f"the first {SHOWN} of each are shown; --json REPORT writes them all")
     return DataError.exit_code if report.bad else 0
@@ -135,9 +141,9 @@ def stats(args: argparse.Namespace) -> int:
 
         write_stats(args.yaml, stats)
     if args.json:
-        print(json.dumps(stats, indent=2))
+        print(json.dumps(asdict(stats), indent=2))
         return 0
-    for name, value in stats.items():
+    for name, value in asdict(stats).items():
         print(f"{name.replace('_', ' '):17} {_as_text(value)}")
     if args.yaml:
         print(f"wrote {args.yaml}")
@@ -154,14 +160,16 @@ def bench(args: argparse.Namespace) -> int:
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
     list_file = args.list or "train_list.txt"
-    options = {
-        "channels": args.channels,
-        "decoder": args.decoder,
-        "allow_outside": args.allow_outside,
-        "opt_in": "--allow-outside",
-    }
-    transform = make_pretrain_transform(image_size=args.image_size)
-    dataset = ListDataset(args.root, list_file, transform, labels="optional", **options)
+    dataset = ListDataset(
+        args.root,
+        list_file,
+        make_pretrain_transform(image_size=args.image_size),
+        channels=args.channels,
+        decoder=args.decoder,
+        labels="optional",
+        allow_outside=args.allow_outside,
+        opt_in=OPT_IN,
+    )
     rates = measure_workers(dataset, args.batch_size, args.seconds)  # forks, so before Paddle is at work here
     chosen = range(0, len(dataset), max(1, len(dataset) // args.images))[: args.images]
     for line in report(measure_stages(dataset, chosen, args.batch_size), rates, dataset):
@@ -204,10 +212,14 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     classes = Path(args.root) / "classes.txt"
     num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
-    options = {"num_classes": num_classes, "allow_outside": args.allow_outside, "opt_in": "--allow-outside"}
-    if lists:
-        return [open_source(args.root, name, labels="optional", **options) for name in lists]
-    return list(open_parts(args.root, **options).values())
+    allowed = args.allow_outside
+    if not lists:
+        parts = open_parts(args.root, num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
+        return list(parts.values())
+    return [
+        open_source(args.root, name, labels="optional", num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
+        for name in lists
+    ]
 
 
 def _workers(args: argparse.Namespace) -> int:

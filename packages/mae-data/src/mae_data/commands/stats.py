@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,55 @@ from mae_data.sources.source import NO_LABEL, Source
 _RANGES = {"uint8": 255, "uint16": 65535}  # what is assumed of integers
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Smallest, middle and largest of some numbers."""
+
+    min: int
+    median: float
+    max: int
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> "Spread":
+        """Take it of numbers, of which there is at least one."""
+        return cls(min(values), float(np.median(values)), max(values))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What describes the images of a list.
+
+    Attributes:
+        list: name of the list.
+        images, duplicates, unlabelled, classes: counts.
+        images_per_class: None without labels.
+        width, height: in pixels.
+        channels, bands, value_range: as they were asked for, or as the first image has them.
+        lowest, highest: per channel over all pixels at original size, as stored.
+        mean, std: per channel (population deviation), the ends of the value range as 0 and 1.
+        nodata: what stood for no data, and was left out; None: nothing.
+        without_data: share of the values that were left out; None where nothing stood for no data.
+    """
+
+    list: str
+    images: int
+    duplicates: int
+    unlabelled: int
+    classes: int
+    images_per_class: Spread | None
+    width: Spread
+    height: Spread
+    channels: int
+    bands: "Sequence[int | str] | None"
+    value_range: "Sequence[float] | int"
+    lowest: "Sequence[float]"
+    highest: "Sequence[float]"
+    mean: "Sequence[float]"
+    std: "Sequence[float]"
+    nodata: "float | str | None" = None
+    without_data: float | None = None
+
+
 def describe_list(
     images: Source,
     *,
@@ -28,7 +77,7 @@ def describe_list(
     bands: Bands | None = None,
     nodata: float | str | None = None,
     workers: int = 1,
-) -> dict[str, Any]:
+) -> Statistics:
     """Describe the images of a list.
 
     Args:
@@ -39,11 +88,6 @@ def describe_list(
         nodata: what stands for no data and is left out; see `ListDataset`.
         value_range: see `ListDataset`. None: 255 or 65535, by the type of the first image.
         workers: number of processes.
-
-    Returns:
-        plain values: counts, ranges as {min, median, max}, and per channel over all pixels at original size
-        `lowest` and `highest`, as stored, and `mean` and `std` (population deviation), the ends of the value range
-        as 0 and 1.
 
     Raises:
         DataError: an image cannot be read, or is not like the others; the message names its line.
@@ -61,24 +105,25 @@ def describe_list(
     labels = images.labels[images.labels != NO_LABEL]
     per_class = np.bincount(labels)
     mean, std = mean_and_std(measured, limits)
-    return {
-        "list": images.name,
-        "images": len(images),
-        "duplicates": images.duplicates,
-        "unlabelled": len(images) - len(labels),
-        "classes": int(np.count_nonzero(per_class)),
-        "images_per_class": _range(per_class[per_class > 0].tolist()) if len(labels) else None,
-        "width": _range([image.width for image in measured]),
-        "height": _range([image.height for image in measured]),
-        "channels": channels,
-        "bands": list(bands) if bands else None,
-        "value_range": [limits.low, limits.high] if limits.is_float else int(limits.high),
-        "lowest": lowest.min(axis=0).tolist(),
-        "highest": highest.max(axis=0).tolist(),
-        "mean": mean,
-        "std": std,
-        **({} if nodata is None else {"nodata": nodata, "without_data": _without_data(measured)}),
-    }
+    return Statistics(
+        list=images.name,
+        images=len(images),
+        duplicates=images.duplicates,
+        unlabelled=len(images) - len(labels),
+        classes=int(np.count_nonzero(per_class)),
+        images_per_class=Spread.of(per_class[per_class > 0].tolist()) if len(labels) else None,
+        width=Spread.of([image.width for image in measured]),
+        height=Spread.of([image.height for image in measured]),
+        channels=channels,
+        bands=list(bands) if bands else None,
+        value_range=[limits.low, limits.high] if limits.is_float else int(limits.high),
+        lowest=lowest.min(axis=0).tolist(),
+        highest=highest.max(axis=0).tolist(),
+        mean=mean,
+        std=std,
+        nodata=nodata,
+        without_data=None if nodata is None else _without_data(measured),
+    )
 
 
 def _without_data(measured: Sequence[PixelSums]) -> float:
@@ -123,7 +168,3 @@ def _measure(
 def _named(images: Source, index: int, error: DataError) -> DataError:
     reason = error.reason if isinstance(error, ImageError) else str(error)
     return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
-
-
-def _range(values: list[int]) -> dict[str, float]:
-    return {"min": min(values), "median": float(np.median(values)), "max": max(values)}

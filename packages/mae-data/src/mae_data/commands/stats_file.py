@@ -1,17 +1,16 @@
-"""What `mae-data stats` found as a YAML file that a training's config takes, by itself or as its BASE."""
+"""The result of `mae-data stats` as a YAML file that a training's config takes, by itself or as its BASE."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from mae_data.commands.stats import Statistics
 from mae_data.errors import DataError, InputError
 from mae_data.files import write_atomically
 
 _KEYS = {"IMAGE_CHANNELS": "channels", "VALUE_RANGE": "value_range", "IMAGENET_MEAN": "mean", "IMAGENET_STD": "std"}
 
 
-def write_stats(path: Path, stats: Mapping[str, Any]) -> None:
+def write_stats(path: Path, stats: Statistics) -> None:
     """Write channels, value range, mean and deviation.
 
     Args:
@@ -23,15 +22,12 @@ def write_stats(path: Path, stats: Mapping[str, Any]) -> None:
         DataError: a channel is the same everywhere, so that there is nothing to divide by.
     """
     if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--yaml {path} is not a .yaml file")
-    constant = [str(channel) for channel, deviation in enumerate(stats["std"]) if not deviation > 0]
+        raise InputError(f"--yaml {path} does not end in .yaml; name such a file")
+    constant = [str(channel) for channel, deviation in enumerate(stats.std) if not deviation > 0]
     if constant:
-        raise DataError(
-            f"{stats['list']}: channel {', '.join(constant)} (from 0) is the same in all pixels; leave it out"
-        )
-    lines = [f"# mae-data stats: {stats['images']} images of {stats['list']}", "DATA:"]
-    lines += [f"  {key}: {stats[name]}" for key, name in _KEYS.items()]
-    lines += [
-        f"  {name.upper()}: {json.dumps(stats[name])}" for name in ("bands", "nodata") if stats.get(name) is not None
-    ]
+        raise DataError(f"{stats.list}: channel {', '.join(constant)} (from 0) is the same in all pixels; leave it out")
+    lines = [f"# mae-data stats: {stats.images} images of {stats.list}", "DATA:"]
+    lines += [f"  {key}: {getattr(stats, name)}" for key, name in _KEYS.items()]
+    also = {"BANDS": stats.bands, "NODATA": stats.nodata}
+    lines += [f"  {key}: {json.dumps(value)}" for key, value in also.items() if value is not None]
     write_atomically(path, ("\n".join(lines) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Lists of few labels: the same number of images of each class, drawn from a list."""
+"""Lists of few labels: the same number of images of each class, taken from a list at random."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,9 @@ from mae_data.sources.list_file import Entry, list_text
 
 
 def draw_subset(labels: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw `per_class` entries of each class, or all of a class that has fewer.
+    """Choose `per_class` entries of each class at random, or all of a class that has fewer.
 
-    The draw depends on the seed, the class and its number of entries alone, and a larger `per_class` adds to a
+    The choice depends on the seed, the class and its number of entries alone, and a larger `per_class` adds to a
     smaller one's.
 
     Args:
@@ -34,12 +34,11 @@ def draw_subset(labels: npt.NDArray[np.int64], per_class: int, seed: int) -> npt
         >>> labels[few].tolist()
         [0, 0, 1, 1]
     """
-    drawn = [_draw(np.flatnonzero(labels == label), per_class, seed, int(label)) for label in np.unique(labels)]
-    return np.sort(np.concatenate(drawn))
-
-
-def _draw(places: npt.NDArray[np.int64], per_class: int, seed: int, label: int) -> npt.NDArray[np.int64]:
-    return places[epoch_order(len(places), seed, label)[:per_class]]
+    chosen = []
+    for label in np.unique(labels).tolist():
+        places = np.flatnonzero(labels == label)
+        chosen.append(places[epoch_order(len(places), seed, label)[:per_class]])
+    return np.sort(np.concatenate(chosen))
 
 
 def subset_of_list(
@@ -48,18 +47,18 @@ def subset_of_list(
     """Write a list of few images of each class, with the labels that the whole list has; see `draw_subset`.
 
     Args:
-        list_file: A list with labels.
-        per_class: Images of each class.
-        seed: Seed of the draw.
-        output: File to write; by default beside the list, named after it, the number and the seed.
-        force: Replace a file that exists.
+        list_file: a list with labels.
+        per_class: images of each class.
+        seed: seed of the choice.
+        output: file to write; by default beside the list, named after it, the number and the seed.
+        force: replace a file that exists.
 
     Returns:
-        The file, and the number of images of each class that has fewer.
+        the file, and the number of images of each class that has fewer.
 
     Raises:
-        InputError: The file is there, or cannot be written.
-        DataError: The list is faulty or has no labels.
+        InputError: the file is there, or cannot be written.
+        DataError: the list is faulty or has no labels.
     """
     # Paths of a list are copied as they are, whether they leave its folder or not.
     images = read_list(list_file.name, list_file.parent, allow_outside=True)

@@ -1,6 +1,7 @@
 """Checking that every image of some lists can be read."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -43,7 +44,15 @@ class Duplicate:
 
 @dataclass
 class Report:
-    """What `verify_lists` found."""
+    """The result of `verify_lists`.
+
+    Attributes:
+        images: number of images by list.
+        bad: entries whose images cannot be used.
+        duplicates: entries that repeat a path.
+        turned: how many images carry an EXIF rotation.
+        shared: images whose content is in an earlier list, too.
+    """
 
     images: dict[str, int] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
@@ -51,9 +60,9 @@ class Report:
     turned: int = 0
     shared: list[Duplicate] = field(default_factory=list)
 
-    def as_json(self, root: Path) -> dict[str, Any]:
-        """Return the report as plain values."""
-        return {"root": str(root), "ok": not self.bad, **asdict(self)}
+    def to_json(self, root: str) -> str:
+        """Return the text of the report's file."""
+        return json.dumps({"root": root, "ok": not self.bad, **asdict(self)}, indent=2) + "\n"
 
 
 def verify_lists(
@@ -73,7 +82,7 @@ def verify_lists(
         bands: what is taken of them.
         nodata: what stands for no data, and need not keep to the limits.
     """
-    check: Callable[[BinaryIO | bytes], Seen] = _inspect
+    check: Callable[[BinaryIO | bytes], GoodImage] = _inspect
     if channels or limits or bands:
         count = len(bands) if bands else channels or 3
         read = partial(_read, channels=count, limits=limits or EIGHT_BITS, bands=bands, nodata=as_nodata(nodata))
@@ -97,8 +106,8 @@ def verify_lists(
     return report
 
 
-class Seen(NamedTuple):
-    """What a good image file is.
+class GoodImage(NamedTuple):
+    """What is kept about an image that can be used.
 
     Attributes:
         orientation: that of EXIF.
@@ -109,11 +118,11 @@ class Seen(NamedTuple):
     digest: bytes
 
 
-def _inspect(file: BinaryIO | bytes) -> Seen:
+def _inspect(file: BinaryIO | bytes) -> GoodImage:
     """Decode an image."""
     if not isinstance(file, bytes):
         inspect_image(file)
-        return _seen(file)
+        return _describe(file)
     held = inspect_scene(file)
     white = {"uint8": 255, "uint16": 65535}.get(held.dtype.name)
     limits = as_value_range(white) if white else ANY_FLOATS
@@ -131,26 +140,26 @@ def _read(file: BinaryIO | bytes, channels: int, limits: ValueRange, **chosen: A
     scene.close()
 
 
-def _check(read: Callable[[BinaryIO | bytes], object], file: BinaryIO | bytes) -> Seen:
+def _check(read: Callable[[BinaryIO | bytes], object], file: BinaryIO | bytes) -> GoodImage:
     read(file)
-    return _seen(file)
+    return _describe(file)
 
 
-def _seen(file: BinaryIO | bytes) -> Seen:
+def _describe(file: BinaryIO | bytes) -> GoodImage:
     if isinstance(file, bytes):
         digest = hashlib.sha256()
         with open(file, "rb") as scene:
             while part := scene.read(1 << 20):
                 digest.update(part)
-        return Seen(1, digest.digest())
+        return GoodImage(1, digest.digest())
     file.seek(0)
     orientation = file_orientation(file)
     file.seek(0)
-    return Seen(orientation, hashlib.sha256(file.read()).digest())
+    return GoodImage(orientation, hashlib.sha256(file.read()).digest())
 
 
 def _find_shared(lists: Sequence[Source], hashes: Sequence[Sequence[bytes]]) -> list[Duplicate]:
-    """Find images whose content is that of one in an earlier list: they stand in two parts."""
+    """Find images whose content is also in an earlier list, such as that of another part."""
     first: dict[bytes, str] = {}
     shared = []
     for images, content in zip(lists, hashes, strict=True):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from mae_data.errors import DataError
 from mae_data.images.jpeg_markers import BEGIN, FEW_SCANS, Frame, read_frame
-from mae_data.images.tiff_directory import MAGICS, Page, read_pages
+from mae_data.images.tiff_directory import MAGICS, TiffPage, read_pages
 
 # Pillow's own warning level; Pillow itself only refuses at twice this.
 MAX_PIXELS = 89_478_485
@@ -39,8 +39,10 @@ def check_promises(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> None:
         DataError: it does; the message says what it promises.
     """
     file.seek(0)
-    head = file.read(32)
+    head = file.read(132)
     file.seek(0)
+    if head.endswith(b"DICM"):  # what is before may look like a TIFF
+        return
     try:
         if head.startswith(BEGIN):
             check_jpeg(file.read(), max_pixels)
@@ -91,13 +93,18 @@ def check_frame(frame: Frame, size: int, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def check_growth(promised: int, size: int) -> None:
-    """Refuse what decodes to many more bytes than a file of `size` bytes should."""
-    limit = max(MAX_BYTES, MAX_RATIO * size)
+    """Refuse what becomes many more bytes than a file of `size` bytes holds."""
+    limit = growth_limit(size)
     if promised > limit:
         raise DataError(
             f"its header promises {promised / 1e6:,.0f} MB of pixels, above the limit of {limit / 1e6:,.0f} MB for a"
             f" file of {size / 1e6:,.3f} MB; scale the image down, or save it anew"
         )
+
+
+def growth_limit(size: int) -> int:
+    """Return how many bytes a file of `size` bytes may become."""
+    return max(MAX_BYTES, MAX_RATIO * size)
 
 
 def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
@@ -111,7 +118,7 @@ def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
         _check_segments(page, max_pixels)
 
 
-def _check_segments(page: Page, max_pixels: int) -> None:
+def _check_segments(page: TiffPage, max_pixels: int) -> None:
     """Refuse a page whose strips decode to more than they should; most decoders see to that themselves."""
     # imagecodecs stops at what is promised. Without it, tifffile inflates to the end.
     inflates = page.compression in _DEFLATE and importlib.util.find_spec("imagecodecs") is None

@@ -1,5 +1,6 @@
 """Opening image files: every kind of file has one defined result, RGB or greyscale with 8 bits."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,11 +13,16 @@ from PIL import Image
 from mae_data.errors import DataError, ImageError
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.images.exif import orientation_of, turned_image
+from mae_data.images.heif import is_heif, plugin_format
+from mae_data.images.slices import read_slice, split_name
 
 File = str | bytes | os.PathLike[str] | BinaryIO
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy", ".jp2", ".j2k")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy",
+    ".jp2", ".j2k", ".heic", ".heif", ".avif", ".dcm", ".nii", ".nii.gz",
+)  # fmt: skip
 
 
 def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, exif: bool = True) -> Image.Image:
@@ -30,6 +36,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, e
     | 32-bit integer, float      | refused: their range is not known                                  |
     | alpha                      | dropped; the colours below it show, nothing is composited          |
     | palette, 1-bit             | the palette's colours; 0 and 255                                   |
+    | HEIC, AVIF                 | as 8-bit pictures; HEIC needs pillow-heif, AVIF Pillow 11.3         |
     | EXIF rotation              | applied, as people see the picture; not where `exif` is False      |
     | animated                   | the first frame                                                    |
     | 1x1                        | accepted                                                           |
@@ -40,7 +47,7 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, e
         channels: 3 for mode RGB, 1 for mode L.
         max_pixels: larger images are refused from their header, before anything is decoded. Pillow
             refuses more than 178,956,970 pixels whatever is given here.
-        exif: turn the picture as its EXIF tag says; TIFF is turned in any case, by Pillow.
+        exif: turn the picture as its EXIF tag says; TIFF and HEIC are turned in any case, by their decoders.
 
     Returns:
         the decoded image in mode RGB or L; a file that was given by its name is closed.
@@ -57,11 +64,28 @@ def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, e
 
 def decode_picture(file: BinaryIO, channels: int, max_pixels: int, exif: bool = True) -> Image.Image:
     """Decode an open file as `open_image` does."""
-    with Image.open(file, formats=FORMATS) as image:
+    with open_picture(file) as image:
         check_size(image.width, image.height, max_pixels)
         image.load()
         picture = _to_8_bit(image, "RGB" if channels == 3 else "L")
         return turned_image(picture, orientation_of(image)) if exif else picture
+
+
+def open_picture(file: BinaryIO) -> Image.Image:
+    """Open an image file with Pillow, HEIC and AVIF where they can be read; nothing is decoded yet.
+
+    Raises:
+        DataError: it is of a kind that needs what is not installed, or a damaged one.
+    """
+    head = file.read(32)
+    file.seek(0)
+    if not is_heif(head):
+        return Image.open(file, formats=FORMATS)
+    kind = plugin_format(head)
+    try:
+        return Image.open(file, formats=(kind,))
+    except Image.UnidentifiedImageError:
+        raise DataError(f"cannot decode the image (damaged {kind})") from None
 
 
 @contextmanager
@@ -114,8 +138,11 @@ def _reason(error: Exception) -> str:
 
 
 def opened(file: File) -> AbstractContextManager[BinaryIO]:
-    """Open a file for reading; leave one that is open to whoever opened it."""
-    return open(file, "rb") if isinstance(file, str | bytes | os.PathLike) else nullcontext(file)
+    """Open a file, or a slice of one, for reading; leave one that is open to whoever opened it."""
+    if not isinstance(file, str | bytes | os.PathLike):
+        return nullcontext(file)
+    found = split_name(os.fsencode(file))
+    return io.BytesIO(read_slice(*found, MAX_PIXELS)) if found else open(file, "rb")
 
 
 def _printable(file: File) -> str:

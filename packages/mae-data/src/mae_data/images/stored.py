@@ -16,7 +16,9 @@ from mae_data.images import npy, tiff
 from mae_data.images.bands import Bands, band_names, list_bands, take_bands
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.images.exif import orientation_of, turned_pixels
-from mae_data.images.formats import FORMATS, File, decode_picture, named_errors, opened
+from mae_data.images.formats import File, decode_picture, named_errors, open_picture, opened
+from mae_data.images.medical import fit_medical, is_medical, read_medical
+from mae_data.images.medical import is_picture as is_8_bit_pixels
 from mae_data.images.multiband import Planes
 from mae_data.images.nodata import Nodata, has_data, nodata_of_file, with_coverage
 from mae_data.images.png16 import DEPTH_AT, read_png16
@@ -64,7 +66,8 @@ def read_image(
     8-bit pictures, where 1 or 3 channels and the range 255 are stated, are read and converted as `open_image` says.
     All else is taken as stored: `.npy` [H, W] or [H, W, C], PNG of 8 or 16 bits, TIFF. Of TIFF every band and page
     counts, at every depth, one that is tagged as alpha too; where 0 is white (MINISWHITE), unsigned integers are
-    turned so that 0 is black. What is not used must be chosen by `bands`.
+    turned so that 0 is black. What is not used must be chosen by `bands`. DICOM and NIfTI are in the unit that they
+    state, and cut to a range of floats, which is a window on them; `images.slices` names one of their slices.
 
     Args:
         file: file name, or a file that is open at its beginning.
@@ -74,7 +77,8 @@ def read_image(
         bands: the bands to take, by number from 0 or by the file's names, in this order; pictures too are taken as
             stored then. None: all.
         exif: turn 8-bit pictures as their EXIF tag says; all else is as stored.
-        nodata: what stands for no data, and what becomes of it; None: all values are data.
+        nodata: what stands for no data, and what becomes of it; None: all values are data. DICOM and NIfTI are cut to
+            the range, and state nothing.
 
     Raises:
         DataError: the file cannot be read, or contradicts channels or range; the message starts with the file's name.
@@ -105,7 +109,8 @@ def _read_bands(
     """Read a picture, or the bands that are asked for [H, W, C] and, where they are too many, their names."""
     check_promises(file, max_pixels)
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
-    is_picture = is_8_bit_picture(file, is_plain or bands is not None)
+    fits = is_medical(file)
+    is_picture = not fits and is_8_bit_picture(file, is_plain or bands is not None)
     if is_picture and is_plain and bands is None:
         return decode_picture(file, channels, max_pixels, exif), ()
     pixels = _read_pixels(file, is_picture, max_pixels, exif)
@@ -113,7 +118,9 @@ def _read_bands(
     if bands is not None or pixels.shape[2] != channels:
         file.seek(0)
         names = band_names(file, pixels.shape[2])
-    return (pixels, names) if bands is None else (take_bands(pixels, bands, names), ())
+    if bands is not None:
+        pixels, names = take_bands(pixels, bands, names), ()
+    return (fit_medical(pixels, channels, limits) if fits else pixels), names
 
 
 def as_read(
@@ -158,10 +165,13 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
     """
     with named_errors(file), opened(file) as source:
         check_promises(source, max_pixels)
-        if is_8_bit_picture(source):
+        fits = is_medical(source)
+        if not fits and is_8_bit_picture(source):
             decode_picture(source, 3, max_pixels)
             return Stored(3, np.dtype(np.uint8))
         pixels = _read_pixels(source, False, max_pixels)
+        if fits and is_8_bit_pixels(pixels):
+            return Stored(3, pixels.dtype)
         if pixels.dtype.name not in _ADVICE:
             raise DataError(_refused_type(pixels.dtype))
         return Stored(pixels.shape[2], pixels.dtype)
@@ -194,6 +204,8 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
     """Read pixels [H, W, C] as stored."""
     magic = file.read(len(_PNG_MAGIC))
     file.seek(0)
+    if is_medical(file):
+        return read_medical(file, max_pixels)
     if magic.startswith(npy.MAGIC):
         return npy.read_npy(file, max_pixels)
     if magic.startswith(tiff.MAGICS) and not is_picture:
@@ -202,7 +214,7 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
         return read_png16(file, max_pixels)
     if not is_picture:
         raise DataError("a 16-bit PPM or PGM file; save it as PNG or TIFF")
-    with Image.open(file, formats=FORMATS) as image:
+    with open_picture(file) as image:
         check_size(image.width, image.height, max_pixels)
         pixels = np.atleast_3d(np.asarray(image if image.mode in _AS_STORED else image.convert("RGB")))
         return turned_pixels(pixels, orientation_of(image)) if exif else pixels

@@ -9,6 +9,7 @@ import itertools
 import logging
 import math
 import re
+import warnings
 from contextlib import suppress
 from functools import cache
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ NEEDS_TIFFFILE = 'a TIFF of several bands needs tifffile: pip install "mae-data[
 
 for _name in ("tifffile", "PIL.TiffImagePlugin"):  # what is wrong with a file is said once, by us
     logging.getLogger(_name).addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
 @cache

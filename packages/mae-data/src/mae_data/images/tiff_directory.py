@@ -31,7 +31,7 @@ class _Tag:
 
 
 @dataclass
-class Page:
+class TiffPage:
     """What a directory promises.
 
     Attributes:
@@ -96,7 +96,7 @@ class _Reader:
         return self.unpack(f"{tag.count}{_LETTERS[tag.kind]}", tag.place)
 
 
-def read_pages(file: BinaryIO) -> list[Page]:
+def read_pages(file: BinaryIO) -> list[TiffPage]:
     """Read what the pages of a TIFF promise; the file is left anywhere.
 
     Raises:
@@ -105,7 +105,7 @@ def read_pages(file: BinaryIO) -> list[Page]:
     """
     reader = _Reader(file)
     place = reader.unpack("Q", 8)[0] if reader.big else reader.unpack("I", 4)[0]
-    pages: list[Page] = []
+    pages: list[TiffPage] = []
     seen: set[int] = set()
     held = 0
     while place:
@@ -145,7 +145,7 @@ def _read_directory(reader: _Reader, place: int) -> tuple[dict[int, _Tag], int]:
     return tags, reader.unpack(link, place + count * length)[0]
 
 
-def _page(reader: _Reader, tags: dict[int, _Tag]) -> Page:
+def _page(reader: _Reader, tags: dict[int, _Tag]) -> TiffPage:
     def number(tag: int, otherwise: int) -> int:
         return max(reader.numbers(tags.get(tag)) or (otherwise,))
 
@@ -157,6 +157,6 @@ def _page(reader: _Reader, tags: dict[int, _Tag]) -> Page:
     segments = math.ceil(width / across) * math.ceil(height / down) * planes if across and down else 0
     row = math.ceil(across * number(_BITS, 1) * (samples // planes) / 8)
     offsets = tags.get(_TILE_OFFSETS) or tags.get(_OFFSETS)
-    return Page(
+    return TiffPage(
         width, height, number(_COMPRESSION, 1), segments, row * down, offsets.count if offsets else 0, reader, tags
     )

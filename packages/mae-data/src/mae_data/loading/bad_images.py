@@ -3,7 +3,6 @@
 import logging
 import mmap
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class BadImages:
-    """Which images of a list are bad, in memory that processes forked later share.
+    """The bad images of a list, in memory that processes forked later share.
 
     Args:
         total: images of the list.
@@ -27,11 +26,8 @@ class BadImages:
         self.total, self.most = total, most
         self._flags = mmap.mmap(-1, max(1, total))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"total": self.total, "most": self.most}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type["BadImages"], tuple[int, int]]:
+        return BadImages, (self.total, self.most)
 
     @property
     def limit(self) -> int:
@@ -58,19 +54,19 @@ class BadImages:
             ) from error
         self._flags[index] = 1
         if not found:
-            log.warning("skipped: %s; `mae-data verify` lists all such, ON_ERROR raise ends at the first", error)
+            log.warning("skipped: %s; `mae-data verify` lists all such images, ON_ERROR raise ends at the first", error)
         elif found < SHOWN:
             log.warning("skipped: %s", error)
 
     def lines(self, describe: Callable[[int], str]) -> Iterator[str]:
-        """Say at the end what was passed over; nothing where all images were good.
+        """Yield the lines for the end of a run: how many images were skipped, and which; none where all were good.
 
         Args:
             describe: names an image by its place.
         """
         bad = self.indices()
         if bad:
-            yield f"{len(bad)} of {self.total} images could not be used and were skipped; `mae-data verify` says why:"
+            yield f"{len(bad)} of {self.total} images could not be used and were skipped; `mae-data verify` shows why:"
             yield from (f"  {describe(index)}" for index in bad[:SHOWN])
             if len(bad) > SHOWN:
                 yield f"  ... and {len(bad) - SHOWN} more"

@@ -37,7 +37,7 @@ class ListDataset:
 
     Args:
         root: folder that the list's paths are relative to.
-        list_file: the list below `root`, or the part that its name says of a source without lists.
+        list_file: the list below `root`; of a source without lists, its name stands for a part (see `open_source`).
         transform: called with (image, generator), returns its pixels [H, W, C].
         seed: seed of the augmentation.
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
@@ -110,7 +110,7 @@ class ListDataset:
         self.reuse = reuse
         self._scenes = OpenScenes()
         self._last: tuple[int, Picture] | None = None
-        native()  # opened before workers start: what it has to say is said once
+        native()  # loaded before workers start: its warnings come once
         self.on_error = on_error
         self.advice = advice
         self.bad = BadImages(len(self.images), max_skipped)

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import paddle
 
-from mae_data.loading.batch import Batch
-from mae_data.loading.batch_memory import TargetType
+from mae_data.loading.batch import Batch, TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
-from mae_data.loading.worker import Dataset, prepare
+from mae_data.loading.worker import Dataset, fetch_ahead
 from mae_data.loading.worker_pool import WorkerPool
 
 TIMEOUT_SECONDS = 300.0
@@ -118,7 +117,7 @@ class BatchLoader:
         # A thread that reads ahead would compete with the training for this process's cores and the interpreter:
         # a plain loop was never slower.
         for keys in self._batch_sampler:
-            prepare(self._dataset, keys)
+            fetch_ahead(self._dataset, keys)
             images, targets, indices = zip(*[self._dataset[key] for key in keys], strict=True)
             dtype = TargetType.of(self._dataset).dtype
             yield as_tensors(np.stack(images), np.array(targets, dtype), np.array(indices, np.int64))

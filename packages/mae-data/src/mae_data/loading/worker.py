@@ -1,4 +1,4 @@
-"""A loader worker process: how it starts, what it does, what its end means. Needs no Paddle."""
+"""A worker process of the loader: its start, its work and how it ends. It needs no Paddle."""
 
 import ctypes
 import gc
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
-from mae_data.loading.batch_memory import BatchMemory
+from mae_data.loading.batch import BatchMemory
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Signals that ask the run to stop or to save: they are the main process's business, even where a
@@ -43,7 +43,7 @@ class Dataset(Protocol):
 
 @contextmanager
 def shielded_start() -> Iterator[None]:
-    """Shield worker processes that are started in the block from what is the main process's.
+    """Shield worker processes that are started in the block from signals and garbage of the main process.
 
     Signals that ask the run to stop stay blocked in them for good: the mask is inherited, so that there
     is no moment in which one could strike. What exists now is frozen and never collected in them:
@@ -93,14 +93,15 @@ def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) ->
     targets, indices = memory.targets(count, width), memory.indices(count)
     images = None
     keys = memory.keys(count, width).tolist()
-    prepare(dataset, keys)
+    fetch_ahead(dataset, keys)
     for i, key in enumerate(keys):
         image, targets[i], indices[i] = dataset[tuple(key)]
         if images is None:
             images = memory.images(count, width, image.shape, image.dtype)
         if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
             raise ValueError(
-                f"images of a batch differ: {images.shape[1:]} {images.dtype}, {image.shape} {image.dtype}"
+                f"the images of a batch must have one shape and type, but this dataset gave {images.shape[1:]} "
+                f"{images.dtype} and {image.shape} {image.dtype}"
             )
         images[i] = image
         progress[0] = i + 1
@@ -108,7 +109,7 @@ def fill_batch(dataset: Dataset, memory: BatchMemory, shape: tuple[int, int]) ->
     return images.shape[1:], images.dtype.str
 
 
-def prepare(dataset: Dataset, keys: Sequence[Sequence[int]]) -> None:
+def fetch_ahead(dataset: Dataset, keys: Sequence[Sequence[int]]) -> None:
     """Let a dataset whose images are far away fetch those of a batch at the same time."""
     if fetch := getattr(dataset, "fetch", None):
         fetch(keys)
@@ -136,7 +137,7 @@ def end_workers(workers: Sequence[BaseProcess]) -> None:
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process ended."""
+    """Describe how a process ended, by its exit code or signal."""
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
@@ -144,7 +145,7 @@ def describe_exit(code: int) -> str:
 
 
 def describe_state(pid: int) -> str:
-    """Say what keeps a process from working, as far as the system tells; else an empty string."""
+    """Describe what keeps a process from working; an empty string where the system shows no such reason."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):

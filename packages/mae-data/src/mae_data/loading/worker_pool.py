@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
 from mae_data.errors import DataError
-from mae_data.loading.batch_memory import Array, BatchMemory, TargetType
+from mae_data.loading.batch import Array, BatchMemory, TargetType
 from mae_data.loading.worker import Dataset, describe_exit, describe_state, end_workers, run_worker, shielded_start
 
 POLL_SECONDS = 1.0
@@ -19,8 +19,8 @@ WARN_SECONDS = 60.0
 STOP_SECONDS = 3.0  # a batch that comes by then lets all ranks end with the same step
 GRACE_SECONDS = 1.0  # between the end of a pipe and that of its process
 
-Batch = TypeVar("Batch")
-Copy = Callable[[Array, Array, Array], Batch]
+Copied = TypeVar("Copied")
+Copy = Callable[[Array, Array, Array], Copied]
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ class WorkerPool:
             `target_type` says what stands in the label's place.
         num_workers: processes.
         prefetch: batches that each worker reads ahead.
-        timeout: longest wait for a batch in seconds; 0 waits for ever. Either way a warning tells of a long wait.
+        timeout: longest wait for a batch in seconds; 0 waits for ever. Either way a long wait is logged as a warning.
         advice: ends the message about a wait that was too long.
-        stop: tells whether the run was asked to stop: a wait of some seconds is given up then.
+        stop: returns whether the run was asked to stop; a wait of some seconds is given up then.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class WorkerPool:
             memory.close()
         self._memory, self._pipes, self._workers = [], [], []
 
-    def batches(self, key_batches: Iterable[Sequence[Sequence[int]]], copy: Copy[Batch]) -> Iterator[Batch]:
+    def batches(self, key_batches: Iterable[Sequence[Sequence[int]]], copy: Copy[Copied]) -> Iterator[Copied]:
         """Yield a copy of each batch, in order.
 
         Args:
@@ -171,7 +171,7 @@ class WorkerPool:
         if self._timeout and seconds > self._timeout:
             raise DataError(f"{self._describe_wait(number, seconds)}; {self._advice}")
         if seconds > STOP_SECONDS and self._stop():
-            raise DataError(f"{self._describe_wait(number, seconds)}; given up, since the run was asked to stop")
+            raise DataError(f"{self._describe_wait(number, seconds)}; the wait ends, since the run was asked to stop")
 
     def _receive(self, worker: int) -> None:
         try:
@@ -188,7 +188,7 @@ class WorkerPool:
             raise DataError(f"loader worker {number} (pid {worker.pid}) {describe_exit(worker.exitcode)}")
 
     def _describe_wait(self, number: int, seconds: float) -> str:
-        """Say which worker is waited for, what it does, and at which sample it is."""
+        """Describe which worker is waited for, its state, and the sample that it reads."""
         worker, place, (count, width) = self._orders[number]
         pid = self._workers[worker].pid
         assert pid is not None

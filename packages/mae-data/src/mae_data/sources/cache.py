@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ Fill = Callable[[BinaryIO], None]
 Check = Callable[[Index, bool], bool]
 
 
-def cache_folder() -> Path:
+def index_cache_folder() -> Path:
     """Return the folder of cached indexes: $MAE_DATA_CACHE, else `mae-data` below the user's cache folder."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen)
@@ -45,7 +45,7 @@ def cached_index(name: str, state: str, fill: Fill, is_current: Check) -> Index:
         is_current: called with an index that was found, and whether it was made for this very state; returns whether
             it still holds. An error that it raises means that the index is damaged.
     """
-    folder = cache_folder()
+    folder = index_cache_folder()
     stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', os.path.basename(name.rstrip('/')))[:48]}-{_short(name)}"
     path = folder / f"{stem}-{_short(state)}.index"
     if found := _find(folder, stem, path, is_current):
@@ -93,10 +93,22 @@ def _short(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
-def file_state(path: str | os.PathLike[str]) -> str:
+def file_state(path: str | bytes | os.PathLike[str]) -> str:
     """Describe a file's state by its size, inode and times."""
     found = os.stat(path)
     return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def hash_states(paths: Iterable[str | bytes | os.PathLike[str]]) -> str:
+    """Return a hash of the states of files, in their order; a file that cannot be found has the state "none"."""
+    whole = hashlib.sha256()
+    for path in paths:
+        try:
+            state = file_state(path)
+        except OSError:
+            state = "none"
+        whole.update(f"{state}\n".encode())
+    return whole.hexdigest()
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:

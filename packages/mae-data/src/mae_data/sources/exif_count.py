@@ -1,14 +1,13 @@
-"""How many images of a list carry an EXIF rotation, looked at without decoding them."""
+"""Counting the images of a list that carry an EXIF rotation, without decoding them."""
 
 import io
 from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from mae_data.images.exif import orientation_of
-from mae_data.images.formats import FORMATS
+from mae_data.images.formats import open_picture
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.source import Source
 
@@ -18,7 +17,7 @@ _HEADER = 1 << 18
 
 def file_orientation(file: BinaryIO) -> int:
     """Return the orientation of an image file that is open at its beginning; 1 of what is none."""
-    with suppress(Exception), Image.open(file, formats=FORMATS) as image:  # whoever reads it says what is wrong
+    with suppress(Exception), open_picture(file) as image:  # whoever reads it says what is wrong
         return 1 if image.format == "TIFF" else orientation_of(image)
     return 1
 

@@ -4,7 +4,11 @@ import os
 import stat
 
 from mae_data.errors import ImageError
+from mae_data.images.bounds import MAX_PIXELS
+from mae_data.images.formats import named_errors
+from mae_data.images.slices import read_slice, split_name
 from mae_data.limits import explain_limit
+from mae_data.sources.cache import hash_states
 from mae_data.sources.index_file import Index
 from mae_data.sources.source import Fingerprint, Source
 
@@ -41,8 +45,14 @@ class FileSource(Source):
         return os.path.join(self._root, self._index.name(index))
 
     def read(self, index: int) -> bytes:
-        """Return the encoded image of entry `index`; see `Source`."""
+        """Return the encoded image of entry `index`, that of a slice of a file too; see `Source`."""
         name = self.file(index)
+        if part := split_name(name):
+            try:
+                with named_errors(name):
+                    return read_slice(*part, MAX_PIXELS)
+            except ImageError as error:
+                raise ImageError(self.describe(index), error.reason) from error
         try:
             found = os.stat(name)  # before it is opened: a pipe would wait for ever, a device never end
             if not stat.S_ISREG(found.st_mode):
@@ -59,3 +69,7 @@ class FileSource(Source):
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and the hash of the list, or of names and labels."""
         return {"images": len(self), "sha256": self._sha256}
+
+    def state(self) -> str:
+        """Return a hash of the state of all files; see `Source`."""
+        return hash_states(self.file(index) for index in range(len(self)))

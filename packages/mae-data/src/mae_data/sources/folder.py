@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mae_data.errors import DataError
 from mae_data.images.formats import EXTENSIONS
@@ -53,6 +54,10 @@ class FolderSource(FileSource):
         """Return `folder/path` for messages about entry `index`."""
         return os.path.join(self.root, self.path(index))
 
+    def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
+        """Name the classes by their folders; images in arrays have none, and are named by their labels."""
+        return {label: name or str(label) for label, name in super().class_folders(labels).items()}
+
 
 def open_folder(
     root: str | os.PathLike[str], part: str, *, labelled: bool, num_classes: int | None = None
@@ -78,7 +83,7 @@ def open_folder(
     if labelled and num_classes is not None and source.num_classes > num_classes:
         raise DataError(
             f"{source.name}: {source.num_classes} class folders are more than the {num_classes} classes of the model; "
-            "set their number"
+            "give the model as many"
         )
     return source
 
@@ -98,7 +103,7 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
     found = index_folder(root, VAL_FRACTION, labelled=labelled)
     if labelled and not found.classes:
         raise DataError(
-            f"{root}: labels are needed, and it has neither lists nor class folders; make a folder for each class,"
+            f"{root} has neither lists nor class folders, and labels are needed; make a folder for each class,"
             " or name a list of `path label` lines"
         )
     entries = found.train if part == "train" else found.val
@@ -106,7 +111,7 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
     if entries is None and not labelled:
         entries, note = found.train, "; no val/ folder, so these are the images of training"
     if not entries:
-        raise DataError(f"{root}: no images for the part {part!r} ({' '.join(EXTENSIONS)}); add a folder {part}/")
+        raise DataError(f"{root} has no images for the part {part!r} ({' '.join(EXTENSIONS)}); add a folder {part}/")
     paths, labels = zip(*entries, strict=True)
     for start in range(0, len(paths), BLOCK):
         writer.add_names(b"".join(path + b"\n" for path in paths[start : start + BLOCK]))
@@ -120,7 +125,8 @@ def _index_part(root: Path, part: str, labelled: bool, writer: IndexWriter) -> N
 
 def _notes(root: Path, part: str, found: FolderIndex, images: int, note: str) -> list[str]:
     held_out = f"; {len(found.val)} held out as val" if found.split and found.val and part == "train" else ""
-    labels = f"{len(found.classes)} class folders" if found.classes else "labels ignored"
+    kind = f"classes, from {' and '.join(found.arrays)}" if found.arrays else "class folders"
+    labels = f"{len(found.classes)} {kind}" if found.classes else "labels ignored"
     left_out = describe_left_out(found.left_out)
     line = f"{root}: no {part}_list.txt, so what lies in it counts: {images:,} images, {labels}{held_out}{note}"
     return [line + (f"; {left_out}" if left_out else "")]

@@ -5,13 +5,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from mae_data.errors import DataError, InputError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.loading.sampler import epoch_order
-from mae_data.sources.folder_scan import Scan, scan_folder
+from mae_data.sources.array_files import ArrayFiles, find_arrays
+from mae_data.sources.file_slices import PATIENT, Slicing, patient_of
+from mae_data.sources.folder_scan import Scan, folder_state, scan_folder
 from mae_data.sources.list_file import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
+from mae_data.sources.source import NO_LABEL
 
 LOOSE = "images that are in no class folder"
 Grouping = Callable[[bytes], bytes]
@@ -28,7 +32,8 @@ class FolderIndex:
         classes: class names by label; empty where images have no labels.
         left_out: what is in no list, and how many of each kind.
         folders: state of each folder that was read; see `Scan`.
-        split: whether `val` was drawn from the images, as the folder has no train/.
+        split: whether `val` was taken from the images at random, as the folder has no train/.
+        arrays: the files that hold all images of a part each, where such are in the folder.
     """
 
     train: list[Entry]
@@ -37,6 +42,7 @@ class FolderIndex:
     left_out: Counter[str] = field(default_factory=Counter)
     folders: dict[bytes, str] = field(default_factory=dict)
     split: bool = False
+    arrays: tuple[str, ...] = ()
 
     def write(self, root: Path, force: bool = False) -> list[str]:
         """Write the list files into `root` and return their names."""
@@ -56,20 +62,24 @@ def index_folder(
     seed: int = 0,
     labelled: bool | None = None,
     group_by: str | None = None,
+    slicing: Slicing | None = None,
 ) -> FolderIndex:
     """Find the images of a folder and their classes.
 
     `root/train/<class>/` and `root/val/<class>/` are taken as they are; otherwise `root/<class>/` is
     split per class. Labels follow the sorted class names. Without labels, images count in any subfolder, and
-    none are held out, but for those of `root/val/` where the folder has train/.
+    none are held out, but for those of `root/val/` where the folder has train/. Arrays of images, with labels in
+    arrays, count instead of files; see `sources.array_files`.
 
     Args:
         root: the folder.
         val_fraction: share of each class that is held out when `root` has no train/ folder.
         seed: seed of that split.
         labelled: whether subfolders are classes; by default where there are some.
-        group_by: what keeps images together in the split: "folder", or a regular expression whose match (its first
-            group, where it has one) in the path names the group, such as a patient. None: each image by itself.
+        group_by: what keeps images together in the split: "folder", "patient" (PatientID of DICOM), or a regular
+            expression whose match (its first group, where it has one) in the path names the group. None: each image by
+            itself.
+        slicing: which slices of volumes and series are images; see `scan_folder`.
 
     Raises:
         InputError: `root` is no folder, `val_fraction` is not in [0, 1), or `group_by` is no regular expression.
@@ -79,14 +89,44 @@ def index_folder(
         raise InputError(f"{root} is not a folder; give the folder that holds the images")
     if not 0 <= val_fraction < 1:
         raise InputError(f"--val-fraction {val_fraction} is not a share from 0 to below 1")
-    scan = scan_folder(os.fsencode(root))
+    if arrays := find_arrays(root):
+        if group_by:
+            raise InputError(f"--group-by {group_by}: arrays do not say what belongs together; write lists of groups")
+        return _index_arrays(root, arrays, val_fraction, seed, labelled)
+    scan = scan_folder(os.fsencode(root), slicing)
     if (root / "train").is_dir():
         index = _index_parts(root, scan, labelled)
     else:
-        index = _index_whole(scan, val_fraction, seed, labelled, grouping(group_by))
+        index = _index_whole(scan, val_fraction, seed, labelled, grouping(group_by, os.fsencode(root)))
     if not index.train:
         raise DataError(f"{root} has no list, and no images for training ({' '.join(EXTENSIONS)})")
     return index
+
+
+def _index_arrays(
+    root: Path, arrays: dict[str, ArrayFiles], val_fraction: float, seed: int, labelled: bool | None
+) -> FolderIndex:
+    has_labels = arrays["train"].labels is not None if labelled is None else labelled
+    parts = {part: files.entries(has_labels) for part, files in arrays.items()}
+    train, val = parts["train"], parts.get("val")
+    classes = [
+        b"%d" % label for label in range(max((label for _, label in train if label is not None), default=-1) + 1)
+    ]
+    names = [name for files in arrays.values() for name in files.files()]
+    folders = {name: folder_state(os.path.join(os.fsencode(root), name)) for name in (b"", *names)}
+    if is_split := val is None and bool(classes):
+        by_class: dict[int, list[bytes]] = {}
+        for name, label in train:
+            by_class.setdefault(NO_LABEL if label is None else label, []).append(name)
+        held_out = {
+            name
+            for label, paths in by_class.items()
+            if label != NO_LABEL
+            for name in split_class(paths, val_fraction, seed, label)[1]
+        }
+        train, val = ([entry for entry in train if (entry[0] in held_out) is part] for part in (False, True))
+    shown = tuple(files.images.name for files in arrays.values())
+    return FolderIndex(train, val or None, classes, Counter(), folders, is_split, shown)
 
 
 def _index_parts(root: Path, scan: Scan, labelled: bool | None) -> FolderIndex:
@@ -127,8 +167,8 @@ def _index_whole(
     return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
 
 
-def grouping(group_by: str | None) -> Grouping | None:
-    """Return what names the group of a path.
+def grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
+    """Return what names the group of a path below a folder.
 
     Raises:
         InputError: it is no regular expression.
@@ -137,15 +177,19 @@ def grouping(group_by: str | None) -> Grouping | None:
         return None
     if group_by == "folder":
         return lambda path: path.rpartition(b"/")[0]
+    if group_by == PATIENT:
+        return cache(partial(patient_of, root))
     try:
         pattern = re.compile(os.fsencode(group_by))
     except re.error as error:
-        raise InputError(f"--group-by {group_by} is neither `folder` nor a regular expression ({error})") from None
+        raise InputError(
+            f"--group-by {group_by} is neither `folder`, `patient` nor a regular expression ({error})"
+        ) from None
 
     def group_of(path: bytes) -> bytes:
         match = pattern.search(path)
         if match is None:
-            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must in each path")
+            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must match each path")
         return (match[1] if pattern.groups else match[0]) or b""
 
     return group_of
@@ -154,7 +198,7 @@ def grouping(group_by: str | None) -> Grouping | None:
 def _split_by_groups(
     scan: Scan, by_class: dict[bytes, list[bytes]], loose: int, val_fraction: float, seed: int, group_of: Grouping
 ) -> FolderIndex:
-    """Hold out whole groups, drawn one after the other: each that brings the shares nearer to those wanted."""
+    """Hold out whole groups, in random order: each that brings the shares nearer to those wanted."""
     entries = _labelled(by_class, list(by_class))
     counts: dict[bytes, Counter[int]] = {}
     for path, label in entries:

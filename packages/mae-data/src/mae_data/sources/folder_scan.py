@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mae_data.images.dicom import can_read_dicom
 from mae_data.images.formats import EXTENSIONS
+from mae_data.sources.file_slices import Slicing, each_slice, is_dicom_name, looks_like_dicom, may_be_dicom
 
 # Names stay bytes from the file system to the list: the result does not depend on the locale.
 _EXTENSIONS = tuple(os.fsencode(extension) for extension in EXTENSIONS)
@@ -18,7 +20,8 @@ class Scan:
 
     Attributes:
         images: paths of the images below the folder, sorted.
-        folders: for each folder that was read, its state: another one after any change of its names.
+        folders: for each folder that was read, its state: another one after any change of its names; and for each
+            file of many images.
         left_out: how many things of each kind were left out.
     """
 
@@ -27,14 +30,15 @@ class Scan:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def scan_folder(root: bytes) -> Scan:
+def scan_folder(root: bytes, slicing: Slicing | None = None) -> Scan:
     """Find the images of a folder and all its subfolders.
 
     Links are followed, after all else: each folder is read once, by its own name where it lies below `root`.
-    Hidden names are left out.
+    Hidden names are left out. Of files that hold many images, each is named; see `images.slices`.
 
     Args:
         root: the folder.
+        slicing: which slices of volumes and of series are images; None: all along the last axis.
     """
     scan, seen = Scan(), set[tuple[int, int]]()
     folders, links = [b""], list[bytes]()
@@ -53,7 +57,20 @@ def scan_folder(root: bytes) -> Scan:
         folders += sorted((name for name, is_link in inner if not is_link), reverse=True)
         links += sorted((name for name, is_link in inner if is_link), reverse=True)
     scan.images.sort()
+    scan.images = _sliced(scan, root, slicing or Slicing())
     return scan
+
+
+def _sliced(scan: Scan, root: bytes, slicing: Slicing) -> list[bytes]:
+    """Name the images in the files; without pydicom, DICOM files are left out where there are others."""
+    images = scan.images
+    if not can_read_dicom() and (others := [path for path in images if not is_dicom_name(path)]):
+        scan.left_out["DICOM files (pydicom is not installed)"] += len(images) - len(others)
+        images = others
+    found = list(each_slice(root, images, slicing))
+    volumes = {name.rpartition(b"[")[0] for name in found if name.endswith(b"]")} & set(images)
+    scan.folders |= {path: folder_state(os.path.join(root, path)) for path in volumes}  # their slices may change
+    return found
 
 
 def _read_folder(scan: Scan, root: bytes, below: bytes) -> list[tuple[bytes, bool]]:
@@ -66,7 +83,9 @@ def _read_folder(scan: Scan, root: bytes, below: bytes) -> list[tuple[bytes, boo
 
 def _take(scan: Scan, below: bytes, entry: "os.DirEntry[bytes]") -> bool:
     """Add an image, or count what is none; return whether the entry is a folder to go into."""
-    is_image = entry.name.lower().endswith(_EXTENSIONS)
+    is_image = entry.name.lower().endswith(_EXTENSIONS) or (
+        may_be_dicom(entry.name) and entry.is_file() and looks_like_dicom(entry.path)
+    )
     if entry.name.startswith(b"."):
         scan.left_out["hidden images or folders"] += is_image or entry.is_dir()
     elif entry.is_dir():

@@ -20,7 +20,7 @@ from mae_data.sources.list_file import Allowed, Entry, find_fault, leaves_root, 
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
 SHOWN_FAULTS = 10
-# Smaller lists are read in less time than an index is looked up and checked.
+# Smaller lists are read in less time than an index is found and checked.
 CACHED_FROM_BYTES = 8 << 20
 
 
@@ -169,7 +169,7 @@ def _index_list(path: Path, writer: IndexWriter) -> None:
             writer.add_names(text)
             lengths.extend(map(len, names))
             hashes.extend(map(hash, names))
-            if b".." in text or text[:1] == b"/" or b"\n/" in text:  # few blocks need a look at each name
+            if b".." in text or text[:1] == b"/" or b"\n/" in text:  # few blocks need a check of each name
                 leaves = leaves or any(map(leaves_root, names))
     unlabelled, max_label = labels.count(NO_LABEL), max(labels, default=NO_LABEL)
     metadata = ListMetadata(unlabelled, max_label, leaves, faulty, sha256, _count_repeated(np.array(hashes)))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_data.errors import DataError, StoreError
+from mae_data.sources.array_files import find_arrays
 from mae_data.sources.folder import open_folder
 from mae_data.sources.image_list import read_list
 from mae_data.sources.list_file import TRAIN_LIST, VAL_LIST
@@ -36,6 +37,7 @@ def open_source(
     | a folder or an address with train.index or val.index  | those of tar shards; see `sources.shards`         |
     | a Parquet file, or a folder with some or with saved   | those of a column; see `sources.table`            |
     | `datasets`                                            |                                                   |
+    | a folder with images.npy, or IDX files as MNIST's     | the rows of these; see `sources.array_files`      |
     | a folder without any of these                         | what lies in it; see `sources.folder`             |
 
     Args:
@@ -74,6 +76,8 @@ def _open_shards_or_table(root: str | os.PathLike[str], name: str, part: str | N
                 f"{root} is an address of shards and has no list {name}; use {', '.join(PARTS)} or NAME.index"
             )
         return open_shards(root, index)
+    if folder.is_file() and folder.suffix not in ENDINGS:
+        raise DataError(f"{root} is a file, and none of {', '.join(ENDINGS)}; give the folder that it is in")
     if folder.is_file():
         return open_table(root, part, [folder])
     if name.endswith(ENDINGS):
@@ -122,7 +126,8 @@ def _parts_of(root: str | os.PathLike[str], labelled: bool) -> list[str]:
     if tables := [] if any((folder / name).exists() for name in MARKS_OF_DATA_SETS) else table_files(folder):
         return [part for part in PARTS.values() if files_of_part(folder, part, tables)]
     listed = [p for name, p in PARTS.items() if (folder / name).exists() or (folder / f"{p}{INDEX_ENDING}").exists()]
-    has_val = (folder / "val").is_dir() or (labelled and not (folder / "train").is_dir())
+    arrays = find_arrays(folder) if folder.is_dir() and not listed else {}
+    has_val = (folder / "val").is_dir() or "val" in arrays or (labelled and not (folder / "train").is_dir())
     return listed or ["train", *(["val"] if has_val else [])]
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically, write_whole
-from mae_data.images.formats import EXTENSIONS, FORMATS, open_image
+from mae_data.images.formats import EXTENSIONS, open_image, open_picture
+from mae_data.images.slices import slice_ending
 from mae_data.parallel import map_tasks
 from mae_data.sources.list_file import CLASSES
 from mae_data.sources.shards import INDEX_ENDING
@@ -138,12 +139,13 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _key(path: str) -> str:
     """Return a path without what WebDataset or a tar file cannot hold: dots in the name, ways out of the folder."""
     *folders, base = [word for word in re.split(r"[/\\]", path) if word not in ("", ".", "..")] or ["image"]
-    return "/".join([*folders, os.path.splitext(base)[0].replace(".", "_") or "image"])
+    stem = base if base.endswith("]") else os.path.splitext(base)[0]  # a slice has the name of its file, and its place
+    return "/".join([*folders, stem.replace(".", "_") or "image"])
 
 
 def _encode(data: bytes, path: str, options: ShardOptions) -> tuple[bytes, str]:
     """Return an image's file and its ending, scaled down where the options ask for it and the file is larger."""
-    ending = os.path.splitext(path)[1].lower()
+    ending = slice_ending(data) if path.endswith("]") else os.path.splitext(path)[1].lower()
     if options.side is None and ending in EXTENSIONS:
         return data, ending
     with _opened(data) as image:
@@ -161,7 +163,7 @@ def _encode(data: bytes, path: str, options: ShardOptions) -> tuple[bytes, str]:
 
 def _opened(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return open_picture(io.BytesIO(data))
     except Exception as error:  # on damaged files Pillow raises nearly anything
         raise ImageError("image", f"cannot decode the image ({error})".splitlines()[0]) from error
 

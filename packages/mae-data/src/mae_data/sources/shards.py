@@ -1,10 +1,11 @@
-"""Tar shards in WebDataset's layout, with an index that says where each image lies: any of them is one read.
+"""Tar shards in WebDataset's layout, with an index of where each image lies: any image takes one read.
 
 train-000000.tar    cat/1.jpg cat/1.cls dog/2.jpg dog/2.cls ...
 train-000001.tar
 train.index         name, label, shard, offset and size of each image (see `index_file`)
 """
 
+import hashlib
 import os
 import re
 import threading
@@ -16,10 +17,10 @@ from typing import BinaryIO
 import numpy as np
 
 from mae_data.errors import DataError, ImageError, StoreError
-from mae_data.sources.cache import cached_index
+from mae_data.sources.cache import cached_index, hash_states
 from mae_data.sources.index_file import Index, open_index
 from mae_data.sources.source import Fingerprint, Source
-from mae_data.sources.store import TIMEOUT, RemoteStore, Store, is_address, open_store
+from mae_data.sources.store import TIMEOUT, LocalStore, RemoteStore, Store, is_address, open_store
 
 INDEX_ENDING = ".index"
 HEADER = 512  # of a tar's member: its last block comes just before the content
@@ -58,6 +59,7 @@ class ShardSource(Source):
         self.labels = index.arrays["labels"]
         self.metadata = index.read_metadata(ShardMetadata)
         self.duplicates = self.metadata.duplicates
+        self._shards = [shard for shard, _ in self.metadata.shards]
         self._store = store
         self._index = index
         self._fetched: dict[int, bytes | DataError] = {}
@@ -98,8 +100,14 @@ class ShardSource(Source):
         """Return the number of images and the hash of names, labels and places."""
         return {"images": len(self), "sha256": self.metadata.sha256}
 
+    def state(self) -> str:
+        """Return a hash of the state of local shards, of remote ones of their sizes in the index; see `Source`."""
+        if isinstance(self._store, LocalStore):
+            return hash_states(os.path.join(self._store.root, shard) for shard, _ in self.metadata.shards)
+        return hashlib.sha256(str(self.metadata).encode()).hexdigest()
+
     def _shard(self, index: int) -> str:
-        return self.metadata.shards[self._index.arrays["shards"][index]][0]
+        return self._shards[self._index.arrays["shards"][index]]
 
 
 def read_together(read: Callable[[int], bytes], indices: Sequence[int]) -> dict[int, bytes | DataError]:

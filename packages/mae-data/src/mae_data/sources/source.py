@@ -68,6 +68,10 @@ class Source(ABC):
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and a hash of names, order and labels; the images are not read."""
 
+    @abstractmethod
+    def state(self) -> str:
+        """Return a hash that changes with the images, as far as sizes and times of files tell; none is read."""
+
     def number(self, index: int) -> int:
         """Return what messages count entry `index` as: its line, or its index from 0 where there are none."""
         return index

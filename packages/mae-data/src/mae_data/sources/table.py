@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError, ImageError
+from mae_data.sources.cache import hash_states
 from mae_data.sources.source import NO_LABEL, Fingerprint, Source
 from mae_data.sources.table_files import TableFile, open_table_file
 
@@ -89,6 +90,10 @@ class TableSource(Source):
         digest = hashlib.sha256("".join(file.digest for file in self._files).encode())
         digest.update(self.labels.tobytes())
         return {"images": len(self), "sha256": digest.hexdigest()}
+
+    def state(self) -> str:
+        """Return a hash of the state of the files; see `Source`."""
+        return hash_states(file.path for file in self._files)
 
     def class_folders(self, labels: npt.NDArray[np.int64] | None = None) -> dict[int, str]:
         """Name the classes as the files do; there are no folders."""

@@ -61,7 +61,10 @@ class Application:
     def __init__(self, model: ServedModel, host: str, around: Around = nullcontext) -> None:
         self._model, self._host = model, host
         self.queue = Queue(PLACES, around)
-        self._files = {path: (kind, _read(package, file)) for path, (package, file, kind) in _FILES.items()}
+        self._files = {
+            path: (kind, resources.files(package).joinpath(file).read_bytes())
+            for path, (package, file, kind) in _FILES.items()
+        }
         self._files["/model"] = "application/json", json.dumps({**model.describe(), "limit": MAX_BYTES}).encode()
 
     def make_server(self, port: int) -> "BaseWSGIServer":
@@ -109,10 +112,6 @@ class Application:
         return self.queue.run(self._model.attend if path == "/attend" else self._model.classify, data)
 
 
-def _read(package: str, file: str) -> bytes:
-    return resources.files(package).joinpath(file).read_bytes()
-
-
 def _require(holds: bool, status: HTTPStatus, message: str) -> None:
     if not holds:
         raise RequestError(status, message)
@@ -143,11 +142,11 @@ def _number(asked: dict[str, list[str]], name: str, default: float, fits: Callab
     return value
 
 
-def serve(path: str, host: str, port: int, amp: bool = False) -> None:
+def serve_model(path: str, host: str, port: int, amp: bool = False) -> None:
     """Serve a model until Ctrl-C."""
     precision = Precision(True, info=lambda line: stdio.print_line(line, sys.stderr)) if amp else Precision(False)
     application = Application(ServedModel.load(path), host, partial(precision.autocast, RoundedWeights()))
     try:
-        http_server.serve(application.make_server(port), host, f"shows {path}")
+        http_server.run_server(application.make_server(port), host, f"shows {path}")
     finally:
         application.queue.close(STOP_SECONDS)

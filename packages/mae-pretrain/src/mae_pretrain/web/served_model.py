@@ -3,7 +3,7 @@
 import base64
 import io
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import paddle
@@ -23,11 +23,44 @@ from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import ModelInput
 from mae_pretrain.pictures import USUAL_CROP
-from mae_pretrain.reconstruction import masked_error, reconstruct, to_images
+from mae_pretrain.reconstruction import masked_error, predict_patches, to_images
 from mae_pretrain.visualize import columns_of
 
 MAX_PIXELS = 50_000_000  # of an image that is sent; larger ones are refused from their header
 TOPK = 5
+
+
+class Description(TypedDict):
+    """What the page shows of the model; `can` names the requests that are answered."""
+
+    name: str
+    can: list[str]
+    size: list[int]
+    grid: list[int]
+    normalized: bool
+
+
+class Reconstructed(TypedDict):
+    """Pictures as URLs, a 0 or 1 for each patch (1 removed), and the mean squared error of the removed pixels."""
+
+    original: str
+    reconstruction: str
+    removed: str
+    error: float
+
+
+class Attended(TypedDict):
+    """A picture as a URL, and a weight for each head and patch."""
+
+    original: str
+    heads: list[list[float]]
+
+
+class LikelyClass(TypedDict):
+    """A class and its probability."""
+
+    name: str
+    probability: float
 
 
 class ServedModel:
@@ -58,8 +91,8 @@ class ServedModel:
         usual = USUAL_CROP if isinstance(model, MaskedAutoencoderViT) else None
         return cls(model, Path(path).resolve().name, model.crop_pct or usual)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the page shows of the model, and under `can` the requests that it answers."""
+    def describe(self) -> Description:
+        """Return what the page shows of the model."""
         m = self.model
         if isinstance(m, MaskedAutoencoderViT):
             can, normalized = ["reconstruct", "attend"], m.norm_pix_loss
@@ -67,7 +100,7 @@ class ServedModel:
             can, normalized = ["attend", "classify"] if m.num_classes else ["attend"], False
         return {"name": self.name, "can": can, "size": [*m.img_size], "grid": [*m.grid], "normalized": normalized}
 
-    def reconstruct(self, data: bytes, ratio: float, seed: int, removed: str) -> dict[str, Any]:
+    def reconstruct(self, data: bytes, ratio: float, seed: int, removed: str) -> Reconstructed:
         """Remove patches and predict them.
 
         Args:
@@ -86,7 +119,7 @@ class ServedModel:
             self._check_ratio(ratio)
         images, mask = self._read(data), self._mask(removed) if removed else None
         key = MaskKey(seed, 0, paddle.arange(1)) if mask is None else None
-        recon = reconstruct(m, images, ratio, key, mask)
+        recon = predict_patches(m, images, ratio, key, mask)
         pasted = columns_of(m, recon, self._shown)[3][0]
         drawn = recon.mask.numpy()[0].astype(int)
         return {
@@ -96,7 +129,7 @@ class ServedModel:
             "error": float(masked_error(recon, recon.predicted)[0]),
         }
 
-    def attend(self, data: bytes) -> dict[str, Any]:
+    def attend(self, data: bytes) -> Attended:
         """Return what the class token attends to in the last block: a weight per head and patch."""
         images = self._read(data)
         maps = class_maps(attention_weights(self.model, images, last=1)[0], self.model.grid)[0]
@@ -104,7 +137,7 @@ class ServedModel:
         return {"original": self._picture(images), "heads": heads}
 
     @paddle.no_grad()
-    def classify(self, data: bytes) -> dict[str, Any]:
+    def classify(self, data: bytes) -> dict[str, list[LikelyClass]]:
         """Name the likeliest classes.
 
         Raises:

@@ -21,7 +21,7 @@ def prepare_file(path: Path) -> None:
     """Refuse, before the work, a file of another kind or in a folder that cannot be written.
 
     Raises:
-        UserError: as said, or pyarrow is missing for .parquet.
+        UserError: the file or its folder is of no use, or pyarrow is missing for .parquet.
     """
     check_suffix(path)
     if path.suffix == ".parquet":

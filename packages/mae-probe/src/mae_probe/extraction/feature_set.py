@@ -1,7 +1,7 @@
 """Features of a whole list, encoded once, and batches of them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import paddle
@@ -34,60 +34,75 @@ class Features:
     paths: list[str]
     windows: NDArray[np.int64] | None = None
 
-    def columns(self, first: int, end: int | None) -> "Features":
-        """Return the same images with some of the features' numbers."""
-        return replace(self, features=np.ascontiguousarray(self.features[:, first:end]))
-
     def batch(self, rows: NDArray[np.int64] | None = None) -> Batch:
         """Return (features, labels, indices) of some rows, or of all, as the loader returns images."""
         rows = np.arange(len(self.labels)) if rows is None else rows
         return Batch(*map(paddle.to_tensor, (self.features[rows], self.labels[rows], rows)))
 
 
-def encode(config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset, precision: Precision) -> Features:
+def encode(
+    config: Config, forward: Callable[[Tensor], Mapping[str, Tensor]], dataset: ListDataset, precision: Precision
+) -> dict[str, Features]:
     """Encode the images of a list, in its order; on one process.
 
     Args:
-        forward: from images to features or tokens, such as `LinearProbe.forward_features`.
+        forward: from images to features or tokens, of any kinds by name.
+
+    Returns:
+        what is made of the images, by the names of `forward`.
     """
-    features, labels, indices = _encode(config, forward, dataset, precision)
+    made, labels, indices = _encode(config, forward, dataset, precision)
     if dataset.on_error == "drop":
-        log.say(dataset.skipped())
-    return Features(features, labels, [dataset.images.path(int(i)) for i in indices])
+        log.log_lines(dataset.skipped())
+    paths = [dataset.images.path(int(i)) for i in indices]
+    return {name: Features(features, labels, paths) for name, features in made.items()}
 
 
 def encode_windows(
-    config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset, precision: Precision, overlap: int
-) -> Features:
+    config: Config,
+    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    dataset: ListDataset,
+    precision: Precision,
+    overlap: int,
+) -> dict[str, Features]:
     """Encode the windows of a list's images, each of the model's image size at native resolution, image by image.
 
     Args:
         forward: see `encode`.
         overlap: pixels that neighbouring windows share.
     """
-    drops, size = dataset.on_error == "drop", pair(config.DATA.IMAGE_SIZE)
-    source, bad = dataset.images, dataset.bad if drops else None
-    parts = ImageWindows(dataset.open, len(source), size, overlap, source.labels, bad)
-    features, labels, indices = _encode(config, forward, parts, precision)
+    drops, source = dataset.on_error == "drop", dataset.images
+    bad = dataset.bad if drops else None
+    windows = ImageWindows(dataset.open, len(source), pair(config.DATA.IMAGE_SIZE), overlap, source.labels, bad)
+    made, labels, indices = _encode(config, forward, windows, precision)
     if drops:
-        log.say(dataset.skipped())
-    paths = [source.path(int(number)) for number in parts.images[indices]]
-    return Features(features, labels, paths, np.array([parts.windows[i].box for i in indices], np.int64))
+        log.log_lines(dataset.skipped())
+    paths = [source.path(int(number)) for number in windows.images[indices]]
+    boxes = np.array([windows.windows[i].box for i in indices], np.int64)
+    return {name: Features(features, labels, paths, boxes) for name, features in made.items()}
 
 
 def _encode(
-    config: Config, forward: Callable[[Tensor], Tensor], dataset: ListDataset | ImageWindows, precision: Precision
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return features, labels and indices of the samples that could be read."""
-    parts: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = []
+    config: Config,
+    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    dataset: ListDataset | ImageWindows,
+    precision: Precision,
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
+    """Return what is made of the samples that could be read, their labels and indices."""
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    labels: list[NDArray[np.int64]] = []
+    indices: list[NDArray[np.int64]] = []
     weights = RoundedWeights()
-    for images, labels, indices in eval_batches(config, dataset):
+    for images, label, index in eval_batches(config, dataset):
         with precision.autocast(weights):
-            features = forward(images).numpy()
-        used = indices.numpy() >= 0  # the others could not be read
-        parts.append((features[used], labels.numpy()[used], indices.numpy()[used]))
-    features, labels, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return features, labels, indices
+            made = {name: features.numpy() for name, features in forward(images).items()}
+        used = index.numpy() >= 0  # the others could not be read
+        for name, features in made.items():
+            parts.setdefault(name, []).append(features[used])
+        labels.append(label.numpy()[used])
+        indices.append(index.numpy()[used])
+    whole = {name: np.concatenate(part) for name, part in parts.items()}
+    return whole, np.concatenate(labels), np.concatenate(indices)
 
 
 @dataclass(frozen=True)

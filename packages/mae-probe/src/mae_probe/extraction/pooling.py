@@ -55,9 +55,19 @@ POOLS = {
 
 
 def pooled(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor, pool: str) -> Tensor:
-    """Encode images to float32 features [N, D], or [N, 4 D] and [N, 16 D] for the grids; `pool` is one of POOLS.
+    """Encode images to float32 features [N, D], or [N, 4 D] and [N, 16 D] for the grids; see `pool_tokens`."""
+    return pool_tokens(model, tokens_of(model, images), pool)
 
-    Tokens go through the last norm; a classifier with global_pool norms each mean instead, as its head reads it.
+
+def tokens_of(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor) -> Tensor:
+    """Encode images to tokens [N, 1 + L, D] after the last norm."""
+    return model.norm(model.encode(model.normalize(model.patchify(images))))
+
+
+def pool_tokens(model: MaskedAutoencoderViT | VisionTransformer, tokens: Tensor, pool: str) -> Tensor:
+    """Pool tokens [N, 1 + L, D] to float32 features [N, parts * D]; `pool` is one of POOLS.
+
+    A classifier with global_pool norms each mean instead of the tokens, as its head reads it.
 
     Raises:
         UserError: the grid has too few patches, or there is no norm for the class token.
@@ -65,6 +75,5 @@ def pooled(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor, pool
     averages = isinstance(model, VisionTransformer) and model.global_pool
     if averages and pool == "class":
         raise UserError("pool class: with MODEL.GLOBAL_POOL True the class token has no norm; leave one of them out")
-    tokens = model.norm(model.encode(model.normalize(model.patchify(images))))  # [N, 1 + L, D]
     parts = POOLS[pool].of_tokens(tokens, model.grid)  # [N, parts, D]
     return (model.fc_norm(parts) if averages else parts).flatten(1).astype("float32")

@@ -24,7 +24,7 @@ class Head(NamedTuple):
     takes_tokens: bool = False
 
 
-def linear(classifier: nn.Layer, dim: int, num_queries: int) -> nn.Layer:
+def linear_head(classifier: nn.Layer, dim: int, num_queries: int) -> nn.Layer:
     """Build batch norm and classifier (paper section 4.1, Table 10)."""
     return nn.Sequential(FeatureNorm(dim), classifier)
 
@@ -35,4 +35,4 @@ def attentive(classifier: nn.Layer, dim: int, num_queries: int) -> nn.Layer:
     return nn.Sequential(("pool", pool), ("0", FeatureNorm(dim)), ("1", classifier))
 
 
-HEADS = {"linear": Head(linear), "attentive": Head(attentive, takes_tokens=True)}
+HEADS = {"linear": Head(linear_head), "attentive": Head(attentive, takes_tokens=True)}

@@ -39,9 +39,7 @@ def stage_parser(package: str, description: str, version: str, own_flags: Sequen
         "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
     )
     add_json(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print config, data, steps, time and memory; write nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="print config, data, steps, time, memory; write nothing")
     help_config = "print what a config key means, or a group of them, or all; with --json as a schema for editors"
     parser.add_argument("--help-config", nargs="?", const="", metavar="KEY", help=help_config)
     help_completion = "print a script that completes this command; bash and zsh eval it"

@@ -11,7 +11,6 @@ from mae_core.process.command_line import Flag, Parser, image_size
 if TYPE_CHECKING:  # help does without
     from mae_core.stage.config.recipe import Recipe
 
-_ON = {"action": "store_true"}
 CFG_FLAG = Flag("cfg", None, "YAML config: a file, or the name of a packaged one")
 PRETRAINED_FLAG = Flag(
     "pretrained",
@@ -22,7 +21,7 @@ MODEL_FLAG = Flag("model", None, f"sizes of a published model: {', '.join(n for 
 STAGE_FLAGS = (
     CFG_FLAG,
     MODEL_FLAG,
-    Flag("dataset", "DATA.DATASET", "kind of data set: imagenet2012 (list files under -data_path)"),
+    Flag("dataset", "DATA.DATASET", "of PaddleViT's commands: imagenet2012 alone is taken, without effect"),
     Flag("data_path", "DATA.DATA_PATH", "folder with train_list.txt, val_list.txt and the images"),
     Flag("batch_size", "DATA.BATCH_SIZE", "images per rank and forward pass", int),
     Flag("batch_size_eval", "DATA.BATCH_SIZE_EVAL", "images per rank in validation and -eval, if not -batch_size", int),
@@ -32,8 +31,8 @@ STAGE_FLAGS = (
     PRETRAINED_FLAG,
     Flag("resume", "MODEL.RESUME", "run or checkpoint folder to go on from; auto: the -output folder, or anew"),
     Flag("last_epoch", "TRAIN.LAST_EPOCH", "of PaddleViT's commands: 0 alone is taken; -resume knows its epoch", int),
-    Flag("eval", "EVAL", "score -pretrained on the validation list and stop", options=_ON),
-    Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", options=_ON),
+    Flag("eval", "EVAL", "score -pretrained on the validation list and stop", switch=True),
+    Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", switch=True),
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_core.process.command_line import Flag, Parser, add_flags
-from mae_core.report.page import Page, environment, render
+from mae_core.report.page import Page, render, template_environment
 from mae_core.report.run_files import read_run
 
 
@@ -62,7 +62,7 @@ def prepare_page(run: str, output: str | None) -> Path:
     Raises:
         UserError: the file cannot be written, there is no run, or a library is not installed.
     """
-    environment()
+    template_environment()
     read_run(run)
     path = Path(output or f"{run}/report.html")
     if path.is_dir():

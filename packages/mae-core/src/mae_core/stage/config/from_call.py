@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened, complete
 from mae_core.stage.config.model_name import preset_values
-from mae_core.stage.config.node import Config, Values
+from mae_core.stage.config.node import Config, Values, plain
 from mae_core.stage.config.recipe import Recipe
 
 _KEYS = {
@@ -62,6 +62,4 @@ def config_of_call(
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, PathLike):
-        return fspath(value)
-    return list(value) if isinstance(value, tuple) else value
+    return fspath(value) if isinstance(value, PathLike) else plain(value)

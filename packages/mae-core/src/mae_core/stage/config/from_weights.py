@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from mae_core.errors import CheckpointError
 from mae_core.stage.config.from_run import OF_THE_COMMAND, lent_by_run, open_resumed
 from mae_core.stage.config.merge import Merge
-from mae_core.stage.config.node import Config, Values, get_plain
+from mae_core.stage.config.node import Config, Values, get_key, plain
 from mae_core.stage.config.older_configs import ADDED
+from mae_core.stage.config.other_channels import CHANNELS, adapt_to_images
 from mae_core.stage.config.recipe import Recipe, Say
 from mae_core.stage.config.weight_record import PIXELS, Record, record_of
 from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
@@ -77,6 +78,7 @@ def complete(
     elif config.MODEL.PRETRAINED:
         weights = open_weights(config.MODEL.PRETRAINED)
         record = record_of(weights, config.MODEL.PRETRAINED)
+        weights, record = adapt_to_images(weights, record, merge, say)
         recorded = _lent_by_weights(recipe, record, whole or config.EVAL)
         merge.lend(_count_classes(recipe, config) | recorded, record.source)
         _refuse_unknown_heads(merge, record)
@@ -131,16 +133,18 @@ def _refuse_contradictions(merge: Merge, record: Record, allow_drift: Sequence[s
     wrong = [
         key
         for key in sorted(record.binding & merge.keys.keys())
-        if get_plain(merge.config, key) != record.values[key] and key not in allow_drift
+        if plain(get_key(merge.config, key)) != record.values[key] and key not in allow_drift
     ]
     if not wrong:
         return
     reasons = [
-        f"{key} is {record.values[key]!r} in these weights, {get_plain(merge.config, key)!r} was asked for"
+        f"{key} is {record.values[key]!r} in these weights, {plain(get_key(merge.config, key))!r} was asked for"
         for key in wrong
     ]
     model = merge.config.MODEL.NAME if "MODEL.NAME" in merge.stated else "this model"
     advice = f"leave {'it' if len(wrong) == 1 else 'them'} out, or name other weights"
+    if CHANNELS in wrong:
+        advice += ", or adapt these: MODEL.CHANNELS_FROM repeat, mean or first"
     if set(wrong) <= set(PIXELS):
         advice += f"; to train on in spite of it: {drift_flags(wrong)}"
     raise CheckpointError(f"{record.source} does not fit {model}: {'; '.join(reasons)}; {advice}")
@@ -152,7 +156,7 @@ def _say_taken(recipe: Recipe, config: Config, source: str, recorded: Values, sa
         f"{key} {value}"
         for key, value in recorded.items()
         if key in recipe.keys and key != "MODEL.TYPE"
-        if get_plain(config, key) == value != get_plain(recipe.defaults, key)
+        if plain(get_key(config, key)) == value != plain(recipe.keys[key].default)
     ]
     if taken:
         say(f"from {source}: {', '.join(taken)}")

@@ -1,12 +1,11 @@
 """`--help-config`: what each key of a stage means and takes, for people and for editors."""
 
 import json
-from collections.abc import Iterator
 from difflib import get_close_matches
 
 from mae_core.errors import ConfigError
 from mae_core.stage.config.keys import NO_END, NUMBERLESS, Key, Keys
-from mae_core.stage.config.node import Tree, nest, update
+from mae_core.stage.config.node import Tree, nest, plain, update
 from mae_core.stage.config.recipe import Recipe
 
 _NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", list: "list", tuple: "list"}
@@ -34,7 +33,11 @@ def help_lines(recipe: Recipe, wanted: str = "") -> list[str]:
     Raises:
         ConfigError: there is no such key or group.
     """
-    return list(_described(_matching(recipe.keys, wanted.upper())))
+    return [
+        line
+        for name, key in _matching(recipe.keys, wanted.upper()).items()
+        for line in (f"{name} = {plain(key.default)}", f"    {key.help}", f"    takes {allowed(key)}")
+    ]
 
 
 def _matching(keys: Keys, wanted: str) -> Keys:
@@ -44,13 +47,6 @@ def _matching(keys: Keys, wanted: str) -> Keys:
         near = get_close_matches(wanted, keys, n=3, cutoff=0.4) or sorted({name.split(".")[0] for name in keys})
         raise ConfigError(f"there is no config key {wanted}; nearest: {', '.join(near)}")
     return found
-
-
-def _described(keys: Keys) -> Iterator[str]:
-    for name, key in keys.items():
-        yield f"{name} = {list(key.default) if isinstance(key.default, tuple) else key.default}"
-        yield f"    {key.help}"
-        yield f"    takes {allowed(key)}"
 
 
 def json_schema(recipe: Recipe) -> str:

@@ -117,7 +117,7 @@ def config_of(keys: Keys) -> Config:
 
 
 def numbers_of(name: str, value: object) -> list[float]:
-    """Return a key's number, or the numbers of its list: a type says nothing about what is in a list.
+    """Return a key's number, or the numbers of its list: types do not reach into a list.
 
     Raises:
         ConfigError: something in it is no number.

@@ -17,16 +17,14 @@ def get_key(config: CfgNode, key: str) -> object:
     return value
 
 
-def get_plain(config: CfgNode, key: str) -> object:
-    """Read one dotted key; a tuple as the list that files hold."""
-    value = get_key(config, key)
+def plain(value: object) -> object:
+    """Return a value as files hold it: a tuple as a list."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def to_dict(config: CfgNode) -> Tree:
     """Turn a node into plain dicts, lists and numbers."""
-    plain = {k: to_dict(v) if isinstance(v, CfgNode) else v for k, v in config.items()}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+    return {k: to_dict(v) if isinstance(v, CfgNode) else plain(v) for k, v in config.items()}
 
 
 def flatten(config: Mapping[str, object], prefix: str = "") -> Values:

@@ -67,7 +67,7 @@ def record_of(weights: Weights, named: str) -> Record:
     """
     model, config = weights.architecture(), flatten(weights.config)
     values = _known(model, GEOMETRY)
-    certain = {key for key in values if GEOMETRY[key] not in _GUESSED or GEOMETRY[key] in weights.facts}
+    certain = {key for key in values if GEOMETRY[key] not in _GUESSED or GEOMETRY[key] in weights.metadata.known()}
     if model.img_size is not None:
         height, width = model.img_size
         values["DATA.IMAGE_SIZE"] = height if height == width else [height, width]

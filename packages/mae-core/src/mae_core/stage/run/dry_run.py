@@ -50,7 +50,7 @@ def dry_run(opened: Opened, build: Callable[[Config, RunFolder | None], Run]) ->
 
 
 def _cost(config: Config, run: Run, steps: int) -> Iterator[str]:
-    """Say time and memory from a few steps, or from the model's sizes where these would take too long."""
+    """Yield time and memory from a few steps, or from the model's sizes where these would take too long."""
     on_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     expected = estimate(config, "gpu" if on_gpu else "cpu")
     yield f"model: {expected.parameters:,} parameters, {expected.macs / 1e9:.3g} GMACs per image and forward pass"

@@ -7,7 +7,7 @@ from mae_core.models.cost import ModelSize, mae_macs, mae_parameters, vit_macs, 
 from mae_core.process.runtime import available_cores
 from mae_core.stage.config.node import Config
 
-# Multiply-accumulates a second that training reaches, about; machines differ by the factor that is said with them.
+# Multiply-accumulates a second that training reaches, about; machines differ by the factor that is printed with them.
 # Measured on a core of an AMD EPYC: 4.0e10 to 4.5e10 (192 to 768 wide), 2.5e10 (128 wide).
 _SPEED = {"cpu": 3e10, "gpu": 4e13}  # of a core, of a card
 TIME_FACTOR, MEMORY_FACTOR = 4, 2

@@ -1,4 +1,4 @@
-"""A run of any stage, around the loop: claim the folder, begin or resume, say what runs and how it went."""
+"""A run of any stage, around the loop: claim the folder, begin or resume, log what runs and how it went."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +15,14 @@ from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.from_weights import Opened, drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
 from mae_core.stage.config.older_configs import in_present_keys
-from mae_core.stage.run.documents import documented
+from mae_core.stage.run.model_card import write_model_card
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
 from mae_core.training import environment
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
+from mae_core.training.provenance import recorded
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
@@ -34,7 +35,7 @@ TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
-    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
+    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     "TRAIN.SHARD_OPTIMIZER",
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
@@ -67,7 +68,7 @@ class Run:
 def run_training(
     opened: Opened, build: Callable[[Config, RunFolder | None], Run], allow_drift: Sequence[str] = ()
 ) -> Trainer:
-    """Train as a stage's config says, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
+    """Train by a stage's config, from the claimed folder to the last line; resume where MODEL.RESUME asks for it.
 
     Args:
         opened: the config, and the weights or the checkpoint to begin with.
@@ -95,9 +96,12 @@ def run_training(
             free_cut=run.free_cut,
         )
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
-        with documented(run.trainer, config):
-            fit(run.trainer, run.batches(run.trainer.step, run.trainer.plan.total_steps), config.SAVE)
-        log.say(run.closing())
+        first, path = run.trainer.step, folder.path if folder else None
+        with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):
+            fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
+        if path:
+            write_model_card(path, run.trainer.data.get("train") or {})
+        log.log_lines([*run.closing(), *run.trainer.validation.skipped()])
         return run.trainer
     finally:
         if folder:
@@ -111,7 +115,7 @@ def open_run(output: str) -> RunFolder | None:
     folder = RunFolder(output) if distributed.is_main() else None
     if folder:
         sweep(folder.checkpoints)
-    logger.info(f"runtime: {runtime.choice()}")
+    logger.info(f"runtime: {runtime.chosen_settings()}")
     logger.info(f"operators: {fused.summary()}")
     return folder
 
@@ -156,6 +160,8 @@ def begin(
         _refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
         note_schedule(trainer, checkpoint.state)
         trainer.resume(checkpoint)
+        if "TRAIN.BEST_BY" in allow_drift:
+            trainer.validation.best = None  # it may be of another figure
         log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
         if changed := environment.changes(checkpoint.state.versions):
             log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
@@ -172,7 +178,7 @@ def begin(
 
 
 def _advice(output: str, trainer: Trainer) -> str:
-    """Say what to do about an output folder that holds a run; one of another stage cannot go on."""
+    """Return what to do about an output folder that holds a run; one of another stage cannot go on."""
     if stage := other_stage(output, trainer.config):
         return f"it is of another stage ({stage}): choose another -output"
     return f"go on with it (-resume {output}), or choose another -output"
@@ -215,7 +221,7 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
     """Log the model's size, the data, what there is to say of it, and the steps."""
-    log.say(notes)
+    log.log_lines(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(

@@ -1,4 +1,4 @@
-"""Out of memory, in one line that says what to lower. Needs no Paddle."""
+"""Out of memory, in one line that names what to lower. Needs no Paddle."""
 
 import errno
 
@@ -32,7 +32,7 @@ def explain(error: Exception) -> Exception:
     if not _is_memory(error):
         return explain_limit(error) or error
     text = " ".join(str(error).split())
-    told = next(
+    detail = next(
         (
             text[text.index(sign) :][:150].partition(". [Hint")[0]
             for sign in ("Out of memory", "Unable to", "Fail")
@@ -40,7 +40,7 @@ def explain(error: Exception) -> Exception:
         ),
         "",
     )
-    return OutOfMemory(f"out of memory{f' ({told})' if told else ''}; {_ADVICE}")
+    return OutOfMemory(f"out of memory{f' ({detail})' if detail else ''}; {_ADVICE}")
 
 
 def _is_memory(error: Exception) -> bool:

@@ -1,9 +1,14 @@
 """`MODEL_CARD.md`: what a run's weights are, for whoever gets them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from mae_core.report.run_files import RunFiles
+from mae_core.files import write_atomic
+from mae_core.process.log import LOGGER
+from mae_core.report.run_files import RunFiles, read_run
+
+FILE = "MODEL_CARD.md"
 
 _KINDS = {
     "PRETRAIN": ("Masked autoencoder, pre-trained", "Features for fine-tuning, probing and retrieval, and inpainting."),
@@ -41,8 +46,20 @@ _LIMITS = {
 }
 
 
+def write_model_card(folder: Path, images: Mapping[str, Any]) -> None:
+    """Write the card of a run that has ended into its folder; where that fails, a warning names it.
+
+    Args:
+        images: number and hash of the training images, as checkpoints hold them.
+    """
+    try:
+        write_atomic(folder / FILE, model_card(read_run(folder), images).encode("utf-8", "replace"))
+    except Exception as error:  # the weights are what counts
+        LOGGER.warning(f"{folder / FILE} cannot be written ({error})")
+
+
 def model_card(run: RunFiles, images: Mapping[str, Any]) -> str:
-    """Write a run's model card as Markdown.
+    """Return a run's model card as Markdown.
 
     Args:
         images: number and hash of the training images, as checkpoints hold them.
@@ -54,7 +71,7 @@ def model_card(run: RunFiles, images: Mapping[str, Any]) -> str:
         f"Made with the MAE packages for PaddlePaddle (arXiv 2111.06377). {use}",
         _section("Data", _data(run, images)),
         _section("Recipe", [*_recipe(run), "", "All settings: `config.yaml`. Command and machine: `provenance.json`."]),
-        _section("Figures", _figures(run)),
+        _section("Figures", _metrics(run)),
         _section("Licence of the start weights", _licence(run)),
         _section("Limits", [_LIMITS[kind], "It has whatever bias its training images have; they were not examined."]),
     ]
@@ -81,16 +98,20 @@ def _recipe(run: RunFiles) -> list[str]:
     return ["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in shown)]
 
 
-def _figures(run: RunFiles) -> list[str]:
+def _metrics(run: RunFiles) -> list[str]:
     lines = []
     if run.train:
         last = run.train[-1]
         lines.append(f"- training loss {last['loss']:.4f} after step {last['step']:,} (epoch {last['epoch']:.4g})")
     scored = [r for r in run.validation if "top1" in r]
     if scored:
-        best = max(scored, key=lambda r: r["top1"])
+        by = run.config.get("TRAIN", {}).get("BEST_BY", "top1")
+        best = (min if by == "val_loss" else max)(scored, key=lambda r: r.get(by, 0.0))
         lines.append(f"- validation top-1 {scored[-1]['top1']:.2f} % at the end")
-        lines.append(f"- best validation top-1 {best['top1']:.2f} % (step {best['step']:,}), chosen on these images")
+        chosen = "" if by == "top1" else f" by {by}"
+        lines.append(
+            f"- best validation top-1 {best['top1']:.2f} % (step {best['step']:,}), chosen{chosen} on these images"
+        )
     return lines or ["- none were logged"]
 
 

@@ -1,4 +1,4 @@
-"""Where a run writes when nobody says: `runs/pretrain-001`, the next number each time, and `runs/latest`, a link."""
+"""Where a run writes without -output: `runs/pretrain-001`, the next number each time, and `runs/latest`, a link."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def next_number(root: Path, name: str) -> int:
 
 
 def _holds_something(folder: Path) -> bool:
-    """Tell whether a folder holds more than the lock and the empty folder that a run begins with."""
+    """Return whether a folder holds more than the lock and the empty folder that a run begins with."""
     found = {path.name for path in folder.iterdir()} - {".lock", "checkpoints"} if folder.is_dir() else {"a file"}
     return bool(found) or any((folder / "checkpoints").glob("*"))
 

@@ -11,7 +11,7 @@ EPOCHS = "TRAIN.NUM_EPOCHS"
 
 
 def note_schedule(trainer: Trainer, state: State) -> None:
-    """Say how the learning rate goes on where the number of epochs is another than the resumed run's.
+    """Log how the learning rate goes on where the number of epochs is another than the resumed run's.
 
     Raises:
         ConfigError: the run is past its new end.

@@ -25,16 +25,16 @@ def prepare_json(target: str | None) -> None:
             try_folder(Path(target).parent)
 
 
-def say(target: str | None, line: str) -> None:
+def print_result(target: str | None, line: str) -> None:
     """Print a line of the command's result, beside standard output where that is for JSON."""
     print(line, file=sys.stderr if target == "-" else sys.stdout)
 
 
-def write_json(target: str | None, figures: Mapping[str, Any]) -> None:
-    """Write figures where the flag says, on the main rank; nothing where it was not given."""
+def write_json(target: str | None, scores: Mapping[str, Any]) -> None:
+    """Write scores where the flag names a file, on the main rank; nothing where it was not given."""
     if target is None or not distributed.is_main():
         return
-    text = json.dumps(dict(figures), indent=1) + "\n"
+    text = json.dumps(dict(scores), indent=1) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return

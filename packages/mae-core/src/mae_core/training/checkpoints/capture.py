@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder
@@ -32,24 +31,26 @@ class Pass:
     files: str
 
 
-def write_capture(run: Path, snapshot: Snapshot, facts: Mapping[str, Any], passes: Sequence[Pass], program: str) -> str:
+def write_capture(
+    run: Path, snapshot: Snapshot, where: Mapping[str, float], passes: Sequence[Pass], program: str
+) -> str:
     """Write `run/capture`, whole or not at all.
 
     Args:
         snapshot: state before the update.
-        facts: what else tells of the step.
+        where: step, epoch, learning rate and seed.
         program: command that trains.
 
     Returns:
-        what to tell of it.
+        where it is and how to do the step again, for messages.
     """
     folder = run / "capture"
-    command = _replay(run, program, 1 + max(told.rank for told in passes))
+    command = _replay(run, program, 1 + max(one.rank for one in passes))
     listed = [{**asdict(p), "loss": p.loss if math.isfinite(p.loss) else str(p.loss)} for p in passes]
     try:
         with publish_folder(folder) as temporary:
             write_snapshot(temporary / "checkpoints", snapshot)
-            record = {**facts, "replay": command, "passes": listed}
+            record = {**where, "replay": command, "passes": listed}
             (temporary / "batch.json").write_text(json.dumps(record, indent=1))
     except (OSError, CheckpointError) as error:
         return f"{folder} could not be written: {error}"

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,24 @@ from paddle import nn
 
 from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder, write_atomic
-from mae_core.models.facts import model_facts
 from mae_core.training.checkpoints.host_copy import host_copy
 from mae_core.training.environment import environment
 from mae_core.training.sharding import ShardedOptimizer, owns
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder
-from mae_core.weights.checkpoint_state import EMA, MODEL, OPTIMIZER, STATE, decode_record, encode_state
+from mae_core.weights.checkpoint_state import (
+    EMA,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    State,
+    decode_record,
+    encode_record,
+    encode_state,
+)
 from mae_core.weights.formats.pickle_values import safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
 from mae_core.weights.load import load_arrays
+from mae_core.weights.metadata import metadata_of
 
 _LEFTOVER = re.compile(r"\.step_[0-9]{8,12}\.[0-9]+\.(old\.)?tmp")
 
@@ -38,34 +47,31 @@ class Snapshot:
 
     Args:
         arrays: by file, by name.
-        state: JSON-able facts.
+        header: of the files of weights.
     """
 
-    step: int
     arrays: dict[str, dict[str, np.ndarray]]
     header: dict[str, str]
-    state: dict[str, Any]
+    state: State
 
 
 def take_snapshot(
-    step: int,
     model: nn.Layer,
     optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
-    state: Mapping[str, Any],
+    state: State,
     ema: Mapping[str, np.ndarray] | None = None,
 ) -> Snapshot:
     """Copy what a checkpoint holds.
 
     Args:
-        step: optimizer steps done.
-        state: JSON-able facts to keep (config, scaler, ...).
+        state: of the run; what computes it is added.
         ema: averaged weights, by structured name; a copy of the caller's.
     """
-    header = {"format": "mae-core", "schema": "1", "architecture": json.dumps(model_facts(model))}
+    header = {"format": "mae-core", "schema": "1", "architecture": json.dumps(metadata_of(model).known())}
     arrays = {MODEL: model_arrays(model), OPTIMIZER: _optimizer_arrays(model, optimizer)}
     if ema is not None:
         arrays[EMA] = dict(ema)
-    return Snapshot(step, arrays, header, {**copy.deepcopy(dict(state)), "versions": environment()})
+    return Snapshot(arrays, header, replace(copy.deepcopy(state), versions=environment()))
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
@@ -74,7 +80,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     Raises:
         CheckpointError: the disk refused; earlier checkpoints are untouched.
     """
-    final = step_folder(folder, snapshot.step)
+    final = step_folder(folder, snapshot.state.step)
     try:
         # A folder that is replaced is of this very run, before it went back: `begin` refuses one with another run.
         with publish_folder(final) as temporary:
@@ -82,8 +88,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
                 name: write_safetensors(temporary / name, arrays, {} if name == OPTIMIZER else snapshot.header)
                 for name, arrays in sorted(snapshot.arrays.items())
             }
-            record = {"step": snapshot.step, "sha256": sums, **snapshot.state}
-            (temporary / STATE).write_bytes(encode_state(record))
+            (temporary / STATE).write_bytes(encode_state(replace(snapshot.state, sha256=sums)))
     except OSError as error:
         earlier = list_checkpoints(folder)
         left = f"{earlier[0].name} and earlier ones are intact" if earlier else "there is no earlier one"
@@ -93,25 +98,24 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
 
 def save_checkpoint(
     folder: Path,
-    step: int,
     model: nn.Layer,
     optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
-    state: Mapping[str, Any],
+    state: State,
     ema: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Copy and write a checkpoint; see `take_snapshot` and `write_snapshot`."""
-    return write_snapshot(folder, take_snapshot(step, model, optimizer, state, ema))
+    return write_snapshot(folder, take_snapshot(model, optimizer, state, ema))
 
 
 def update_state(checkpoint: Path, changes: Mapping[str, Any]) -> None:
-    """Change facts that a checkpoint keeps, such as its score, which is known only after it was written.
+    """Change entries that a checkpoint keeps, such as its score, which is known only after it was written.
 
     Raises:
         CheckpointError: the disk refused; the checkpoint is as it was.
     """
     file = checkpoint / STATE
     try:
-        write_atomic(file, encode_state(decode_record(file.read_bytes()) | dict(changes)))
+        write_atomic(file, encode_record(decode_record(file.read_bytes()) | dict(changes)))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} could not be written: {error}; the checkpoint is intact") from None
 
@@ -132,13 +136,9 @@ def _optimizer_arrays(
     arrays = {f"{structured[name]}/master": host_copy(value) for name, value in masters.items()}
     for key, value in state.items():
         owner = next(name for name in structured if key.startswith(f"{name}_"))
-        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = _on_host(value)
+        copied = value if isinstance(value, np.ndarray) else host_copy(value)  # other ranks sent copies
+        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = copied
     return arrays
-
-
-def _on_host(value: paddle.Tensor | np.ndarray) -> np.ndarray:
-    """Copy a tensor; what other ranks sent is a copy already."""
-    return value if isinstance(value, np.ndarray) else host_copy(value)
 
 
 def sweep(folder: Path) -> None:

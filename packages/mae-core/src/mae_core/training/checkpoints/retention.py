@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,6 +19,7 @@ from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer, collect
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder, step_of
+from mae_core.weights.checkpoint_state import State, Validated
 
 
 @dataclass
@@ -40,17 +40,16 @@ class Checkpoints:
     _writer: CheckpointWriter = field(default_factory=CheckpointWriter)
 
     def adopt(self, checkpoint: Path, step: int, best: int | None) -> bool:
-        """Take note of where a run goes on from; tell whether the folder holds the best checkpoint, too."""
+        """Take note of where a run goes on from; return whether the folder holds the best checkpoint, too."""
         here = self.folder is not None and checkpoint.resolve().parent == self.folder.checkpoints.resolve()
         self.saved = step if here else None
         return here and best is not None and step_folder(checkpoint.resolve().parent, best).exists()
 
     def save(
         self,
-        step: int,
         model: nn.Layer,
         optimizer: paddle.optimizer.Optimizer | ShardedOptimizer,
-        state: Mapping[str, Any],
+        state: State,
         averages: Callable[[], Mapping[str, np.ndarray]] | None,
         best: int | None,
     ) -> None:
@@ -66,20 +65,20 @@ class Checkpoints:
         Raises:
             CheckpointError: the save before failed.
         """
-        wanted = self.folder is not None and self.saved != step
+        wanted = self.folder is not None and self.saved != state.step
         if self.folder and wanted:
             self.folder.renew()
             self._writer.wait()  # before the copy: there is never more than one in memory
         collect(optimizer, wanted)
         if wanted:
-            snapshot = take_snapshot(step, model, optimizer, state, averages() if averages else None)
+            snapshot = take_snapshot(model, optimizer, state, averages() if averages else None)
             self._writer.start(partial(self._write, snapshot, best))
-            self.saved = step
+            self.saved = state.step
 
     def _write(self, snapshot: Snapshot, best: int | None) -> None:
         assert self.folder is not None
         write_snapshot(self.folder.checkpoints, snapshot)
-        self._tidy(snapshot.step, best)
+        self._tidy(snapshot.state.step, best)
 
     def check(self) -> None:
         """Raise CheckpointError where the last save failed; one that goes on is left alone."""
@@ -106,11 +105,11 @@ class Checkpoints:
             raise
         self.wait()
 
-    def note_score(self, step: int, validation: Mapping[str, Any], best: int | None) -> None:
+    def note_score(self, step: int, validation: Validated, best: int | None) -> None:
         """Add to a step's checkpoint, once it is written, what its validation found; keep and link the best."""
         if self.folder:
             self.wait()
-            update_state(step_folder(self.folder.checkpoints, step), {"validation": dict(validation)})
+            update_state(step_folder(self.folder.checkpoints, step), {"validation": asdict(validation)})
             self._tidy(step, best)
 
     def _tidy(self, step: int, best: int | None) -> None:

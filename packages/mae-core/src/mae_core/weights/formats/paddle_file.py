@@ -20,7 +20,7 @@ def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             content = read_pickle(data, NUMPY)
-    except ValueError:  # what mmap says of an empty file
+    except ValueError:  # what mmap raises for an empty file
         raise CheckpointError("it is empty") from None
     arrays = pick_tensors(content, _array_of, lambda array: array.nbytes, path.stat().st_size)
     return {name: bfloat16_to_float32(array) if array.dtype == np.uint16 else array for name, array in arrays.items()}

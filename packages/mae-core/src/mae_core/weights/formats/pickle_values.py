@@ -10,7 +10,7 @@ Builder = Callable[..., Any]
 _KEY_LENGTH, _KEY_BITS = 10_000, 64
 
 
-class Refused(CheckpointError):
+class RefusedPickle(CheckpointError):
     """A pickle asks for something that no weight file needs."""
 
 
@@ -32,7 +32,7 @@ class Inert:
 
 
 class Attributed(dict[Any, Any]):
-    """An ordered dict; what else its pickle says of it (PyTorch's `_metadata`) is dropped."""
+    """An ordered dict; what else its pickle sets on it (PyTorch's `_metadata`) is dropped."""
 
     def build(self, state: Any) -> None:
         """Drop the attributes."""
@@ -79,8 +79,8 @@ def plain_key(key: Any) -> Any:
     Hashing anything nested would recurse without bound; hashing a long number again and again takes for ever.
     """
     if not isinstance(key, (str, int, float, bytes, type(None))):
-        raise Refused(f"a {kind_of(key)} as a dictionary key; weight files have names and numbers there")
+        raise RefusedPickle(f"a {kind_of(key)} as a dictionary key; weight files have names and numbers there")
     long = isinstance(key, str | bytes) and len(key) > _KEY_LENGTH
     if long or (isinstance(key, int) and key.bit_length() > _KEY_BITS):
-        raise Refused(f"a dictionary key of over {_KEY_LENGTH:,} characters or {_KEY_BITS} bits")
+        raise RefusedPickle(f"a dictionary key of over {_KEY_LENGTH:,} characters or {_KEY_BITS} bits")
     return key

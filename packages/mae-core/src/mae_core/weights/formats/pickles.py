@@ -14,7 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.pickle_values import Attributed, Builder, Name, Refused, kind_of, plain_key, safe_text
+from mae_core.weights.formats.pickle_values import (
+    Attributed,
+    Builder,
+    Name,
+    RefusedPickle,
+    kind_of,
+    plain_key,
+    safe_text,
+)
 
 
 class Readable(Protocol):
@@ -51,7 +59,7 @@ def read_pickle(
         persistent: turns persistent ids into values; without it they are refused.
 
     Raises:
-        Refused: the pickle names, calls or sets what is not allowed.
+        RefusedPickle: the pickle names, calls or sets what is not allowed.
         CheckpointError: it is damaged.
     """
     machine = _Machine(allowed, persistent)
@@ -60,7 +68,7 @@ def read_pickle(
             machine.advance(position or 0)
             machine.step(opcode.name, argument)
         return machine.pop()
-    except Refused:
+    except RefusedPickle:
         raise
     except MemoryError:  # sizes that a file announces are read up to its end only
         raise CheckpointError("there is too little memory to read it") from None
@@ -82,7 +90,7 @@ class _Machine:
         self.position = position
         self.steps += 1
         if self.steps > _MOST_STEPS:
-            raise Refused(f"its pickle has over {_MOST_STEPS:,} steps; those of weights have some thousands")
+            raise RefusedPickle(f"its pickle has over {_MOST_STEPS:,} steps; those of weights have some thousands")
 
     def step(self, name: str, argument: Any) -> None:
         if name in _VALUES:
@@ -95,7 +103,7 @@ class _Machine:
             method(argument)
         else:  # INST, OBJ, NEWOBJ_EX, EXT1, EXT2, EXT4, buffers outside the file
             named = f" {safe_text(argument)}" if isinstance(argument, str) else ""
-            raise Refused(f"pickle opcode {name}{named} is not allowed")
+            raise RefusedPickle(f"pickle opcode {name}{named} is not allowed")
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -169,13 +177,13 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise Refused(f"items appended to a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"items appended to a {kind_of(self.stack[-1])}")
         self.stack[-1].extend(items)
 
     def on_additems(self, argument: Any) -> None:
         items = self.pop_to_mark()
         if type(self.stack[-1]) is not set:
-            raise Refused(f"items added to a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"items added to a {kind_of(self.stack[-1])}")
         self.stack[-1].update(map(plain_key, items))
 
     def on_dict(self, argument: Any) -> None:
@@ -192,7 +200,7 @@ class _Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         if type(self.stack[-1]) not in (dict, Attributed):
-            raise Refused(f"keys set on a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"keys set on a {kind_of(self.stack[-1])}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][plain_key(key)] = value
 
@@ -207,7 +215,7 @@ class _Machine:
     def _push_name(self, module: Any, name: Any) -> None:
         text = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a name that is no text"
         if text not in self.allowed:
-            raise Refused(f"it refers to {safe_text(text)}")
+            raise RefusedPickle(f"it refers to {safe_text(text)}")
         self.stack.append(Name(text))
 
     def on_reduce(self, argument: Any) -> None:
@@ -215,7 +223,9 @@ class _Machine:
         function = self.pop()
         builder = self.allowed.get(function.text) if isinstance(function, Name) else None
         if builder is None or type(arguments) is not tuple:
-            raise Refused(f"it calls {safe_text(function.text) if isinstance(function, Name) else kind_of(function)}")
+            raise RefusedPickle(
+                f"it calls {safe_text(function.text) if isinstance(function, Name) else kind_of(function)}"
+            )
         self._charge(len(arguments) + sum(len(item) for item in arguments if isinstance(item, _SIZED)))
         self.stack.append(builder(*arguments))
 
@@ -225,18 +235,20 @@ class _Machine:
         """Refuse calls that take more pieces than the file has bytes: one argument, handed over again and again."""
         self.built += pieces
         if self.built > self.position + _SLACK:
-            raise Refused("it builds more than the file holds")
+            raise RefusedPickle("it builds more than the file holds")
 
     def on_build(self, argument: Any) -> None:
         state = self.pop()
         build = getattr(self.stack[-1], "build", None)
         if build is None:
-            raise Refused(f"state set on a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"state set on a {kind_of(self.stack[-1])}")
         build(state)
 
     def on_persid(self, argument: Any) -> None:
         if self.persistent is None:
-            raise Refused(f"persistent id {safe_text(argument) if isinstance(argument, str) else kind_of(argument)}")
+            raise RefusedPickle(
+                f"persistent id {safe_text(argument) if isinstance(argument, str) else kind_of(argument)}"
+            )
         self._charge(len(argument) if isinstance(argument, _SIZED) else 1)
         self.stack.append(self.persistent(argument))
 

@@ -1,4 +1,4 @@
-"""Weights in several files, as Hugging Face splits large ones: an index says which tensor lies in which."""
+"""Weights in several files, as Hugging Face splits large ones: an index lists which tensor lies in which."""
 
 import hashlib
 import json

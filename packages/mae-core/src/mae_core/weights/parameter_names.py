@@ -13,7 +13,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mae_core.weights.architecture import Architecture, facts_from_json
+from mae_core.weights.architecture import Architecture
+from mae_core.weights.metadata import Metadata, metadata_from_header
 
 # Ours, without `.weight` and `.bias`. Heads: `head` of fine-tuning; `head.0`, a batch norm, and `head.1` of probing,
 # behind `head.pool` where the probe is attentive.
@@ -34,19 +35,19 @@ class RawFile:
 
     file: Path
     arrays: Mapping[str, NDArray[Any]]
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    header: Mapping[str, str] = field(default_factory=dict)
 
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def header_facts(raw: RawFile) -> tuple[dict[str, Any], list[str]]:
-    """Return what a safetensors header of ours says of the model (`architecture.FACTS`), and no remarks."""
-    return facts_from_json(raw.metadata.get("architecture")), []
+def header_metadata(raw: RawFile) -> tuple[Metadata, list[str]]:
+    """Return the metadata in a safetensors header of ours, and no remarks."""
+    return metadata_from_header(raw.header.get("architecture")), []
 
 
 def pytorch_header(model: Architecture | None) -> dict[str, str]:
-    """Return the safetensors header that transformers asks for, and in it what no shape tells."""
+    """Return the safetensors header that transformers asks for, and in it what no shape shows."""
     return {"format": "pt", **({"architecture": json.dumps(model.known())} if model else {})}
 
 
@@ -56,11 +57,11 @@ class Layout:
 
     Args:
         name: what `--from`, `--to` and reports call it.
-        matches: tells a file of this family, from the file and its shapes by plain name.
+        matches: recognises a file of this family, from the file and its shapes by plain name.
         suffixes: what it is written as; "" is a folder.
-        facts: what a file tells beside its shapes (`architecture.FACTS`), and remarks on them for the report.
+        metadata: what a file records beside its arrays, and remarks on it for the report.
         header: the safetensors header it is written with.
-        folder_config: where it is written as a folder, the `config.json` in it.
+        folder_config: where it is written as a folder, the text of the `config.json` in it.
         cautions: what a user should know who writes a model like this.
         conv: the patch embedding is a convolution [D, C, p, p].
         out_in: linear weights are [out, in], as in PyTorch.
@@ -73,9 +74,9 @@ class Layout:
     name: str
     matches: Callable[[RawFile, Shapes], bool]
     suffixes: tuple[str, ...]
-    facts: Callable[[RawFile], tuple[dict[str, Any], list[str]]] = header_facts
+    metadata: Callable[[RawFile], tuple[Metadata, list[str]]] = header_metadata
     header: Callable[[Architecture | None], dict[str, str]] = pytorch_header
-    folder_config: Callable[[Architecture], dict[str, Any]] | None = None
+    folder_config: Callable[[Architecture], str] | None = None
     cautions: Callable[[Architecture], list[str]] = lambda model: []
     conv: bool = True
     out_in: bool = True

@@ -1,11 +1,11 @@
-"""What a load or a conversion did, in words."""
+"""What a load did, name by name."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mae_core.weights.formats.pickle_values import safe_text
-from mae_core.weights.layout import DECODER, plain_name
+from mae_core.weights.parameter_names import DECODER, plain_name
 
 Grid = tuple[int, int]
 
@@ -37,23 +37,23 @@ class KeyReport:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def lines(self) -> list[str]:
-        """Say it for people."""
-        said = [f"weights: {len(self.loaded)} tensors from {self.file} ({self.source})"]
-        said += [
+        """Return lines on it for people."""
+        lines = [f"weights: {len(self.loaded)} tensors from {self.file} ({self.source})"]
+        lines += [
             f"{name} resized from {old[0]}x{old[1]} to {new[0]}x{new[1]} patches"
             for name, (old, new) in self.resized.items()
         ]
         decoder, unexpected = _split(self.unexpected)
         if decoder:
-            said.append("the decoder is left out, as meant: this model has none")
+            lines.append("the decoder is left out, as meant: this model has none")
         absent, missing = _split(self.missing)
         if absent:
-            said.append(f"the file holds no decoder: its {len(absent)} tensors keep their initial values")
+            lines.append(f"the file holds no decoder: its {len(absent)} tensors keep their initial values")
         if missing:
-            said.append(f"not in the file, initial values kept: {join_names(missing)}")
+            lines.append(f"not in the file, initial values kept: {join_names(missing)}")
         if unexpected:
-            said.append(f"in the file, not in the model, left out: {join_names(unexpected)}")
-        return said + self.remarks
+            lines.append(f"in the file, not in the model, left out: {join_names(unexpected)}")
+        return lines + self.remarks
 
 
 def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,1 @@
+"""Segmentation: an encoder's patch tokens become a class for each pixel."""
