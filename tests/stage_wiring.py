@@ -247,8 +247,14 @@ CLASSIFIER = {
     "DATA.BATCH_SIZE_EVAL": wire(5),
     "DATA.CROP_PCT": wire(0.7),
     "MODEL.NUM_CLASSES": wire(4, head_width),
+    # 14, 13 and 13 images, none of the last class
+    "TRAIN.CLASS_WEIGHTS": wire(
+        "balanced", lambda w: w.trainer.loss_fn.args[-1].numpy(), arrives=[40 / 42, 40 / 39, 40 / 39, 0]
+    ),
+    "TRAIN.BEST_BY": wire("auroc", lambda w: w.trainer.validation.best_by),
     "VALIDATE_FREQ": wire(3, lambda w: w.trainer.validation.every / 3),
 }
 CLASSIFIER |= {key: CLASSIFIER[key].also(read) for key, read in SCORED.items()}
-# One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes.
-FIXED = {"MODEL.TYPE", "EVAL"}
+# One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes. CHANNELS_FROM is
+# read where weights are opened: test_other_channels.py.
+FIXED = {"MODEL.TYPE", "MODEL.CHANNELS_FROM", "EVAL"}

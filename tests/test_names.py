@@ -21,6 +21,8 @@ SAME = {
     "EvalSampling": "named arguments that core's stages hand to data, which they may not import",
     "TrainSampling": "named arguments that core's stages hand to data, which they may not import",
     "dry_run": "the call of Python, and what command and call share",
+    "read_header": "of the format that its module is named after",
+    "read_slice": "of a file, and of a NIfTI stream",
     "decays": "fine-tuning's rule extends pre-training's",
 }
 

@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 import mae_core  # noqa: F401
+from mae_core.stage.classifier import class_weights_of
 from mae_data.loading.batch import Batch
 from mae_data.transforms.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset
@@ -32,6 +33,30 @@ def test_cross_entropy_of_soft_targets_in_numpy():
     log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     value = soft_target_cross_entropy(*[paddle.to_tensor(x.astype("float32")) for x in (logits, targets)])
     assert float(value) == pytest.approx(-(targets * log_softmax).sum(1).mean(), rel=1e-6)
+
+
+def test_weighted_cross_entropy_is_that_of_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(2)
+    logits, targets = (
+        (5 * rng.standard_normal((7, 9))).astype("float32"),
+        rng.dirichlet(np.ones(9), 7).astype("float32"),
+    )
+    weights = rng.uniform(0.1, 4, 9).astype("float32")
+    value = soft_target_cross_entropy(*map(paddle.to_tensor, (logits, targets, weights)))
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))
+    assert float(value) == pytest.approx(float(loss(torch.tensor(logits), torch.tensor(targets))), rel=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    class_weight = pytest.importorskip("sklearn.utils.class_weight", reason="scikit-learn is not installed")
+    labels = np.repeat([0, 1, 3], [95, 4, 1])  # none of class 2
+    config = RECIPE.load(pairs=["MODEL.NUM_CLASSES", "4", "TRAIN.CLASS_WEIGHTS", "balanced"])
+    weights = class_weights_of(config, labels).numpy()
+    expected = class_weight.compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    np.testing.assert_allclose(weights, np.insert(expected, 2, 0), rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert class_weights_of(RECIPE.load(pairs=["MODEL.NUM_CLASSES", "4"]), labels) is None
 
 
 def test_mixed_images_and_targets_share_one_weight():
@@ -96,7 +121,7 @@ def test_every_switch_changes_the_loss(key):
     model.head.weight.set_value(paddle.randn([8, 4]))
 
     def losses(config):
-        return [float(finetune_loss(_mixer(config), model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
+        return [float(finetune_loss(_mixer(config), None, model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
 
     assert losses(config) != losses(RECIPE.load(pairs=[*small.split(), key, SWITCHES[key]]))
 

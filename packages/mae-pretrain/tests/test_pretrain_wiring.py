@@ -95,13 +95,13 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
     monkeypatch.setattr(
         loader_module, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1]
     )
-    original = evaluate.reconstruct
+    original = evaluate.predict_patches
 
-    def reconstruct(model, images, ratio, noise):
+    def predict_patches(model, images, ratio, noise):
         asked.append((ratio, noise))
         return original(model, images, ratio, noise)
 
-    monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
+    monkeypatch.setattr(evaluate, "predict_patches", predict_patches)
     values = config(**{"DATA.DATA_PATH": str(tmp_path), "DATA.ON_ERROR": "skip", "AMP_DTYPE": "bfloat16"})
     evaluate.score_reconstructions(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked

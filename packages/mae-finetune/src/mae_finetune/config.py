@@ -54,6 +54,7 @@ KEYS = keys_of(
             "TYPE": Key("FINETUNE", "the stage; no other is taken", choices=("FINETUNE",)),
             "NAME": None,
             "PRETRAINED": None,
+            "CHANNELS_FROM": None,
             "RESUME": None,
             "NUM_CLASSES": 1000,
             "PATCH_SIZE": 16,
@@ -80,6 +81,8 @@ KEYS = keys_of(
             "ACCUM_ITER": 1,
             "SHARD_OPTIMIZER": False,
             "EMA": Key(None, "decay of averaged weights (0.9999); validation and -pretrained then take the averages"),
+            "CLASS_WEIGHTS": None,
+            "BEST_BY": "top1",
             "OPTIMIZER": {
                 "NAME": Key(
                     "AdamW", "AdamWDL is PaddleNLP's (extra paddlenlp); the steps are the same", choices=OPTIMIZERS

@@ -42,9 +42,13 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=d.REPEATS > 1, **images)
 
 
-def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
-    """Open a list (default: the validation list) with the evaluation transform."""
-    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional"))
+def eval_dataset(config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
+    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional", dropping=dropping))
 
 
 def labelled_dataset(config: Config, list_name: str) -> ListDataset:

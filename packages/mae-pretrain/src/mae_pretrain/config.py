@@ -49,6 +49,7 @@ KEYS = keys_of(
             "TYPE": Key("PRETRAIN", "the stage; no other is taken", choices=("PRETRAIN",)),
             "NAME": None,
             "PRETRAINED": None,
+            "CHANNELS_FROM": None,
             "RESUME": None,
             "PATCH_SIZE": 16,
             "MLP_RATIO": 4.0,

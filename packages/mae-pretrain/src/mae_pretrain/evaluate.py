@@ -42,10 +42,11 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.LOGGER.info(f"weights: {weights.file}")
     model.eval()
     scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
+    given = " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
-        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{_norm_pix_note(model)},"
+        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{given},"
         f" inpainting {scores['inpainting']:.4f}, mean image {scores['mean_image']:.4f}"
     )
     return scores
@@ -54,10 +55,6 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
 def open_sets(config: Config) -> tuple[ListDataset, ListDataset]:
     """Open the images to score, and those of training that make the mean image."""
     return eval_dataset(config), eval_dataset(config, config.DATA.TRAIN_LIST)
-
-
-def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
-    return " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
 
 
 @paddle.no_grad()

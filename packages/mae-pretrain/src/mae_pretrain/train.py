@@ -1,7 +1,8 @@
 """One pre-training run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import paddle
@@ -18,10 +19,12 @@ from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.monitor import monitoring
+from mae_pretrain.monitored_images import readable
 from mae_pretrain.optimizer import build_optimizer
 from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
 
@@ -49,7 +52,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
-        pictures=partial(board_pictures, config) if config.LOGGERS else None,
+        pictures=board_pictures(config) if config.LOGGERS else None,
         validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
         program="mae-pretrain",
         **trainer_of(config, plan, images.images),
@@ -59,11 +62,24 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     return Run(trainer, len(images), batches, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
-def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
-    """Draw validation images, masked and reconstructed, as boards show them while a run goes on."""
-    dataset = eval_dataset(config)
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, PICTURES).astype(np.int64))
-    pixels = np.stack([dataset[int(i)][0] for i in chosen])
+def board_pictures(config: Config) -> Callable[[nn.Layer], dict[str, NDArray[np.uint8]]]:
+    """Return what draws validation images, masked and reconstructed, as boards show them while a run goes on."""
+    opened: list[ListDataset] = []  # with the first picture: a run needs no validation images
+
+    def draw(model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
+        if not opened:
+            opened.append(eval_dataset(config, dropping=True))
+        chosen = np.unique(np.linspace(0, len(opened[0]) - 1, PICTURES).astype(np.int64))
+        return _reconstructions(config, model, *readable(opened[0], chosen))
+
+    return draw
+
+
+def _reconstructions(
+    config: Config, model: nn.Layer, pixels: NDArray[Any], chosen: NDArray[np.int64]
+) -> dict[str, NDArray[np.uint8]]:
+    if not len(chosen):
+        return {}
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
     noise = mask_noise(config, paddle.to_tensor(chosen), epoch=0)

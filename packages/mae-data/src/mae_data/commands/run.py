@@ -23,7 +23,7 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.sources.file_slices import Slicing
+    from mae_data.sources.file_slices import Slicing, may_be_sliced
     from mae_data.sources.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
@@ -32,6 +32,8 @@ def index(args: argparse.Namespace) -> int:
     index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by, slicing)
     if args.group_by and not index.split:
         print("--group-by has nothing to do: only class folders without train/ are split here")
+    if slicing != Slicing() and not any(may_be_sliced(path) for path, _ in index.train):
+        print("--axis and --every have nothing to do: there are no volumes, frames or DICOM files")
     names = index.write(args.root, args.force)
     held_out = f", {len(index.val)} for validation" if index.val is not None else ""
     if index.classes:

@@ -83,6 +83,12 @@ def is_dicom_name(path: bytes) -> bool:
     return path.lower().endswith(b".dcm") or may_be_dicom(path.rpartition(b"/")[2])
 
 
+def may_be_sliced(name: bytes) -> bool:
+    """Tell whether an image of a list is a slice of a file, or of a series."""
+    file = name.rpartition(b"[")[0] if name.endswith(b"]") else name
+    return file.lower().endswith(_NIFTI) or is_dicom_name(file)
+
+
 def _tags(root: bytes, path: bytes) -> Tags | None:
     try:
         with open(os.path.join(root, path), "rb") as file:

@@ -19,6 +19,8 @@ ADDED: Values = {
     "MODEL.MASKING": "random",
     "MODEL.NUM_QUERIES": 32,
     "MODEL.RANDOM_INIT": False,
+    "TRAIN.BEST_BY": "top1",
+    "TRAIN.CLASS_WEIGHTS": None,
 }
 
 
