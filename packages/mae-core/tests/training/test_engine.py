@@ -390,9 +390,9 @@ class RunFolderView:
 
 def test_mixed_precision_on_cpu_says_what_runs(monkeypatch):
     said = []
-    monkeypatch.setattr(products, "why_not", lambda: "it has none")
+    monkeypatch.setattr(products, "why_no_bfloat16", lambda: "it has none")
     assert Precision(True, info=said.append).dtype is None
-    monkeypatch.setattr(products, "why_not", lambda: "")
+    monkeypatch.setattr(products, "why_no_bfloat16", lambda: "")
     precision = Precision(True, info=said.append)
     assert precision.dtype == "bfloat16"
     assert precision.scaler is None

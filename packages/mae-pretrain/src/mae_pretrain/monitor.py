@@ -4,7 +4,7 @@ The loss shows how well pixels are predicted, not how good the features are. A l
 no weight, so a run with looks trains as one without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,11 +134,9 @@ class Monitor:
         total, weights, ratio = 0.0, 0.0, self.config.MODEL.MASK_RATIO
         seen = np.zeros(len(subset.chosen), np.float32)
         stopped = False
-        for images, indices in map(_readable, subset.batches(should_stop)):
+        for images, indices in _readable(subset.batches(should_stop)):
             if stopped := should_stop():
                 break
-            if not len(indices):
-                continue
             images, valid = split_coverage(model.pixels, images)
             with self.precision.autocast():
                 if with_loss:
@@ -188,10 +186,12 @@ def _knn(train: Encoded, val: Encoded) -> float:
     return accuracy_by_k(train.features, train.labels, val.features, val.labels, [k])[k]
 
 
-def _readable(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the images of a batch that could be read, and their places."""
-    used = batch.indices.numpy() >= 0
-    if used.all():
-        return batch.images, batch.indices
-    rows = paddle.to_tensor(np.flatnonzero(used))
-    return batch.images[rows], batch.indices[rows]
+def _readable(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images of batches that could be read, and their places."""
+    for batch in batches:
+        used = batch.indices.numpy() >= 0
+        if used.all():
+            yield batch.images, batch.indices
+        elif used.any():
+            rows = paddle.to_tensor(np.flatnonzero(used))
+            yield batch.images[rows], batch.indices[rows]
