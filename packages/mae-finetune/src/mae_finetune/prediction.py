@@ -9,8 +9,9 @@ from paddle import Tensor
 from paddle.nn import functional as F
 
 from mae_core.stage.config.from_weights import Opened
+from mae_data.images.windows import Window
 from mae_finetune.class_names import known_names
-from mae_finetune.predicted import printable
+from mae_finetune.predicted import printable, where
 from mae_finetune.predictor import Predictor
 
 TOPK = 5
@@ -27,32 +28,37 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of one image: its path, or its place in the input, and the likeliest classes, the best first."""
+    """What is said of one image: its path, or its place in the input, and the likeliest classes, the best first.
+
+    Attributes:
+        window: the part of the image that it is said of; None: all.
+    """
 
     image: str
     guesses: tuple[Guess, ...]
+    window: Window | None = None
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return it as a line for people."""
         guesses = (f"{printable(guess.name)} {guess.probability:.4f}" for guess in self.guesses)
-        return f"{printable(self.image)}: {', '.join(guesses)}"
+        return f"{where(self)}: {', '.join(guesses)}"
 
     def rows(self) -> Iterator[Sequence[object]]:
-        """Return a line for each class: image, rank from 1, label, name, probability.
+        """Return a line for each class: rank from 1, label, name, probability.
 
         Examples:
             >>> list(Prediction("a.jpg", (Guess(1, "cat", 0.75), Guess(0, "dog", 0.25))).rows())
-            [['a.jpg', 1, 1, 'cat', '0.75'], ['a.jpg', 2, 0, 'dog', '0.25']]
+            [[1, 1, 'cat', '0.75'], [2, 0, 'dog', '0.25']]
         """
         for rank, guess in enumerate(self.guesses, 1):
-            yield [self.image, rank, guess.label, guess.name, f"{guess.probability:.6g}"]
+            yield [rank, guess.label, guess.name, f"{guess.probability:.6g}"]
 
 
 class Classifier(Predictor[Prediction]):
     """A trained classifier, ready for images; see `Predictor`."""
 
     ranks = True
-    columns = ("image", "rank", "label", "name", "probability")
+    columns = ("rank", "label", "name", "probability")
 
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
@@ -66,3 +72,8 @@ class Classifier(Predictor[Prediction]):
         """Name the likeliest classes."""
         best = np.argsort(-values, kind="stable")[: topk or TOPK]  # of classes that are as likely, the lower first
         return Prediction(image, tuple(Guess(int(c), self.names[c], float(values[c])) for c in best))
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the likeliest class and the probability of each as the bands of a map."""
+        likeliest = values.argmax(axis=-1)[..., None].astype(np.float32)
+        return ["label", *self.names], np.concatenate([likeliest, values], axis=-1)

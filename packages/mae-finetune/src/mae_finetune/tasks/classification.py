@@ -119,7 +119,7 @@ class Classification(Task):
 
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the cross-entropy of mixed images."""
-        return partial(finetune_loss, mixer_of(config), class_weights_of(config, images.images.labels))
+        return partial(finetune_loss, mixer_of(config, class_weights_of(config, images.images.labels)))
 
     def open_evaluation(self, config: Config, *, dropping: bool = False) -> ClassEvaluation:
         """Open the validation list."""
@@ -153,12 +153,10 @@ def build_classifier(config: Config) -> VisionTransformer:
     return VisionTransformer(num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH))
 
 
-def finetune_loss(
-    mixer: BatchMixer, weights: Tensor | None, model: nn.Layer, batch: Samples, epoch: int
-) -> tuple[Tensor, dict[str, float]]:
-    """Mix a batch of images and score the model on it, classes by their weights [K] where there are any."""
+def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Mix a batch of images and score the model on it."""
     images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
-    return soft_target_cross_entropy(model(images), targets, weights), {}
+    return soft_target_cross_entropy(model(images), targets), {}
 
 
 TASK = Classification()
