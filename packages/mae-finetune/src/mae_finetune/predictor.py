@@ -112,12 +112,7 @@ class Predictor(ABC, Generic[SaidT]):
             DataError: an image cannot be read, or too many; it is named.
             NonFiniteError: the model's output for an image is not finite.
         """
-        if (topk is not None and topk < 1) or batch_size < 1:
-            raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
-        if topk is not None and not self.ranks:
-            raise UserError(
-                "topk is for models that name one class of several; this one says all it knows: leave it out"
-            )
+        self._require(topk, batch_size)
         paths = _paths(images) if num_workers else None
         batches = (
             self._loaded(paths, batch_size, num_workers, bad) if paths else self._prepared(images, batch_size, bad)
@@ -147,6 +142,7 @@ class Predictor(ABC, Generic[SaidT]):
         Raises:
             as `predict`.
         """
+        self._require(topk, batch_size)
         size = self.model.img_size
         dataset = ImageWindows(lambda i: self.given.read(paths[i]), len(paths), size, overlap, bad=bad)
         cell = size[0] - overlap, size[1] - overlap
@@ -168,6 +164,14 @@ class Predictor(ABC, Generic[SaidT]):
                 done.append((i, row))
         if done:
             on_map(*_map_of(dataset, done, cell))
+
+    def _require(self, topk: int | None, batch_size: int) -> None:
+        if (topk is not None and topk < 1) or batch_size < 1:
+            raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
+        if topk is not None and not self.ranks:
+            raise UserError(
+                "topk is for models that name one class of several; this one says all it knows: leave it out"
+            )
 
     def _prepared(self, images: Images, batch_size: int, bad: BadImages | None) -> Iterator[tuple[list[str], Tensor]]:
         """Yield names and pixels of one batch after the other, decoded in this process."""

@@ -28,7 +28,7 @@ from mae_finetune.prediction import Guess
 from mae_finetune.predictor import Predictor
 from mae_finetune.tasks.classification import build_classifier
 from mae_finetune.tasks.figures_page import figures_page
-from mae_finetune.tasks.label_scores import THRESHOLD, label_figures, label_table
+from mae_finetune.tasks.label_scores import THRESHOLD, label_table, multilabel_figures
 from mae_finetune.tasks.report_figures import report_figures
 from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
 from mae_finetune.tasks.task import Evaluation, LossFn, Task
@@ -93,8 +93,8 @@ class LabelEvaluation(Evaluation):
         return Rows(len(self.dataset), self._config.MODEL.NUM_CLASSES)
 
     def figures(self, counts: Rows) -> dict[str, float]:
-        """Return those of `label_figures`."""
-        return label_figures(*counts.scored)
+        """Return those of `multilabel_figures`."""
+        return multilabel_figures(*counts.scored)
 
     def report(self, counts: Rows, seconds: float, output: str) -> dict[str, float]:
         """Log the figures and write `scores.json`, `per_label.csv` and `predictions.csv`."""

@@ -42,7 +42,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredImage:
     """What is said of one image: its path, or its place in the input, and the numbers in their units."""
 
     image: str
@@ -58,7 +58,7 @@ class Measured:
         return [[f"{number.value:.9g}" for number in self.numbers]]
 
 
-class Measurer(Predictor[Measured]):
+class Measurer(Predictor[MeasuredImage]):
     """A trained model that says numbers of images; see `Predictor`."""
 
     def __init__(self, opened: Opened) -> None:
@@ -70,9 +70,9 @@ class Measurer(Predictor[Measured]):
         """Return the numbers [N, T] as they are."""
         return outputs
 
-    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> Measured:
+    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> MeasuredImage:
         """Give each number its name."""
-        return Measured(image, tuple(Number(n, float(v)) for n, v in zip(self.names, values, strict=True)))
+        return MeasuredImage(image, tuple(Number(n, float(v)) for n, v in zip(self.names, values, strict=True)))
 
     def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
         """Return each number as the bands of a map."""
