@@ -198,8 +198,11 @@ COMMON = {
     "DATA.IMAGE_CHANNELS": wire(1, lambda w: w.model.in_chans, lambda w: w.loader.dataset.channels),
     "DATA.BANDS": wire(["nir"], lambda w: w.loader.dataset.bands == ("nir",), arrives=True),
     "DATA.EXIF": wire(False, lambda w: w.loader.dataset.exif, lambda w: w.model.exif),
+    "DATA.NODATA": wire(-9.0, lambda w: w.loader.dataset.nodata.value, lambda w: w.model.nodata),
     "DATA.VALUE_RANGE": wire(250, lambda w: w.model.value_span, lambda w: w.loader.dataset.limits.high),
-    "DATA.IMAGENET_MEAN": wire([0.4], lambda w: w.model.pixel_mean, arrives=(0.4,)),
+    "DATA.IMAGENET_MEAN": wire(
+        [0.4], lambda w: w.model.pixel_mean, lambda w: w.loader.dataset.nodata.mean, arrives=(0.4,)
+    ),
     "DATA.IMAGENET_STD": wire([0.3], lambda w: w.model.pixel_std, arrives=(0.3,)),
     "DATA.NUM_WORKERS": wire(5, lambda w: w.loader.num_workers),
     "DATA.TIMEOUT": wire(77.0, lambda w: w.loader.timeout),

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,11 +40,13 @@ def need_pyarrow(suffix):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".csv", ".parquet"])
-def test_files_give_back_what_was_written(tmp_path, suffix):
+@pytest.mark.parametrize("windows", [None, np.arange(20).reshape(5, 4)])
+def test_files_give_back_what_was_written(tmp_path, suffix, windows):
     need_pyarrow(suffix)
-    path, features = tmp_path / "new" / f"f{suffix}", blobs(5, 0)
+    path, features = tmp_path / "new" / f"f{suffix}", replace(blobs(5, 0), windows=windows)
     write_features(path, features)
     again = read_features(path)
+    assert (again.windows is None) if windows is None else (again.windows == windows).all()
     assert (again.features == features.features).all()
     assert (again.labels == features.labels).all()
     assert again.paths == features.paths

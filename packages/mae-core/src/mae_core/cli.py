@@ -10,7 +10,8 @@ from mae_core.libraries.build_command import build
 from mae_core.process.command_line import Parser, given, run
 from mae_core.process.runtime import version_line
 
-LAYOUTS = "mae-core, official, timm, huggingface, paddlevit, passl"  # weights.layouts.LAYOUTS, which help does without
+# weights.layouts.LAYOUTS, which help does without
+LAYOUTS = "mae-core, official, timm, huggingface, paddlevit, paddleclas, paddleseg, paddledet, passl"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ The loss shows how well pixels are predicted, not how good the features are. A l
 no weight, so a run with looks trains as one without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mae_data.errors import DataError
 from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.batch import Batch
 from mae_pretrain.build import mask_noise, masking_note
+from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitored_images import MonitoredImages, readable
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_columns
@@ -129,31 +130,32 @@ class Monitor:
         with_loss: bool = False,
     ) -> Encoded | None:
         """Encode all ranks' images that can be read and, where asked, score them; None when any rank stopped."""
-        features, total = np.zeros((len(subset.chosen), model.embed_dim), np.float32), 0.0
+        features = np.zeros((len(subset.chosen), model.embed_dim), np.float32)
+        total, weights, ratio = 0.0, 0.0, self.config.MODEL.MASK_RATIO
         seen = np.zeros(len(subset.chosen), np.float32)
         stopped = False
-        for images, indices in map(_readable, subset.batches(should_stop)):
+        for images, indices in _readable(subset.batches(should_stop)):
             if stopped := should_stop():
                 break
-            if not len(indices):
-                continue
+            images, valid = split_coverage(model.pixels, images)
             with self.precision.autocast():
                 if with_loss:
                     noise = mask_noise(self.config, indices, epoch=0)
-                    loss = model(images, self.config.MODEL.MASK_RATIO, noise=noise, return_pred=False)[0]
-                    total += float(loss) * len(images)
+                    loss, _, mask = model(images, ratio, noise=noise, valid=valid, return_pred=False)
+                    weight = len(images) if valid is None else float((mask * valid).sum())
+                    total, weights = total + float(loss) * weight, weights + weight
                 tokens = model.forward_features(images)[:, 1:]
             places = np.searchsorted(subset.chosen, indices.numpy())
             features[places] = tokens.astype("float32").mean(axis=1).numpy()
             seen[places] = 1
-        count, total = distributed.sum_over_ranks([float(stopped), total])
+        count, total, weights = distributed.sum_over_ranks([float(stopped), total, weights])
         if count:
             return None
         used = distributed.sum_array(seen) > 0
         if not used.any():
             raise DataError(f"{subset.dataset.images.name}: not one of the images that are looked at can be read")
         labels = None if subset.labels is None else subset.labels[used]
-        return Encoded(distributed.sum_array(features)[used], labels, total / int(used.sum()))
+        return Encoded(distributed.sum_array(features)[used], labels, total / max(weights, 1.0))
 
     def _draw(self, model: MaskedAutoencoderViT, step: int) -> None:
         """Write the pictures of some held-out images, the same ones under the same masks at every look."""
@@ -184,10 +186,12 @@ def _knn(train: Encoded, val: Encoded) -> float:
     return accuracy_by_k(train.features, train.labels, val.features, val.labels, [k])[k]
 
 
-def _readable(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the images of a batch that could be read, and their places."""
-    used = batch.indices.numpy() >= 0
-    if used.all():
-        return batch.images, batch.indices
-    rows = paddle.to_tensor(np.flatnonzero(used))
-    return batch.images[rows], batch.indices[rows]
+def _readable(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images of batches that could be read, and their places."""
+    for batch in batches:
+        used = batch.indices.numpy() >= 0
+        if used.all():
+            yield batch.images, batch.indices
+        elif used.any():
+            rows = paddle.to_tensor(np.flatnonzero(used))
+            yield batch.images[rows], batch.indices[rows]

@@ -9,6 +9,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
+from mae_core.ops.patches import Pixels
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
@@ -23,6 +24,7 @@ from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
+from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitor import monitoring
 from mae_pretrain.monitored_images import readable
 from mae_pretrain.optimizer import build_optimizer
@@ -48,14 +50,14 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=partial(pretrain_loss, config, len(images)),
+        loss_fn=partial(pretrain_loss, config, len(images), model.pixels),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
         pictures=board_pictures(config) if config.LOGGERS else None,
         validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
         program="mae-pretrain",
-        **trainer_of(config, plan, images.images),
+        **trainer_of(config, plan, images),
     )
     sampling = train_sampling_of(config, config.DATA.REPEATS)
     batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
@@ -90,18 +92,22 @@ def _reconstructions(
 
 
 def pretrain_loss(
-    config: Config, num_images: int, model: nn.Layer, batch: Samples, epoch: int
+    config: Config, num_images: int, cut: Pixels, model: nn.Layer, batch: Samples, epoch: int
 ) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of images; each sample's mask depends on (SEED, epoch, sample index) only.
 
     With DATA.REPEATS, the samples of one image count as samples of further images: each has its own mask.
 
     Args:
-        num_images: in the training list.
+        num_images: samples of an epoch.
+        cut: how the model, which may be wrapped here, cuts images.
     """
     indices = batch.indices
     if config.DATA.REPEATS > 1:
         indices = indices + num_images * (paddle.arange(len(indices), dtype="int64") % config.DATA.REPEATS)
     noise = mask_noise(config, indices, epoch)
-    loss, _, _ = model(batch.images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
+    pixels, valid = batch.images, None
+    if config.DATA.NODATA is not None:
+        pixels, valid = split_coverage(cut, pixels)
+    loss, _, _ = model(pixels, config.MODEL.MASK_RATIO, noise=noise, valid=valid, return_pred=False)
     return loss, {}

@@ -11,7 +11,16 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
-from mae_core.stage.cli.flags import STAGE_FLAGS, add_bands, add_images, add_json, add_pairs, split_pairs
+from mae_core.stage.cli.flags import (
+    STAGE_FLAGS,
+    add_bands,
+    add_images,
+    add_json,
+    add_pairs,
+    add_windows,
+    require_overlap,
+    split_pairs,
+)
 from mae_core.stage.cli.report_command import add_compare, add_count, add_run, prepare_page, write_page
 from mae_core.stage.run.memory import explain
 from mae_probe import __version__
@@ -60,6 +69,7 @@ def make_parser() -> Parser:
     add_flags(features, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     features.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
     _add_pool(features)
+    add_windows(features)
     add_pairs(features, "MODEL.GLOBAL_POOL True")
 
     knn = parser.add_command("knn", _knn, "classify by the nearest training images: cosine, votes exp(cosine / 0.07)")
@@ -115,10 +125,13 @@ def _features(args: Namespace) -> None:
     outputs = [output.with_stem(f"{output.stem}-{pool}") for pool in pools] if len(pools) > 1 else [output]
     for path in outputs:
         prepare_file(path)  # before the work
-    encoded = encode_lists(opened, [args.list or opened.config.DATA.VAL_LIST], "features", "optional", pools)[0]
+    require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
+    lists = [args.list or opened.config.DATA.VAL_LIST]
+    encoded = encode_lists(opened, lists, "features", "optional", pools, args.windows)[0]
     for path, features in zip(outputs, encoded.values(), strict=True):
         write_features(path, features)
-        print(f"{path}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
+        rows, numbers = features.features.shape
+        print(f"{path}: {rows} {'images' if args.windows is None else 'windows'}, {numbers} numbers each")
 
 
 def _open_two_lists(args: Namespace) -> Opened:

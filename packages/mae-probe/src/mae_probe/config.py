@@ -28,6 +28,7 @@ KEYS = keys_of(
             "IMAGE_CHANNELS": 3,
             "BANDS": None,
             "EXIF": True,
+            "NODATA": None,
             "VALUE_RANGE": 255,
             "IMAGENET_MEAN": [0.485, 0.456, 0.406],
             "IMAGENET_STD": [0.229, 0.224, 0.225],

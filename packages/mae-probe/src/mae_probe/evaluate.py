@@ -12,6 +12,7 @@ from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
+from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import BatchLoader, make_eval_loader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
@@ -42,6 +43,8 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     return report_scores(scores, seconds, config.SAVE, folders, path=images.path)
 
 
-def eval_batches(config: Config, dataset: ListDataset, should_stop: Callable[[], bool] = lambda: False) -> BatchLoader:
+def eval_batches(
+    config: Config, dataset: ListDataset | ImageWindows, should_stop: Callable[[], bool] = lambda: False
+) -> BatchLoader:
     """Load this rank's share of a list, in order, each image once."""
     return make_eval_loader(dataset, eval_sampling_of(config), loading_of(config), should_stop)

@@ -67,9 +67,9 @@ def convert(
     weights = read_weights(file, source)
     model, remarks = _architecture(weights, stated)
     origin = {"source": f"{weights.source} {file.name}", "source_sha256": fingerprint(file)}
-    left_out = write_weights(path, chosen, weights.arrays, model, origin)
     cautions = LAYOUTS[chosen].cautions(model) if model else []
-    written = len(weights.arrays) - len(left_out)
+    left_out = write_weights(path, chosen, weights.arrays, model, origin)
+    written = len(weights.arrays.keys() - left_out)
     return Conversion(
         file,
         weights.source,

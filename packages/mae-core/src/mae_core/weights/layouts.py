@@ -5,7 +5,8 @@ import json
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.huggingface import config_json, read_config
 from mae_core.weights.metadata import Metadata
-from mae_core.weights.parameter_names import DECODER, Layout, RawFile, Shapes, header_metadata, plain_name
+from mae_core.weights.paddle_toolkits import PADDLECLAS, PADDLEDET, PADDLESEG
+from mae_core.weights.parameter_names import DECODER, HEADS, Layout, RawFile, Shapes, header_metadata, plain_name
 from mae_core.weights.preprocessor import FILE, preprocessor_text, read_preprocessor
 
 __all__ = ["DECODER", "LAYOUTS", "Layout", "is_ours", "plain_name"]
@@ -38,6 +39,15 @@ def _is_huggingface(raw: RawFile, shapes: Shapes) -> bool:
 
 def _is_paddlevit(raw: RawFile, shapes: Shapes) -> bool:
     return _PADDLEVIT_NAME in shapes and _HUGGINGFACE_NAME not in shapes
+
+
+def _is_paddledet(raw: RawFile, shapes: Shapes) -> bool:
+    return "blocks.0.attn.q_bias" in shapes and _is_passl(raw, shapes)
+
+
+def _is_never_guessed(raw: RawFile, shapes: Shapes) -> bool:
+    """Names are PASSL's, as which such files are read."""
+    return False
 
 
 def _is_passl(raw: RawFile, shapes: Shapes) -> bool:
@@ -121,7 +131,7 @@ _HUGGINGFACE = Layout(
     metadata=_huggingface_metadata,
     folder_config=config_json,
     cautions=_huggingface_cautions,
-    split_qkv=True,
+    split_qkv=("weight", "bias"),
     top={
         "cls_token": "vit.embeddings.cls_token",
         "pos_embed": "vit.embeddings.position_embeddings",
@@ -145,7 +155,7 @@ _HUGGINGFACE = Layout(
         "mlp.fc2": "output.dense",
     },
     roots={"blocks": "vit.encoder.layer", "decoder_blocks": "decoder.decoder_layers"},
-    absent=frozenset({"fc_norm", "head.0", "head.1", "head.pool.queries", "head.pool.value"}),
+    absent=HEADS - {"head"},
 )
 # The first that matches is a file's; the first that is written with a suffix is that suffix's.
 LAYOUTS = {
@@ -156,6 +166,9 @@ LAYOUTS = {
         Layout("timm", _is_timm, (".safetensors", ".pth"), endings=_TORCH_ENDINGS, absent=DECODER),
         _HUGGINGFACE,
         _PADDLEVIT,
+        PADDLECLAS,
+        PADDLESEG,
+        PADDLEDET,
         Layout("passl", _is_passl, (".pdparams",), out_in=False),
     )
 }

@@ -62,10 +62,11 @@ class Layout:
         metadata: what a file records beside its arrays, and remarks on it for the report.
         header: the safetensors header it is written with.
         folder_config: where it is written as a folder, the text of the `config.json` in it.
-        cautions: what a user should know who writes a model like this.
+        cautions: what a user should know who writes a model like this; CheckpointError where this family has none.
         conv: the patch embedding is a convolution [D, C, p, p].
         out_in: linear weights are [out, in], as in PyTorch.
-        split_qkv: query, key and value are three linear layers.
+        split_qkv: what is kept apart for query, key and value: `weight`, `bias`. `block` has the names of the parts; a
+            bias of the key that it does not name is left out, and zero when it is read: softmax cancels it.
         top, block, roots: their name for each of ours; names that are not here are the same.
         endings: the same for the last part of a name.
         absent: our names that this family has no place for.
@@ -80,7 +81,7 @@ class Layout:
     cautions: Callable[[Architecture], list[str]] = lambda model: []
     conv: bool = True
     out_in: bool = True
-    split_qkv: bool = False
+    split_qkv: tuple[str, ...] = ()
     top: dict[str, str] = field(default_factory=dict)
     block: dict[str, str] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
@@ -96,10 +97,9 @@ class Layout:
         return _translate(theirs, *({value: key for key, value in table.items()} for table in self._tables()))
 
     def _tables(self) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[str, str]]:
-        qkv = ("attn.q", "attn.k", "attn.v") if self.split_qkv else ()
         return (
             {name: self.top.get(name, name) for name in TOP if name not in self.absent},
-            {name: self.block.get(name, name) for name in (*BLOCK, *qkv)},
+            {name: self.block.get(name, name) for name in (*BLOCK, *self.block)},
             {name: self.roots.get(name, name) for name in ROOTS if name not in self.absent},
             {name: self.endings.get(name, name) for name in _ENDINGS},
         )
@@ -113,15 +113,23 @@ def _translate(
     stem, _, ending = name.rpartition(".")
     if stem in top and ending in endings:
         return f"{top[stem]}.{endings[ending]}"
-    match = _BLOCK_NAME.fullmatch(stem)
-    if match is None or ending not in endings or match[1] not in roots or match[3] not in block:
+    match = _BLOCK_NAME.fullmatch(name)
+    if match is None or match[1] not in roots:
         return None
-    return f"{roots[match[1]]}.{match[2]}.{block[match[3]]}.{endings[ending]}"
+    part, _, ending = match[3].rpartition(".")
+    if match[3] in block:  # a bias that is no layer's
+        part_name = block[match[3]]
+    elif part in block and ending in endings:
+        part_name = f"{block[part]}.{endings[ending]}"
+    else:
+        return None
+    return f"{roots[match[1]]}.{match[2]}.{part_name}"
 
 
 DECODER = frozenset(
     {"mask_token", "decoder_pos_embed", "decoder_embed", "decoder_norm", "decoder_pred", "decoder_blocks"}
 )
+HEADS = frozenset({"fc_norm", "head", "head.0", "head.1", "head.pool.queries", "head.pool.value"})
 
 # What newer releases of transformers call the same parameters, in files (the first) and in memory.
 _RENAMED = (

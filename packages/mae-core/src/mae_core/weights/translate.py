@@ -33,6 +33,8 @@ def to_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout) -> tuple[Arrays,
             unknown.append(name)
         else:
             ours[translated] = _converted(translated, array, layout, patch_to_ours)
+    if layout.split_qkv and layout.theirs("blocks.0.attn.k.bias") is None:
+        ours |= _zero_key_biases(ours)
     return (_joined(ours) if layout.split_qkv else ours), unknown
 
 
@@ -47,7 +49,7 @@ def from_ours(arrays: Mapping[str, NDArray[Any]], layout: Layout, patch_size: in
     """
     theirs: Arrays = {}
     left_out = []
-    for name, array in (_split(arrays) if layout.split_qkv else arrays).items():
+    for name, array in _split(arrays, layout).items():
         translated = layout.theirs(name)
         if translated is None:
             left_out.append(name)
@@ -80,6 +82,11 @@ def patch_from_ours(weight: NDArray[Any], patch_size: int | None) -> NDArray[Any
     return weight.reshape(patch_size, patch_size, -1, dim).transpose(3, 2, 0, 1)  # [p, p, C, D]
 
 
+def _zero_key_biases(ours: Arrays) -> Arrays:
+    biases = {name: array for name, array in ours.items() if name.endswith(".attn.q.bias")}
+    return {name.replace(".attn.q.", ".attn.k."): np.zeros_like(array) for name, array in biases.items()}
+
+
 def _joined(ours: Arrays) -> Arrays:
     """Join q, k and v [in, out] to qkv, keeping the order of the others."""
     result: Arrays = {}
@@ -97,11 +104,11 @@ def _joined(ours: Arrays) -> Arrays:
     return result
 
 
-def _split(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+def _split(arrays: Mapping[str, NDArray[Any]], layout: Layout) -> Arrays:
     result: Arrays = {}
     for name, array in arrays.items():
         head, part, ending = name.rpartition(".attn.qkv.")
-        if part:
+        if part and ending in layout.split_qkv and layout.theirs(name):
             for letter, third in zip("qkv", np.split(array, 3, axis=-1), strict=True):
                 result[f"{head}.attn.{letter}.{ending}"] = third
         else:

@@ -91,11 +91,13 @@ def verify(args: argparse.Namespace) -> int:
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
     from mae_data.files import write_atomically
     from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
 
     bands = parse_bands(args.bands)
     lists = _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
-    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands)
+    nodata = parse_nodata(args.nodata)
+    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands, nodata)
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
@@ -123,6 +125,7 @@ def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
     from mae_data.commands.stats import describe_list
     from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
 
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
@@ -130,6 +133,7 @@ def stats(args: argparse.Namespace) -> int:
         channels=args.channels,
         value_range=_value_range(args),
         bands=parse_bands(args.bands),
+        nodata=parse_nodata(args.nodata),
         workers=_workers(args),
     )
     if args.yaml:

@@ -62,7 +62,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuse an image that is too large to be decoded."""
     if width * height > max_pixels:
         raise DataError(
-            f"{width}x{height} pixels are above the limit of {max_pixels}; scale the image down, or raise max_pixels"
+            f"{width}x{height} pixels are above the limit of {max_pixels} for an image that is decoded whole; save"
+            " it as a tiled TIFF of one page, of which windows are read, or scale it down"
         )
 
 

@@ -19,7 +19,7 @@ from mae_core.training.precision import Precision
 from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.extraction import kept_features
-from mae_probe.extraction.feature_set import Features, encode
+from mae_probe.extraction.feature_set import Features, encode, encode_windows
 from mae_probe.extraction.pooling import pool_tokens, tokens_of
 from mae_probe.extraction.raw_pixels import pixel_features
 from mae_probe.heads.model import LinearProbe
@@ -29,7 +29,12 @@ PIXELS = "pixels"  # beside the names of pools: raw pixels
 
 
 def encode_lists(
-    opened: Opened, list_names: Sequence[str], command: str, labels: str = "required", pools: Sequence[str] = ()
+    opened: Opened,
+    list_names: Sequence[str],
+    command: str,
+    labels: str = "required",
+    pools: Sequence[str] = (),
+    overlap: int | None = None,
 ) -> list[dict[str, Features]]:
     """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
@@ -39,6 +44,7 @@ def encode_lists(
         command: for error messages.
         labels: "required" or "optional".
         pools: of `pooling.POOLS`, and PIXELS, all of one pass over the images; none: as MODEL.GLOBAL_POOL says.
+        overlap: encode windows that share so many pixels with their neighbours, instead of whole images; not kept.
 
     Returns:
         for each list, the features by pool, in the order of `pools`.
@@ -59,6 +65,9 @@ def encode_lists(
         load_encoder(config, opened.weights, model, command)
     model.eval()
     precision = precision_of(config)
+    if overlap is not None:
+        forward = partial(_pools, model, pools or [own_pool(config)])
+        return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
     return [encode_pools(config, model, dataset, precision, pools or [own_pool(config)]) for dataset in datasets]
 
 

@@ -9,8 +9,11 @@ from mae_core.stage.config.predecessor_keys import KEYS
 # A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
 ADDED: Values = {
     "DATA.BANDS": None,
+    "DATA.CROP": "resized",
+    "DATA.CROPS": 1,
     "DATA.DECODER": "exact",
     "DATA.EXIF": False,
+    "DATA.NODATA": None,
     "DATA.REPEATS": 1,
     "DATA.ROTATE90": False,
     "DATA.VFLIP": 0.0,

@@ -19,6 +19,9 @@ SHARED = {
     "DATA.EXIF": Shared(
         "turn photographs upright, by their EXIF tag; False: as stored, as published ImageNet figures were"
     ),
+    "DATA.NODATA": Shared(
+        'what stands for no data, and becomes the mean: a number, "nan", or "file": what each file says; None: nothing'
+    ),
     "DATA.VALUE_RANGE": Shared(
         "white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats", also=list
     ),
