@@ -150,14 +150,22 @@ class ListDataset:
             except StoreError:
                 raise
             except DataError as error:
-                if self.on_error == "raise":
-                    raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
-                self.bad.add(source, error)
+                self.pass_over(source, error)
                 if self.on_error == "drop":
                     return self._nothing(), self._no_target(), np.int64(~index)
                 continue
             return array, target, np.int64(source * self.crops + crop)
         raise DataError(f"{self.images.name}: not one image of it can be read")
+
+    def pass_over(self, index: int, error: DataError) -> None:
+        """Count an image that cannot be used, by its place in the list.
+
+        Raises:
+            DataError: `on_error` is "raise", or there are too many.
+        """
+        if self.on_error == "raise":
+            raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
+        self.bad.add(index, error)
 
     def _open_source(self, root: Any, list_file: Any, **options: Any) -> Source:
         return open_source(root, list_file, **options)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.errors import DataError, ImageError
+from mae_data.errors import DataError, ImageError, StoreError
+from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import MaskPicture, read_mask
 from mae_data.loading.batch import TargetType
 from mae_data.loading.dataset import ListDataset
@@ -76,6 +77,26 @@ class MaskDataset(ListDataset):
                 f" {self.classes - 1}, and {self.ignore} is ignored"
             )
         return mask
+
+    def whole(self, index: int) -> tuple[Picture, Classes] | None:
+        """Open an image, decoded but for scenes, and its whole mask [H, W], by their place in the list.
+
+        Returns:
+            None where they cannot be used, and are counted and left out.
+
+        Raises:
+            DataError: they cannot be used, and `on_error` is "raise".
+        """
+        try:
+            image = self.open(index)
+            if isinstance(image, JpegImage):
+                image = image.decoded()
+            return image, self.mask(index, image)
+        except StoreError:
+            raise
+        except DataError as error:
+            self.pass_over(index, error)
+            return None
 
     def fingerprint(self) -> Fingerprint:
         """Return the number of images and a hash of what they and their masks are called."""
