@@ -55,6 +55,18 @@ def sliding_windows(height: int, width: int, size: int | Size, overlap: int = 0)
     return [Window(row, column, rows, columns) for row in starts[0] for column in starts[1]]
 
 
+def fitting_size(size: Size, image: Size) -> Size:
+    """Return `size`, or the largest of its shape that fits into an image that is smaller, in pixels.
+
+    Examples:
+        >>> fitting_size((64, 64), (480, 640)), fitting_size((64, 32), (48, 640))
+        ((64, 64), (48, 24))
+    """
+    share = min(1.0, image[0] / size[0], image[1] / size[1])
+    rows, columns = (max(1, round(side * share)) for side in size)
+    return min(rows, image[0]), min(columns, image[1])
+
+
 def _starts(length: int, side: int, step: int) -> list[int]:
     last = length - side
     return [*range(0, last, step), last]

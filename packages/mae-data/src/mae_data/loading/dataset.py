@@ -22,11 +22,11 @@ from mae_data.loading.bad_images import MOST, BadImages
 from mae_data.rng import sample_rng
 from mae_data.sources.exif_count import count_turned
 from mae_data.sources.open_source import open_source
-from mae_data.sources.source import Fingerprint
+from mae_data.sources.source import Fingerprint, Source
 from mae_data.transforms.pipelines import Picture, Transform
 
 Key = int | tuple[int, int]
-Sample = tuple[npt.NDArray[Any], np.int64, np.int64]
+Sample = tuple[npt.NDArray[Any], Any, np.int64]
 
 
 class ListDataset:
@@ -97,7 +97,7 @@ class ListDataset:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         self.limits = as_value_range(value_range)
-        self.images = open_source(
+        self.images = self._open_source(
             root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
         )
         self.transform = transform
@@ -146,17 +146,37 @@ class ListDataset:
                 # The generator belongs to the place in the epoch: a replacement is not the twin of the
                 # same image at its own place.
                 array = self._apply(image, sample_rng(self.seed, epoch, index), source)
+                target = self._target(source, image, epoch, index)
             except StoreError:
                 raise
             except DataError as error:
-                if self.on_error == "raise":
-                    raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
-                self.bad.add(source, error)
+                self.pass_over(source, error)
                 if self.on_error == "drop":
-                    return self._nothing(), np.int64(-1), np.int64(~index)
+                    return self._nothing(), self._no_target(), np.int64(~index)
                 continue
-            return array, self.images.labels[source], np.int64(source * self.crops + crop)
+            return array, target, np.int64(source * self.crops + crop)
         raise DataError(f"{self.images.name}: not one image of it can be read")
+
+    def pass_over(self, index: int, error: DataError) -> None:
+        """Count an image that cannot be used, by its place in the list.
+
+        Raises:
+            DataError: `on_error` is "raise", or there are too many.
+        """
+        if self.on_error == "raise":
+            raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
+        self.bad.add(index, error)
+
+    def _open_source(self, root: Any, list_file: Any, **options: Any) -> Source:
+        return open_source(root, list_file, **options)
+
+    def _target(self, source: int, image: Picture, epoch: int, index: int) -> Any:
+        """Return what image `source` has beside it, as sample `index` of an epoch has it."""
+        return self.images.labels[source]
+
+    def _no_target(self) -> Any:
+        """Return what stands beside an image that cannot be read."""
+        return np.int64(-1)
 
     def _nothing(self) -> npt.NDArray[Any]:
         """Return an image that stands for one that cannot be read."""
