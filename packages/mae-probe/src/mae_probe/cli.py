@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,10 @@ _POOL = (
 
 _BLOCK_NUMBER = re.compile(r"-?\d+|all")
 _BLOCK = "tokens of the block of this number from 0, or from the end if negative (default -1), behind the last norm"
+_HEAD = (
+    "knn: the nearest training patches vote (arXiv 2306.01667); linear: one layer is trained, as DINOv3 does (default"
+    " knn). For both, images are resized whole to the model's size"
+)
 _TOKENS = "write the patch tokens themselves, float16 [N, L, D] with their grid (.npz or .safetensors)"
 
 
@@ -91,6 +96,13 @@ def make_parser() -> Parser:
     _add_two_lists(logistic)
     logistic.add_argument("--C", type=float, default=1.0, help="inverse strength of the penalty (default 1)")
 
+    segment = parser.add_command("segment", _segment, "segment by frozen patches, beside random init and raw pixels")
+    add_flags(segment, ENCODING_FLAGS)
+    add_flags(segment, (Flag("output", None, "PNG file for image, truth, prediction and mistakes of six images"),))
+    _add_segmentation(segment)
+    add_json(segment)
+    add_pairs(segment, "DATA.IMAGE_SIZE 224")
+
     attention = parser.add_command("attention", _attention, "draw what the class token attends to, head by head")
     add_flags(attention, MODEL_FLAGS)
     add_flags(attention, (Flag("output", None, "folder for the PNG files (default attention)"),))
@@ -102,6 +114,19 @@ def make_parser() -> Parser:
     add_compare(report)
     add_count(report, "attention maps of so many validation images", 3)
     return parser
+
+
+def _add_segmentation(parser: Parser) -> None:
+    """Declare how patches are segmented; `mae_probe.segmentation.command.Choices` has the defaults."""
+    parser.add_argument("--head", choices=("knn", "linear"), default="knn", help=_HEAD)
+    parser.add_argument("--block", type=int, default=-1, metavar="NUMBER", help=_BLOCK)
+    parser.add_argument("--k", type=int, default=30, help="knn: neighbours that vote (default 30)")
+    parser.add_argument("--memory", type=int, default=100_000, help="knn: training patches to keep (default 100000)")
+    parser.add_argument("--epochs", type=int, default=20, help="linear: passes over the training images (default 20)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="linear: highest learning rate (default 0.001)")
+    parser.add_argument(
+        "--ignore", type=int, default=255, help="value of pixels in masks that do not count (default 255)"
+    )
 
 
 def _add_two_lists(parser: Parser) -> None:
@@ -295,6 +320,29 @@ def _logistic(args: Namespace) -> None:
     }
     images = len(next(iter(val.values())).labels)
     write_json(args.json, {**figures, "C": args.C, "images": images})
+
+
+def _segment(args: Namespace) -> None:
+    opened = _open(args, ENCODING_FLAGS, args.pairs)
+    import_paddle()
+    from mae_core.files import png_bytes, refuse_unwritable, try_folder, write_output
+    from mae_core.stage.run.scores_file import prepare_json, print_result, write_json
+    from mae_probe.segmentation.command import Choices, segment, sheet_path
+
+    choices = Choices(**{field.name: getattr(args, field.name) for field in fields(Choices)})
+    prepare_json(args.json)
+    path = sheet_path(args.output) if args.output else None
+    if path:
+        with refuse_unwritable(path):
+            try_folder(path.parent)  # before the work
+    found = segment(opened, choices)
+    for line in found.lines():
+        print_result(args.json, line)
+    write_json(args.json, {**asdict(choices), "classes": found.names, **found.figures()})
+    if path:
+        with refuse_unwritable(path):
+            write_output(path, png_bytes(found.sheet.save))
+        print_result(args.json, f"{path}: image, truth, prediction and mistakes")
 
 
 def _attention(args: Namespace) -> None:
