@@ -122,6 +122,7 @@ def _add_segmentation(parser: Parser) -> None:
     parser.add_argument("--block", type=int, default=-1, metavar="NUMBER", help=_BLOCK)
     parser.add_argument("--k", type=int, default=30, help="knn: neighbours that vote (default 30)")
     parser.add_argument("--memory", type=int, default=100_000, help="knn: training patches to keep (default 100000)")
+    parser.add_argument("--whiten", action="store_true", help=f"knn: {_WHITEN}".replace("images", "patches"))
     parser.add_argument("--epochs", type=int, default=20, help="linear: passes over the training images (default 20)")
     parser.add_argument("--lr", type=float, default=1e-3, help="linear: highest learning rate (default 0.001)")
     parser.add_argument(

@@ -46,6 +46,7 @@ class Choices:
         head: "knn" or "linear".
         block: number of the block whose tokens are used, from 0, or from the end if negative.
         k, memory: of kNN.
+        whiten: of kNN; raw pixels stay as they are, for they do worse with it.
         epochs, lr: of the linear head.
         ignore: value of pixels in masks that do not count.
     """
@@ -54,6 +55,7 @@ class Choices:
     block: int = -1
     k: int = NEIGHBOURS
     memory: int = MEMORY
+    whiten: bool = False
     epochs: int = EPOCHS
     lr: float = LR
     ignore: int = IGNORE
@@ -62,13 +64,15 @@ class Choices:
         for name in ("k", "memory", "epochs", "lr"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name} {getattr(self, name)} is not positive")
+        if self.whiten and self.head != "knn":
+            raise UserError("--whiten is for --head knn: the batch norm of a linear layer scales features anyway")
         if not 0 <= self.ignore <= 65535:
             raise UserError(f"--ignore {self.ignore} is no value of a mask; use 0 to 65535")
 
-    def head_for(self, scoring: PatchScoring, seed: int) -> Head:
-        """Make a head that learns from the training set."""
+    def head_for(self, scoring: PatchScoring, seed: int, name: str) -> Head:
+        """Make a head that learns from the training set what patches of a name tell."""
         make: Callable[..., Head] = (
-            partial(KnnHead, size=self.memory, k=self.k)
+            partial(KnnHead, size=self.memory, k=self.k, whiten=self.whiten and name != RAW_PIXELS)
             if self.head == "knn"
             else partial(LinearHead, epochs=self.epochs, lr=self.lr)
         )
@@ -141,7 +145,7 @@ def segment(opened: Opened, choices: Choices) -> Segmented:
     shown = np.unique(np.linspace(0, len(scoring.val) - 1, SHOWN).round().astype(int)).tolist()
     scores, predictions = dict[str, SegmentationScores](), dict[int, NDArray[np.integer]]()
     for name, patches in _encoders(opened, block).items():
-        scores[name], kept = scoring.score(choices.head_for(scoring, config.SEED), patches, shown)
+        scores[name], kept = scoring.score(choices.head_for(scoring, config.SEED, name), patches, shown)
         predictions = predictions or kept
         log.LOGGER.info(f"{choices.head} on {name}: mIoU {scores[name].figures()['miou']:.2f}")
     colours = class_colours(config.DATA.DATA_PATH, len(names))

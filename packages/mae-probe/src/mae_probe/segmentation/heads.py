@@ -39,6 +39,7 @@ class KnnHead:
         size: patches to keep at most.
         k, temperature: neighbours that vote, with weights softmax(cosine / temperature).
         seed: draws the patches that are kept.
+        whiten: see `PatchMemory`.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class KnnHead:
         k: int = NEIGHBOURS,
         temperature: float = TEMPERATURE,
         seed: int = 0,
+        whiten: bool = False,
     ) -> None:
         self._classes, self._ignore, self._grid = classes, ignore, grid
         self._k, self._temperature = k, temperature
-        self.memory = PatchMemory(images, size, seed)
+        self.memory = PatchMemory(images, size, seed, whiten)
 
     def fit(self, batches: Batches) -> None:
         """Fill the memory."""

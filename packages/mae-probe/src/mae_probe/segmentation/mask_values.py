@@ -1,7 +1,5 @@
 """How many classes masks have, where nothing names them."""
 
-import numpy as np
-
 from mae_core.errors import UserError
 from mae_data.errors import DataError, ImageError
 from mae_data.images.mask import read_mask
@@ -22,7 +20,7 @@ def largest_class(pairs: MaskPairs, ignore: int) -> int:
         except ImageError as error:
             raise DataError(f"{pairs.masks.describe(index)}: {error.reason}") from error
         values = mask[mask != ignore]
-        largest = max(largest, int(np.max(values, initial=-1)))
+        largest = max(largest, int(values.max()) if values.size else -1)
     if largest < 1:
         raise UserError(
             f"{pairs.masks.name}: the masks have {'one class' if not largest else 'no class'}; nothing to tell apart"
