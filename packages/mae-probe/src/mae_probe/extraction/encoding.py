@@ -56,7 +56,9 @@ def encode_lists(
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
     config = opened.config
-    datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]  # faults of data come first
+    datasets = [  # faults of data come first
+        eval_dataset(config, name, labels, dropping=True, coverage=overlap is not None) for name in list_names
+    ]
     log.log_lines(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:
