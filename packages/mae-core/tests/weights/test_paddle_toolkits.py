@@ -178,6 +178,18 @@ def test_their_files_are_read(tmp_path, target):
             check(theirs, ours)
 
 
+@pytest.mark.parametrize("target", ["paddleseg", "paddledet"])
+def test_the_backbone_of_a_whole_segmenter_or_detector_is_read(tmp_path, target):
+    model = make_vit(num_classes=0)
+    file, _ = written(tmp_path, model, target)
+    arrays = {f"backbone.{name}": array for name, array in paddle.load(str(file)).items()}
+    paddle.save(arrays | {"neck.fpn.weight": np.ones([2, 2], "float32")}, str(file))
+    found = read_weights(file)
+    assert found.unknown == ["neck.fpn.weight"]
+    np.testing.assert_array_equal(found.arrays["pos_embed"], model.pos_embed.numpy())
+    assert found.arrays["blocks.1.attn.qkv.bias"].shape == (3 * DIM,)
+
+
 @pytest.mark.parametrize("target", TOOLKITS)
 def test_the_encoder_of_pre_training_goes_without_its_decoder(tmp_path, target):
     mae = MaskedAutoencoderViT(img_size=SIDE, **SIZES, decoder_embed_dim=12, decoder_depth=1, decoder_num_heads=3)
