@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,8 @@ def write_pictures(root: Path) -> None:
     (root / "tiles").mkdir()
     for i in range(20):
         np.save(root / f"tiles/tile_{i}.npy", rng.integers(0, 10000, (32, 32, 5), dtype=np.uint16))
+    if find_spec("rasterio"):
+        write_scenes(root / "naip")
     for place in ("line 1", "line 2"):
         (root / "thermal" / place).mkdir(parents=True)
         for i in range(12):
@@ -122,3 +125,21 @@ def write_scans(root: Path, rng: np.random.Generator) -> None:
     for name in ("sub-01", "sub-02"):
         volume = rng.integers(0, 900, (40, 48, 24), dtype=np.int16)
         nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), root / "brains" / f"{name}.nii.gz")
+
+
+def write_scenes(folder: Path) -> None:
+    """Write GeoTIFFs as NAIP's: four named bands of 8 bits, and a border without data."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    rng = np.random.default_rng(0)
+    shape = {"height": 96, "width": 128, "count": 4, "dtype": "uint8", "nodata": 0, "crs": "EPSG:26917"}
+    for i in range(8):
+        path = folder / ("field", "wood")[i % 2] / f"m_{i}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(20 + 80 * (i % 2), 140 + 80 * (i % 2), (4, 96, 128), dtype=np.uint8)
+        pixels[:, :, : 4 * i] = 0
+        with rasterio.open(path, "w", transform=from_origin(3e5 + i, 4e6, 0.6, 0.6), **shape) as file:
+            file.write(pixels)
+            for number, band in enumerate(("red", "green", "blue", "nir"), 1):
+                file.set_band_description(number, band)

@@ -178,6 +178,8 @@ def assert_odd_set_counted_once(stage: Stage, run: Path, data: Path, tmp_path: P
     one, two = scores(tmp_path / "one"), scores(tmp_path / "two")
     assert one["images"] == two["images"] == 7
     assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-6)
+    for name in ("balanced_accuracy", "macro_f1", "auroc"):
+        assert one[name] == two[name], name
     for table in ("per_class.csv", "confusion.csv"):
         assert (tmp_path / "one/eval" / table).read_text() == (tmp_path / "two/eval" / table).read_text()
     confusion = np.loadtxt(tmp_path / "two/eval/confusion.csv", delimiter=",")

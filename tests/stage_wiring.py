@@ -183,6 +183,12 @@ def assert_seed_decides_weights(build_model: Callable[[Any], Any], recipe: Recip
     assert (weights[0] != weights[1]).all()
 
 
+def class_weights(wired: Wired) -> Any:
+    """Return what the loss weighs classes by: the probe's own argument, or the mixer's."""
+    (given,) = wired.trainer.loss_fn.args
+    return getattr(given, "class_weights", given)
+
+
 def head_width(wired: Wired) -> int:
     biases = [p for name, p in wired.model.named_parameters() if name in ("head.bias", "head.1.bias")]
     return int(biases[0].shape[0])
@@ -198,8 +204,11 @@ COMMON = {
     "DATA.IMAGE_CHANNELS": wire(1, lambda w: w.model.in_chans, lambda w: w.loader.dataset.channels),
     "DATA.BANDS": wire(["nir"], lambda w: w.loader.dataset.bands == ("nir",), arrives=True),
     "DATA.EXIF": wire(False, lambda w: w.loader.dataset.exif, lambda w: w.model.exif),
+    "DATA.NODATA": wire(-9.0, lambda w: w.loader.dataset.nodata.value, lambda w: w.model.nodata),
     "DATA.VALUE_RANGE": wire(250, lambda w: w.model.value_span, lambda w: w.loader.dataset.limits.high),
-    "DATA.IMAGENET_MEAN": wire([0.4], lambda w: w.model.pixel_mean, arrives=(0.4,)),
+    "DATA.IMAGENET_MEAN": wire(
+        [0.4], lambda w: w.model.pixel_mean, lambda w: w.loader.dataset.nodata.mean, arrives=(0.4,)
+    ),
     "DATA.IMAGENET_STD": wire([0.3], lambda w: w.model.pixel_std, arrives=(0.3,)),
     "DATA.NUM_WORKERS": wire(5, lambda w: w.loader.num_workers),
     "DATA.TIMEOUT": wire(77.0, lambda w: w.loader.timeout),
@@ -247,8 +256,12 @@ CLASSIFIER = {
     "DATA.BATCH_SIZE_EVAL": wire(5),
     "DATA.CROP_PCT": wire(0.7),
     "MODEL.NUM_CLASSES": wire(4, head_width),
+    # 14, 13 and 13 images, none of the last class
+    "TRAIN.CLASS_WEIGHTS": wire("balanced", lambda w: class_weights(w).numpy(), arrives=[40 / 42, 40 / 39, 40 / 39, 0]),
+    "TRAIN.BEST_BY": wire("auroc", lambda w: w.trainer.validation.best_by),
     "VALIDATE_FREQ": wire(3, lambda w: w.trainer.validation.every / 3),
 }
 CLASSIFIER |= {key: CLASSIFIER[key].also(read) for key, read in SCORED.items()}
-# One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes.
-FIXED = {"MODEL.TYPE", "EVAL"}
+# One value is allowed, or nothing is computed from it: the choice itself is tested with the recipes. CHANNELS_FROM is
+# read where weights are opened: test_other_channels.py.
+FIXED = {"MODEL.TYPE", "MODEL.CHANNELS_FROM", "EVAL"}

@@ -83,6 +83,7 @@ def test_a_start_reads_each_file_once_and_merges_once(
         ("MODEL.NAME mae_vit_base_patch16", "mae_vit_base_patch16"),
         ("MODEL.NAME vit_base_patch1", "vit_base_patch16_224"),
         ("MODEL.MLP_RATIO 2.0 MODEL.QKV_BIAS False", "vit_width768_depth12_heads12_mlp2_nobias_patch16_224"),
+        ("MODEL.NAME ViT-Large", "vit_base_patch16_224"),
         ("MODEL.NAME mine MODEL.ENCODER.DEPTH 3", "mine"),
         ("DATA.IMAGE_SIZE [32,64]", "vit_base_patch16_32x64"),
     ],

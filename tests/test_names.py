@@ -21,6 +21,8 @@ SAME = {
     "EvalSampling": "named arguments that core's stages hand to data, which they may not import",
     "TrainSampling": "named arguments that core's stages hand to data, which they may not import",
     "dry_run": "the call of Python, and what command and call share",
+    "read_header": "of the format that its module is named after",
+    "read_slice": "of a file, and of a NIfTI stream",
     "decays": "fine-tuning's rule extends pre-training's",
 }
 
@@ -38,7 +40,7 @@ def public_names() -> Iterator[tuple[str, str]]:
 
 
 def plays_one_part(places: list[str]) -> bool:
-    """Tell whether a name is the same part of several packages, or an operator beside its reference twin."""
+    """Return whether a name is the same part of several packages, or an operator beside its reference twin."""
     packages = [place.partition("/")[0] for place in places]
     parts = {place.partition("/")[2] for place in places}
     twins = {place for place in places if place != "mae_core/ops/reference.py"}

@@ -152,6 +152,7 @@ COMPLETIONS = [
     ("mae-pretrain TRAIN.BA", "TRAIN.BASE_LR"),
     ("mae-pretrain -cfg x TRAIN.NUM_EPOCHS 3 TRAIN.BA", "TRAIN.BASE_LR"),
     ("mae-pretrain export --format on", "onnx"),
+    ("mae-pretrain export --format onnx MODEL.MASK", "MODEL.MASK_RATIO"),
     ("mae-pretrain -cfg READ", "README.md"),
     ("mae-pretrain visualize README.md CITA", "CITATION.cff"),
     ("mae-data ver", "verify"),

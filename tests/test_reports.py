@@ -48,6 +48,9 @@ def test_each_image_that_was_scored_has_a_line(runs: dict[str, Path]) -> None:
         assert [row["index"] for row in rows] == list(map(str, range(7)))
         assert rows[4]["image"] == "val/class 1/a 4.jpg"
         right = sum(row["class"] == row["predicted"] for row in rows)
+        shares = [[float(row[f"prob_{c}"]) for c in range(3)] for row in rows]
+        assert [sum(of_image) for of_image in shares] == pytest.approx([1] * 7, abs=1e-4)
+        assert [str(of_image.index(max(of_image))) for of_image in shares] == [row["predicted"] for row in rows]
         assert 100 * right / 7 == pytest.approx(json.loads((folder / "scores.json").read_text())["top1"])
 
 
@@ -63,6 +66,11 @@ def test_a_page_says_what_the_run_did(runs: dict[str, Path]) -> None:
     assert "12.5 % by hand" in pages[FINETUNE.package]
     assert pages[FINETUNE.package].count('<span class="tag">') == 2
     assert "attention, rollout" in pages[PROBE.package]
+    for package in (FINETUNE.package, PROBE.package):
+        figures = json.loads((runs[package] / "eval/scores.json").read_text())
+        assert f"balanced accuracy {figures['balanced_accuracy']:.2f} macro F1" in pages[package]
+        assert f"AUROC {figures['auroc']:.2f} (percent)" in pages[package]
+        assert '<th scope="col">recall</th>' in pages[package]
 
 
 @pytest.mark.parametrize("package", [PRETRAIN.package, FINETUNE.package, PROBE.package])
@@ -172,7 +180,7 @@ def test_boards_show_reconstructions_apart_from_each_other(runs: dict[str, Path]
     from mae_pretrain.train import PICTURES, board_pictures
 
     folder = runs[PRETRAIN.package]
-    grid = board_pictures(RECIPE.load(folder / "config.yaml"), mae_core.load(folder))["reconstructions"]
+    grid = board_pictures(RECIPE.load(folder / "config.yaml"))(mae_core.load(folder))["reconstructions"]
     white = (grid == 255).all(axis=(1, 2))
     gaps = (white[1:] & ~white[:-1]).sum()
     assert gaps >= PICTURES

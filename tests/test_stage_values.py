@@ -23,6 +23,8 @@ def recipe(stage: Stage) -> Recipe:
     [
         (STAGES, "DATA.IMAGE_SIZE", [160, 224], "224", 224),
         (STAGES, "DATA.IMAGE_SIZE", 160, "(160, 224)", [160, 224]),
+        (STAGES, "DATA.NODATA", "file", "-9999", -9999),
+        (STAGES, "DATA.NODATA", -9999.5, "nan", "nan"),
         (STAGES, "DATA.VALUE_RANGE", [-1.0, 1.5], "255", 255),
         ((PRETRAIN, PROBE), "DATA.VALUE_RANGE", 65535, "[-1, 1.5]", [-1, 1.5]),
         (STAGES, "TRAIN.LINEAR_SCALED_LR", None, "256", 256),

@@ -92,7 +92,7 @@ def test_speeds_are_those_of_the_interval_without_what_is_left_out(monkeypatch):
     assert meter.means() == {"loss": 2.0}
     assert meter.speeds() == {"images_per_s": 3.0, "data_wait": 0.25, "s_per_step": 2.0}
     resumed = meters.IntervalMeter()
-    resumed.load_state_dict(meter.state_dict())
+    resumed.load(meter.state())
     resumed.add({"loss": 8.0}, 6, 0.0)
     now[0] += 2.0
     assert resumed.means() == {"loss": 4.0}

@@ -115,3 +115,19 @@ def threads():
 
 def in_background(work, *args):
     threading.Thread(target=work, args=args, daemon=True).start()
+
+
+def test_what_a_rank_does_is_noted_within_and_what_failed_stays_noted():
+    watch = RankWatch(0, 2)
+    outer, places = watch.own.doing, []
+    with watch.doing("computing", 7.0):
+        places.append((watch.own.place, watch.own.doing, watch.own.patience))
+        with watch.doing("computing gradients", 9.0):
+            places.append((watch.own.place, watch.own.doing, watch.own.patience))
+        places.append((watch.own.place, watch.own.doing, watch.own.patience))
+    # A rank that waits within is ahead of one that has not got there: the places tell which of them hangs.
+    assert places == [(1, "computing", 7.0), (2, "computing gradients", 9.0), (3, "computing", 7.0)]
+    assert (watch.own.place, watch.own.doing, watch.own.patience) == (4, outer, math.inf)
+    with pytest.raises(RuntimeError), watch.doing("reading data", 3.0):
+        raise RuntimeError
+    assert (watch.own.place, watch.own.doing) == (5, "reading data")

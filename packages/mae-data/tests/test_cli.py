@@ -191,7 +191,7 @@ def test_stats_of_floats_need_a_range(tmp_path):
         np.save(tmp_path / f"{i}.npy", tile)
     run("index", tmp_path)
     line = fails(2, "stats", tmp_path)
-    assert f"floats from {tiles.min():g} to {tiles.max():g}; state the range" in line
+    assert f"float32 from {tiles.min():g} to {tiles.max():g}; state the range" in line
     stats = json.loads(run("stats", tmp_path, "--json", "--value-range", -4, 4).stdout)
     assert stats["value_range"] == [-4, 4]
     exact = (tiles.astype(np.float64).reshape(-1, 2) + 4) / 8

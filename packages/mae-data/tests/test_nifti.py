@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mae_data import preprocess
 from mae_data.cli import main
@@ -179,8 +180,15 @@ def test_index_lists_the_slices_and_all_commands_take_them(tmp_path, capsys):
     images = read_list(root / "train_list.txt")
     right = np.stack([read_image(root / images.path(i), 1, ANY_FLOATS).pixels for i in (0, 1)])
     assert right.shape == (2, 14, 8, 1)
+    assert "nothing to do" not in capsys.readouterr().out
     assert main(["index", str(root), "--axis", "3"]) == 2
     assert "axes are 0, 1 and 2" in capsys.readouterr().err
+
+
+def test_a_choice_of_slices_that_chooses_nothing_is_said(tmp_path, capsys):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    assert main(["index", str(tmp_path), "--every", "4"]) == 0
+    assert "--axis and --every have nothing to do" in capsys.readouterr().out
 
 
 def test_statistics_are_those_of_nibabel(tmp_path, capsys):

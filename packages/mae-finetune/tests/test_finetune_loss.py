@@ -1,10 +1,13 @@
 """The loss of a batch against NumPy: soft targets, smoothing inside the mixture, each switch counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
 
 import mae_core  # noqa: F401
+from mae_core.stage.classifier import class_weights_of
 from mae_data.loading.batch import Batch
 from mae_data.transforms.mixup import Mixup
 from mae_finetune.build import build_model, train_dataset
@@ -32,6 +35,41 @@ def test_cross_entropy_of_soft_targets_in_numpy():
     log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     value = soft_target_cross_entropy(*[paddle.to_tensor(x.astype("float32")) for x in (logits, targets)])
     assert float(value) == pytest.approx(-(targets * log_softmax).sum(1).mean(), rel=1e-6)
+
+
+WEIGHTS = np.array([0.4, 3.0, 1.5, 0.2], "float32")
+
+
+def test_the_weighted_loss_of_mixed_images_is_that_of_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    images, labels, indices = batch()
+    logits = (5 * np.random.default_rng(2).standard_normal((6, 4))).astype("float32")
+    plain = mixer(smoothing=0.0)(images, labels, indices, 3)[1].numpy()
+    assert ((plain > 0) & (plain < 1)).any()
+    weighted = replace(mixer(smoothing=0.0), class_weights=paddle.to_tensor(WEIGHTS))(images, labels, indices, 3)[1]
+    value = soft_target_cross_entropy(paddle.to_tensor(logits), weighted)
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor(WEIGHTS))
+    assert float(value) == pytest.approx(float(loss(torch.tensor(logits), torch.tensor(plain))), rel=1e-6)
+
+
+def test_smoothing_spreads_the_weight_of_an_image_evenly():
+    """Of an image of a frequent class, rare ones get no more than others."""
+    images, labels, indices = batch()
+    unmixed = BatchMixer(Mixup(prob=0.0), 4, 0.2, MEAN, STD, 0, class_weights=paddle.to_tensor(WEIGHTS))
+    own = WEIGHTS[labels.numpy()][:, None]
+    targets = unmixed(images, labels, indices, 0)[1].numpy()
+    np.testing.assert_allclose(targets, own * (np.eye(4)[labels.numpy()] * 0.8 + 0.05), rtol=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    class_weight = pytest.importorskip("sklearn.utils.class_weight", reason="scikit-learn is not installed")
+    labels = np.repeat([0, 1, 3], [95, 4, 1])  # none of class 2
+    config = RECIPE.load(pairs=["MODEL.NUM_CLASSES", "4", "TRAIN.CLASS_WEIGHTS", "balanced"])
+    weights = class_weights_of(config, labels).numpy()
+    expected = class_weight.compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    np.testing.assert_allclose(weights, np.insert(expected, 2, 0), rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert class_weights_of(RECIPE.load(pairs=["MODEL.NUM_CLASSES", "4"]), labels) is None
 
 
 def test_mixed_images_and_targets_share_one_weight():

@@ -119,6 +119,42 @@ def test_evaluation_never_skips_an_image(finished, cli, tmp_path):
     assert_never_skipped(cli("-eval", "-pretrained", finished[0], *args))
 
 
+def test_rare_classes_count_in_loss_and_choice_and_a_bad_image_ends_no_validation(data, pretrained, cli, tmp_path):
+    root, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(data, root)
+    image = root / "val/class 1/a 1.jpg"
+    image.write_bytes(image.read_bytes()[:200])
+    args = ["-batch_size", 8, "-data_path", root, "-pretrained", pretrained, "-output", run, *TINY, *PLAIN]
+    args += ["TRAIN.CLASS_WEIGHTS", "balanced"]
+    result = cli(*args, "TRAIN.BEST_BY", "val_loss")
+    assert result.returncode == 0, result.stderr
+    assert "class weights in the loss: 0.963 to 1.083" in result.stdout  # 26 / (3 * 9), 26 / (3 * 8)
+    assert len(re.findall(r" skipped: .*val_list\.txt:2 \(val/class 1/a 1\.jpg\)", result.stdout)) == 1
+    assert re.search(
+        r" 1 of 7 images could not be used .*:\n.*val_list\.txt:2 \(val/class 1/a 1\.jpg\)\n", result.stdout
+    )
+    validations = [r for r in records(run) if "top1" in r]
+    assert {"balanced_accuracy", "macro_f1", "auroc", "val_loss"} < validations[0].keys()
+    best = min(validations, key=lambda r: r["val_loss"])
+    assert (run / "best").resolve().name == f"step_{best['step']:08d}"
+    assert f"step {best['step']}), chosen by val_loss" in (run / "MODEL_CARD.md").read_text()
+    again = [*args, "-resume", run, "TRAIN.NUM_EPOCHS", 4, "TRAIN.BEST_BY", "balanced_accuracy"]
+    assert_refused(cli(*again), 4, ["TRAIN.BEST_BY was 'val_loss', is 'balanced_accuracy'"])
+    result = cli(*again, "--allow-drift", "TRAIN.BEST_BY")
+    assert result.returncode == 0, result.stderr
+    assert (run / "best").resolve().name == "step_00000012"  # the first that this figure has seen
+
+
+def test_a_figure_that_will_not_be_known_chooses_no_checkpoint(data, cli, tmp_path):
+    (tmp_path / "one.txt").write_text("".join((data / "val_list.txt").read_text().splitlines(keepends=True)[::3]))
+    args = ["-data_path", data, "-output", tmp_path / "o", *TINY, "-batch_size", 8, "TRAIN.BEST_BY", "auroc"]
+    words = ["TRAIN.BEST_BY=auroc needs validation images of two classes and at most 100 outputs"]
+    assert_refused(cli(*args, "MODEL.NUM_CLASSES", 101), 2, words)
+    one = [*args, "DATA.VAL_LIST", tmp_path / "one.txt", "DATA.ALLOW_OUTSIDE", "True"]
+    assert_refused(cli(*one), 2, words)
+    assert_refused(cli(*args[:-1], "accuracy"), 2, ["TRAIN.BEST_BY='accuracy' is not one of", "'macro_f1'"])
+
+
 def test_a_terminated_evaluation_ends_at_once_and_leaves_no_half_figures(data, finished, tmp_path):
     root, out = tmp_path / "data", tmp_path / "o"
     shutil.copytree(data, root)
@@ -158,6 +194,9 @@ def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrain
     for a, b in zip(one, two, strict=True):  # 7 images: one rank has 4, the other 3
         assert a["top1"] == b["top1"]
         assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
+        assert [a[n] for n in ("balanced_accuracy", "macro_f1", "auroc")] == [
+            b[n] for n in ("balanced_accuracy", "macro_f1", "auroc")
+        ]
 
 
 def test_evaluation_on_two_ranks_counts_an_odd_number_once(data, plain, tmp_path):

@@ -11,10 +11,12 @@ from stage_runs import PRETRAIN, assert_same, records
 
 import mae_pretrain.monitor
 from mae_core.training.precision import Precision
+from mae_data.errors import DataError
 from mae_pretrain.build import build_model, eval_dataset, mask_noise
 from mae_pretrain.config import RECIPE
-from mae_pretrain.monitor import Monitor
+from mae_pretrain.monitor import Encoded, Monitor
 from mae_pretrain.monitored_images import MonitoredImages
+from mae_pretrain.train import board_pictures
 
 TINY = PRETRAIN.tiny
 EVERY = ["MONITOR.EVERY", 1, "MONITOR.PICTURES", 2]
@@ -154,8 +156,31 @@ def plain_knn(tokens, labels):
 
 def test_collapsed_features_have_no_whitened_figure(data):
     monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None)
-    same = [np.ones((len(part.chosen), 16), np.float32) for part in (monitor.train, monitor.val)]
+    same = [
+        Encoded(np.ones((len(part.chosen), 16), np.float32), part.labels, 0.0) for part in (monitor.train, monitor.val)
+    ]
     assert set(monitor._knn_figures(*same)) == {"knn_top1"}
+
+
+def test_bad_images_are_passed_over_and_change_no_figure(data, tmp_path, caplog):
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data/bad.jpg").write_bytes(b"no image")
+    good = Monitor(config_of(data, *EVERY), SINGLE, None)
+    for part in ("train", "val"):
+        with (tmp_path / "data" / f"{part}_list.txt").open("a") as file:
+            file.write("bad.jpg 1\n")
+    config = config_of(tmp_path / "data", *EVERY)
+    bad, model = Monitor(config, SINGLE, tmp_path / "pictures"), build_model(config)
+    model.eval()
+    assert bad.look(model, 1, never) == pytest.approx(good.look(model, 1, never), rel=1e-6)
+    assert bad.look(model, 1, never)  # it is known by now
+    assert caplog.text.count("bad.jpg") == 2  # one for each list
+    assert "1 of 8 images could not be used" in bad.skipped()[0]
+    assert (tmp_path / "pictures/step_00000001.png").exists()
+    assert (board_pictures(config)(model)["reconstructions"] != 255).any()
+    raising = config_of(tmp_path / "data", *EVERY, "DATA.ON_ERROR", "raise")
+    with pytest.raises(DataError, match=r"val_list\.txt:8 \(bad\.jpg\).*ON_ERROR skip passes over them"):
+        Monitor(raising, SINGLE, None).look(model, 1, never)
 
 
 def test_labels_come_from_lists_or_class_folders_but_not_from_images_of_training(data, tmp_path):

@@ -9,8 +9,9 @@ from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.block_masking import block_noise
 from mae_data.loading import loader as loader_module
 from mae_data.loading.batch import Batch
+from mae_data.transforms.native_crop import NativeCentre, NativeCrop
 from mae_pretrain import evaluate
-from mae_pretrain.build import build_model, mask_noise
+from mae_pretrain.build import build_model, eval_dataset, mask_noise, train_dataset
 from mae_pretrain.config import MASKINGS, RECIPE
 
 
@@ -18,17 +19,20 @@ def loss_call(wired):
     """Return what the loss asks of the model, for images 4 and 5, twice each, in epoch 3."""
     asked = {}
 
-    def model(images, ratio, noise, return_pred):
-        asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index.tolist()))
+    def model(images, ratio, noise, valid, return_pred):
+        asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index.tolist()), valid=valid.tolist())
         return None, None, None
 
-    wired.trainer.loss_fn(model, Batch(None, None, paddle.to_tensor([4, 4, 5, 5])), 3)
+    images = paddle.full([4, 8, 12, 2], 250, "uint8")
+    images[0, :4, :4, 1] = 0  # without data
+    wired.trainer.loss_fn(model, Batch(images, None, paddle.to_tensor([4, 4, 5, 5])), 3)
     return asked
 
 
 WIRES = {
     **COMMON,
     "SEED": COMMON["SEED"].also(lambda w: loss_call(w)["key"][0]),
+    "DATA.NODATA": COMMON["DATA.NODATA"].also(lambda w: -9.0 + loss_call(w)["valid"][0].index(0)),
     "DATA.CROP_SCALE": wire([0.3, 0.6], lambda w: w.loader.dataset.transform.scale),
     "DATA.HFLIP": wire(0.2, lambda w: w.loader.dataset.transform.hflip),
     "DATA.VFLIP": wire(0.3, lambda w: w.loader.dataset.transform.vflip),
@@ -48,7 +52,7 @@ WIRES = {
 }
 EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
 WATCHED = {f"MONITOR.{key}" for key in ("EVERY", "VAL_IMAGES", "TRAIN_IMAGES", "PICTURES")}  # test_monitor.py
-ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "MODEL.MASKING", *WATCHED}  # read below
+ELSEWHERE = {"DATA.CROP", "DATA.CROPS", "TRAIN.OPTIMIZER.NAME", "MODEL.MASKING", *WATCHED}  # read below
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,16 @@ def test_masking_chooses_the_strategy_for_the_models_grid(wired):
     np.testing.assert_array_equal(other.numpy(), block_noise(1, 3, [4, 5], (2, 3), 3))
 
 
+def test_native_crops_are_several_of_each_image(tmp_path):
+    """Their number is that of an epoch's samples; evaluation shows the centre."""
+    (tmp_path / "a.txt").write_text("x.jpg\n" * 3)
+    (tmp_path / "b.txt").write_text("x.jpg\n" * 2)
+    values = config(**{"DATA.CROP": "native", "DATA.CROPS": 8, "DATA.DATA_PATH": str(tmp_path)})
+    assert train_dataset(values).transform == NativeCrop((8, 12), 0.2, 0.3, True)
+    assert (len(train_dataset(values)), len(eval_dataset(values))) == (24, 2)
+    assert eval_dataset(values).transform == NativeCentre((8, 12))
+
+
 def config(**values):
     return RECIPE.load(None, {key: w.value for key, w in WIRES.items()} | EVALUATION | values)
 
@@ -95,13 +109,13 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
     monkeypatch.setattr(
         loader_module, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1]
     )
-    original = evaluate.reconstruct
+    original = evaluate.predict_patches
 
-    def reconstruct(model, images, ratio, noise):
+    def predict_patches(model, images, ratio, noise):
         asked.append((ratio, noise))
         return original(model, images, ratio, noise)
 
-    monkeypatch.setattr(evaluate, "reconstruct", reconstruct)
+    monkeypatch.setattr(evaluate, "predict_patches", predict_patches)
     values = config(**{"DATA.DATA_PATH": str(tmp_path), "DATA.ON_ERROR": "skip", "AMP_DTYPE": "bfloat16"})
     evaluate.score_reconstructions(values, wired.model, evaluate.open_sets(values)[0], paddle.zeros([1, 6, 16]))
     (loader,), ((ratio, noise),) = loaders, asked

@@ -15,8 +15,8 @@ from mae_pretrain.visualize import COLUMNS, draw_grid, reconstruction_columns
 class Clairvoyant(MaskedAutoencoderViT):
     """Predicts its targets, so a right picture is the original."""
 
-    def forward(self, images, mask_ratio=0.75, *, noise=None, mask=None, return_pred=True):
-        loss, _, used = super().forward(images, mask_ratio, noise=noise)
+    def forward(self, images, mask_ratio=0.75, *, noise=None, mask=None, valid=None, return_pred=True):
+        loss, _, used = super().forward(images, mask_ratio, noise=noise, valid=valid)
         return loss, self.targets(self.patchify(images)), used
 
 

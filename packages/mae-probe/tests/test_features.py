@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +17,8 @@ from mae_probe.extraction.feature_file import FORMATS, read_features, write_feat
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.pooling import POOLS as POOLINGS
 from mae_probe.extraction.raw_pixels import pixel_features
-from mae_probe.knn import knn_accuracy
-from mae_probe.logistic import logistic_accuracy
+from mae_probe.knn import knn_figures
+from mae_probe.logistic import logistic_figures
 
 TINY = PROBE.tiny
 
@@ -38,11 +40,13 @@ def need_pyarrow(suffix):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".csv", ".parquet"])
-def test_files_give_back_what_was_written(tmp_path, suffix):
+@pytest.mark.parametrize("windows", [None, np.arange(20).reshape(5, 4)])
+def test_files_give_back_what_was_written(tmp_path, suffix, windows):
     need_pyarrow(suffix)
-    path, features = tmp_path / "new" / f"f{suffix}", blobs(5, 0)
+    path, features = tmp_path / "new" / f"f{suffix}", replace(blobs(5, 0), windows=windows)
     write_features(path, features)
     again = read_features(path)
+    assert (again.windows is None) if windows is None else (again.windows == windows).all()
     assert (again.features == features.features).all()
     assert (again.labels == features.labels).all()
     assert again.paths == features.paths
@@ -68,9 +72,9 @@ def test_other_files_are_refused_by_name(tmp_path, name):
 
 def test_knn_leaves_out_neighbours_that_are_not_there():
     train, val = blobs(120, 1), blobs(60, 2)
-    found = knn_accuracy(train, val)
+    found = knn_figures(train, val)
     assert list(found) == [10, 20, 100]
-    assert found == knn.accuracy_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
+    assert found == knn.figures_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
 
 
 def test_knn_and_logistic_refuse_what_means_nothing():
@@ -78,11 +82,11 @@ def test_knn_and_logistic_refuse_what_means_nothing():
     unlabelled = Features(good.features, np.full(12, -1), good.paths)
     narrow = Features(good.features[:, :3], good.labels, good.paths)
     with pytest.raises(UserError, match="no label"):
-        knn_accuracy(unlabelled, good)
+        knn_figures(unlabelled, good)
     with pytest.raises(UserError, match="have 3 numbers, those to score 6"):
-        knn_accuracy(narrow, good)
+        knn_figures(narrow, good)
     with pytest.raises(UserError, match="12 training images"):
-        knn_accuracy(good, good, [20])
+        knn_figures(good, good, [20])
 
 
 def test_whitening_finds_classes_behind_loud_directions():
@@ -93,10 +97,10 @@ def test_whitening_finds_classes_behind_loud_directions():
         Features(np.hstack([f.features, 100 * rng.normal(size=(len(f.labels), 2))]).astype(np.float32), f.labels, [])
         for f in (train, val)
     ]
-    plain, whitened = knn_accuracy(*loud, [10])[10], knn_accuracy(*loud, [10], whiten=True)[10]
+    plain, whitened = (knn_figures(*loud, [10], whiten=w)[10]["top1"] for w in (False, True))
     assert plain < 60 < 80 < whitened
     with pytest.raises(UserError, match="--whiten: 400 rows of features do not vary"):
-        knn_accuracy(Features(np.ones_like(train.features), train.labels, []), val, [10], whiten=True)
+        knn_figures(Features(np.ones_like(train.features), train.labels, []), val, [10], whiten=True)
 
 
 @needs_sklearn
@@ -105,24 +109,26 @@ def test_logistic_regression_is_near_the_best_linear_rule():
     centres = np.random.default_rng(99).normal(size=(4, 6))
     nearest = ((val.features[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)  # Bayes' rule for these
     best = 100 * (nearest == val.labels).mean()
-    assert best - 4 < logistic_accuracy(train, val) <= best + 1
+    assert best - 4 < logistic_figures(train, val)["top1"] <= best + 1
     hits = 0.0
     for label in range(4):  # an image's class does not depend on the images that are scored beside it
         part = val.labels == label
         among = Features(val.features[part], val.labels[part], val.paths)
-        hits += logistic_accuracy(train, among) * part.sum()
-    assert hits / 400 == pytest.approx(logistic_accuracy(train, val))
+        hits += logistic_figures(train, among)["top1"] * part.sum()
+    assert hits / 400 == pytest.approx(logistic_figures(train, val)["top1"])
+    few = Features(train.features[train.labels < 3], train.labels[train.labels < 3], [])  # a class was never seen
+    assert 50 < logistic_figures(few, val)["balanced_accuracy"] < 75 < logistic_figures(few, val)["auroc"]
     one = Features(train.features, np.zeros(400, np.int64), train.paths)
     with pytest.raises(UserError, match="one class"):
-        logistic_accuracy(one, val)
+        logistic_figures(one, val)
     with pytest.raises(UserError, match="C=0"):
-        logistic_accuracy(train, val, 0)
+        logistic_figures(train, val, 0)
 
 
 def test_without_sklearn_logistic_says_what_to_install(monkeypatch):
     monkeypatch.setattr("mae_probe.logistic.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[logistic\]"):
-        logistic_accuracy(blobs(9, 0), blobs(9, 1))
+        logistic_figures(blobs(9, 0), blobs(9, 1))
 
 
 @needs_sklearn
@@ -140,12 +146,17 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     assert from_files.returncode == from_images.returncode == 0, from_files.stderr + from_images.stderr
     lines = from_files.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == ["kNN k=5", "kNN k=20"]
-    assert float(lines[0].split()[-1]) > 70  # colours tell the classes
-    with_pixels = [line.split(" (raw pixels ") for line in from_images.stdout.splitlines() if line.startswith("kNN")]
-    assert [line for line, _ in with_pixels] == lines
-    assert all(float(pixels.removesuffix(")")) > 50 for _, pixels in with_pixels)
+    said = re.fullmatch(r"kNN k=5: top-1 (\S+) balanced accuracy (\S+) macro F1 (\S+) AUROC (\S+)", lines[0])
+    assert all(float(figure) > 70 for figure in said.groups())  # colours tell the classes
+    with_pixels = [line for line in from_images.stdout.splitlines() if line.startswith("kNN")]
+    pixels = r" \(raw pixels (\S+)\)"
+    assert [re.sub(pixels, "", line) for line in with_pixels] == lines
+    assert all(float(re.search(pixels, line)[1]) > 50 for line in with_pixels)
     logistic = cli("logistic", *files)
     assert logistic.returncode == 0, logistic.stderr
+    assert re.match(
+        r"logistic regression C=1: top-1 (\S+) balanced accuracy \S+ macro F1 \S+ AUROC \S+\n", logistic.stdout
+    )
     assert float(logistic.stdout.split()[-1]) > 70
 
 

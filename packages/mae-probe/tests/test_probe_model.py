@@ -6,10 +6,12 @@ import pytest
 
 import mae_core
 from mae_core.errors import ConfigError
+from mae_data.loading.batch import Batch
 from mae_probe.build import build_model
 from mae_probe.config import RECIPE
 from mae_probe.extraction.feature_norm import FeatureNorm
 from mae_probe.heads.model import LinearProbe
+from mae_probe.train import probe_loss
 
 assert mae_core
 
@@ -90,3 +92,16 @@ def test_batch_norm_normalises_by_the_batch_and_remembers_the_unbiased_variance(
     norm.eval()
     out = norm(paddle.to_tensor(x)).numpy()
     np.testing.assert_allclose(out, (exact - mean) / np.sqrt(variance + 1e-6), rtol=1e-5, atol=1e-5)
+
+
+def test_a_weighted_loss_is_that_of_pytorch_with_probabilities():
+    """Its mean is over images; with class numbers PyTorch divides by the sum of the weights instead."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(4)
+    logits, labels = (4 * rng.standard_normal((9, 5))).astype("float32"), rng.integers(0, 5, 9)
+    weights = rng.uniform(0.1, 4, 5).astype("float32")
+    batch = Batch(*map(paddle.to_tensor, (logits, labels, np.arange(9))))
+    found = probe_loss(paddle.to_tensor(weights), paddle.nn.Identity(), batch, 0)[0]
+    one_hot = torch.nn.functional.one_hot(torch.tensor(labels), 5).float()
+    expected = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))(torch.tensor(logits), one_hot)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)

@@ -89,6 +89,9 @@ def test_two_ranks_give_the_weights_and_the_scores_of_one_process(data, pretrain
     for a, b in zip(one, two, strict=True):  # 7 images: one rank has 4, the other 3
         assert a["top1"] == b["top1"]
         assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
+        assert [a[n] for n in ("balanced_accuracy", "macro_f1", "auroc")] == [
+            b[n] for n in ("balanced_accuracy", "macro_f1", "auroc")
+        ]
 
 
 def test_evaluation_on_two_ranks_counts_an_odd_number_once(data, finished, tmp_path):

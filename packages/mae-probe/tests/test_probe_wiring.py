@@ -42,8 +42,11 @@ def test_the_value_arrives(wired, key):
     WIRES[key].check(wired)
 
 
-def test_validation_never_skips_an_image(wired):
+def test_validation_passes_over_bad_images_where_training_does(wired, tmp_path):
     assert wired.eval_loader.dataset.on_error == "raise"
+    skipping = put_together(RECIPE, WIRES | {"DATA.ON_ERROR": wire("skip")}, tmp_path)
+    assert skipping.eval_loader.dataset.on_error == "drop"
+    assert skipping.trainer.validation.skipped == skipping.eval_loader.dataset.skipped
 
 
 def test_evaluation_reads_the_same_keys(tmp_path):

@@ -1,7 +1,6 @@
 """The published sizes of Vision Transformers, and what a network is called by its sizes. Needs no Paddle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny_patch16": {"embed_dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
@@ -24,38 +23,31 @@ def preset_sizes(name: str) -> dict[str, int]:
     return SIZES[name.removeprefix("mae_").removeprefix("vit_")]
 
 
-@dataclass(frozen=True)
-class Network:
-    """The sizes that a name is made of, those of images in pixels: one number, or height and width."""
+def network_name(
+    embed_dim: int,
+    depth: int,
+    num_heads: int,
+    patch_size: int,
+    img_size: int | Sequence[int],
+    mlp_ratio: float = 4.0,
+    qkv_bias: bool = True,
+) -> str:
+    """Return what a network is called: `vit_base_patch16_224`, or its sizes where nobody published such a one.
 
-    embed_dim: int
-    depth: int
-    num_heads: int
-    patch_size: int
-    img_size: int | Sequence[int]
-    mlp_ratio: float = 4.0
-    qkv_bias: bool = True
+    Args:
+        img_size: pixels, one number, or height and width.
 
-    @property
-    def name(self) -> str:
-        """`vit_base_patch16_224`, or the sizes in numbers where nobody published such a network.
-
-        Examples:
-            >>> Network(192, 12, 3, 8, 96).name
-            'vit_tiny_patch8_96'
-            >>> Network(32, 2, 4, 4, (16, 24)).name
-            'vit_width32_depth2_heads4_patch4_16x24'
-        """
-        image = "x".join(map(str, self.img_size)) if isinstance(self.img_size, Sequence) else str(self.img_size)
-        return f"vit_{self._encoder}_patch{self.patch_size}_{image}"
-
-    @property
-    def _encoder(self) -> str:
-        sizes = {"embed_dim": self.embed_dim, "depth": self.depth, "num_heads": self.num_heads}
-        if (self.mlp_ratio, self.qkv_bias) == (4.0, True):
-            for name, published in SIZES.items():
-                if sizes.items() <= published.items():
-                    return name.partition("_")[0]
-        mlp = "" if self.mlp_ratio == 4.0 else f"_mlp{self.mlp_ratio:g}"
-        bias = "" if self.qkv_bias else "_nobias"
-        return f"width{self.embed_dim}_depth{self.depth}_heads{self.num_heads}{mlp}{bias}"
+    Examples:
+        >>> network_name(192, 12, 3, 8, 96)
+        'vit_tiny_patch8_96'
+        >>> network_name(32, 2, 4, 4, (16, 24))
+        'vit_width32_depth2_heads4_patch4_16x24'
+    """
+    sizes = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+    known = [name.partition("_")[0] for name, published in SIZES.items() if sizes.items() <= published.items()]
+    mlp, bias = "" if mlp_ratio == 4.0 else f"_mlp{mlp_ratio:g}", "" if qkv_bias else "_nobias"
+    encoder = f"width{embed_dim}_depth{depth}_heads{num_heads}{mlp}{bias}"
+    if known and not (mlp or bias):
+        encoder = known[0]
+    image = "x".join(map(str, img_size)) if isinstance(img_size, Sequence) else img_size
+    return f"vit_{encoder}_patch{patch_size}_{image}"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mae_core.evaluation.knn import accuracy_by_k
+from mae_core.evaluation.knn import accuracy_by_k, figures_by_k
 from mae_core.evaluation.rankme import rankme
 
 
@@ -37,6 +37,24 @@ def test_knn_is_that_of_a_plain_loop():
     for k, accuracy in found.items():
         assert accuracy == pytest.approx(plain_knn(*train, *val, k), abs=1e-9)
     assert 30 < found[10] < 95
+
+
+def test_what_knn_says_of_each_class_is_that_of_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    neighbors = pytest.importorskip("sklearn.neighbors", reason="scikit-learn is not installed")
+    (train, labels), (val, val_labels) = blobs(120, 1), blobs(601, 2)
+    unit = train / np.linalg.norm(train, axis=1, keepdims=True), val / np.linalg.norm(val, axis=1, keepdims=True)
+    rule = neighbors.KNeighborsClassifier(10, weights=lambda d: np.exp((1 - d**2 / 2) / 0.07)).fit(unit[0], labels)
+    found, predicted = figures_by_k(train, labels, val, val_labels, [10])[10], rule.predict(unit[1])
+    assert found == pytest.approx(
+        {
+            "top1": 100 * metrics.accuracy_score(val_labels, predicted),
+            "balanced_accuracy": 100 * metrics.balanced_accuracy_score(val_labels, predicted),
+            "macro_f1": 100 * metrics.f1_score(val_labels, predicted, average="macro"),
+            "auroc": 100 * metrics.roc_auc_score(val_labels, rule.predict_proba(unit[1]), multi_class="ovr"),
+        },
+        abs=1e-3,  # cosines are of float32
+    )
 
 
 @pytest.mark.parametrize("ks", [[], [0, 5], [5, 13]])

@@ -103,6 +103,8 @@ def test_other_outputs_than_predictions_are_compared_by_cosine(parts, tmp_path):
     agreement = exports.write(tmp_path / "served", parts(), "onnx", narrowing=narrowing("int8-static")).agreement
     assert 0.98 < agreement.agreement < 1 - 1e-6
     assert agreement.top1 is None
+    said = json.loads((tmp_path / "served/export.json").read_text())["narrowed"]
+    assert (said["calibration"], said["min_agreement"]) == ({"list": "train.txt", "images": 40}, 0.5)
     assert "outputs have a cosine of 0.9" in agreement.line()
 
 

@@ -48,7 +48,7 @@ def patches_of(images, p):
     return np.stack(cells, axis=1)
 
 
-def forward(weights, images, noise, *, p, heads, decoder_heads, mask_ratio, norm_pix):
+def forward(weights, images, noise, *, p, heads, decoder_heads, mask_ratio, norm_pix, valid=1.0):
     """Return loss, pred [N, L, p*p*C] and mask [N, L]; images are float64 [N, C, H, W], normalised."""
     patches = patches_of(images, p)
     n, length, _ = patches.shape
@@ -77,5 +77,6 @@ def forward(weights, images, noise, *, p, heads, decoder_heads, mask_ratio, norm
     target = patches
     if norm_pix:
         target = (target - target.mean(-1, keepdims=True)) / np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
-    loss = (((pred - target) ** 2).mean(-1) * mask).sum() / mask.sum()
+    counted = mask * valid
+    loss = (((pred - target) ** 2).mean(-1) * counted).sum() / counted.sum()
     return loss, pred, mask

@@ -9,6 +9,7 @@ import pytest
 
 import mae_core
 from mae_core.models import MaskedAutoencoderViT
+from mae_core.ops import MaskKey, masking_noise
 
 _spec = importlib.util.spec_from_file_location("numpy_mae", Path(__file__).with_name("numpy_mae.py"))
 numpy_mae = importlib.util.module_from_spec(_spec)
@@ -44,11 +45,11 @@ def inputs(model, n=3, seed=1):
     return images, rng.random((n, model.num_patches), dtype="float32")
 
 
-def reference(model, images, noise, ratio, weights=None):
+def reference(model, images, noise, ratio, weights=None, valid=1.0):
     weights = weights or {k: v.numpy().astype("float64") for k, v in model.state_dict().items()}
     return numpy_mae.forward(
         weights, images.astype("float64"), noise, p=model.patch_size, heads=3, decoder_heads=2, mask_ratio=ratio,
-        norm_pix=model.norm_pix_loss,
+        norm_pix=model.norm_pix_loss, valid=valid,
     )  # fmt: skip
 
 
@@ -62,6 +63,58 @@ def test_loss_prediction_and_mask_match_numpy_float64(variant, ratio):
     np.testing.assert_array_equal(mask.numpy(), expected_mask)
     np.testing.assert_allclose(float(loss), expected_loss, rtol=1e-5)
     np.testing.assert_allclose(pred.numpy(), expected_pred, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_patches_without_data_go_first_and_never_count(variant):
+    model = make(**variant)
+    images, noise = inputs(model)
+    length = model.num_patches
+    keep = length - int(length * 0.5)
+    valid = np.ones_like(noise)
+    valid[0, :2] = 0
+    valid[1, 1 : length - keep + 2] = 0  # more than are removed
+    asked = {"noise": paddle.to_tensor(noise), "valid": paddle.to_tensor(valid)}
+    loss, pred, mask = model(paddle.to_tensor(images), 0.5, **asked)
+    assert (mask.numpy().sum(axis=1) == keep).all()
+    removed = mask.numpy() == 1
+    assert removed[0, :2].all()
+    assert removed[1].sum() == (removed[1] & (valid[1] == 0)).sum()  # no patch with data while others are there
+    np.testing.assert_array_equal(removed[2], model(paddle.to_tensor(images), 0.5, noise=asked["noise"])[2][2] == 1)
+    expected_loss, expected_pred, expected_mask = reference(
+        model, images, noise + 2 * (1 - valid), 0.5, valid=valid.astype("float64")
+    )
+    np.testing.assert_array_equal(mask.numpy(), expected_mask)
+    np.testing.assert_allclose(float(loss), expected_loss, rtol=1e-5)
+    np.testing.assert_allclose(pred.numpy(), expected_pred, rtol=1e-4, atol=1e-5)
+    rows, columns = model.grid  # what stands in removed patches without data changes nothing
+    place = np.kron(valid.reshape(-1, rows, columns), np.ones((model.patch_size,) * 2))[:, None] == 0
+    hidden = np.kron(mask.numpy().reshape(-1, rows, columns), np.ones((model.patch_size,) * 2))[:, None] == 1
+    other = np.where(place & hidden, 9.0, images)
+    assert float(model(paddle.to_tensor(other), 0.5, **asked)[0]) == float(loss)
+
+
+def test_a_batch_without_any_data_costs_nothing():
+    model = make(**VARIANTS[0])
+    images = paddle.to_tensor(inputs(model)[0])
+    loss, _, mask = model(images, valid=paddle.zeros([3, 16]), return_pred=False)
+    loss.backward()
+    assert float(loss) == 0
+    assert float(mask.sum()) == 36
+    assert all(float(p.grad.abs().sum()) == 0 for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("form", ["key", "noise"])
+def test_masks_of_images_with_all_data_are_those_of_the_noise_itself(form):
+    model = make(**VARIANTS[0])
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    key = MaskKey(3, 1, paddle.to_tensor([5, 6, 7]))
+    noise = key if form == "key" else paddle.to_tensor(masking_noise(3, 1, [5, 6, 7], 16))
+    plain = model(paddle.to_tensor(images), noise=key)
+    found = model(paddle.to_tensor(images), noise=noise, valid=paddle.ones([3, 16]))
+    assert (found[2] == plain[2]).all()
+    np.testing.assert_array_equal(found[1].numpy(), plain[1].numpy())
+    np.testing.assert_allclose(float(found[0]), float(plain[0]), rtol=1e-6)
 
 
 def test_training_path_gives_the_same_loss_and_gradients_as_the_full_prediction():

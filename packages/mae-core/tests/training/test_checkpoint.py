@@ -16,7 +16,7 @@ from mae_core.training.checkpoints.retention import link_best, prune
 from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
-from mae_core.weights.checkpoint_state import SCHEMA, State
+from mae_core.weights.checkpoint_state import SCHEMA, State, Validated
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.load import load_model
@@ -159,7 +159,7 @@ def test_a_score_is_added_to_a_checkpoint_or_leaves_it_as_it_was(tmp_path, monke
     ck.update_state(path, {"note": "x"})
     ck.update_state(path, {"validation": {"best": None, "scored": 1}})
     state = open_checkpoint(path).state
-    assert (state.validation, state.step) == ({"best": None, "scored": 1}, 1)
+    assert (state.validation, state.step) == (Validated(None, 1), 1)
     before = (path / "state.json").read_bytes()
     assert json.loads(before)["note"] == "x", "entries that only a later version knows stay"
 

@@ -15,7 +15,7 @@ from mae_core.errors import CheckpointError
 from mae_core.training.checkpoints.checkpoint import update_state
 from mae_core.weights import checkpoint_folder
 from mae_core.weights.checkpoint_folder import RESUMED, newest_checkpoint, open_checkpoint
-from mae_core.weights.checkpoint_state import decode_state, encode_record
+from mae_core.weights.checkpoint_state import Best, Validated, decode_state, encode_record
 
 OLD = Path(__file__).parent / "schema_1" / "step_00000006"  # written by version 0.1.0
 
@@ -39,7 +39,7 @@ def test_a_checkpoint_of_the_first_release_is_read_and_can_be_scored(tmp_path):
     copied = shutil.copytree(OLD, tmp_path / OLD.name)
     best = {"best": {"step": 6, "score": 0.75}, "scored": 6}
     update_state(copied, {"validation": best})
-    assert open_checkpoint(copied).state.validation == best
+    assert open_checkpoint(copied).state.validation == Validated(Best(6, 0.75), 6)
     assert json.loads((copied / "state.json").read_text())["schema"] == 2
 
 

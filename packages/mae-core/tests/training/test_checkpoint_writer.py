@@ -20,7 +20,7 @@ from mae_core.training.checkpoints.host_copy import host_copy
 from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.optim import build_adamw
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
-from mae_core.weights.checkpoint_state import State
+from mae_core.weights.checkpoint_state import Interval, State
 
 
 def trained():
@@ -41,11 +41,11 @@ def step(model, optimizer):
 def test_a_snapshot_is_a_copy_and_gives_the_same_files_later(tmp_path):
     model, optimizer = trained()
     averages = {name: value.numpy() for name, value in model.state_dict().items()}
-    state = State(1, meter={"steps": 1, "sums": {"loss": 1.0}})
+    state = State(1, meter=Interval(1, {"loss": 1.0}))
     at_once = save_checkpoint(tmp_path / "a", model, optimizer, state, averages)
     snapshot = take_snapshot(model, optimizer, state, averages)
     step(model, optimizer)
-    state.meter["sums"]["loss"] = 2.0
+    state.meter.sums["loss"] = 2.0
     later = write_snapshot(tmp_path / "b", snapshot)
     assert len(list(later.iterdir())) == 4
     for file in at_once.iterdir():

@@ -38,6 +38,7 @@ from mae_core.weights.checkpoint_folder import (
     open_checkpoint,
     step_folder,
 )
+from mae_core.weights.checkpoint_state import Best, Validated
 from mae_core.weights.load import load_model
 
 PLAN = Plan(steps_per_epoch=4, total_steps=12, report_freq=5, save_freq=4, keep=3)
@@ -138,7 +139,7 @@ def test_a_run_of_the_first_release_goes_on(tmp_path):
     shutil.copytree(Path(__file__).parent / "schema_1", tmp_path / "old" / "checkpoints")
     old = scored(RunFolder(tmp_path / "old"), {8: 0.9, 12: 0.7}, ema=0.9)
     checkpoint = newest_checkpoint(old.folder.checkpoints, print, RESUMED)
-    assert checkpoint.state.validation == {"best": {"step": 4, "score": 0.5}, "scored": 4}
+    assert checkpoint.state.validation == Validated(Best(4, 0.5), 4)
     old.resume(checkpoint)
     assert (old.step, old.validation.best) == (6, None)  # the best one's folder is not there
     old.fit(stream(6))
@@ -389,9 +390,9 @@ class RunFolderView:
 
 def test_mixed_precision_on_cpu_says_what_runs(monkeypatch):
     said = []
-    monkeypatch.setattr(products, "why_not", lambda: "it has none")
+    monkeypatch.setattr(products, "why_no_bfloat16", lambda: "it has none")
     assert Precision(True, info=said.append).dtype is None
-    monkeypatch.setattr(products, "why_not", lambda: "")
+    monkeypatch.setattr(products, "why_no_bfloat16", lambda: "")
     precision = Precision(True, info=said.append)
     assert precision.dtype == "bfloat16"
     assert precision.scaler is None
@@ -446,7 +447,7 @@ def test_the_last_step_is_scored_too_and_no_step_twice():
 def test_of_equal_scores_the_first_is_the_best(tmp_path):
     trainer = scored(RunFolder(tmp_path), {4: 0.9, 8: 0.9, 12: 0.8})
     trainer.fit(stream())
-    assert trainer.validation.best == {"step": 4, "score": 0.9}
+    assert trainer.validation.best == Best(4, 0.9)
     assert (tmp_path / "best").resolve().name == "step_00000004"
 
 
@@ -484,7 +485,7 @@ def test_validation_cut_short_by_a_signal_is_made_up_for_on_resume(tmp_path):
             assert step == other
             np.testing.assert_array_equal(a, b)  # the averaged weights, too, went on exactly
         assert records(whole.folder) == records(second.folder)
-        assert second.validation.best == {"step": 8, "score": 0.9}
+        assert second.validation.best == Best(8, 0.9)
 
 
 def test_what_was_trained_is_on_the_disk_before_it_is_scored(tmp_path):
@@ -535,7 +536,7 @@ def test_going_back_leaves_the_course_that_was_abandoned(tmp_path):
             second.fit(stream(4))
         assert [p.name for p in list_checkpoints(tmp_path / back / "checkpoints")] == ["step_00000012", "step_00000004"]
         assert_equal(whole, second)
-        assert second.validation.best == {"step": 4, "score": 0.9}
+        assert second.validation.best == Best(4, 0.9)
 
 
 def test_a_score_that_was_logged_and_not_kept_is_logged_once(tmp_path, monkeypatch):
@@ -566,8 +567,8 @@ def test_a_checkpoint_holds_the_score_of_its_own_weights(tmp_path):
     scored(RunFolder(tmp_path), {4: 0.5, 8: 0.9, 12: 0.7}, keep=3).fit(stream())
     for checkpoint, best in zip(list_checkpoints(tmp_path / "checkpoints"), (8, 8, 4), strict=True):
         state = open_checkpoint(checkpoint).state  # the checksums still hold
-        assert state.validation["scored"] == state.step
-        assert state.validation["best"]["step"] == best
+        assert state.validation.scored == state.step
+        assert state.validation.best.step == best
 
 
 def test_resumed_without_validation_the_best_is_kept(tmp_path):
@@ -584,7 +585,7 @@ def test_resumed_without_validation_the_best_is_kept(tmp_path):
     second.folder.close()
     third = scored(RunFolder(tmp_path), {20: 0.95, 12: 0.1})
     third.resume(newest_checkpoint(tmp_path / "checkpoints", print))
-    assert third.validation.best == {"step": 4, "score": 0.9}
+    assert third.validation.best == Best(4, 0.9)
 
 
 def test_resumed_in_another_folder_the_best_starts_anew(tmp_path):
@@ -596,7 +597,7 @@ def test_resumed_in_another_folder_the_best_starts_anew(tmp_path):
         second.resume(open_checkpoint(start))
         second.fit(stream(second.step))
         assert (tmp_path / name / "best").resolve() == (tmp_path / name / "checkpoints" / "step_00000012").resolve()
-        assert second.validation.best == {"step": 12, "score": 0.6}
+        assert second.validation.best == Best(12, 0.6)
 
 
 def test_averaged_weights_follow_the_formula_and_load_as_the_models(tmp_path):

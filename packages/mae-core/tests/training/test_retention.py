@@ -13,7 +13,7 @@ from mae_core.training.checkpoints.retention import Checkpoints
 from mae_core.training.optim import build_adamw
 from mae_core.training.run_folder import RunFolder
 from mae_core.weights.checkpoint_folder import list_checkpoints, open_checkpoint
-from mae_core.weights.checkpoint_state import State
+from mae_core.weights.checkpoint_state import Best, State, Validated
 
 MODEL = paddle.nn.Linear(3, 2)
 OPTIMIZER = build_adamw(MODEL)
@@ -59,7 +59,7 @@ def test_an_older_one_is_deleted_only_after_the_newer_is_whole(checkpoints, gate
 def test_a_score_waits_for_its_checkpoint(checkpoints, gate):
     save(checkpoints, 2)
     threading.Timer(0.1, gate.set).start()
-    found = {"best": {"step": 2, "score": 0.5}, "scored": 2}
+    found = Validated(Best(2, 0.5), 2)
     checkpoints.note_score(2, found, best=2)
     assert open_checkpoint(checkpoints.folder.path / "best").state.validation == found
 
@@ -97,7 +97,7 @@ def full(checkpoints, monkeypatch):
 LOOKS = {
     "check": lambda checkpoints: checkpoints.check(),
     "save": lambda checkpoints: save(checkpoints, 3),
-    "score": lambda checkpoints: checkpoints.note_score(2, {"best": None, "scored": 2}, None),
+    "score": lambda checkpoints: checkpoints.note_score(2, Validated(None, 2), None),
     "end": lambda checkpoints: None,
 }
 

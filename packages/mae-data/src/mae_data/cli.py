@@ -216,6 +216,9 @@ def _add_pixels(parser: argparse.ArgumentParser, remark: str) -> None:
     parser.add_argument(
         "--bands", nargs="+", metavar="BAND", help="bands that are taken, by number from 0 or by name (default: all)"
     )
+    parser.add_argument(
+        "--nodata", metavar="VALUE|nan|file", help="what stands for no data: a value, NaN, or what each file says"
+    )
 
 
 def _seed(text: str) -> int:

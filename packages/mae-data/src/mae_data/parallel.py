@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from mae_data.errors import DataError, InputError, StoreError
+from mae_data.images.scene import is_scene
 from mae_data.sources.source import Source
 
 Result = TypeVar("Result")
@@ -15,8 +16,12 @@ Task = TypeVar("Task")
 CHUNK = 32
 
 
-def map_images(function: Callable[[BinaryIO], Result], images: Source, workers: int) -> Iterator[Result | DataError]:
+def map_images(
+    function: Callable[[BinaryIO | bytes], Result], images: Source, workers: int
+) -> Iterator[Result | DataError]:
     """Yield function(image file), or the DataError it raised, for each image in order.
+
+    A scene is given by its name, since it is too large to be held.
 
     Args:
         function: a function at the top of a module.
@@ -54,12 +59,15 @@ def map_tasks(
 class _ImageTask(Generic[Result]):
     """The function for one entry, with its DataError as a result: one bad image does not end the rest."""
 
-    def __init__(self, function: Callable[[BinaryIO], Result], images: Source) -> None:
+    def __init__(self, function: Callable[[BinaryIO | bytes], Result], images: Source) -> None:
         self._function = function
         self._images = images
 
     def __call__(self, index: int) -> Result | DataError:
         try:
+            name = self._images.file(index)
+            if name is not None and is_scene(name):
+                return self._function(name)
             return self._function(io.BytesIO(self._images.read(index)))
         except StoreError:
             raise

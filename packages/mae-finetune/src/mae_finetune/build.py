@@ -60,8 +60,15 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, labels: str = "required", list_name: str | None = None) -> ListDataset:
-    """Open a list (default: the validation list) with the evaluation transform."""
+def eval_dataset(
+    config: Config, labels: str = "required", list_name: str | None = None, *, dropping: bool = False
+) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
     with values_from_config():
         transform = ModelInput(**input_of(config)).transform
-    return ListDataset(list_file=list_name or config.DATA.VAL_LIST, transform=transform, **images_of(config, labels))
+    images = images_of(config, labels, dropping=dropping)
+    return ListDataset(list_file=list_name or config.DATA.VAL_LIST, transform=transform, **images)

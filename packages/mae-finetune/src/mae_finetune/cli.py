@@ -7,13 +7,25 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
-from mae_core.stage.cli.export_command import add_export, export_config, kind_of
-from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, STAGE_FLAGS, add_images, split_pairs
+from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
+from mae_core.stage.cli.flags import (
+    CFG_FLAG,
+    PRETRAINED_FLAG,
+    STAGE_FLAGS,
+    add_images,
+    add_windows,
+    require_overlap,
+    split_pairs,
+)
 from mae_core.stage.cli.report_command import add_compare, add_run, prepare_page, write_page
 from mae_core.stage.run.memory import explain
 from mae_finetune import __version__
 
 DESCRIPTION = "Fine-tune the encoder of a masked autoencoder for classification (arXiv 2111.06377)."
+_MAP = (
+    "with --windows: write a GeoTIFF for each image there, with its coordinates: class and all probabilities of each"
+    " step between windows (extra geo of mae-data)"
+)
 PREDICT_FLAGS = (
     CFG_FLAG,
     PRETRAINED_FLAG,
@@ -37,6 +49,8 @@ def make_parser() -> Parser:
     predict.add_argument("--topk", type=int, default=5, help="classes to name for each image (default 5)")
     predict.add_argument("--json", metavar="FILE|-", help="write predictions there, as JSON; - is standard output")
     predict.add_argument("--csv", metavar="FILE|-", help="the same as a table, a line for each image and class")
+    add_windows(predict)
+    predict.add_argument("--map", metavar="FOLDER", help=_MAP)
     add_images(predict, "IMAGE|FOLDER", "image files, and folders with some")
 
     add_export(parser.add_command("export", _export, "write a classifier for Paddle inference or as ONNX"))
@@ -52,6 +66,8 @@ def _predict(args: Namespace) -> None:
         raise UserError("predict needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     if args.topk < 1 or (args.batch_size or 1) < 1:
         raise UserError("--topk and -batch_size take numbers from 1")
+    if args.map and args.windows is None:
+        raise UserError("--map draws windows: add --windows OVERLAP")
     import_paddle()
     from mae_core.stage.config.from_weights import load_config
     from mae_finetune.config import RECIPE
@@ -59,7 +75,9 @@ def _predict(args: Namespace) -> None:
 
     images, pairs = split_pairs(args, RECIPE)
     opened = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
-    run_predict(opened, images, topk=args.topk, batch_size=args.batch_size, json=args.json, csv=args.csv)
+    require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
+    files = {"json": args.json, "csv": args.csv, "maps": args.map}
+    run_predict(opened, images, topk=args.topk, batch_size=args.batch_size, overlap=args.windows, **files)
 
 
 def _export(args: Namespace) -> None:
@@ -68,7 +86,7 @@ def _export(args: Namespace) -> None:
     opened = export_config(args, RECIPE)
     from mae_finetune.export import export
 
-    print(export(opened, args.output, args.format, kind_of(args), args.min_agreement))
+    print(export(opened, args.output, args.format, narrow_kind(args), args.min_agreement))
 
 
 def _report(args: Namespace) -> None:

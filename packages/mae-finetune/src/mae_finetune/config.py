@@ -36,6 +36,7 @@ KEYS = keys_of(
             "IMAGE_CHANNELS": 3,
             "BANDS": None,
             "EXIF": True,
+            "NODATA": None,
             "VALUE_RANGE": 255,
             "IMAGENET_MEAN": [0.485, 0.456, 0.406],
             "IMAGENET_STD": [0.229, 0.224, 0.225],
@@ -54,6 +55,7 @@ KEYS = keys_of(
             "TYPE": Key("FINETUNE", "the stage; no other is taken", choices=("FINETUNE",)),
             "NAME": None,
             "PRETRAINED": None,
+            "CHANNELS_FROM": None,
             "RESUME": None,
             "NUM_CLASSES": 1000,
             "PATCH_SIZE": 16,
@@ -80,6 +82,8 @@ KEYS = keys_of(
             "ACCUM_ITER": 1,
             "SHARD_OPTIMIZER": False,
             "EMA": Key(None, "decay of averaged weights (0.9999); validation and -pretrained then take the averages"),
+            "CLASS_WEIGHTS": None,
+            "BEST_BY": "top1",
             "OPTIMIZER": {
                 "NAME": Key(
                     "AdamW", "AdamWDL is PaddleNLP's (extra paddlenlp); the steps are the same", choices=OPTIMIZERS

@@ -10,7 +10,6 @@ from paddle import nn
 
 from mae_core.evaluation import classifier
 from mae_core.evaluation.classifier import prepare_report, report_scores
-from mae_core.evaluation.predictions import Predictions
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
@@ -51,8 +50,8 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
         weights: of MODEL.PRETRAINED; None where it names none.
 
     Returns:
-        top1, top5 (percent), val_loss, images, images_per_s; with ROBUST.CORRUPTIONS also each
-        corruption's error and `mCE` (percent of AlexNet's).
+        what `report_scores` does; with ROBUST.CORRUPTIONS also each corruption's error and `mCE` (percent of
+        AlexNet's).
     """
     distributed.init()
     log.setup(distributed.is_main())
@@ -64,8 +63,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     prepare_report(config.SAVE)
     started = time.perf_counter()
     images = eval_set.dataset.images
-    predictions = Predictions(len(images))
-    scores = score_eval_set(config, model, eval_set, precision_of(config), predictions=predictions)
+    scores = score_eval_set(config, model, eval_set, precision_of(config))
     assert scores is not None  # nothing asked it to stop early
     seconds = time.perf_counter() - started
     errors = corruption_errors(scores.groups, eval_set.references) if eval_set.references else {}
@@ -75,16 +73,19 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
         config.SAVE,
         images.class_folders(eval_set.labels),
         errors,
-        predictions,
         images.path,
         logged=["mCE"] if errors else [],
     )
 
 
-def open_eval_set(config: Config) -> EvalSet:
-    """Open the validation list, with the labels and parts that ROBUST asks for."""
+def open_eval_set(config: Config, *, dropping: bool = False) -> EvalSet:
+    """Open the validation list, with the labels and parts that ROBUST asks for.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
     robust, classes = config.ROBUST, config.MODEL.NUM_CLASSES
-    dataset = eval_dataset(config, "optional" if robust.CLASS_MAP else "required")
+    dataset = eval_dataset(config, "optional" if robust.CLASS_MAP else "required", dropping=dropping)
     labels, absent = dataset.images.labels, np.zeros(classes, dtype=bool)
     if robust.CLASS_MAP:
         outputs = read_class_map(robust.CLASS_MAP, classes)
@@ -105,13 +106,8 @@ def score_eval_set(
     eval_set: EvalSet,
     precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
-    predictions: Predictions | None = None,
 ) -> RobustScores | None:
-    """Score a model in evaluation mode; None when any rank was asked to stop early.
-
-    Args:
-        predictions: empty; filled with what the model predicts for each image.
-    """
+    """Score a model in evaluation mode; None when any rank was asked to stop early."""
     groups = len(eval_set.references) * SEVERITIES
     return classifier.score_batches(
         model,
@@ -120,5 +116,4 @@ def score_eval_set(
         precision,
         should_stop=should_stop,
         name=eval_set.dataset.images.describe,
-        predictions=predictions,
     )

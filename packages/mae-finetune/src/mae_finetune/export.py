@@ -20,6 +20,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_data_arguments import input_of
 from mae_data.loading.preprocess import ModelInput
+from mae_data.transforms.pipelines import EvalTransform
 from mae_finetune import __version__
 from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.class_names import names_of
@@ -120,11 +121,12 @@ def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
     if names is None:
         log.LOGGER.warning("no names of the classes are known: export.json has none; DATA.CLASS_NAMES FILE names them")
     with values_from_config():
-        crop_pct = ModelInput(**input_of(config)).transform.crop_pct
+        shown = ModelInput(**input_of(config)).transform
+    assert isinstance(shown, EvalTransform)
     return {
         "command": f"mae-finetune {__version__}",
         "model": config.MODEL.NAME,
-        **image_facts(model, crop_pct),
+        **image_facts(model, shown.crop_pct),
         "classes": config.MODEL.NUM_CLASSES,
         "class_names": names,
     }

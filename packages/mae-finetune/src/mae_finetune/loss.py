@@ -9,6 +9,6 @@ def soft_target_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: [N, K].
-        targets: float32 [N, K], each row sums to one.
+        targets: float32 [N, K], each row sums to what its image counts for, such as one.
     """
     return -(targets * F.log_softmax(logits.astype("float32"), axis=-1)).sum(axis=-1).mean()

@@ -3,11 +3,11 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -24,8 +24,10 @@ from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.errors import DataError
+from mae_data.images.windows import Window, stitched
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import as_paddle_takes, make_loader
 from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
 from mae_data.loading.sampler import EvalBatchSampler
@@ -48,20 +50,42 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of one image: its path, or its place in the input, and the likeliest classes, the best first."""
+    """What is said of one image: its path, or its place in the input, and the likeliest classes, the best first.
+
+    Attributes:
+        window: the part of the image that it is said of; None: all.
+    """
 
     image: str
     guesses: tuple[Guess, ...]
+    window: Window | None = None
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return it as a line for people."""
         guesses = (f"{_printable(guess.name)} {guess.probability:.4f}" for guess in self.guesses)
-        return f"{_printable(self.image)}: {', '.join(guesses)}"
+        place = f" row {self.window.row} column {self.window.column}" if self.window else ""
+        return f"{_printable(self.image)}{place}: {', '.join(guesses)}"
 
 
 def _printable(text: str) -> str:
     """Keep what would steer a terminal out of it: names come from files."""
     return text if text.isprintable() else ascii(text)
+
+
+class ImageMap(NamedTuple):
+    """What is said of an image, laid over it: float32 [rows, columns, classes], and (height, width) of a cell."""
+
+    probabilities: NDArray[np.float32]
+    cell: tuple[int, int]
+
+
+def _map_of(
+    dataset: ImageWindows, said: Sequence[tuple[int, NDArray[np.float32]]], cell: tuple[int, int]
+) -> tuple[int, ImageMap]:
+    """Stitch what was said of an image's windows; return the image's number, too."""
+    number = int(dataset.images[said[0][0]])
+    windows, rows = [dataset.windows[i] for i, _ in said], np.stack([row for _, row in said])
+    return number, ImageMap(stitched(windows, rows, *dataset.sizes[number], cell), cell)
 
 
 class Classifier:
@@ -119,6 +143,49 @@ class Classifier:
         )
         for said, pixels in batches:
             yield from self._guess(said, self._probabilities(pixels, said), topk)
+
+    def predict_windows(
+        self,
+        paths: Sequence[str],
+        overlap: int = 0,
+        topk: int = TOPK,
+        batch_size: int = BATCH_SIZE,
+        num_workers: int = 0,
+        bad: BadImages | None = None,
+        on_map: Callable[[int, ImageMap], None] = lambda number, drawn: None,
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each window of each image, at native resolution; see `sliding_windows`.
+
+        Args:
+            paths: image files.
+            overlap: pixels that neighbouring windows share.
+            topk, batch_size, num_workers, bad: see `predict`.
+            on_map: takes each image's number and what was said of it, stitched, once its last window is done.
+
+        Raises:
+            as `predict`.
+        """
+        size = self.model.img_size
+        dataset = ImageWindows(lambda i: self.given.read(paths[i]), len(paths), size, overlap, bad=bad)
+        cell = size[0] - overlap, size[1] - overlap
+        done: list[tuple[int, NDArray[np.float32]]] = []
+        sampler = EvalBatchSampler(len(dataset), batch_size)
+        for pixels, _, indices in make_loader(dataset, sampler, num_workers=num_workers):
+            used = np.flatnonzero(indices.numpy() >= 0)
+            if not used.size:
+                continue
+            numbers = indices.numpy()[used].tolist()
+            said = [paths[dataset.images[i]] for i in numbers]
+            array = self._probabilities(pixels[paddle.to_tensor(used)], said)
+            for i, guessed in zip(numbers, self._guess(said, array, topk), strict=True):
+                yield replace(guessed, window=dataset.windows[i])
+            for i, row in zip(numbers, array, strict=True):
+                if done and dataset.images[done[0][0]] != dataset.images[i]:
+                    on_map(*_map_of(dataset, done, cell))
+                    done = []
+                done.append((i, row))
+        if done:
+            on_map(*_map_of(dataset, done, cell))
 
     def _prepared(self, images: Images, batch_size: int, bad: BadImages | None) -> Iterator[tuple[list[str], Tensor]]:
         """Yield names and pixels of one batch after the other, decoded in this process."""
@@ -219,12 +286,15 @@ def predict(
 
 
 def as_json(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
-    """Return predictions as plain values."""
-    return [asdict(prediction) for prediction in predictions]
+    """Return predictions as plain values; those of whole images have no window."""
+    values = [asdict(prediction) for prediction in predictions]
+    return [{key: value for key, value in said.items() if key != "window" or value} for said in values]
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:
     """Return a table with a line for each image and class: image, rank from 1, label, name, probability.
+
+    Of windows, row, column, height and width follow the image.
 
     Examples:
         >>> print(as_csv([Prediction("a.jpg", (Guess(1, "cat", 0.75), Guess(0, "dog", 0.25)))]))
@@ -235,9 +305,10 @@ def as_csv(predictions: Iterable[Prediction]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "rank", "label", "name", "probability"])
-    for p in predictions:
-        writer.writerows(
-            [p.image, rank, g.label, g.name, f"{g.probability:.6g}"] for rank, g in enumerate(p.guesses, 1)
-        )
+    said = list(predictions)
+    place = ["row", "column", "height", "width"] if said and said[0].window else []
+    writer.writerow(["image", *place, "rank", "label", "name", "probability"])
+    for p in said:
+        where = [p.image, *(p.window.box if p.window else ())]
+        writer.writerows([*where, rank, g.label, g.name, f"{g.probability:.6g}"] for rank, g in enumerate(p.guesses, 1))
     return text.getvalue()

@@ -26,7 +26,7 @@ class RobustScores(Scores):
         group_of: NDArray[np.int64] | None = None,
         num_groups: int = 0,
     ) -> None:
-        super().__init__(len(absent))
+        super().__init__(len(absent), len(labels))
         self.groups = np.zeros((num_groups, 2))
         self._labels, self._absent, self._group_of = labels, absent, group_of
 

@@ -5,6 +5,7 @@ from functools import partial
 
 from paddle import Tensor, nn
 
+from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
@@ -55,7 +56,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        loss_fn=partial(finetune_loss, _mixer(config)),
+        loss_fn=partial(finetune_loss, _mixer(config, class_weights_of(config, images.images.labels))),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
@@ -80,19 +81,26 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
         return Validation()
-    eval_set = open_eval_set(config)
+    eval_set = open_eval_set(config, dropping=True)
 
     def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         scores = score_eval_set(config, model, eval_set, precision, should_stop)
         return scores.figures() if scores else None
 
-    return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
+    return Validation(
+        evaluate,
+        every=config.VALIDATE_FREQ * steps_per_epoch,
+        best_by=best_by_of(config, eval_set.labels),
+        skipped=eval_set.dataset.skipped,
+    )
 
 
-def _mixer(config: Config) -> BatchMixer:
+def _mixer(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
     t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
-    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
+    return BatchMixer(
+        mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE, class_weights
+    )
 
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:

@@ -14,7 +14,8 @@ from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
-from mae_data.transforms.pipelines import make_pretrain_transform
+from mae_data.transforms.native_crop import make_native_transform
+from mae_data.transforms.pipelines import Transform, make_pretrain_transform
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
@@ -35,16 +36,29 @@ def build_model(config: Config) -> MaskedAutoencoderViT:
 
 def train_dataset(config: Config) -> ListDataset:
     """Open the training list with the pre-training augmentation; labels are not needed."""
-    d = config.DATA
+    d, images = config.DATA, images_of(config, "optional", training=True)
+    transform, reuse = train_transform(config), config.DATA.REPEATS > 1
+    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=reuse, crops=d.CROPS, coverage=True, **images)
+
+
+def train_transform(config: Config) -> Transform:
+    """Make the training transform: random resized crops, or such at native resolution."""
+    c = cropping_of(config)
     with values_from_config():
-        transform = make_pretrain_transform(**cropping_of(config))
-    images = images_of(config, "optional", training=True)
-    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=d.REPEATS > 1, **images)
+        if config.DATA.CROP == "native":
+            return make_native_transform(
+                image_size=c["image_size"], hflip=c["hflip"], vflip=c["vflip"], rotate90=c["rotate90"]
+            )
+        return make_pretrain_transform(**c)
 
 
-def eval_dataset(config: Config, list_name: str | None = None) -> ListDataset:
-    """Open a list (default: the validation list) with the evaluation transform."""
-    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional"))
+def eval_dataset(config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
+    """Open a list (default: the validation list) with the evaluation transform.
+
+    Args:
+        dropping: whether DATA.ON_ERROR holds; see `images_of`.
+    """
+    return _evaluated(config, list_name or config.DATA.VAL_LIST, images_of(config, "optional", dropping=dropping))
 
 
 def labelled_dataset(config: Config, list_name: str) -> ListDataset:
@@ -57,9 +71,13 @@ def labelled_dataset(config: Config, list_name: str) -> ListDataset:
 
 
 def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
+    return ListDataset(list_file=list_name, transform=shown_input(config).transform, coverage=True, **images)
+
+
+def shown_input(config: Config) -> ModelInput:
+    """Describe what evaluation and pictures show of an image, and how much of it are data."""
     with values_from_config():
-        transform = ModelInput(**input_of(config)).transform
-    return ListDataset(list_file=list_name, transform=transform, **images)
+        return ModelInput(**input_of(config), coverage=True, native=config.DATA.CROP == "native")
 
 
 def masking_note(config: Config) -> str:

@@ -7,7 +7,7 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
-from mae_core.stage.cli.export_command import add_export, export_config, kind_of
+from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
 from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
 from mae_core.stage.cli.report_command import add_count, add_run, prepare_page, write_page
 from mae_core.stage.run.memory import explain
@@ -99,7 +99,7 @@ def _export(args: Namespace) -> None:
     opened = export_config(args, RECIPE)
     from mae_pretrain.export import export
 
-    narrow = kind_of(args), args.min_agreement
+    narrow = narrow_kind(args), args.min_agreement
     print(export(opened.config, opened.weights, args.output, args.format, *narrow, with_decoder=args.with_decoder))
 
 

@@ -42,10 +42,11 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.LOGGER.info(f"weights: {weights.file}")
     model.eval()
     scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
+    given = " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
-        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{_norm_pix_note(model)},"
+        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{given},"
         f" inpainting {scores['inpainting']:.4f}, mean image {scores['mean_image']:.4f}"
     )
     return scores
@@ -56,32 +57,29 @@ def open_sets(config: Config) -> tuple[ListDataset, ListDataset]:
     return eval_dataset(config), eval_dataset(config, config.DATA.TRAIN_LIST)
 
 
-def _norm_pix_note(model: MaskedAutoencoderViT) -> str:
-    return " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
-
-
 @paddle.no_grad()
 def score_reconstructions(
     config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor
 ) -> dict[str, float]:
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names, precision = ("loss", "mae", "inpainting", "mean_image"), precision_of(config)
-    sums = np.zeros(len(names) + 1)
+    sums = np.zeros(len(names) + 2)
     for images, _, indices in make_eval_loader(dataset, eval_sampling_of(config), loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         with precision.autocast():
             recon = predict_patches(model, images, config.MODEL.MASK_RATIO, noise)
         errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
-        sums += [float(recon.loss) * len(images), *errors, len(images)]
-    totals = distributed.sum_over_ranks(sums.tolist())
-    scores = {name: total / totals[-1] for name, total in zip(names, totals, strict=False)}
-    return {**scores, "images": totals[-1]}
+        weight = len(images) if recon.valid is None else float((recon.mask * recon.valid).sum())
+        sums += [float(recon.loss) * weight, *errors, weight, len(images)]
+    loss, *errors, weights, count = distributed.sum_over_ranks(sums.tolist())
+    scores = dict(zip(names, [loss / max(weights, 1.0), *(error / count for error in errors)], strict=True))
+    return {**scores, "images": count}
 
 
 def _mean_patches(dataset: ListDataset, model: MaskedAutoencoderViT) -> Tensor:
     """Average training images, evenly spread over the list, as patches [1, L, p*p*C]."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, MEAN_IMAGE_SAMPLES).astype(int))
-    total = sum(dataset[int(i)][0].astype(np.float64) for i in chosen)
+    total = sum(dataset[int(i)][0][..., : model.in_chans].astype(np.float64) for i in chosen)
     mean = np.asarray(total) / (model.value_span * len(chosen)) - model.value_low / model.value_span  # [H, W, C]
     images = paddle.to_tensor(mean.transpose(2, 0, 1)[None].astype(np.float32))  # [1, C, H, W]
     return patchify(images, model.patch_size)

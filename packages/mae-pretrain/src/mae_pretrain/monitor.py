@@ -4,13 +4,14 @@ The loss shows how well pixels are predicted, not how good the features are. A l
 no weight, so a run with looks trains as one without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import nn
+from paddle import Tensor, nn
 
 from mae_core.errors import UserError
 from mae_core.evaluation.knn import accuracy_by_k
@@ -23,9 +24,12 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.training.precision import Precision
 from mae_core.training.validation import Validation
+from mae_data.errors import DataError
 from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.batch import Batch
 from mae_pretrain.build import mask_noise, masking_note
-from mae_pretrain.monitored_images import MonitoredImages
+from mae_pretrain.coverage import split_coverage
+from mae_pretrain.monitored_images import MonitoredImages, readable
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_columns
 
@@ -41,7 +45,23 @@ def monitoring(config: Config, precision: Precision, steps_per_epoch: int, run: 
     if not config.MONITOR.EVERY:
         return Validation(best_by=None)
     monitor = Monitor(config, precision, run / "monitor" if run else None)
-    return Validation(monitor.look, every=config.MONITOR.EVERY * steps_per_epoch, best_by=None)
+    every = config.MONITOR.EVERY * steps_per_epoch
+    return Validation(monitor.look, every=every, best_by=None, skipped=monitor.skipped)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a model makes of images.
+
+    Args:
+        features: float32 [M, D], mean tokens.
+        labels: int64 [M]; None where the data have none.
+        loss: mean over the images; 0 where none was asked for.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    loss: float
 
 
 class Monitor:
@@ -65,6 +85,10 @@ class Monitor:
         )
         self.knows_labels = known
 
+    def skipped(self) -> list[str]:
+        """Name the images that could not be read, a line each; those of training its own loader names."""
+        return self.val.dataset.skipped()
+
     @paddle.no_grad()
     def look(self, model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Return the figures of a model in evaluation mode, and draw it; None when any rank was asked to stop.
@@ -80,28 +104,23 @@ class Monitor:
         train = self._encode(model, self.train, should_stop) if val and self.knows_labels else val
         if val is None or train is None:
             return None
-        figures = {"val_loss": val[1]}
+        figures = {"val_loss": val.loss}
         if distributed.is_main():
             self._draw(model, step)
-            figures["rankme"] = rankme(val[0])
+            figures["rankme"] = rankme(val.features)
             if self.knows_labels:
-                figures |= self._knn_figures(train[0], val[0])
+                figures |= self._knn_figures(train, val)
         distributed.barrier()
         return figures
 
-    def _knn_figures(self, train: NDArray[np.float32], val: NDArray[np.float32]) -> dict[str, float]:
-        figures = {"knn_top1": self._knn(train, val)}
+    def _knn_figures(self, train: Encoded, val: Encoded) -> dict[str, float]:
+        figures = {"knn_top1": _knn(train, val)}
         try:
-            whitening = fit_whitening(train)
-        except ValueError:  # collapsed features, which RankMe shows, or one image
+            whitening = fit_whitening(train.features)
+        except ValueError:  # collapsed features, which RankMe tells, or one image
             return figures
-        return figures | {"knn_whitened_top1": self._knn(whitening(train), whitening(val))}
-
-    def _knn(self, train: NDArray[np.float32], val: NDArray[np.float32]) -> float:
-        assert self.train.labels is not None
-        assert self.val.labels is not None
-        k = min(NEIGHBOURS, len(train))
-        return accuracy_by_k(train, self.train.labels, val, self.val.labels, [k])[k]
+        white = [replace(part, features=whitening(part.features)) for part in (train, val)]
+        return figures | {"knn_whitened_top1": _knn(*white)}
 
     def _encode(
         self,
@@ -109,30 +128,43 @@ class Monitor:
         subset: MonitoredImages,
         should_stop: Callable[[], bool],
         with_loss: bool = False,
-    ) -> tuple[NDArray[np.float32], float] | None:
-        """Return mean tokens [M, D] of all ranks' images and, where asked, their loss; None when any rank stopped."""
-        features, total = np.zeros((len(subset.chosen), model.embed_dim), np.float32), 0.0
+    ) -> Encoded | None:
+        """Encode all ranks' images that can be read and, where asked, score them; None when any rank stopped."""
+        features = np.zeros((len(subset.chosen), model.embed_dim), np.float32)
+        total, weights, ratio = 0.0, 0.0, self.config.MODEL.MASK_RATIO
+        seen = np.zeros(len(subset.chosen), np.float32)
         stopped = False
-        for images, _, indices in subset.batches(should_stop):
+        for images, indices in _readable(subset.batches(should_stop)):
             if stopped := should_stop():
                 break
+            images, valid = split_coverage(model.pixels, images)
             with self.precision.autocast():
                 if with_loss:
                     noise = mask_noise(self.config, indices, epoch=0)
-                    loss = model(images, self.config.MODEL.MASK_RATIO, noise=noise, return_pred=False)[0]
-                    total += float(loss) * len(images)
+                    loss, _, mask = model(images, ratio, noise=noise, valid=valid, return_pred=False)
+                    weight = len(images) if valid is None else float((mask * valid).sum())
+                    total, weights = total + float(loss) * weight, weights + weight
                 tokens = model.forward_features(images)[:, 1:]
             places = np.searchsorted(subset.chosen, indices.numpy())
             features[places] = tokens.astype("float32").mean(axis=1).numpy()
-        count, total = distributed.sum_over_ranks([float(stopped), total])
-        return None if count else (distributed.sum_array(features), total / len(features))
+            seen[places] = 1
+        count, total, weights = distributed.sum_over_ranks([float(stopped), total, weights])
+        if count:
+            return None
+        used = distributed.sum_array(seen) > 0
+        if not used.any():
+            raise DataError(f"{subset.dataset.images.name}: not one of the images that are looked at can be read")
+        labels = None if subset.labels is None else subset.labels[used]
+        return Encoded(distributed.sum_array(features)[used], labels, total / max(weights, 1.0))
 
     def _draw(self, model: MaskedAutoencoderViT, step: int) -> None:
         """Write the pictures of some held-out images, the same ones under the same masks at every look."""
         if not self.pictures:
             return
         rows = self.val.chosen[np.linspace(0, len(self.val.chosen) - 1, self.config.MONITOR.PICTURES).astype(int)]
-        images = np.stack([self.val.dataset[int(i)][0] for i in rows])
+        images, rows = readable(self.val.dataset, rows)
+        if not len(rows):
+            return
         noise = mask_noise(self.config, paddle.to_tensor(rows), epoch=0)
         with values_from_config():
             shown = choose_bands(*statistics_of(self.config), self.config.DATA.VALUE_RANGE)
@@ -145,3 +177,21 @@ class Monitor:
             write_png(self.pictures / f"step_{step:08d}.png", draw_grid(columns, caption).save)
         except UserError as error:  # a picture is not worth the run
             log.LOGGER.warning(f"{error}; training goes on")
+
+
+def _knn(train: Encoded, val: Encoded) -> float:
+    assert train.labels is not None
+    assert val.labels is not None
+    k = min(NEIGHBOURS, len(train.features))
+    return accuracy_by_k(train.features, train.labels, val.features, val.labels, [k])[k]
+
+
+def _readable(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images of batches that could be read, and their places."""
+    for batch in batches:
+        used = batch.indices.numpy() >= 0
+        if used.all():
+            yield batch.images, batch.indices
+        elif used.any():
+            rows = paddle.to_tensor(np.flatnonzero(used))
+            yield batch.images[rows], batch.indices[rows]

@@ -1,6 +1,7 @@
 """The images that the monitor looks at: a bounded part of a list, with labels where the data have any."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class MonitoredImages:
     """
 
     def __init__(self, config: Config, list_name: str, number: int) -> None:
-        self.config, self.dataset = config, eval_dataset(config, list_name)
+        self.config, self.dataset = config, eval_dataset(config, list_name, dropping=True)
         self.chosen = np.unique(np.linspace(0, len(self.dataset) - 1, number).astype(np.int64))
         labels = _labels_of(config, self.dataset, list_name, self.chosen)
         self.labels = None if labels is None or labels.min() < 0 else labels
@@ -34,6 +35,17 @@ class MonitoredImages:
         places = EvalBatchSampler(len(self.chosen), **eval_sampling_of(self.config))
         keys = [[(0, int(self.chosen[place])) for _, place in batch] for batch in places]
         return make_loader(self.dataset, keys, **loading_of(self.config), stop=should_stop)
+
+
+def readable(dataset: ListDataset, places: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Read images [M, H, W, C]; leave out those that cannot be read, where the dataset drops such.
+
+    Returns:
+        the images, and their places [M].
+    """
+    samples = [dataset[int(place)] for place in places]
+    found = [(image, index) for image, _, index in samples if index >= 0]
+    return np.array([image for image, _ in found]), np.array([index for _, index in found], np.int64)
 
 
 def _labels_of(

@@ -1,6 +1,6 @@
 """Reconstructions of images from anywhere, to look at: pictures in memory, as `visualize` draws them to a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
@@ -16,7 +16,7 @@ from mae_core.ops import MaskKey
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import Images, ModelInput
 from mae_pretrain.reconstruction import Reconstruction, predict_patches
-from mae_pretrain.visualize import COLUMNS, NORM_PIX_CAPTION, SHOWN, columns_of, draw_grid
+from mae_pretrain.visualize import COLUMNS, NODATA_CAPTION, NORM_PIX_CAPTION, SHOWN, columns_of, draw_grid
 
 Pixels = NDArray[np.uint8]
 
@@ -88,7 +88,8 @@ def reconstruct(
     loaded = model if isinstance(model, paddle.nn.Layer) else mae_core.load(str(model))
     if not isinstance(loaded, MaskedAutoencoderViT):
         raise UserError(f"{model if loaded is not model else type(model).__name__} has no decoder: nothing predicts")
-    pixels = ModelInput.of(loaded, crop_pct or loaded.crop_pct or USUAL_CROP).batch(images)
+    given = replace(ModelInput.of(loaded, crop_pct or loaded.crop_pct or USUAL_CROP), coverage=True)
+    pixels = given.batch(images)
     key, was_training = MaskKey(seed, 0, paddle.arange(len(pixels))), loaded.training
     loaded.eval()
     recon = predict_patches(loaded, paddle.to_tensor(as_paddle_takes(pixels)), mask_ratio, key)
@@ -96,6 +97,7 @@ def reconstruct(
         loaded.train()
     caption = f"mask ratio {mask_ratio:g}"
     caption += f"\n{NORM_PIX_CAPTION}" if loaded.norm_pix_loss else ""
+    caption += f"\n{NODATA_CAPTION}" if loaded.nodata is not None else ""
     original, masked, predicted, pasted = columns_of(loaded, recon)
     return Pictures(original, masked, predicted, pasted, recon.mask.numpy(), _loss(recon), caption)
 

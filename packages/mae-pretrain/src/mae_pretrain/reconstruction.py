@@ -12,6 +12,7 @@ from mae_core.ops.patches import denormalize_patches, unit_patches, unpatchify
 from mae_core.ops.random_masking import Noise
 from mae_core.ops.reference import patch_statistics
 from mae_data.images.shown_bands import ShownBands
+from mae_pretrain.coverage import split_coverage
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Reconstruction:
     original: Tensor
     predicted: Tensor
     mask: Tensor
+    valid: Tensor | None = None  # [N, L], 1 where a patch holds data; None: all do
     loss: Tensor | None = None  # the model's own, where a model predicted
 
 
@@ -32,15 +34,17 @@ def predict_patches(
     noise: Noise | None = None,
     mask: Tensor | None = None,
 ) -> Reconstruction:
-    """Reconstruct images [N, H, W, C] as stored under the mask that noise [N, L] or a key draws, or under one given.
+    """Reconstruct images as stored under the mask that noise [N, L] or a key draws, or under one given.
 
     A model with norm_pix_loss predicts each patch up to its own mean and standard deviation; those of
     the true patch are put back, so such pictures look better than what the model alone knows.
 
     Args:
+        images: [N, H, W, C], or with the channel that `split_coverage` knows.
         mask: [N, L], 1 = remove, the same number in each row; takes the place of ratio and noise.
     """
-    loss, pred, mask = model(images, mask_ratio, noise=noise, mask=mask)
+    images, valid = split_coverage(model.pixels, images)
+    loss, pred, mask = model(images, mask_ratio, noise=noise, mask=mask, valid=valid)
     assert pred is not None
     patches = model.patchify(images)
     normalized = model.normalize(patches)
@@ -48,13 +52,14 @@ def predict_patches(
         mean, deviation = patch_statistics(normalized)
         pred = pred * deviation + mean
     predicted = denormalize_patches(pred, model.pixels)
-    return Reconstruction(unit_patches(patches, model.pixels), predicted, mask, loss)
+    return Reconstruction(unit_patches(patches, model.pixels), predicted, mask, valid, loss)
 
 
 def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:
-    """Return the mean squared error over the removed patches of each sample, [N], pixel values 0 to 1."""
+    """Return the mean squared error over the removed patches with data of each sample, [N], pixel values 0 to 1."""
     per_patch = (predicted - recon.original).square().mean(axis=-1)  # [N, L]
-    return ((per_patch * recon.mask).sum(axis=1) / recon.mask.sum(axis=1)).numpy().astype(np.float64)
+    counted = recon.mask if recon.valid is None else recon.mask * recon.valid
+    return ((per_patch * counted).sum(axis=1) / counted.sum(axis=1).clip(min=1.0)).numpy().astype(np.float64)
 
 
 def inpaint(recon: Reconstruction, model: MaskedAutoencoderViT) -> Tensor:

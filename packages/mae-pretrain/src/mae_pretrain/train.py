@@ -1,13 +1,15 @@
 """One pre-training run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
+from mae_core.ops.patches import Pixels
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
@@ -18,10 +20,13 @@ from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
+from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitor import monitoring
+from mae_pretrain.monitored_images import readable
 from mae_pretrain.optimizer import build_optimizer
 from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
 
@@ -45,25 +50,38 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=partial(pretrain_loss, config, len(images)),
+        loss_fn=partial(pretrain_loss, config, len(images), model.pixels),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
-        pictures=partial(board_pictures, config) if config.LOGGERS else None,
+        pictures=board_pictures(config) if config.LOGGERS else None,
         validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
         program="mae-pretrain",
-        **trainer_of(config, plan, images.images),
+        **trainer_of(config, plan, images),
     )
     sampling = train_sampling_of(config, config.DATA.REPEATS)
     batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
     return Run(trainer, len(images), batches, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
-def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
-    """Draw validation images, masked and reconstructed, as boards show them while a run goes on."""
-    dataset = eval_dataset(config)
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, PICTURES).astype(np.int64))
-    pixels = np.stack([dataset[int(i)][0] for i in chosen])
+def board_pictures(config: Config) -> Callable[[nn.Layer], dict[str, NDArray[np.uint8]]]:
+    """Return what draws validation images, masked and reconstructed, as boards show them while a run goes on."""
+    opened: list[ListDataset] = []  # with the first picture: a run needs no validation images
+
+    def draw(model: nn.Layer) -> dict[str, NDArray[np.uint8]]:
+        if not opened:
+            opened.append(eval_dataset(config, dropping=True))
+        chosen = np.unique(np.linspace(0, len(opened[0]) - 1, PICTURES).astype(np.int64))
+        return _reconstructions(config, model, *readable(opened[0], chosen))
+
+    return draw
+
+
+def _reconstructions(
+    config: Config, model: nn.Layer, pixels: NDArray[Any], chosen: NDArray[np.int64]
+) -> dict[str, NDArray[np.uint8]]:
+    if not len(chosen):
+        return {}
     with values_from_config():
         shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
     noise = mask_noise(config, paddle.to_tensor(chosen), epoch=0)
@@ -74,18 +92,22 @@ def board_pictures(config: Config, model: nn.Layer) -> dict[str, NDArray[np.uint
 
 
 def pretrain_loss(
-    config: Config, num_images: int, model: nn.Layer, batch: Samples, epoch: int
+    config: Config, num_images: int, cut: Pixels, model: nn.Layer, batch: Samples, epoch: int
 ) -> tuple[Tensor, dict[str, float]]:
     """Score one batch of images; each sample's mask depends on (SEED, epoch, sample index) only.
 
     With DATA.REPEATS, the samples of one image count as samples of further images: each has its own mask.
 
     Args:
-        num_images: in the training list.
+        num_images: samples of an epoch.
+        cut: how the model, which may be wrapped here, cuts images.
     """
     indices = batch.indices
     if config.DATA.REPEATS > 1:
         indices = indices + num_images * (paddle.arange(len(indices), dtype="int64") % config.DATA.REPEATS)
     noise = mask_noise(config, indices, epoch)
-    loss, _, _ = model(batch.images, config.MODEL.MASK_RATIO, noise=noise, return_pred=False)
+    pixels, valid = batch.images, None
+    if config.DATA.NODATA is not None:
+        pixels, valid = split_coverage(cut, pixels)
+    loss, _, _ = model(pixels, config.MODEL.MASK_RATIO, noise=noise, valid=valid, return_pred=False)
     return loss, {}

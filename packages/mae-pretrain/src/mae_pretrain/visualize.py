@@ -15,20 +15,19 @@ from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
-from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.drawing import draw_rows
 from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.loader import as_paddle_takes
-from mae_data.loading.preprocess import ModelInput
-from mae_pretrain.build import build_model, mask_noise, masking_note
+from mae_pretrain.build import build_model, mask_noise, masking_note, shown_input
 from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
 SHOWN = (0, 1, 3)  # on pages and boards: the reconstruction alone shows noise where it was never trained to predict
 VISIBLE_CAPTION = "visible patches are never trained to be predicted"
+NODATA_CAPTION = "striped: patches mostly without data, which are removed first and never scored"
 NORM_PIX_CAPTION = "trained with norm_pix_loss: each predicted patch is given the true patch's mean and deviation"
 _GREY = 0.5  # what a removed patch looks like, between black and white
 
@@ -70,14 +69,14 @@ def visualize(
         caption += f"\n{NORM_PIX_CAPTION}"
     if shown.caption():
         caption += f"\n{shown.caption()}"
+    if config.DATA.NODATA is not None:
+        caption += f"\n{NODATA_CAPTION}"
     write_png(path, draw_grid(columns, caption).save)
     return path
 
 
 def _read(config: Config, files: Sequence[str]) -> NDArray[Any]:
-    with values_from_config():
-        given = ModelInput(**input_of(config))
-    return given.batch(files)
+    return shown_input(config).batch(files)
 
 
 def reconstruction_columns(
@@ -105,8 +104,20 @@ def columns_of(
     removed = recon.mask.unsqueeze(-1)  # [N, L, 1]
     masked = recon.original * (1.0 - removed) + paddle.to_tensor(_grey(model, shown)) * removed
     pasted = recon.original * (1.0 - removed) + recon.predicted * removed
-    shares = (recon.original, masked, recon.predicted, pasted)
-    return [to_images(x, model.patch_size, model.grid, shown) for x in shares]
+    columns = (recon.original, masked, recon.predicted, pasted)
+    if recon.valid is not None:
+        empty, hatch = (1.0 - recon.valid).unsqueeze(-1), paddle.to_tensor(_hatch(model, shown))
+        columns = tuple(x * (1.0 - empty) + hatch * empty for x in columns)
+    return [to_images(x, model.patch_size, model.grid, shown) for x in columns]
+
+
+def _hatch(model: MaskedAutoencoderViT, shown: ShownBands) -> NDArray[np.float32]:
+    """Return a patch [p*p*C] that is shown in black and white stripes: there are no data."""
+    side = np.arange(model.patch_size)
+    stripes = (side[:, None] + side) // max(1, model.patch_size // 4) % 2  # [p, p]
+    values = np.zeros((*stripes.shape, model.in_chans), np.float32)
+    values[..., list(shown.bands)] = np.where(stripes[..., None], shown.high, shown.low)
+    return values.reshape(-1)
 
 
 def _grey(model: MaskedAutoencoderViT, shown: ShownBands) -> NDArray[np.float32]:

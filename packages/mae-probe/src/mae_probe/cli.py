@@ -11,7 +11,16 @@ from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
-from mae_core.stage.cli.flags import STAGE_FLAGS, add_bands, add_images, add_json, add_pairs, split_pairs
+from mae_core.stage.cli.flags import (
+    STAGE_FLAGS,
+    add_bands,
+    add_images,
+    add_json,
+    add_pairs,
+    add_windows,
+    require_overlap,
+    split_pairs,
+)
 from mae_core.stage.cli.report_command import add_compare, add_count, add_run, prepare_page, write_page
 from mae_core.stage.run.memory import explain
 from mae_probe import __version__
@@ -60,6 +69,7 @@ def make_parser() -> Parser:
     add_flags(features, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     features.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
     _add_pool(features)
+    add_windows(features)
     add_pairs(features, "MODEL.GLOBAL_POOL True")
 
     knn = parser.add_command("knn", _knn, "classify by the nearest training images: cosine, votes exp(cosine / 0.07)")
@@ -115,10 +125,13 @@ def _features(args: Namespace) -> None:
     outputs = [output.with_stem(f"{output.stem}-{pool}") for pool in pools] if len(pools) > 1 else [output]
     for path in outputs:
         prepare_file(path)  # before the work
-    encoded = encode_lists(opened, [args.list or opened.config.DATA.VAL_LIST], "features", "optional", pools)[0]
+    require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
+    lists = [args.list or opened.config.DATA.VAL_LIST]
+    encoded = encode_lists(opened, lists, "features", "optional", pools, args.windows)[0]
     for path, features in zip(outputs, encoded.values(), strict=True):
         write_features(path, features)
-        print(f"{path}: {features.features.shape[0]} images, {features.features.shape[1]} numbers each")
+        rows, numbers = features.features.shape
+        print(f"{path}: {rows} {'images' if args.windows is None else 'windows'}, {numbers} numbers each")
 
 
 def _open_two_lists(args: Namespace) -> Opened:
@@ -139,10 +152,11 @@ def _knn(args: Namespace) -> None:
     if args.k and min(args.k) < 1:
         raise UserError(f"--k {min(args.k)} is not positive")
     opened = _open_two_lists(args)
+    from mae_core.evaluation.class_figures import spoken
     from mae_core.stage.run.scores_file import print_result, write_json
     from mae_probe.extraction.encoding import PIXELS, encode_lists, own_pool
     from mae_probe.extraction.feature_file import read_features
-    from mae_probe.knn import KS, knn_accuracy
+    from mae_probe.knn import KS, knn_figures
 
     ks, pixels = args.k or KS, dict[int, float]()
     if args.train:
@@ -150,15 +164,21 @@ def _knn(args: Namespace) -> None:
     else:
         lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
         train, val = encode_lists(opened, lists, "knn", pools=[*(args.pool or [own_pool(opened.config)]), PIXELS])
-        pixels = knn_accuracy(train.pop(PIXELS), val[PIXELS], ks)
-    found = {pool: knn_accuracy(features, val[pool], ks, args.whiten) for pool, features in train.items()}
+        of_pixels = knn_figures(train.pop(PIXELS), val[PIXELS], ks)
+        pixels = {k: of_k["top1"] for k, of_k in of_pixels.items()}
+    found = {pool: knn_figures(features, val[pool], ks, args.whiten) for pool, features in train.items()}
     for pool, by_k in found.items():
-        for k, accuracy in by_k.items():
+        for k, of_k in by_k.items():
             beside = f" (raw pixels {pixels[k]:.2f})" if pixels else ""
-            print_result(args.json, f"kNN{_named(pool, found)} k={k}: top-1 {accuracy:.2f}{beside}")
-    if pixels and max(pixels.values()) > max(max(by_k.values()) for by_k in found.values()):
+            row = f"kNN{_named(pool, found)} k={k}: top-1 {of_k['top1']:.2f}{beside} {spoken(of_k)}"
+            print_result(args.json, row)
+    if pixels and max(pixels.values()) > max(of_k["top1"] for by_k in found.values() for of_k in by_k.values()):
         print_result(args.json, f"raw pixels do better than these features: {_advice(args)}")
-    figures = {"top1": _plain({pool: {str(k): x for k, x in by_k.items()} for pool, by_k in found.items()})}
+    names = next(iter(next(iter(found.values())).values()))
+    figures = {
+        name: _plain({pool: {str(k): of_k[name] for k, of_k in by_k.items()} for pool, by_k in found.items()})
+        for name in names
+    }
     if pixels:
         figures["raw_pixels"] = {str(k): accuracy for k, accuracy in pixels.items()}
     asked = _plain({pool: pool for pool in args.pool}) if len(found) == 1 else list(found)
@@ -185,8 +205,9 @@ def _advice(args: Namespace) -> str:
 
 def _logistic(args: Namespace) -> None:
     import_paddle()
+    from mae_core.evaluation.class_figures import spoken
     from mae_core.stage.run.scores_file import print_result, write_json
-    from mae_probe.logistic import logistic_accuracy, require_sklearn
+    from mae_probe.logistic import logistic_figures, require_sklearn
 
     require_sklearn()  # before the work
     opened = _open_two_lists(args)
@@ -198,11 +219,15 @@ def _logistic(args: Namespace) -> None:
     else:
         lists = [opened.config.DATA.TRAIN_LIST, opened.config.DATA.VAL_LIST]
         train, val = encode_lists(opened, lists, "logistic", pools=args.pool)
-    found = {pool: logistic_accuracy(features, val[pool], args.C) for pool, features in train.items()}
-    for pool, accuracy in found.items():
-        print_result(args.json, f"logistic regression{_named(pool, found)} C={args.C:g}: top-1 {accuracy:.2f}")
+    found = {pool: logistic_figures(features, val[pool], args.C) for pool, features in train.items()}
+    for pool, of_pool in found.items():
+        row = f"logistic regression{_named(pool, found)} C={args.C:g}: top-1 {of_pool['top1']:.2f} {spoken(of_pool)}"
+        print_result(args.json, row)
+    figures = {
+        name: _plain({pool: of_pool[name] for pool, of_pool in found.items()}) for name in next(iter(found.values()))
+    }
     images = len(next(iter(val.values())).labels)
-    write_json(args.json, {"top1": _plain(found), "C": args.C, "images": images})
+    write_json(args.json, {**figures, "C": args.C, "images": images})
 
 
 def _attention(args: Namespace) -> None:

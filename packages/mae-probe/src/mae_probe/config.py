@@ -28,6 +28,7 @@ KEYS = keys_of(
             "IMAGE_CHANNELS": 3,
             "BANDS": None,
             "EXIF": True,
+            "NODATA": None,
             "VALUE_RANGE": 255,
             "IMAGENET_MEAN": [0.485, 0.456, 0.406],
             "IMAGENET_STD": [0.229, 0.224, 0.225],
@@ -49,6 +50,7 @@ KEYS = keys_of(
             "RANDOM_INIT": Key(
                 False, "probe random weights, whatever PRETRAINED names: the baseline that training must beat"
             ),
+            "CHANNELS_FROM": None,
             "RESUME": None,
             "NUM_CLASSES": 1000,
             "PATCH_SIZE": 16,
@@ -74,6 +76,8 @@ KEYS = keys_of(
             "WEIGHT_DECAY": Key(0.0, "of the head", "Table 10: 0"),
             "GRAD_CLIP": None,
             "ACCUM_ITER": 1,
+            "CLASS_WEIGHTS": None,
+            "BEST_BY": "top1",
             "OPTIMIZER": {
                 "NAME": Key("LARS", "of the head", "Table 10", choices=OPTIMIZERS),
                 "MOMENTUM": Key(0.9, "of LARS", "Table 10: 0.9", range=(0, 0.9999)),

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
-from mae_core.evaluation.predictions import Predictions
 from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
 from mae_core.stage.classifier import require_weights
@@ -13,6 +12,7 @@ from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
+from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import BatchLoader, make_eval_loader
 from mae_probe.build import build_model, eval_dataset, load_probe
 
@@ -24,7 +24,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
         weights: of MODEL.PRETRAINED; None where it names none.
 
     Returns:
-        top1, top5 (percent), val_loss, images, images_per_s.
+        what `report_scores` does.
     """
     distributed.init()
     log.setup(distributed.is_main())
@@ -34,15 +34,17 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     load_probe(config, weights, model)
     model.eval()
     prepare_report(config.SAVE)
-    batches, counts, precision = eval_batches(config, dataset), Scores(config.MODEL.NUM_CLASSES), precision_of(config)
+    batches, precision = eval_batches(config, dataset), precision_of(config)
     images, started = dataset.images, time.perf_counter()
-    predictions = Predictions(len(images))
-    scores = score_batches(model, batches, counts, precision, name=images.describe, predictions=predictions)
+    counts = Scores(config.MODEL.NUM_CLASSES, len(images))
+    scores = score_batches(model, batches, counts, precision, name=images.describe)
     assert scores is not None  # nothing asked it to stop early
     seconds, folders = time.perf_counter() - started, images.class_folders()
-    return report_scores(scores, seconds, config.SAVE, folders, predictions=predictions, path=images.path)
+    return report_scores(scores, seconds, config.SAVE, folders, path=images.path)
 
 
-def eval_batches(config: Config, dataset: ListDataset, should_stop: Callable[[], bool] = lambda: False) -> BatchLoader:
+def eval_batches(
+    config: Config, dataset: ListDataset | ImageWindows, should_stop: Callable[[], bool] = lambda: False
+) -> BatchLoader:
     """Load this rank's share of a list, in order, each image once."""
     return make_eval_loader(dataset, eval_sampling_of(config), loading_of(config), should_stop)

@@ -13,8 +13,10 @@ from mae_probe.extraction.feature_set import Features
 KS = (10, 20, 100, 200)
 
 
-def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS, whiten: bool = False) -> dict[int, float]:
-    """Return the top-1 accuracy in percent by k, for each k that the training images suffice for.
+def knn_figures(
+    train: Features, val: Features, ks: Sequence[int] = KS, whiten: bool = False
+) -> dict[int, dict[str, float]]:
+    """Return the figures of `mae_core.evaluation.knn` by k, for each k that the training images suffice for.
 
     Args:
         whiten: compare whitened features; the whitening is that of the training images.
@@ -28,7 +30,7 @@ def knn_accuracy(train: Features, val: Features, ks: Sequence[int] = KS, whiten:
     if not ks:
         raise UserError(f"{len(train.labels)} training images are fewer than the least k; give more")
     features = _whitened(train, val) if whiten else (train.features, val.features)
-    return knn.accuracy_by_k(features[0], train.labels, features[1], val.labels, ks)
+    return knn.figures_by_k(features[0], train.labels, features[1], val.labels, ks)
 
 
 def _whitened(train: Features, val: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -4,8 +4,10 @@ import warnings
 from importlib.util import find_spec
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mae_core.errors import UserError
+from mae_core.evaluation.class_figures import SCORED_CLASSES, label_figures
 from mae_core.process import log
 from mae_probe.extraction.feature_set import Features
 from mae_probe.knn import check_pair
@@ -19,8 +21,8 @@ def require_sklearn() -> None:
         raise UserError('logistic needs scikit-learn: pip install "mae-probe[logistic]"')
 
 
-def logistic_accuracy(train: Features, val: Features, c: float = 1.0) -> float:
-    """Return the top-1 accuracy in percent of multinomial logistic regression (L2, lbfgs).
+def logistic_figures(train: Features, val: Features, c: float = 1.0) -> dict[str, float]:
+    """Score multinomial logistic regression (L2, lbfgs): top1 in percent and what counts each class alike.
 
     Features are standardised by the training images' mean and deviation.
 
@@ -46,4 +48,17 @@ def logistic_accuracy(train: Features, val: Features, c: float = 1.0) -> float:
         model = LogisticRegression(C=c, max_iter=MAX_ITER).fit((train.features - mean) / std, train.labels)
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         log.LOGGER.warning(f"logistic regression did not converge in {MAX_ITER} iterations; try a smaller --C")
-    return 100.0 * float((model.predict((val.features - mean) / std) == val.labels).mean())
+    inputs = (val.features - mean) / std
+    return label_figures(val.labels, model.predict(inputs), _by_label(model.predict_proba(inputs), model.classes_, val))
+
+
+def _by_label(
+    probabilities: NDArray[np.floating], classes: NDArray[np.int64], val: Features
+) -> NDArray[np.floating] | None:
+    """Return probabilities [M, K] by label, 0 for those that no training image has; None for more than are scored."""
+    width = int(max(classes.max(), val.labels.max())) + 1
+    if width > SCORED_CLASSES:
+        return None
+    scores = np.zeros((len(probabilities), width))
+    scores[:, classes] = probabilities
+    return scores

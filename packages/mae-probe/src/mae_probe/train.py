@@ -11,6 +11,7 @@ from mae_core.errors import ConfigError
 from mae_core.evaluation.classifier import score_batches
 from mae_core.evaluation.scores import Scores
 from mae_core.process import distributed, log
+from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
@@ -69,7 +70,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=build_optimizer(model, config.TRAIN),
-        loss_fn=probe_loss,
+        loss_fn=partial(probe_loss, class_weights_of(config, images.images.labels)),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
@@ -106,7 +107,7 @@ def _batches(
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
         return Validation()
-    dataset = eval_dataset(config, config.DATA.VAL_LIST)
+    dataset = eval_dataset(config, config.DATA.VAL_LIST, dropping=True)
     known: list[Iterable[Samples]] = []  # with CACHE_FEATURES, what the first validation has encoded
 
     def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
@@ -117,16 +118,25 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
         scores = score_batches(
             model,
             batches,
-            Scores(config.MODEL.NUM_CLASSES),
+            Scores(config.MODEL.NUM_CLASSES, len(dataset)),
             precision,
             should_stop=should_stop,
             name="image {} of the cache".format if known else dataset.images.describe,
         )
         return scores.figures() if scores else None
 
-    return Validation(evaluate, every=config.VALIDATE_FREQ * steps_per_epoch)
+    return Validation(
+        evaluate,
+        every=config.VALIDATE_FREQ * steps_per_epoch,
+        best_by=best_by_of(config, dataset.images.labels),
+        skipped=dataset.skipped,
+    )
 
 
-def probe_loss(model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Score the model on a batch: cross-entropy, in float32."""
-    return F.cross_entropy(model(batch.images).astype("float32"), batch.labels), {}
+def probe_loss(weights: Tensor | None, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Score the model on a batch: cross-entropy, in float32; images by the weights [K] of their classes where given."""
+    logits = model(batch.images).astype("float32")
+    if weights is None:
+        return F.cross_entropy(logits, batch.labels), {}
+    each = F.cross_entropy(logits, batch.labels, reduction="none")  # [N]
+    return (each * weights[batch.labels]).mean(), {}

@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from mae_core.errors import NonFiniteError
-from mae_core.evaluation.predictions import Predictions
+from mae_core.evaluation.class_figures import spoken
 from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
 from mae_core.process import distributed, log
@@ -29,34 +29,37 @@ def score_batches(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     name: Callable[[int], str] = "sample {}".format,
-    predictions: Predictions | None = None,
 ) -> ScoresT | None:
     """Score a model in evaluation mode over all ranks; None when any rank was asked to stop early.
 
     Args:
-        batches: this rank's share.
+        batches: this rank's share; samples of an index below 0 could not be read and do not count.
         scores: empty; filled and returned. What a stage counts beside is a subclass of `Scores`.
         name: names the sample of an index, for messages.
-        predictions: empty; filled with what is predicted for each image.
 
     Raises:
         NonFiniteError: an output of the model is not a finite number.
     """
-    stopped, scores.predictions, weights = False, predictions, RoundedWeights()
+    stopped, weights = False, RoundedWeights()
     for batch in batches:
         if stopped := should_stop():
             break
         with precision.autocast(weights):
             logits = model(batch.images).astype("float32").numpy()
-        places, finite = batch.indices.numpy(), np.isfinite(logits).all(axis=1)
+        used = batch.indices.numpy() >= 0
+        logits, labels, places = logits[used], batch.labels.numpy()[used], batch.indices.numpy()[used]
+        finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
             raise NonFiniteError(f"the model's output for {name(int(places[~finite][0]))} is not finite")
-        scores.add(logits, batch.labels.numpy(), places)
+        scores.add(logits, labels, places)
     if distributed.sum_over_ranks([float(stopped)])[0]:
         return None
     scores.sum_over_ranks()
-    if predictions:
-        predictions.sum_over_ranks()
+    if (only := scores.only_class()) is not None:
+        log.LOGGER.info(
+            f"all {scores.images} images are taken for class {only}: top-1 is no more than the share of its images;"
+            " where classes differ in size, weigh them in the loss, or train longer"
+        )
     return scores
 
 
@@ -76,7 +79,6 @@ def report_scores(
     output: str,
     folders: Mapping[int, str],
     more: Mapping[str, float] | None = None,
-    predictions: Predictions | None = None,
     path: Callable[[int], str] = str,
     logged: Sequence[str] = (),
 ) -> dict[str, float]:
@@ -86,21 +88,21 @@ def report_scores(
         seconds: how long scoring took.
         folders: name of a class's folder, by class.
         more: further figures.
-        predictions: of each image, to be written too; `path` names an image by its place in the list.
+        path: names an image by its place in the list, for the table of predictions.
         logged: names of those further figures that are logged, too.
 
     Returns:
-        top1, top5 (percent), val_loss, images, images_per_s, and `more`.
+        those of `Scores.figures`, images, images_per_s, and `more`.
     """
     figures = scores.figures() | {"images": scores.images, "images_per_s": scores.images / seconds} | dict(more or {})
     further = "".join(f" {name} {figures[name]:.2f}" for name in logged)
     log.LOGGER.info(
         f"{scores.images} images: top-1 {figures['top1']:.2f} top-5 {figures['top5']:.2f}"
-        f" loss {figures['val_loss']:.4f}{further}; {spoken_speed(figures['images_per_s'])}"
+        f" loss {figures['val_loss']:.4f} {spoken(figures)}{further}; {spoken_speed(figures['images_per_s'])}"
     )
     if distributed.is_main():
         write_tables(Path(output) / "eval", scores, figures, folders)
-        if predictions:
-            write_predictions(Path(output) / "eval", predictions, path)
+        if scores.predictions:
+            write_predictions(Path(output) / "eval", scores.predictions, path)
     log.LOGGER.info(f"tables in {output}/eval")
     return figures

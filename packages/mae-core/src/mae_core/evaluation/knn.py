@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mae_core.evaluation.class_figures import SCORED_CLASSES, label_figures
+
 TEMPERATURE = 0.07
 _CHUNK = 512  # rows compared with all training rows at a time
 
@@ -16,7 +18,18 @@ def accuracy_by_k(
     val_labels: NDArray[np.int64],
     ks: Sequence[int],
 ) -> dict[int, float]:
-    """Return the top-1 accuracy in percent by k.
+    """Return the top-1 accuracy in percent by k; see `figures_by_k`."""
+    return {k: figures["top1"] for k, figures in figures_by_k(train, train_labels, val, val_labels, ks).items()}
+
+
+def figures_by_k(
+    train: NDArray[np.float32],
+    train_labels: NDArray[np.int64],
+    val: NDArray[np.float32],
+    val_labels: NDArray[np.int64],
+    ks: Sequence[int],
+) -> dict[int, dict[str, float]]:
+    """Return accuracy and what counts each class alike by k: top1 and those of `label_figures`.
 
     Each of the k training rows of highest cosine votes for its class with exp(cosine / 0.07); of classes with the
     same sum, the lower wins.
@@ -34,23 +47,29 @@ def accuracy_by_k(
         raise ValueError(f"ks={ks} for {len(train)} training rows; use numbers from 1 to that")
     bank, queries = _unit(train), _unit(val)
     num_classes = int(max(train_labels.max(), val_labels.max())) + 1
-    hits = dict.fromkeys(ks, 0)
+    predicted: dict[int, list[NDArray[np.int64]]] = {k: [] for k in ks}
+    scores: dict[int, list[NDArray[np.float64]]] = {k: [] for k in ks}
     for start in range(0, len(queries), _CHUNK):
         cosines = queries[start : start + _CHUNK] @ bank.T  # [n, N]
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : ks[-1]]
         votes = np.exp(np.take_along_axis(cosines, nearest, axis=1).astype(np.float64) / TEMPERATURE)
         for k in ks:
-            chosen = _most_voted(train_labels[nearest[:, :k]], votes[:, :k], num_classes)
-            hits[k] += int((chosen == val_labels[start : start + _CHUNK]).sum())
-    return {k: 100.0 * n / len(queries) for k, n in hits.items()}
+            sums = _votes(train_labels[nearest[:, :k]], votes[:, :k], num_classes)
+            predicted[k].append(sums.argmax(axis=1))
+            if num_classes <= SCORED_CLASSES:
+                scores[k].append(sums / sums.sum(axis=1, keepdims=True))
+    return {
+        k: label_figures(val_labels, np.concatenate(predicted[k]), np.concatenate(scores[k]) if scores[k] else None)
+        for k in ks
+    }
 
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def _most_voted(labels: NDArray[np.int64], votes: NDArray[np.float64], num_classes: int) -> NDArray[np.int64]:
-    """Return the class [n] with the largest sum of votes [n, k] for labels [n, k]."""
+def _votes(labels: NDArray[np.int64], votes: NDArray[np.float64], num_classes: int) -> NDArray[np.float64]:
+    """Return the sums of votes [n, k] for labels [n, k] by class [n, K]."""
     rows = np.arange(len(labels))[:, None] * num_classes
     sums = np.bincount((rows + labels).ravel(), votes.ravel(), minlength=len(labels) * num_classes)
-    return sums.reshape(len(labels), num_classes).argmax(axis=1)
+    return sums.astype(np.float64, copy=False).reshape(len(labels), num_classes)

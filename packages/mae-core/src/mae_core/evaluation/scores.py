@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mae_core.evaluation.class_figures import class_figures
 from mae_core.evaluation.predictions import Predictions
 from mae_core.process import distributed
 
@@ -12,19 +13,20 @@ class Scores:
 
     Args:
         num_classes: outputs K of the model.
+        images: length of the list, to keep what is said of each image; 0 keeps counts alone, of which AUROC is none.
 
     Attributes:
         confusion: float64 [K, K], images by true class and prediction.
         top5_hits: float64 [K], images by true class whose class is among the five likeliest.
         loss_sum: sum of the cross-entropies.
-        predictions: of each image, where that is wanted.
+        predictions: of each image, where these are kept.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, images: int = 0) -> None:
         self.confusion = np.zeros((num_classes, num_classes))
         self.top5_hits = np.zeros(num_classes)
         self.loss_sum = np.zeros(1)
-        self.predictions: Predictions | None = None
+        self.predictions = Predictions(images, num_classes) if images else None
 
     def add(
         self, logits: NDArray[np.floating], labels: NDArray[np.int64], indices: NDArray[np.int64] | None = None
@@ -60,6 +62,8 @@ class Scores:
         total = np.asarray(distributed.sum_over_ranks(flat.tolist()))
         for part, values in zip(parts, np.split(total, np.cumsum([part.size for part in parts])[:-1]), strict=True):
             part[...] = values.reshape(part.shape)
+        if self.predictions:
+            self.predictions.sum_over_ranks()
 
     @property
     def images(self) -> int:
@@ -67,7 +71,19 @@ class Scores:
         return int(self.confusion.sum())
 
     def figures(self) -> dict[str, float]:
-        """Return top-1 and top-5 accuracy in percent and the mean cross-entropy."""
+        """Return top-1 and top-5 accuracy, the mean cross-entropy, and what counts each class alike.
+
+        Returns:
+            top1, top5 (percent), val_loss, balanced_accuracy and macro_f1, and auroc where it is known; see
+            `class_figures`.
+        """
         n = max(1, self.images)
         hits = {"top1": np.trace(self.confusion), "top5": self.top5_hits.sum()}
-        return {name: 100.0 * float(h) / n for name, h in hits.items()} | {"val_loss": float(self.loss_sum[0]) / n}
+        shares = {name: 100.0 * float(h) / n for name, h in hits.items()}
+        of_all = self.predictions.figures() if self.predictions else {}
+        return {**shares, "val_loss": float(self.loss_sum[0]) / n, **class_figures(self.confusion), **of_all}
+
+    def only_class(self) -> int | None:
+        """Return the class that all images are taken for, though they are of several; None where there is none."""
+        taken = np.flatnonzero(self.confusion.sum(axis=0))
+        return int(taken[0]) if len(taken) == 1 and (self.confusion.sum(axis=1) > 0).sum() > 1 else None

@@ -40,7 +40,7 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
 
 
 def write_predictions(folder: Path, predictions: Predictions, path: Callable[[int], str]) -> None:
-    """Write `predictions.csv`: a line per image that was scored.
+    """Write `predictions.csv`: a line per image that was scored, with the probabilities of all classes where kept.
 
     Args:
         path: names the image of a place in the list.
@@ -53,18 +53,19 @@ def write_predictions(folder: Path, predictions: Predictions, path: Callable[[in
 
 
 def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:
-    yield ["index", "image", "class", "predicted", "probability"]
+    each = predictions.probabilities()
+    yield ["index", "image", "class", "predicted", "probability", *(f"prob_{c}" for c in range(each.shape[1]))]
     for i in predictions.seen.nonzero()[0].tolist():
         true, predicted = int(predictions.labels[i]), int(predictions.predicted[i])
-        yield [i, path(i), true, predicted, f"{predictions.probability[i]:.6f}"]
+        yield [i, path(i), true, predicted, f"{predictions.probability[i]:.6f}", *(f"{p:.6g}" for p in each[i])]
 
 
 def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:
-    yield ["class", "folder", "images", "top1", "top5"]
+    yield ["class", "folder", "images", "top1", "top5", "precision", "recall", "f1"]
     for c, row in enumerate(scores.confusion):
-        n = int(row.sum())
-        accuracies = [f"{100 * hits / n:.4f}" if n else "" for hits in (row[c], scores.top5_hits[c])]
-        yield [c, folders.get(c, ""), n, *accuracies]
+        n, predicted = int(row.sum()), int(scores.confusion[:, c].sum())
+        shares = [(row[c], n), (scores.top5_hits[c], n), (row[c], predicted), (row[c], n), (2 * row[c], n + predicted)]
+        yield [c, folders.get(c, ""), n, *(f"{100 * hits / of:.4f}" if of else "" for hits, of in shares)]
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:

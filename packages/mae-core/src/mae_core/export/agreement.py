@@ -23,7 +23,7 @@ class AgreementError(UserError):
     """The narrower model agrees with float32 less than was asked for; nothing was kept."""
 
 
-class Dataset(Protocol):
+class IndexedImages(Protocol):
     """Images [H, W, C] with labels, below 0 where there is none, and indices."""
 
     def __len__(self) -> int: ...
@@ -41,7 +41,7 @@ class SpreadImages:
     """
 
     name: str
-    dataset: Dataset
+    dataset: IndexedImages
     most: int
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class Agreement:
     sizes: tuple[int, int]
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return it as a line for people."""
         what = "predictions agree on" if self.of_predictions else "outputs have a cosine of"
         (exact_ms, ms), (exact_size, size) = self.milliseconds, self.sizes
         top1 = f", top-1 {self.top1[1]:.2f} % (float32 {self.top1[0]:.2f} %)" if self.top1 else ""

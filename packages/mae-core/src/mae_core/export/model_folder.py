@@ -35,7 +35,7 @@ class Measured:
     agreement: Agreement | None
 
     def lines(self) -> list[str]:
-        """Say it for people."""
+        """Return it as a line for people."""
         if self.agreement is None:
             return [self.parity.line()]
         return [f"float32 graph: {self.parity.line()}", self.agreement.line()]
@@ -128,7 +128,7 @@ def _write_checked(
             "limit": LIMIT,
             "batches": BATCHES,
         },
-        **({"narrowed": agreement.describe()} if agreement else {}),
+        **({"narrowed": agreement.describe() | narrowing.describe()} if agreement and narrowing else {}),
         "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__, **_onnx_version(file_format)},
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.export import KINDS
-from mae_core.export.agreement import SCORED, Agreement, Dataset, SpreadImages, measure_agreement
+from mae_core.export.agreement import SCORED, Agreement, IndexedImages, SpreadImages, measure_agreement
 from mae_core.export.program import Signature
 from mae_core.export.standard_output import quiet
 
@@ -36,11 +36,16 @@ class Narrowing:
     scored: SpreadImages
     calibration: SpreadImages | None
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the description holds of it, beside what was measured."""
+        images = self.calibration and {"list": self.calibration.name, "images": len(self.calibration)}
+        return {"min_agreement": self.min_agreement, "calibration": images}
+
 
 def narrowing_on(
     val_list: str,
     train_list: str,
-    open_list: Callable[[str], Dataset],
+    open_list: Callable[[str], IndexedImages],
     kind: str | None,
     min_agreement: float,
 ) -> Narrowing | None:

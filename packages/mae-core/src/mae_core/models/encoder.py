@@ -60,6 +60,7 @@ class ViTEncoder(nn.Layer):
         crop_pct: part of an image's shorter side that evaluation shows; None: as usual, by size.
         bands: the bands of an image file that are the channels, by number from 0 or by name; None: all.
         exif: whether photographs are turned as their EXIF tag says.
+        nodata: what stands for no data in image files: a number, "nan", "file" for what each says; None: nothing.
         trainable_pos: learn the position embedding (fine-tuning) or keep it fixed (pre-training).
 
     Raises:
@@ -84,6 +85,7 @@ class ViTEncoder(nn.Layer):
         crop_pct: float | None = None,
         bands: Sequence[int | str] | None = None,
         exif: bool = True,
+        nodata: float | str | None = None,
         trainable_pos: bool,
     ) -> None:
         super().__init__()
@@ -100,6 +102,7 @@ class ViTEncoder(nn.Layer):
         self.grad_checkpointing = False
         # How image files become its input; they are read elsewhere.
         self.crop_pct, self.bands, self.exif = crop_pct, None if bands is None else tuple(bands), exif
+        self.nodata = nodata
         self._set_value_range(value_range)
         self._set_pixel_statistics(pixel_mean, pixel_std)
 

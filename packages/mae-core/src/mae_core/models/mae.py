@@ -13,6 +13,7 @@ from mae_core.models.transformer import Block
 from mae_core.ops.layer_norm import LayerNorm
 from mae_core.ops.linear import Linear
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
+from mae_core.ops.masking import last_without_data
 from mae_core.ops.patches import unpatchify
 from mae_core.ops.random_masking import Noise, random_masking
 from mae_core.ops.reference import Masking, batch_size, patch_targets, take_rows
@@ -67,6 +68,7 @@ class MaskedAutoencoderViT(ViTEncoder):
         *,
         noise: Noise | None = None,
         mask: Tensor | None = None,
+        valid: Tensor | None = None,
         return_pred: bool = True,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Mask, reconstruct and score images.
@@ -77,11 +79,13 @@ class MaskedAutoencoderViT(ViTEncoder):
             mask_ratio: share of patches to remove, in (0, 1).
             noise: float32 [N, L] or a `MaskKey`, decides the mask (see `ops.random_masking`); drawn when None.
             mask: bool or 0/1 [N, L], 1 = remove; the caller's own mask instead of a drawn one.
+            valid: 0/1 [N, L], 1 = the patch holds data; the others are the first to be removed, unless `mask` says
+                otherwise, and do not count in the loss. None: all count.
             return_pred: predict every patch, in image order; without it (training) only removed
                 patches are predicted and pred is None. The loss is the same.
 
         Returns:
-            loss: float32 scalar, mean over removed patches.
+            loss: float32 scalar, mean over removed patches, of those that hold data.
             pred: [N, L, p*p*C] in the order of `patchify`, or None.
             mask: float32 [N, L], 0 keep, 1 remove.
 
@@ -89,6 +93,8 @@ class MaskedAutoencoderViT(ViTEncoder):
             ValueError: images, ratio, noise or mask do not fit.
         """
         self.check_images(images)
+        if valid is not None and mask is None:
+            noise = last_without_data(noise, valid)
         visible, masking = random_masking(images, mask_ratio, noise=noise, mask=mask, pixels=self.pixels)
         if masking.ids_remove.shape[1] == 0:
             raise ValueError("no patch is removed, so there is nothing to predict; use forward_features for that")
@@ -97,7 +103,8 @@ class MaskedAutoencoderViT(ViTEncoder):
         decoded = self.decode(latent, masking, first)  # [N, L or L - K, decoder D]
         pred = self.decoder_pred(self.decoder_norm(decoded))
         removed = pred[:, -masking.ids_remove.shape[1] :]  # [N, L - K, p*p*C]
-        loss = masked_pixel_loss(removed, images, masking.ids_remove, self.pixels, self.norm_pix_loss)
+        counted = None if valid is None else take_rows(valid.unsqueeze(-1), masking.ids_remove)[:, :, 0]  # [N, L - K]
+        loss = masked_pixel_loss(removed, images, masking.ids_remove, self.pixels, self.norm_pix_loss, counted)
         return loss, take_rows(pred, masking.ids_restore) if return_pred else None, masking.mask
 
     def decode(self, latent: Tensor, masking: Masking, first: int) -> Tensor:

@@ -22,6 +22,7 @@ class EncoderOptions(TypedDict, total=False):
     crop_pct: float | None
     bands: Sequence[int | str] | None
     exif: bool
+    nodata: float | str | None
 
 
 class AutoencoderOptions(EncoderOptions, total=False):

@@ -9,7 +9,12 @@ from mae_core.ops.patches import Pixels
 
 @paddle.jit.not_to_static
 def masked_pixel_loss(
-    pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool = True
+    pred: Tensor,
+    images: Tensor,
+    ids_remove: Tensor,
+    pixels: Pixels,
+    norm_pix: bool = True,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return the mean squared error of the removed patches; the fused operator never materialises the target.
 
@@ -19,6 +24,7 @@ def masked_pixel_loss(
         ids_remove: int64 [N, R], which patches those are.
         pixels: patch size, scale and shift.
         norm_pix: compare with each patch normalised by its own mean and unbiased variance (epsilon 1e-6).
+        weights: float32 [N, R], how much each removed patch counts; plain operations weigh. None: all alike.
 
     Returns:
         float32 scalar; its gradient goes to `pred` alone.
@@ -29,8 +35,8 @@ def masked_pixel_loss(
     expected = [*ids_remove.shape, pixels.patch_size**2 * pixels.scale.shape[0]]
     if list(pred.shape)[1:] != expected[1:] or images.ndim != 4:
         raise ValueError(f"pred has shape {list(pred.shape)}; [N, R, p*p*C] = {expected} is needed")
-    if not fused.in_use() or images.dtype not in (paddle.uint8, paddle.int16, paddle.float32):
-        return reference.masked_pixel_loss(pred, images, ids_remove, pixels, norm_pix)
+    if weights is not None or not fused.in_use() or images.dtype not in (paddle.uint8, paddle.int16, paddle.float32):
+        return reference.masked_pixel_loss(pred, images, ids_remove, pixels, norm_pix, weights)
     if not fused.on_gpu(pred):
         pred = pred.astype("float32")
     inputs = {

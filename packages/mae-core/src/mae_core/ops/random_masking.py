@@ -70,7 +70,7 @@ def random_masking(
     noise, keep = _noise_and_keep(x, length, mask_ratio, noise, mask)
     if _is_fused(x, keep < length, pixels):
         return _fused(x, noise, keep, pixels)
-    return reference.random_masking(x, _as_tensor(noise, length), keep, pixels)
+    return reference.random_masking(x, as_tensor(noise, length), keep, pixels)
 
 
 @paddle.jit.not_to_static
@@ -87,7 +87,7 @@ def draw_masking(noise: Noise, mask_ratio: float = 0.75, length: int | None = No
         draw, seed, epoch = _draw(noise)
         attrs = {"length": length, "keep": keep, "seed": seed, "epoch": epoch}
         return Masking(*fused.call("mae_mask", {"draw": draw}, attrs))
-    return reference.masking_from_noise(_as_tensor(noise, length), keep)
+    return reference.masking_from_noise(as_tensor(noise, length), keep)
 
 
 def _length(x: Tensor, pixels: Pixels | None) -> int:
@@ -184,7 +184,8 @@ def _draw(noise: Noise) -> tuple[Tensor, int, int]:
     return fused.dense(noise.astype("float32")), 0, 0
 
 
-def _as_tensor(noise: Noise, length: int) -> Tensor:
+def as_tensor(noise: Noise, length: int) -> Tensor:
+    """Return noise as float32 [N, L], drawn where it is a key."""
     if isinstance(noise, MaskKey):
         return paddle.to_tensor(masking_noise(noise.seed, noise.epoch, noise.index.numpy(), length))
     return noise

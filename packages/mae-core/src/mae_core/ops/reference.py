@@ -84,12 +84,17 @@ def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (variance + NORM_PIX_EPS).sqrt()
 
 
-def masked_pixel_loss(pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool) -> Tensor:
+def masked_pixel_loss(
+    pred: Tensor, images: Tensor, ids_remove: Tensor, pixels: Pixels, norm_pix: bool, weights: Tensor | None = None
+) -> Tensor:
     """Score predicted patches against images; see `mae_core.ops.masked_pixel_loss`."""
     with paddle.no_grad():
         removed = take_rows(pixels.patchify(images), ids_remove)
         target = patch_targets(normalize_patches(removed, pixels).astype("float32"), norm_pix)
-    return (pred.astype("float32") - target).square().mean()
+    squared = (pred.astype("float32") - target).square()
+    if weights is None:
+        return squared.mean()
+    return (squared.mean(axis=-1) * weights).sum() / weights.sum().clip(min=1.0)
 
 
 def rounded(x: Tensor) -> Tensor:

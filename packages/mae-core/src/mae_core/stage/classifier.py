@@ -1,11 +1,16 @@
-"""A classifier to score: all of it must come from the weights."""
+"""What the stages that train classifiers share: weights to score, the loss by class, the figure of the best."""
 
 from collections.abc import Mapping
 
-from paddle import nn
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError, ConfigError
+from mae_core.evaluation.class_figures import SCORED_CLASSES
 from mae_core.process import log
+from mae_core.stage.config.node import Config
 from mae_core.weights.key_report import KeyReport
 from mae_core.weights.load import fit_weights
 from mae_core.weights.sources import Weights
@@ -57,3 +62,42 @@ def load_classifier(
     for line in report.lines():
         log.LOGGER.info(line)
     return report
+
+
+def class_weights_of(config: Config, labels: NDArray[np.int64]) -> Tensor | None:
+    """Read what each class counts in the loss; None where all count alike.
+
+    "balanced" is scikit-learn's: images over (classes that have some * images of the class), 1 in the mean over images.
+    A class without images has none.
+
+    Args:
+        labels: int64 [N], of the training images.
+
+    Returns:
+        float32 [K].
+    """
+    if config.TRAIN.CLASS_WEIGHTS is None:
+        return None
+    images = np.bincount(labels, minlength=config.MODEL.NUM_CLASSES)
+    weights = np.where(images > 0, len(labels) / (np.count_nonzero(images) * np.maximum(images, 1)), 0.0)
+    log.LOGGER.info(f"class weights in the loss: {weights[images > 0].min():.4g} to {weights.max():.4g}")
+    return paddle.to_tensor(weights.astype(np.float32))
+
+
+def best_by_of(config: Config, labels: NDArray[np.int64]) -> str:
+    """Read the figure that makes the best checkpoint.
+
+    Args:
+        labels: int64 [N], of the validation images.
+
+    Raises:
+        ConfigError: it will not be known.
+    """
+    best_by: str = config.TRAIN.BEST_BY
+    classes, present = config.MODEL.NUM_CLASSES, len(np.unique(labels))
+    if best_by == "auroc" and (classes > SCORED_CLASSES or present < 2):
+        raise ConfigError(
+            f"TRAIN.BEST_BY=auroc needs validation images of two classes and at most {SCORED_CLASSES} outputs; they are"
+            f" of {present}, MODEL.NUM_CLASSES={classes}: use balanced_accuracy, macro_f1, top1 or val_loss"
+        )
+    return best_by

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
+from mae_core.evaluation.class_figures import spoken
 from mae_core.report.charts import Bar
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import Tile, tile
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import (
+    LARGEST_MATRIX,
     Draw,
     PredictedImage,
     bars_section,
@@ -28,6 +30,12 @@ CAPTION = (
     "Share of the validation images whose likeliest class is the right one. Longer is better; what counts is the"
     " distance to the other bars, of which chance is what guessing one of the classes would give."
 )
+
+_CLASSES = (
+    "Precision: of the images taken for the class, how many are of it. Recall: of its images, how many are found. F1 is"
+    " high where both are. Percent; no precision where nothing was taken for the class."
+)
+_BY_CLASS = ["precision", "recall", "f1"]
 
 
 class ScoredImages(Protocol):
@@ -71,6 +79,7 @@ def classifier_page(
     names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
     sections = [
         *_bars(scores, compared, classes),
+        *_classes(run, scores, names),
         curves(run, "cross-entropy"),
         *_confusions(run, names, draw),
         *more,
@@ -105,6 +114,20 @@ def _bars(scores: dict[str, Any], compared: Sequence[Compared], classes: int) ->
     if classes:
         bars.append(Bar("chance", 1 / classes, f"{100 / classes:.2f} %"))
     return [bars_section("The result beside others", bars, CAPTION)]
+
+
+def _classes(run: RunFiles, scores: dict[str, Any], names: dict[int, str]) -> list[Section]:
+    """Return what counts each class alike; of many classes, those of the lowest F1."""
+    if not (figures := spoken(scores)):
+        return []  # scored by an older version
+    head, *rows = run.table("per_class") or [[]]
+    text = f"{figures} (percent). Each class counts alike here, however few images it has."
+    body = [part("paragraph", text)]
+    if head[-len(_BY_CLASS) :] == _BY_CLASS:
+        used = sorted((row for row in rows if row[-1]), key=lambda row: float(row[-1]))[:LARGEST_MATRIX]
+        table = [[names[int(row[0])] or row[0], row[2], *(cell[:-2] for cell in row[-3:])] for row in used]
+        body.append(part("figure", part("table", "Lowest F1 first", ["class", "images", *_BY_CLASS], table), _CLASSES))
+    return [Section("Each class by itself", body)]
 
 
 def _confusions(run: RunFiles, names: dict[int, str], draw: Draw) -> list[Section]:

@@ -13,10 +13,11 @@ class InputSettings(TypedDict, total=False):
     crop_pct: float
     bands: Sequence[int | str]
     exif: bool
+    nodata: float | str
 
 
 def input_settings(saved: Mapping[str, Any]) -> InputSettings:
-    """Return crop_pct, bands and exif as a model takes them, as far as the config of a run holds them.
+    """Return crop_pct, bands, exif and nodata as a model takes them, as far as the config of a run holds them.
 
     Args:
         saved: the config, nested. Runs from before `EXIF` did not turn photographs upright.
@@ -25,6 +26,8 @@ def input_settings(saved: Mapping[str, Any]) -> InputSettings:
     settings: InputSettings = {"exif": data.get("EXIF", False)}
     if (bands := data.get("BANDS")) is not None:
         settings["bands"] = bands
+    if (nodata := data.get("NODATA")) is not None:
+        settings["nodata"] = nodata
     crop = data.get("CROP_PCT")
     if crop is not None and (stage, crop) != _USUAL_CROP:
         settings["crop_pct"] = crop

@@ -12,7 +12,7 @@ from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_stati
 from mae_core.stage.input_settings import input_settings
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import join_names
-from mae_core.weights.load import fit_weights, load_arrays
+from mae_core.weights.load import adapt_channels, fit_weights, load_arrays
 from mae_core.weights.metadata import checked_metadata
 from mae_core.weights.sources import Weights
 
@@ -26,6 +26,7 @@ def load(
     source: str = "auto",
     *,
     random_init: bool = False,
+    channels_from: str | None = None,
     img_size: int | tuple[int, int] | None = None,
     patch_size: int | None = None,
     in_chans: int | None = None,
@@ -43,6 +44,8 @@ def load(
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
         random_init: keep the weights that the model is made with, drawn from `paddle.seed`: the same network untrained,
             as a baseline.
+        channels_from: "repeat", "mean" or "first" of the weights' channels makes the `in_chans` that are asked for; see
+            `mae_core.weights.channels`.
         img_size, patch_size, in_chans, num_heads, decoder_num_heads, norm_pix_loss: what the weights do not record.
 
     Raises:
@@ -54,6 +57,8 @@ def load(
         mae_core.errors.CheckpointError: nope.pth: no such file
     """
     weights = open_weights(path, source)
+    if channels_from and in_chans:
+        weights = adapt_channels(weights, in_chans, channels_from)
     stated = {
         "img_size": img_size,
         "patch_size": patch_size,
@@ -69,6 +74,8 @@ def load(
     if missing:
         raise CheckpointError(f"{weights.file} does not record {', '.join(missing)}: load(..., {missing[0]}=...)")
     known = {**_statistics(weights.config, int(known["in_chans"])), **known}
+    if channels_from:
+        known.pop("bands", None)  # of other channels
     if has_decoder:
         model = MaskedAutoencoderViT(**known)
     else:

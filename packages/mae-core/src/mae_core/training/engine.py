@@ -96,11 +96,11 @@ class Trainer:
         state = checkpoint.state
         restore(checkpoint.folder, self.model, self.optimizer)  # 1. weights and moments
         self.precision.load_state_dict(state.scaler)  # 2. loss scale
-        self.progress.meter.load_state_dict(state.meter)  # 3. the open logging interval
+        self.progress.meter.load(state.meter)  # 3. the open logging interval
         if self.ema:
             self.ema.load(checkpoint.averages() or model_arrays(self.model))  # 4. averaged weights
         if state.validation:
-            self.validation.load_state_dict(state.validation)  # 5. the best so far
+            self.validation.load(state.validation)  # 5. the best so far
         self._bad_steps, self.step = state.bad_steps, state.step  # 6. the position
         if not self.checkpoints.adopt(checkpoint.folder, self.step, self.validation.best_step):
             self.validation.best = None  # the folder lacks it
@@ -125,7 +125,7 @@ class Trainer:
                 self._finish_step(stop, self._train_step(stream, stop))
 
     def stopping(self) -> bool:
-        """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
+        """Return whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
         return bool(self._stop)
 
     def time_steps(self, batches: Iterable[Samples], count: int) -> list[float]:
@@ -273,7 +273,7 @@ class Trainer:
         if scores is None:
             return Stop.first(distributed.sum_over_ranks(Stop.counts(stop.asked))) or Stop.TERMINATED
         self.progress.scored(self.step, scores, time.perf_counter() - started)
-        self.checkpoints.note_score(self.step, self.validation.state_dict(), self.validation.best_step)
+        self.checkpoints.note_score(self.step, self.validation.state(), self.validation.best_step)
         return None
 
     def save(self) -> None:
@@ -289,9 +289,9 @@ class Trainer:
         return State(
             step=self.step,
             scaler=self.precision.state_dict(),
-            meter=self.progress.meter.state_dict(),
+            meter=self.progress.meter.state(),
             bad_steps=self._bad_steps,
-            validation=self.validation.state_dict(),
+            validation=self.validation.state(),
             config=self.config,
             data=self.data,
             world_size=distributed.world_size(),

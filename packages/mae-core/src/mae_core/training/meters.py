@@ -4,14 +4,13 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import paddle
 
 from mae_core.process import distributed
 from mae_core.process.signals import Stop
+from mae_core.weights.checkpoint_state import Interval
 
 
 @dataclass
@@ -65,14 +64,14 @@ class IntervalMeter:
         """Leave time that was not training (validation) out of the speeds."""
         self.started += seconds
 
-    def state_dict(self) -> dict[str, Any]:
+    def state(self) -> Interval:
         """Return what a resumed run needs to finish the interval with the same means."""
-        return {"steps": self.steps, "sums": dict(self.sums)}
+        return Interval(self.steps, dict(self.sums))
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load(self, interval: Interval) -> None:
         """Go on inside an interval; images and seconds start anew, since they measure this process."""
         self.reset()
-        self.steps, self.sums = state["steps"], dict(state["sums"])
+        self.steps, self.sums = interval.steps, dict(interval.sums)
         self.steps_before = self.steps
 
     def means(self) -> dict[str, float]:

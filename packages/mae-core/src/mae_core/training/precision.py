@@ -68,7 +68,7 @@ class Precision:
         else:
             optimizer.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Return the loss scaler's state as plain numbers."""
         state = self.scaler.state_dict() if self.scaler else {}
         return {k: (v.tolist() if hasattr(v, "tolist") else v) for k, v in state.items()}

@@ -1,17 +1,18 @@
 """Validation during training: score the model now and then, remember the best."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 from paddle import nn
 
 from mae_core.process import log
 from mae_core.training.ema import Ema
+from mae_core.weights.checkpoint_state import Best, Validated
 
 EvaluateFn = Callable[[nn.Layer, int, Callable[[], bool]], dict[str, float] | None]
+LOWER_IS_BETTER = ("val_loss",)
 
 
 @dataclass
@@ -22,7 +23,9 @@ class Validation:
         evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank
             stopped early. Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
-        best_by: the metric of which the highest makes the best checkpoint; None where none of them ranks checkpoints.
+        best_by: the metric that makes the best checkpoint, by the highest value, of a loss by the lowest; None where
+            none of them ranks checkpoints.
+        skipped: returns lines on what could not be read.
 
     Attributes:
         best: step and score of the best so far.
@@ -32,16 +35,17 @@ class Validation:
     evaluate: EvaluateFn | None = None
     every: int = 1
     best_by: str | None = "top1"
-    best: dict[str, Any] | None = None
+    skipped: Callable[[], Iterable[str]] = tuple
+    best: Best | None = None
     scored: int = 0
 
     @property
     def best_step(self) -> int | None:
         """The step of the best checkpoint so far."""
-        return self.best["step"] if self.best else None
+        return self.best.step if self.best else None
 
     def due(self, step: int, total_steps: int) -> bool:
-        """Tell whether a step is to be scored and has not been."""
+        """Return whether a step is to be scored and has not been."""
         wanted = self.evaluate is not None
         return wanted and step > 0 and (step % self.every == 0 or step == total_steps) and step != self.scored
 
@@ -69,14 +73,15 @@ class Validation:
         """Remember the best score; return words on it for the log."""
         if self.best_by is None:
             return ""
-        if self.best is None or scores[self.best_by] > self.best["score"]:
-            self.best = {"step": step, "score": scores[self.best_by]}
-        return f" (best {self.best_by} {self.best['score']:.4f})"
+        score, sign = scores[self.best_by], -1 if self.best_by in LOWER_IS_BETTER else 1
+        if self.best is None or sign * score > sign * self.best.score:
+            self.best = Best(step, score)
+        return f" (best {self.best_by} {self.best.score:.4f})"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state(self) -> Validated:
         """Return what a resumed run needs."""
-        return {"best": self.best, "scored": self.scored}
+        return Validated(self.best, self.scored)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.best, self.scored = state["best"], state["scored"]
+    def load(self, state: Validated) -> None:
+        """Restore what `state` returned."""
+        self.best, self.scored = state.best, state.scored

@@ -40,6 +40,7 @@ class Architecture:
     crop_pct: float | None = None
     bands: tuple[int | str, ...] | None = None
     exif: bool | None = None
+    nodata: float | str | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -96,6 +97,7 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> A
         crop_pct=fitting.crop_pct,
         bands=fitting.bands,
         exif=fitting.exif,
+        nodata=fitting.nodata,
     )
     _check_heads("num_heads", model.num_heads, dim)
     _check_heads("decoder_num_heads", model.decoder_num_heads, decoder_dim or 0)

@@ -6,7 +6,7 @@ It is read before anything is trusted: its entries decide which files are opened
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mae_core.weights.formats.pickle_values import safe_text
@@ -22,6 +22,30 @@ _MOST_RANKS = 10**6
 
 
 @dataclass(frozen=True)
+class Interval:
+    """The open logging interval: its steps so far, and the sums of their metrics."""
+
+    steps: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The step that scored best so far."""
+
+    step: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """How far a run is validated: the best step, and the one that was scored last."""
+
+    best: Best | None = None
+    scored: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """What `state.json` holds of a checkpoint; entries that a run has not are as here.
 
@@ -29,9 +53,8 @@ class State:
         step: optimizer steps done.
         sha256: checksum of each of its files, by name; known once they are written.
         scaler: the loss scaler's state; {} where the loss is not scaled.
-        meter: the open logging interval (see `IntervalMeter.state_dict`).
         bad_steps: steps in a row whose gradient was not finite.
-        validation: the best score so far and the step that was scored last; None where the run is not validated.
+        validation: None where nothing was scored.
         config: the run's, nested as in `config.yaml`.
         data: number and hash of the training images, as {"train": {"images", "sha256"}}.
         world_size: ranks that trained.
@@ -41,9 +64,9 @@ class State:
     step: int
     sha256: Mapping[str, str] = field(default_factory=dict)
     scaler: Mapping[str, Any] = field(default_factory=dict)
-    meter: Mapping[str, Any] = field(default_factory=lambda: {"steps": 0, "sums": {}})
+    meter: Interval = field(default_factory=Interval)
     bad_steps: int = 0
-    validation: Mapping[str, Any] | None = None
+    validation: Validated | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     world_size: int = 1
@@ -52,7 +75,7 @@ class State:
 
 def encode_state(state: State) -> bytes:
     """Return the bytes of a state; see `encode_record`."""
-    return encode_record({entry.name: getattr(state, entry.name) for entry in fields(State)})
+    return encode_record(asdict(state))
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
@@ -73,7 +96,13 @@ def decode_state(data: bytes, needed: Sequence[str] = ()) -> State:
     record = decode_record(data)
     if missing := [key for key in needed if key not in record]:
         raise ValueError(f"{STATE} lacks {missing[0]}")
-    return State(**{entry.name: record[entry.name] for entry in fields(State) if record.get(entry.name) is not None})
+    found = {entry.name: record[entry.name] for entry in fields(State) if record.get(entry.name) is not None}
+    if "meter" in found:
+        found["meter"] = Interval(**found["meter"])
+    if "validation" in found:
+        best, scored = found["validation"]["best"], found["validation"]["scored"]
+        found["validation"] = Validated(Best(**best) if best else None, scored)
+    return State(**found)
 
 
 def decode_record(data: bytes) -> dict[str, Any]:
@@ -149,7 +178,7 @@ def _files(value: Any) -> bool:
 
 
 def _scaler(value: Any) -> bool:
-    """Tell whether it is Paddle's: flags and numbers, the scale perhaps as a list of one."""
+    """Return whether it is Paddle's: flags and numbers, the scale perhaps as a list of one."""
     if type(value) is not dict or (value and "scale" not in value):
         return False
     numbers = [item[0] if type(item) is list and len(item) == 1 else item for item in value.values()]
@@ -178,7 +207,7 @@ def _validation(value: Any) -> bool:
 
 
 def _config(value: Any) -> bool:
-    """Tell whether keys are names, at every depth; what they hold is checked against the stage's defaults."""
+    """Return whether keys are names, at every depth; what they hold is checked against the stage's defaults."""
     return type(value) is dict and all(
         key.isascii() and key.isidentifier() and (type(item) is not dict or _config(item))
         for key, item in value.items()

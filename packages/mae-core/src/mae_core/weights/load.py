@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.encoder import ViTEncoder
+from mae_core.models.encoder import ViTEncoder, default_statistics
+from mae_core.weights.channels import mix_channels
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import Grid, KeyReport, join_names
 from mae_core.weights.metadata import metadata_of
@@ -24,7 +25,14 @@ _FREE = DECODER | {"head", "norm", "fc_norm", "pooler"}
 _POSITIONS = ("pos_embed", "decoder_pos_embed")
 
 
-def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, same_target: bool = False) -> KeyReport:
+def load_pretrained(
+    model: nn.Layer,
+    path: str | Path,
+    source: str = "auto",
+    *,
+    same_target: bool = False,
+    channels_from: str | None = None,
+) -> KeyReport:
     """Load what fits: encoder-only files into whole models and back, other heads, other image sizes.
 
     Args:
@@ -32,11 +40,16 @@ def load_pretrained(model: nn.Layer, path: str | Path, source: str = "auto", *, 
         path: run folder, checkpoint folder, Hugging Face folder, or file with or without suffix.
         source: a name of `layouts.LAYOUTS`, or `auto`.
         same_target: see `other_metadata`; training may go on with another target.
+        channels_from: "repeat", "mean" or "first" adapts weights of another number of channels; see
+            `channels.mixture`.
 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
     """
-    return fit_weights(model, open_weights(path, source), same_target)
+    weights = open_weights(path, source)
+    if channels_from:
+        weights = adapt_channels(weights, model.in_chans, channels_from)
+    return fit_weights(model, weights, same_target)
 
 
 def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) -> KeyReport:
@@ -52,10 +65,22 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
     _refuse(weights, own, fitting, missing, unexpected, other_metadata(weights, model, same_target))
-    filled = {name: paddle.to_tensor(array.astype(_dtype(own[name]))) for name, array in fitting.items()}
+    dtypes = {name: str(own[name].dtype).rpartition(".")[2] for name in fitting}
+    filled = {name: paddle.to_tensor(array.astype(dtypes[name])) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})
     _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
+
+
+def adapt_channels(weights: Weights, channels: int, way: str) -> Weights:
+    """Adapt weights to another number of channels, by the pixel statistics that they tell or else the usual ones.
+
+    Raises:
+        UserError: the way is not known; see `channels.mixture`.
+    """
+    told = weights.architecture()
+    mean, std = default_statistics(told.in_chans or channels)
+    return mix_channels(weights, channels, way, told.pixel_mean or mean, told.pixel_std or std)
 
 
 def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:
@@ -64,10 +89,6 @@ def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> Non
         return
     if names := weights.architecture().class_names:
         model.name_classes(names)
-
-
-def _dtype(tensor: paddle.Tensor) -> str:
-    return str(tensor.dtype).rpartition(".")[2]
 
 
 def other_metadata(weights: Weights, model: nn.Layer, same_target: bool) -> list[str]:
@@ -80,7 +101,10 @@ def other_metadata(weights: Weights, model: nn.Layer, same_target: bool) -> list
     compared = ["patch_size", "in_chans", "num_heads"]
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):
         compared += ["decoder_num_heads", "norm_pix_loss"] if same_target else ["decoder_num_heads"]
-    advice = {"norm_pix_loss": "; set norm_pix_loss to {}"}
+    advice = {
+        "norm_pix_loss": "; set norm_pix_loss to {}",
+        "in_chans": " (channels_from 'repeat', 'mean' or 'first' adapts them)",
+    }
     return [
         f"{name} is {recorded[name]}, the model's {own[name]}{advice.get(name, '').format(recorded[name])}"
         for name in compared

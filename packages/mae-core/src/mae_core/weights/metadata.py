@@ -28,6 +28,7 @@ class Metadata:
     crop_pct: float | None = None
     bands: tuple[int | str, ...] | None = None
     exif: bool | None = None
+    nodata: float | str | None = None
     class_names: tuple[str, ...] | None = None
     num_heads: int | None = None
     decoder_num_heads: int | None = None
@@ -73,6 +74,7 @@ def metadata_of(model: "nn.Layer") -> Metadata:
         crop_pct=model.crop_pct,
         bands=None if model.bands is None else tuple(model.bands),
         exif=None if model.exif else False,
+        nodata=model.nodata,
         class_names=tuple(names) if names else None,
         num_heads=model.blocks[0].attn.num_heads if len(model.blocks) else None,
         decoder_num_heads=decoder[0].attn.num_heads if len(decoder) else None,
@@ -109,7 +111,7 @@ def metadata_from_header(text: str | None) -> Metadata:
     try:
         found = json.loads(text)
         sizes = checked_metadata({key: found[key] for key in STATED if found.get(key) is not None})
-        crop_pct, exif = found.get("crop_pct"), found.get("exif")
+        crop_pct, exif, nodata = (found.get(key) for key in ("crop_pct", "exif", "nodata"))
         return replace(
             sizes,
             pixel_mean=_floats(found.get("pixel_mean")),
@@ -118,6 +120,7 @@ def metadata_from_header(text: str | None) -> Metadata:
             crop_pct=crop_pct if isinstance(crop_pct, int | float) and 0 < crop_pct <= 1 else None,
             bands=_bands(found.get("bands")),
             exif=exif if isinstance(exif, bool) else None,
+            nodata=nodata if nodata in ("nan", "file") or type(nodata) in (int, float) else None,
             class_names=_names(found.get("class_names")),
         )
     except (ValueError, AttributeError, RecursionError):

@@ -23,7 +23,7 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.sources.file_slices import Slicing
+    from mae_data.sources.file_slices import Slicing, may_be_sliced
     from mae_data.sources.folder_index import index_folder
     from mae_data.sources.folder_scan import describe_left_out
 
@@ -32,6 +32,8 @@ def index(args: argparse.Namespace) -> int:
     index = index_folder(args.root, args.val_fraction, args.seed, labelled, args.group_by, slicing)
     if args.group_by and not index.split:
         print("--group-by has nothing to do: only class folders without train/ are split here")
+    if slicing != Slicing() and not any(may_be_sliced(path) for path, _ in index.train):
+        print("--axis and --every have nothing to do: there are no volumes, frames or DICOM files")
     names = index.write(args.root, args.force)
     held_out = f", {len(index.val)} for validation" if index.val is not None else ""
     if index.classes:
@@ -89,11 +91,13 @@ def verify(args: argparse.Namespace) -> int:
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
     from mae_data.files import write_atomically
     from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
 
     bands = parse_bands(args.bands)
     lists = _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
-    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands)
+    nodata = parse_nodata(args.nodata)
+    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands, nodata)
     for bad in report.bad[:SHOWN]:
         print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
     for duplicate in report.duplicates[:SHOWN]:
@@ -121,6 +125,7 @@ def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
     from mae_data.commands.stats import describe_list
     from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
 
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
@@ -128,6 +133,7 @@ def stats(args: argparse.Namespace) -> int:
         channels=args.channels,
         value_range=_value_range(args),
         bands=parse_bands(args.bands),
+        nodata=parse_nodata(args.nodata),
         workers=_workers(args),
     )
     if args.yaml:

@@ -10,6 +10,8 @@ import numpy as np
 from mae_data.commands.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.images.bands import Bands
+from mae_data.images.nodata import Nodata, as_nodata
+from mae_data.images.scene import inspect_scene, is_scene
 from mae_data.images.stored import inspect_image
 from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range
 from mae_data.parallel import map_images
@@ -44,6 +46,8 @@ class Statistics:
         channels, bands, value_range: as they were asked for, or as the first image has them.
         lowest, highest: per channel over all pixels at original size, as stored.
         mean, std: per channel (population deviation), the ends of the value range as 0 and 1.
+        nodata: what stood for no data, and was left out; None: nothing.
+        without_data: share of the values that were left out; None where nothing stood for no data.
     """
 
     list: str
@@ -61,6 +65,8 @@ class Statistics:
     highest: "Sequence[float]"
     mean: "Sequence[float]"
     std: "Sequence[float]"
+    nodata: "float | str | None" = None
+    without_data: float | None = None
 
 
 def describe_list(
@@ -69,6 +75,7 @@ def describe_list(
     channels: int | None = None,
     value_range: float | Sequence[float] | None = None,
     bands: Bands | None = None,
+    nodata: float | str | None = None,
     workers: int = 1,
 ) -> Statistics:
     """Describe the images of a list.
@@ -78,20 +85,21 @@ def describe_list(
         channels: as many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
             the first image, 3 for 8-bit pictures.
         bands: those of each image that count; None: all.
+        nodata: what stands for no data and is left out; see `ListDataset`.
         value_range: see `ListDataset`. None: 255 or 65535, by the type of the first image.
         workers: number of processes.
 
     Raises:
         DataError: an image cannot be read, or is not like the others; the message names its line.
-        InputError: floats of which no range is stated.
+        InputError: floats, or numbers with a sign, of which no range is stated.
         ValueError: a range that is none.
     """
-    channels, limits = _channels_and_limits(images, len(bands) if bands else channels, value_range)
-    measured = _measure(images, channels, limits, bands, workers)
+    channels, limits, kind = _channels_and_limits(images, len(bands) if bands else channels, value_range)
+    measured = _measure(images, channels, limits, bands, as_nodata(nodata), workers)
     lowest, highest = (np.array([getattr(m, end) for m in measured]) for end in ("low", "high"))
     if limits == ANY_FLOATS:
         raise InputError(
-            f"the pixels are floats from {lowest.min():g} to {highest.max():g};"
+            f"the pixels are {kind} from {lowest.min():g} to {highest.max():g};"
             " state the range that all images keep to with --value-range LOW HIGH"
         )
     labels = images.labels[images.labels != NO_LABEL]
@@ -113,17 +121,27 @@ def describe_list(
         highest=highest.max(axis=0).tolist(),
         mean=mean,
         std=std,
+        nodata=nodata,
+        without_data=None if nodata is None else _without_data(measured),
     )
+
+
+def _without_data(measured: Sequence[PixelSums]) -> float:
+    """Return the share of values that do not count."""
+    values = sum(image.width * image.height * len(image.counts) for image in measured)
+    return (values - sum(sum(image.counts) for image in measured)) / values
 
 
 def _channels_and_limits(
     images: Source, channels: int | None, value_range: float | Sequence[float] | None
-) -> tuple[int, ValueRange]:
-    """Return what was asked for, or else what the first image holds."""
+) -> tuple[int, ValueRange, str]:
+    """Return what was asked for, or else what the first image holds, and the type of its values."""
     first = None
     if channels is None or value_range is None:
         try:
-            first = inspect_image(io.BytesIO(images.read(0)))
+            name = images.file(0)
+            is_large = name is not None and is_scene(name)
+            first = inspect_scene(name) if name and is_large else inspect_image(io.BytesIO(images.read(0)))
         except ImageError as error:
             raise _named(images, 0, error) from error
     if value_range is None:
@@ -132,12 +150,14 @@ def _channels_and_limits(
         limits = ANY_FLOATS if known is None else as_value_range(known)
     else:
         limits = as_value_range(value_range)
-    return (channels or (first.channels if first else 0)), limits
+    return channels or (first.channels if first else 0), limits, first.dtype.name if first else "numbers"
 
 
-def _measure(images: Source, channels: int, limits: ValueRange, bands: Bands | None, workers: int) -> list[PixelSums]:
+def _measure(
+    images: Source, channels: int, limits: ValueRange, bands: Bands | None, nodata: Nodata | None, workers: int
+) -> list[PixelSums]:
     measured = []
-    measure = partial(measure_image, channels=channels, limits=limits, bands=bands)
+    measure = partial(measure_image, channels=channels, limits=limits, bands=bands, nodata=nodata)
     for index, result in enumerate(map_images(measure, images, workers)):
         if isinstance(result, DataError):
             raise _named(images, index, result) from result

@@ -28,6 +28,6 @@ def write_stats(path: Path, stats: Statistics) -> None:
         raise DataError(f"{stats.list}: channel {', '.join(constant)} (from 0) is the same in all pixels; leave it out")
     lines = [f"# mae-data stats: {stats.images} images of {stats.list}", "DATA:"]
     lines += [f"  {key}: {getattr(stats, name)}" for key, name in _KEYS.items()]
-    if stats.bands:
-        lines.append(f"  BANDS: {json.dumps(stats.bands)}")
+    also = {"BANDS": stats.bands, "NODATA": stats.nodata}
+    lines += [f"  {key}: {json.dumps(value)}" for key, value in also.items() if value is not None]
     write_atomically(path, ("\n".join(lines) + "\n").encode())

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
+from mae_data.images.nodata import as_nodata
+from mae_data.images.scene import Scene, inspect_scene
 from mae_data.images.stored import inspect_image, read_image
-from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.images.value_range import ANY_FLOATS, EIGHT_BITS, ValueRange, as_value_range
 from mae_data.parallel import map_images
 from mae_data.sources.exif_count import file_orientation
 from mae_data.sources.image_list import ImageList
@@ -69,6 +71,7 @@ def verify_lists(
     channels: int | None = None,
     limits: ValueRange | None = None,
     bands: Bands | None = None,
+    nodata: float | str | None = None,
 ) -> Report:
     """Decode every image of every list fully.
 
@@ -77,12 +80,13 @@ def verify_lists(
         workers: number of processes.
         channels, limits: what all images must have; without both, they only have to be readable.
         bands: what is taken of them.
+        nodata: what stands for no data, and need not keep to the limits.
     """
-    check: Callable[[BinaryIO], GoodImage] = _inspect
+    check: Callable[[BinaryIO | bytes], GoodImage] = _inspect
     if channels or limits or bands:
-        check = partial(
-            _check, channels=len(bands) if bands else channels or 3, limits=limits or EIGHT_BITS, bands=bands
-        )
+        count = len(bands) if bands else channels or 3
+        read = partial(_read, channels=count, limits=limits or EIGHT_BITS, bands=bands, nodata=as_nodata(nodata))
+        check = partial(_check, read)
     report, hashes = Report(), list[list[bytes]]()
     for images in lists:  # parts of one table have one name
         report.images[images.name] = report.images.get(images.name, 0) + len(images)
@@ -114,18 +118,40 @@ class GoodImage(NamedTuple):
     digest: bytes
 
 
-def _inspect(file: BinaryIO) -> GoodImage:
+def _inspect(file: BinaryIO | bytes) -> GoodImage:
     """Decode an image."""
-    inspect_image(file)
+    if not isinstance(file, bytes):
+        inspect_image(file)
+        return _describe(file)
+    held = inspect_scene(file)
+    white = {"uint8": 255, "uint16": 65535}.get(held.dtype.name)
+    limits = as_value_range(white) if white else ANY_FLOATS
+    return _check(partial(_read, channels=held.channels, limits=limits, nodata=as_nodata("file")), file)
+
+
+def _read(file: BinaryIO | bytes, channels: int, limits: ValueRange, **chosen: Any) -> None:
+    """Decode all of an image, a scene part by part."""
+    if not isinstance(file, bytes):
+        read_image(file, channels, limits, **chosen)
+        return
+    scene = Scene(file, channels, limits, **chosen)
+    for box in scene.parts():
+        scene.read(box)
+    scene.close()
+
+
+def _check(read: Callable[[BinaryIO | bytes], object], file: BinaryIO | bytes) -> GoodImage:
+    read(file)
     return _describe(file)
 
 
-def _check(file: BinaryIO, channels: int, limits: ValueRange, bands: Bands | None) -> GoodImage:
-    read_image(file, channels, limits, bands=bands)
-    return _describe(file)
-
-
-def _describe(file: BinaryIO) -> GoodImage:
+def _describe(file: BinaryIO | bytes) -> GoodImage:
+    if isinstance(file, bytes):
+        digest = hashlib.sha256()
+        with open(file, "rb") as scene:
+            while part := scene.read(1 << 20):
+                digest.update(part)
+        return GoodImage(1, digest.digest())
     file.seek(0)
     orientation = file_orientation(file)
     file.seek(0)

@@ -50,12 +50,18 @@ def take_bands(pixels: npt.NDArray[Any], bands: Bands, names: Sequence[str] = ()
     Raises:
         DataError: there is no such band; those that there are are named.
     """
-    count = pixels.shape[2]
-    places = [band if isinstance(band, int) else _find(band, names) for band in bands]
-    for band, place in zip(bands, places, strict=True):
+    return np.ascontiguousarray(pixels[:, :, find_bands(bands, pixels.shape[2], names)])
+
+
+def find_bands(bands: Bands, count: int, names: Sequence[str] = ()) -> list[int]:
+    """Return the places of the chosen bands among `count`, from 0; refusals as in `take_bands`."""
+    places = []
+    for band in bands:
+        place = band if isinstance(band, int) else _find(band, names)
         if place is None or place >= count:
             raise DataError(f"there is no band {band!r}; the image has {list_bands(count, names)}")
-    return np.ascontiguousarray(pixels[:, :, [place for place in places if place is not None]])
+        places.append(place)
+    return places
 
 
 def _find(name: str, names: Sequence[str]) -> int | None:
@@ -64,7 +70,7 @@ def _find(name: str, names: Sequence[str]) -> int | None:
 
 
 def list_bands(count: int, names: Sequence[str] = ()) -> str:
-    """Say how many channels there are, and what the file calls them."""
+    """Describe how many channels there are, and what the file calls them."""
     words = f"{count} channels"
     if any(names):
         shown = [f"{i} {json.dumps(name, ensure_ascii=True)[1:-1]}" for i, name in enumerate(names[:_SHOWN])]

@@ -62,7 +62,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuse an image that is too large to be decoded."""
     if width * height > max_pixels:
         raise DataError(
-            f"{width}x{height} pixels are above the limit of {max_pixels}; scale the image down, or raise max_pixels"
+            f"{width}x{height} pixels are above the limit of {max_pixels} for an image that is decoded whole; save"
+            " it as a tiled TIFF of one page, of which windows are read, or scale it down"
         )
 
 
@@ -131,7 +132,7 @@ def _check_segments(page: TiffPage, max_pixels: int) -> None:
 
 
 def _ends_by(stored: bytes, limit: int, is_lzma: bool) -> bool:
-    """Tell whether compressed data end after as many bytes as were promised; the decoder judges damaged ones."""
+    """Return whether compressed data end after as many bytes as were promised; the decoder judges damaged ones."""
     decoder = lzma.LZMADecompressor(memlimit=_DICTIONARY) if is_lzma else zlib.decompressobj()
     try:
         return len(decoder.decompress(stored, limit + 1)) <= limit

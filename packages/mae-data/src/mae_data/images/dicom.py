@@ -3,6 +3,8 @@
 import importlib.util
 import io
 import logging
+import mmap
+import os
 import re
 import warnings
 import zlib
@@ -22,6 +24,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _JPEG = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.6", "1.2.840.10008.1.2.4.7")  # begins of its transfer syntaxes
 _JPEG_ITEM = re.compile(rb"\xfe\xff\x00\xe0(....)(?=\xff\xd8\xff)", re.DOTALL)
 
+_checked: tuple[int, ...] = ()  # state of the file that was checked last
 # What is wrong with a file is said once, by us.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"pydicom\.")
@@ -44,12 +47,12 @@ class Tags:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell from its first 132 bytes whether a file is DICOM."""
+    """Return whether, by its first 132 bytes, a file is DICOM."""
     return head[128:132] == b"DICM"
 
 
 def can_read_dicom() -> bool:
-    """Tell whether pydicom is installed."""
+    """Return whether pydicom is installed."""
     return importlib.util.find_spec("pydicom") is not None
 
 
@@ -143,11 +146,25 @@ def _syntax(tags: Any) -> Any:
 
 
 def _check_jpegs(file: BinaryIO, max_pixels: int) -> None:
-    """Check the JPEG files within."""
-    data = file.read()
-    file.seek(0)
+    """Check the JPEG files within, of a file on the disk once; it is mapped, not held."""
+    global _checked
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:  # in memory
+        _check_items(file.read(), max_pixels)
+        file.seek(0)
+        return
+    state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, max_pixels)
+    if state != _checked:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            _check_items(data, max_pixels)
+        _checked = state
+
+
+def _check_items(data: bytes | mmap.mmap, max_pixels: int) -> None:
     for item in _JPEG_ITEM.finditer(data):
-        check_jpeg(data[item.end() : item.end() + int.from_bytes(item[1], "little")], max_pixels)
+        place = item.end()
+        check_jpeg(data[place : place + int.from_bytes(item[1], "little")], max_pixels)
 
 
 def _decode(pydicom: Any, file: BinaryIO, tags: Any, frame: int | None) -> npt.NDArray[Any]:

@@ -21,7 +21,7 @@ File = str | bytes | os.PathLike[str] | BinaryIO
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy",
-    ".heic", ".heif", ".avif", ".dcm", ".nii", ".nii.gz",
+    ".jp2", ".j2k", ".heic", ".heif", ".avif", ".dcm", ".nii", ".nii.gz",
 )  # fmt: skip
 
 

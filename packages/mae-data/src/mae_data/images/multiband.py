@@ -56,8 +56,11 @@ class Planes:
         top, left, height, width = box
         y, x, rows, columns = window or (0, 0, *size)
         crop = self.pixels[top : top + height, left : left + width]
-        planes = [self._resize_plane(crop[:, :, c], size) for c in range(crop.shape[2])]
-        resized = np.stack(planes, axis=-1)[y : y + rows, x : x + columns]
+        if crop.shape[:2] == tuple(size):
+            resized = crop
+        else:
+            resized = np.stack([self._resize_plane(crop[:, :, c], size) for c in range(crop.shape[2])], axis=-1)
+        resized = resized[y : y + rows, x : x + columns]
         return np.ascontiguousarray(resized[:, ::-1] if flip else resized)
 
     def _resize_plane(self, plane: Pixels, size: Size) -> Pixels:
@@ -73,4 +76,5 @@ class Planes:
 
 def limits_of(image: object) -> ValueRange:
     """Return what an image's values mean; those of a Pillow image have 8 bits."""
-    return image.limits if isinstance(image, Planes) else EIGHT_BITS
+    limits: ValueRange = getattr(image, "limits", EIGHT_BITS)
+    return limits

@@ -4,7 +4,7 @@ Nothing is scaled or cut here: an image that is not of the stated channels, type
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from mae_data.images.formats import File, decode_picture, named_errors, open_pic
 from mae_data.images.medical import fit_medical, is_medical, read_medical
 from mae_data.images.medical import is_picture as is_8_bit_pixels
 from mae_data.images.multiband import Planes
+from mae_data.images.nodata import Nodata, has_data, nodata_of_file, with_coverage
 from mae_data.images.png16 import DEPTH_AT, read_png16
 from mae_data.images.value_range import EIGHT_BITS, ValueRange
 
@@ -58,6 +59,7 @@ def read_image(
     *,
     bands: Bands | None = None,
     exif: bool = True,
+    nodata: Nodata | None = None,
 ) -> Image.Image | Planes:
     """Read an image of a data set whose channels and value range are stated.
 
@@ -75,30 +77,84 @@ def read_image(
         bands: the bands to take, by number from 0 or by the file's names, in this order; pictures too are taken as
             stored then. None: all.
         exif: turn 8-bit pictures as their EXIF tag says; all else is as stored.
+        nodata: what stands for no data, and what becomes of it; None: all values are data. DICOM and NIfTI are cut to
+            the range, and state nothing.
 
     Raises:
         DataError: the file cannot be read, or contradicts channels or range; the message starts with the file's name.
     """
-    is_plain = limits == EIGHT_BITS and channels in (1, 3)
     with named_errors(file), opened(file) as source:
-        check_promises(source, max_pixels)
-        fits = is_medical(source)
-        is_picture = not fits and is_8_bit_picture(source, is_plain or bands is not None)
-        if is_picture and is_plain and bands is None:
-            return decode_picture(source, channels, max_pixels, exif)
-        pixels = _read_pixels(source, is_picture, max_pixels, exif)
-        names: tuple[str, ...] = ()
-        if bands is not None or pixels.shape[2] != channels:
-            source.seek(0)
-            names = band_names(source, pixels.shape[2])
-        if bands is not None:
-            pixels, names = take_bands(pixels, bands, names), ()
-        if fits:
-            pixels = fit_medical(pixels, channels, limits)
+        image, names = _read_bands(source, channels, limits, max_pixels, bands, exif)
+        if isinstance(image, Image.Image) and nodata is None:
+            return image
+        return as_read(_as_array(image), channels, limits, names, nodata, lambda: nodata_of_file(source))
+
+
+def read_masked(
+    file: File, channels: int, limits: ValueRange, nodata: Nodata, *, bands: Bands | None = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Read an image as `read_image` does; return its pixels [H, W, C], filled in, and which values are data."""
+    with named_errors(file), opened(file) as source:
+        image, names = _read_bands(source, channels, limits, MAX_PIXELS, bands, exif=True)
+        return filled_pixels(_as_array(image), channels, limits, names, nodata, lambda: nodata_of_file(source))
+
+
+def _as_array(image: Image.Image | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.atleast_3d(np.asarray(image))
+
+
+def _read_bands(
+    file: BinaryIO, channels: int, limits: ValueRange, max_pixels: int, bands: Bands | None, exif: bool
+) -> tuple[Image.Image | npt.NDArray[Any], tuple[str, ...]]:
+    """Read a picture, or the bands that are asked for [H, W, C] and, where they are too many, their names."""
+    check_promises(file, max_pixels)
+    is_plain = limits == EIGHT_BITS and channels in (1, 3)
+    fits = is_medical(file)
+    is_picture = not fits and is_8_bit_picture(file, is_plain or bands is not None)
+    if is_picture and is_plain and bands is None:
+        return decode_picture(file, channels, max_pixels, exif), ()
+    pixels = _read_pixels(file, is_picture, max_pixels, exif)
+    names: tuple[str, ...] = ()
+    if bands is not None or pixels.shape[2] != channels:
+        file.seek(0)
+        names = band_names(file, pixels.shape[2])
+    if bands is not None:
+        pixels, names = take_bands(pixels, bands, names), ()
+    return (fit_medical(pixels, channels, limits) if fits else pixels), names
+
+
+def as_read(
+    pixels: npt.NDArray[Any],
+    channels: int,
+    limits: ValueRange,
+    names: Sequence[str] = (),
+    nodata: Nodata | None = None,
+    file_says: Callable[[], float | None] = lambda: None,
+) -> Image.Image | Planes:
+    """Check pixels [H, W, C] as stored, fill in what are no data, and return them as transforms take them."""
+    if nodata is not None:
+        pixels, valid = filled_pixels(pixels, channels, limits, names, nodata, file_says)
+        if nodata.coverage:
+            return Planes(with_coverage(pixels, valid, limits), limits)
+    else:
         pixels = check_pixels(pixels, channels, limits, names)
-    if is_plain:
+    if limits == EIGHT_BITS and channels in (1, 3):
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
     return Planes(pixels, limits)
+
+
+def filled_pixels(
+    pixels: npt.NDArray[Any],
+    channels: int,
+    limits: ValueRange,
+    names: Sequence[str],
+    nodata: Nodata,
+    file_says: Callable[[], float | None] = lambda: None,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return pixels in the type of the range, filled in, and which values are data; see `check_pixels`."""
+    valid = has_data(pixels, file_says() if nodata.value is None else nodata.value)
+    pixels = check_kind(pixels, channels, limits, names)
+    return check_values(nodata.fill(pixels, valid, limits), limits), valid
 
 
 def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
@@ -122,7 +178,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
 
 
 def is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool = True) -> bool:
-    """Tell whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning.
+    """Return whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning.
 
     Args:
         looks_into_tiff: TIFF may be such a picture; judging that takes as long as reading a small one.
@@ -168,6 +224,13 @@ def check_pixels(
     pixels: npt.NDArray[Any], channels: int, limits: ValueRange, names: Sequence[str] = ()
 ) -> npt.NDArray[Any]:
     """Return pixels in the type of the range; refuse those that contradict it or the number of channels."""
+    return check_values(check_kind(pixels, channels, limits, names), limits)
+
+
+def check_kind(
+    pixels: npt.NDArray[Any], channels: int, limits: ValueRange, names: Sequence[str] = ()
+) -> npt.NDArray[Any]:
+    """Return pixels in the type of the range; refuse another number of channels, and types that lose bits in it."""
     wanted, kind, count = np.dtype(limits.dtype), pixels.dtype.name, pixels.shape[2]
     others = "" if count == channels else f"; the image has {list_bands(count, names)}, {channels} are asked for"
     if kind not in _ADVICE:
@@ -181,12 +244,22 @@ def check_pixels(
     if others:
         choice = f" or choose bands, such as {list(range(channels))} (BANDS, --bands)" if count > channels else ""
         raise DataError(f"{others[2:]}: state {count} (IMAGE_CHANNELS, --channels){choice}")
-    pixels = pixels.astype(wanted, copy=False)
+    return pixels.astype(wanted, copy=False)
+
+
+def check_values(pixels: npt.NDArray[Any], limits: ValueRange) -> npt.NDArray[Any]:
+    """Return pixels; refuse those outside the range."""
     low, high = pixels.min(), pixels.max()
     if not np.isfinite(low) or not np.isfinite(high):
-        raise DataError("the image holds NaN or infinite values; fill them with numbers of the value range")
+        raise DataError(
+            "the image holds NaN or infinite values; fill them with numbers of the value range, or, where NaN stands"
+            " for no data, say so (NODATA nan, --nodata nan)"
+        )
     if low < limits.bounds[0] or high > limits.bounds[1]:
-        raise DataError(f"values from {low:g} to {high:g} leave the value range {limits}; state a wider one")
+        raise DataError(
+            f"values from {low:g} to {high:g} leave the value range {limits}; state a wider one, or the value that"
+            " stands for no data (NODATA, --nodata)"
+        )
     return pixels
 
 

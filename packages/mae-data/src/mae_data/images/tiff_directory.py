@@ -14,6 +14,8 @@ MAX_PAGES = 4096
 _SLACK = 1 << 20
 # By the number of a type: its size, and struct's letter where it is an unsigned integer.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_ASCII = 2
+_SUBFILE, _REDUCED_OR_MASK = 254, 1 | 4
 _LETTERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANAR = (
     256, 257, 258, 259, 273, 277, 278, 279, 284,
@@ -56,6 +58,22 @@ class TiffPage:
         for offset, count in zip(offsets, counts, strict=False):
             if offset and count:
                 yield self._reader.read(offset, count)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is not a smaller copy of another page, nor its mask."""
+        return not self.number(_SUBFILE, 0) & _REDUCED_OR_MASK
+
+    def number(self, tag: int, otherwise: int) -> int:
+        """Return the first number of a tag."""
+        return next(iter(self._reader.numbers(self._tags.get(tag))), otherwise)
+
+    def text(self, tag: int) -> str:
+        """Return what a tag says, up to its first NUL, cut after 256 bytes; empty where there is no such text."""
+        found = self._tags.get(tag)
+        if found is None or found.kind != _ASCII:
+            return ""
+        return self._reader.read(found.place, min(found.count, 256)).split(b"\0")[0].decode("ascii", "replace").strip()
 
 
 class _Reader:

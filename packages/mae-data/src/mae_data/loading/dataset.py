@@ -2,7 +2,9 @@
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,15 @@ from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.images.bands import Bands, as_bands
 from mae_data.images.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.images.native_code import native
+from mae_data.images.nodata import as_nodata
+from mae_data.images.scene import OpenScenes, Scene, is_scene
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
 from mae_data.rng import sample_rng
 from mae_data.sources.exif_count import count_turned
 from mae_data.sources.open_source import open_source
+from mae_data.sources.source import Fingerprint
 from mae_data.transforms.pipelines import Picture, Transform
 
 Key = int | tuple[int, int]
@@ -39,6 +44,11 @@ class ListDataset:
         value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
         bands: the bands of each image that are taken, by number from 0 or by name; None: all. See `read_image`.
         exif: 8-bit pictures are turned as their EXIF tag says.
+        nodata: what stands for no data: a number, "nan", or "file" for what each file says; NaN is none in any case.
+            It is filled with the mean. None: all values are data.
+        mean: per channel, 0 and 1 the ends of the value range, for that; None fills in the lower end.
+        coverage: images get a last channel, white where all of a pixel's values are data, black where none is.
+        crops: how many samples of each image there are, one after the other: an epoch of few, large images has many.
         decoder: "exact" or "fast", for JPEG files; see `mae_data.images.jpeg.open_lazily`.
         reuse: keep the last image decoded, for samplers that ask for one several times in a row.
         labels: "required" or "optional".
@@ -66,6 +76,10 @@ class ListDataset:
         value_range: float | Sequence[float] = 255,
         bands: Bands | None = None,
         exif: bool = True,
+        nodata: float | str | None = None,
+        mean: Sequence[float] | None = None,
+        coverage: bool = False,
+        crops: int = 1,
         decoder: str = "exact",
         reuse: bool = False,
         labels: str = "required",
@@ -87,11 +101,14 @@ class ListDataset:
             root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
         )
         self.transform = transform
+        self.crops = crops
         self.seed = seed
         self.channels = channels
         self.bands, self.exif = as_bands(bands), exif
+        self.nodata = as_nodata(nodata, mean, coverage)
         self.decoder = decoder
         self.reuse = reuse
+        self._scenes = OpenScenes()
         self._last: tuple[int, Picture] | None = None
         native()  # loaded before workers start: its warnings come once
         self.on_error = on_error
@@ -99,22 +116,31 @@ class ListDataset:
         self.bad = BadImages(len(self.images), max_skipped)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) * self.crops
 
     def fetch(self, keys: Iterable[Sequence[int]]) -> None:
         """Prepare for reading the samples of these (epoch, index), of one batch; see `Source.fetch`."""
-        self.images.fetch(list(dict.fromkeys(index for _, index in keys)))
+        self.images.fetch(list(dict.fromkeys(index // self.crops for _, index in keys)))
 
     def describe(self, key: Key) -> str:
         """Name the place and path of a key, for messages."""
-        return self.images.describe(key[1] if isinstance(key, tuple) else key)
+        return self.images.describe((key[1] if isinstance(key, tuple) else key) // self.crops)
+
+    def describe_batch(self, indices: Iterable[int]) -> str:
+        """Name the images of the first eight samples for messages."""
+        return self.images.describe_batch(int(index) // self.crops for index in indices)
+
+    def fingerprint(self) -> Fingerprint:
+        """Return the number of images and a hash of what they are."""
+        return self.images.fingerprint()
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a dataset of {len(self)}")
-        for source in range(index, index + len(self)):
-            source %= len(self)
+        place, crop = divmod(index, self.crops)
+        for source in range(place, place + len(self.images)):
+            source %= len(self.images)
             try:
                 image = self._read(source)
                 # The generator belongs to the place in the epoch: a replacement is not the twin of the
@@ -129,17 +155,18 @@ class ListDataset:
                 if self.on_error == "drop":
                     return self._nothing(), np.int64(-1), np.int64(~index)
                 continue
-            return array, self.images.labels[source], np.int64(source)
+            return array, self.images.labels[source], np.int64(source * self.crops + crop)
         raise DataError(f"{self.images.name}: not one image of it can be read")
 
     def _nothing(self) -> npt.NDArray[Any]:
         """Return an image that stands for one that cannot be read."""
         size: Any = getattr(self.transform, "size", None)
         assert size, "only a transform that says its size can leave images out"
-        return np.zeros((*size, self.channels), self.limits.dtype)
+        channels = self.channels + bool(self.nodata and self.nodata.coverage)
+        return np.zeros((*size, channels), self.limits.dtype)
 
     def notes(self) -> list[str]:
-        """Say what a run should know of its images at its start, a line each."""
+        """Describe what a run should know of its images at its start, a line each."""
         looked, turned = count_turned(self.images) if self.limits == EIGHT_BITS else (0, 0)
         if not turned:
             return [*self.images.notes]
@@ -153,26 +180,51 @@ class ListDataset:
     def _read(self, index: int) -> Picture:
         if self._last and self._last[0] == index:
             return self._last[1]
-        image = self._open(index)
+        scene = self._scenes.get(index, partial(self._scene, index))
+        image = scene or self._decode(index)
         if self.reuse:
             if isinstance(image, JpegImage):
                 image.keep_decoded()
             self._last = (index, image)
         return image
 
-    def _open(self, index: int) -> Picture:
-        try:
+    def open(self, index: int) -> Picture:
+        """Open an image by its place in the list, for somebody who keeps it.
+
+        Raises:
+            DataError: it cannot be read; the message names its line and path.
+        """
+        return self._scene(index) or self._decode(index)
+
+    def _decode(self, index: int) -> Picture:
+        with self._named(index):
             data = self.images.read(index)
-            if self.limits == EIGHT_BITS and self.channels in (1, 3) and self.bands is None:
+            is_plain = self.limits == EIGHT_BITS and self.channels in (1, 3)
+            if is_plain and self.bands is None and self.nodata is None:
                 return open_lazily(data, self.channels, self.decoder, self.exif)
-            return read_image(io.BytesIO(data), self.channels, self.limits, bands=self.bands, exif=self.exif)
-        except ImageError as error:
-            raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
+            chosen: Any = {"bands": self.bands, "exif": self.exif, "nodata": self.nodata}
+            return read_image(io.BytesIO(data), self.channels, self.limits, **chosen)
+
+    def _scene(self, index: int) -> Scene | None:
+        """Open an image that is read by windows; None for all others."""
+        name = self.images.file(index)
+        with self._named(index):
+            if name is None or not is_scene(name):
+                return None
+            return Scene(name, self.channels, self.limits, self.bands, self.nodata)
 
     def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
-        try:
+        with self._named(index):  # a JPEG file is decoded here, a window of a scene read
             return self.transform(image, rng)
-        except ImageError as error:  # a JPEG file is decoded here
+
+    @contextmanager
+    def _named(self, index: int) -> Iterator[None]:
+        """Let errors begin with an image's line and path."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except ImageError as error:
             raise DataError(f"{self.images.describe(index)}: {error.reason}") from error
         except DataError as error:
             raise DataError(f"{self.images.describe(index)}: {error}") from error

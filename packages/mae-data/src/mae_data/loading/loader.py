@@ -14,6 +14,7 @@ import paddle
 
 from mae_data.loading.batch import Batch, TargetType
 from mae_data.loading.dataset import ListDataset
+from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
 from mae_data.loading.worker import Dataset, fetch_ahead
 from mae_data.loading.worker_pool import WorkerPool
@@ -159,7 +160,7 @@ def make_train_loader(
 
 
 def make_eval_loader(
-    dataset: ListDataset,
+    dataset: ListDataset | ImageWindows,
     sampling: EvalSampling,
     loading: Loading,
     stop: Callable[[], bool] = lambda: False,

@@ -14,11 +14,13 @@ from mae_data.errors import DataError, InputError
 from mae_data.images.bands import Bands, as_bands, take_bands
 from mae_data.images.exif import orientation_of, turned_pixels
 from mae_data.images.formats import EXTENSIONS, MAX_PIXELS, File, convert_image
-from mae_data.images.multiband import Planes
-from mae_data.images.stored import check_pixels, read_image
+from mae_data.images.nodata import Nodata, as_nodata
+from mae_data.images.scene import Scene, is_scene
+from mae_data.images.stored import as_read, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange, as_value_range
 from mae_data.sources.folder_scan import scan_folder
-from mae_data.transforms.pipelines import EvalTransform, Picture, Size, make_eval_transform
+from mae_data.transforms.native_crop import NativeCentre
+from mae_data.transforms.pipelines import EvalTransform, Picture, Size, as_size, make_eval_transform
 
 OneImage: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 Images: TypeAlias = OneImage | Iterable[OneImage]
@@ -33,6 +35,8 @@ def preprocess(
     value_range: float | Sequence[float] = 255,
     bands: Bands | None = None,
     exif: bool = True,
+    nodata: float | str | None = None,
+    mean: Sequence[float] | None = None,
 ) -> npt.NDArray[Any]:
     """Turn images into a batch as evaluation does: resize the shorter side, crop the centre.
 
@@ -47,6 +51,8 @@ def preprocess(
         value_range: The value of white, 255 for 8 bits, above for 16; or [low, high] of floats.
         bands: The bands of each image that are taken, by number from 0 or by the name that a file gives; None: all.
         exif: Turn 8-bit pictures as their EXIF tag says.
+        nodata: What stands for no data: a number, "nan", or "file" for what each file says; it is filled in.
+        mean: What it is filled with, per channel, 0 and 1 the ends of the value range.
 
     Returns:
         [N, H, W, C] without a gap in memory: uint8, or the type of another value range.
@@ -63,7 +69,7 @@ def preprocess(
         >>> preprocess([photo, photo[..., 0]], (96, 64), channels=1).shape
         (2, 96, 64, 1)
     """
-    given = ModelInput(size, crop_pct, channels=channels, value_range=value_range, bands=bands, exif=exif)
+    given = ModelInput(size, crop_pct, channels, value_range, bands, exif, nodata, mean)
     return given.batch(images)
 
 
@@ -75,6 +81,8 @@ class TakesImages(Protocol):
     crop_pct: float | None
     bands: Bands | None
     exif: bool
+    nodata: float | str | None
+    pixel_mean: Sequence[float]
 
     @property
     def value_range(self) -> float | Sequence[float]:
@@ -86,8 +94,12 @@ class TakesImages(Protocol):
 class ModelInput:
     """How images become a model's input in evaluation, the same for everyone who asks; see `preprocess`.
 
+    Attributes:
+        coverage: see `ListDataset`.
+        native: the centre is shown at native resolution; `crop_pct` says nothing then.
+
     Raises:
-        ValueError: crop, range or bands that are none.
+        ValueError: crop, range, bands or no data that are none.
     """
 
     size: int | Size
@@ -96,9 +108,14 @@ class ModelInput:
     value_range: float | Sequence[float] = 255
     bands: Bands | None = None
     exif: bool = True
+    nodata: float | str | None = None
+    mean: Sequence[float] | None = None
+    coverage: bool = False
+    native: bool = False
 
     def __post_init__(self) -> None:
         as_bands(self.bands)
+        as_nodata(self.nodata)
         as_value_range(self.value_range)
         make_eval_transform(image_size=self.size, crop_pct=self.crop_pct)
 
@@ -106,7 +123,8 @@ class ModelInput:
     def of(cls, model: TakesImages, crop_pct: float | None = None) -> "ModelInput":
         """Take what a model says; `crop_pct` goes before its own."""
         m = model
-        return cls(m.img_size, crop_pct or m.crop_pct, m.in_chans, m.value_range, m.bands, m.exif)
+        crop_pct = crop_pct or m.crop_pct
+        return cls(m.img_size, crop_pct, m.in_chans, m.value_range, m.bands, m.exif, m.nodata, m.pixel_mean)
 
     @property
     def limits(self) -> ValueRange:
@@ -114,19 +132,28 @@ class ModelInput:
         return as_value_range(self.value_range)
 
     @property
-    def transform(self) -> EvalTransform:
+    def transform(self) -> EvalTransform | NativeCentre:
         """What evaluation does to an image that is read."""
+        if self.native:
+            return NativeCentre(as_size(self.size))
         return make_eval_transform(image_size=self.size, crop_pct=self.crop_pct)
 
     def read(self, file: File, max_pixels: int = MAX_PIXELS) -> Picture:
-        """Read an image file; see `stored_image.read_image`."""
-        return read_image(file, self.channels, self.limits, max_pixels, bands=self.bands, exif=self.exif)
+        """Read an image file, or open one that is read by windows; see `read_image`."""
+        if isinstance(file, str | bytes | os.PathLike) and is_scene(file):
+            return Scene(file, self.channels, self.limits, self.bands, self._nodata)
+        chosen: Any = {"bands": self.bands, "exif": self.exif, "nodata": self._nodata}
+        return read_image(file, self.channels, self.limits, max_pixels, **chosen)
+
+    @property
+    def _nodata(self) -> Nodata | None:
+        return as_nodata(self.nodata, self.mean, self.coverage)
 
     def pixels(self, image: OneImage) -> npt.NDArray[Any]:
         """Return the pixels [H, W, C] of an image of any kind."""
         if isinstance(image, str | os.PathLike):
             return self.transform(self.read(image))
-        return self.transform(as_image(image, self.channels, self.limits, self.bands, self.exif))
+        return self.transform(as_image(image, self.channels, self.limits, self.bands, self.exif, self._nodata))
 
     def batch(self, images: Images) -> npt.NDArray[Any]:
         """Return the pixels [N, H, W, C] of one image or several.
@@ -159,6 +186,7 @@ def as_image(
     limits: ValueRange = EIGHT_BITS,
     bands: Bands | None = None,
     exif: bool = True,
+    nodata: Nodata | None = None,
 ) -> Picture:
     """Take what is in memory as if it were read; see `stored_image.read_image`.
 
@@ -171,20 +199,24 @@ def as_image(
         turn = orientation_of(image) if exif and isinstance(image, Image.Image) else 1
         image = take_bands(turned_pixels(pixels, turn), bands)
     is_plain = limits == EIGHT_BITS and channels in (1, 3)
-    if isinstance(image, Image.Image) and is_plain:
-        return convert_image(image, channels, exif)
-    if isinstance(image, np.ndarray):
-        return convert_image(_from_array(image), channels) if is_plain else _as_planes(image, channels, limits)
-    raise InputError(
-        f"an image is of type {type(image).__name__}; give a path, "
-        + ("a PIL image or a uint8 array" if is_plain else f"or an array of {channels} channels, values {limits}")
-    )
+    if not isinstance(image, np.ndarray) and not (isinstance(image, Image.Image) and is_plain):
+        raise InputError(
+            f"an image is of type {type(image).__name__}; give a path, "
+            + ("a PIL image or a uint8 array" if is_plain else f"or an array of {channels} channels, values {limits}")
+        )
+    if is_plain:
+        picture = image if isinstance(image, Image.Image) else _from_array(image)
+        picture = convert_image(picture, channels, exif)
+        if nodata is None:
+            return picture
+        image = np.asarray(picture)
+    return as_read(_as_pixels(np.asarray(image)), channels, limits, nodata=nodata)
 
 
-def _as_planes(array: npt.NDArray[Any], channels: int, limits: ValueRange) -> Planes:
+def _as_pixels(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.ndim not in (2, 3) or not array.size:
         raise InputError(f"an array of shape {list(array.shape)} is no image; give [H, W] or [H, W, C]")
-    return Planes(check_pixels(np.atleast_3d(array), channels, limits), limits)
+    return np.atleast_3d(array)
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:

@@ -49,6 +49,10 @@ class Source(ABC):
             DataError: no image can: the store is gone.
         """
 
+    def file(self, index: int) -> bytes | None:
+        """Return the name of the file that is the image of entry `index`; None where it lies in another."""
+        return None
+
     def fetch(self, indices: Sequence[int]) -> None:  # noqa: B027 - most sources gain nothing by it
         """Prepare for `read` of these entries, each once: a source far away reads them at the same time.
 

@@ -11,6 +11,7 @@ from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import MaskPicture
 from mae_data.images.multiband import Planes
 from mae_data.images.native_code import Box, Size, resized
+from mae_data.images.scene import Scene
 
 Range = tuple[float, float]
 
@@ -95,7 +96,7 @@ def covering_size(size: Size, target: Size) -> Size:
 
 
 def resized_crop(
-    image: "Image.Image | JpegImage | Planes | MaskPicture",
+    image: "Image.Image | JpegImage | Planes | Scene | MaskPicture",
     box: Box,
     size: Size,
     window: Box | None = None,

@@ -18,11 +18,13 @@ from mae_data.images.formats import MAX_PIXELS
 from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import MaskPicture
 from mae_data.images.multiband import Planes, limits_of
+from mae_data.images.scene import Scene
+from mae_data.images.value_range import EIGHT_BITS
 from mae_data.transforms.crops import Box, Range, Size, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.transforms.rand_augment import RandAugment
 from mae_data.transforms.random_erasing import RandomErasing
 
-Picture = Image.Image | JpegImage | Planes | MaskPicture
+Picture = Image.Image | JpegImage | Planes | Scene | MaskPicture
 
 
 class Transform(Protocol):
@@ -53,7 +55,7 @@ def make_pretrain_transform(
         rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
     """
     scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
-    return CropTransform(_as_size(image_size), scale, ratio, hflip, vflip, rotate90)
+    return CropTransform(as_size(image_size), scale, ratio, hflip, vflip, rotate90)
 
 
 def make_finetune_transform(
@@ -90,7 +92,7 @@ def make_finetune_transform(
     if rand_augment and len(mean) not in (1, 3):
         raise ValueError(f"mean={mean}: rand_augment is made for 8-bit images of 1 or 3 channels; give None for none")
     scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
-    crop = CropTransform(_as_size(image_size), scale, ratio, hflip, vflip, rotate90)
+    crop = CropTransform(as_size(image_size), scale, ratio, hflip, vflip, rotate90)
     augment = RandAugment.parse(rand_augment) if rand_augment else None
     return FinetuneTransform(crop, augment, RandomErasing(reprob, recount), tuple(mean), tuple(std))
 
@@ -115,7 +117,7 @@ def make_probe_transform(
         rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
     """
     scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
-    return CropTransform(_as_size(image_size), scale, ratio, hflip, vflip, rotate90, draw_single_crop)
+    return CropTransform(as_size(image_size), scale, ratio, hflip, vflip, rotate90, draw_single_crop)
 
 
 def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None) -> "EvalTransform":
@@ -131,7 +133,7 @@ def make_eval_transform(*, image_size: int | Size, crop_pct: float | None = None
         >>> make_eval_transform(image_size=224)(photo).shape
         (224, 224, 3)
     """
-    size = _as_size(image_size)
+    size = as_size(image_size)
     if crop_pct is None:
         crop_pct = 0.875 if max(size) <= 224 else 1.0
     if not 0 < crop_pct <= 1:
@@ -185,7 +187,7 @@ class FinetuneTransform:
             raise ValueError(f"the image has {channels} channels, mean and std have {len(self.mean)}; give one each")
         array = self.crop(image, rng)
         if self.rand_augment is not None:
-            if isinstance(image, Planes):
+            if limits_of(image) != EIGHT_BITS or channels not in (1, 3):
                 raise ValueError("RandAugment is made for 8-bit images of 1 or 3 channels; leave it out")
             array = to_array(self.rand_augment(to_image(array), self.mean, rng))
         self.random_erasing(array, self.mean, self.std, rng, limits_of(image))
@@ -222,7 +224,8 @@ def to_image(array: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0])
 
 
-def _as_size(image_size: int | Size) -> Size:
+def as_size(image_size: int | Size) -> Size:
+    """Return (height, width)."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height < 1 or width < 1:
         raise ValueError(f"image_size={image_size}; give a positive number of pixels, or (height, width)")

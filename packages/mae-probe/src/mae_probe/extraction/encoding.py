@@ -19,7 +19,7 @@ from mae_core.training.precision import Precision
 from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.extraction import kept_features
-from mae_probe.extraction.feature_set import Features, encode
+from mae_probe.extraction.feature_set import Features, encode, encode_windows
 from mae_probe.extraction.pooling import pool_tokens, tokens_of
 from mae_probe.extraction.raw_pixels import pixel_features
 from mae_probe.heads.model import LinearProbe
@@ -29,7 +29,12 @@ PIXELS = "pixels"  # beside the names of pools: raw pixels
 
 
 def encode_lists(
-    opened: Opened, list_names: Sequence[str], command: str, labels: str = "required", pools: Sequence[str] = ()
+    opened: Opened,
+    list_names: Sequence[str],
+    command: str,
+    labels: str = "required",
+    pools: Sequence[str] = (),
+    overlap: int | None = None,
 ) -> list[dict[str, Features]]:
     """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
@@ -39,6 +44,7 @@ def encode_lists(
         command: for error messages.
         labels: "required" or "optional".
         pools: of `pooling.POOLS`, and PIXELS, all of one pass over the images; none: as MODEL.GLOBAL_POOL says.
+        overlap: encode windows that share so many pixels with their neighbours, instead of whole images; not kept.
 
     Returns:
         for each list, the features by pool, in the order of `pools`.
@@ -59,6 +65,9 @@ def encode_lists(
         load_encoder(config, opened.weights, model, command)
     model.eval()
     precision = precision_of(config)
+    if overlap is not None:
+        forward = partial(_pools, model, pools or [own_pool(config)])
+        return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
     return [encode_pools(config, model, dataset, precision, pools or [own_pool(config)]) for dataset in datasets]
 
 
@@ -87,12 +96,14 @@ def encode_pools(
     folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
     made_of = _made_of(config, model, dataset, precision)
     keys = {pool: kept_features.key_of({**made_of, "pool": pool}) for pool in pools}
-    found = {pool: features for pool in pools if (features := kept_features.find(folder, keys[pool]))}
+    found = {pool: features for pool in pools if (features := kept_features.find_features(folder, keys[pool]))}
     if found:
         log.LOGGER.info(f"features read from {folder}: {dataset.images.name} ({', '.join(found)})")
     if missing := [pool for pool in pools if pool not in found]:
         found |= encode(config, partial(_pools, model, missing), dataset, precision)
-        kept = not dataset.skipped() and [kept_features.keep(folder, keys[pool], found[pool]) for pool in missing]
+        kept = not dataset.skipped() and [
+            kept_features.keep_features(folder, keys[pool], found[pool]) for pool in missing
+        ]
         if kept and all(kept):
             log.LOGGER.info(f"features kept in {folder}: {dataset.images.name} ({', '.join(missing)})")
     return {pool: found[pool] for pool in pools}
@@ -109,7 +120,7 @@ def _pools(model: LinearProbe, pools: Sequence[str], images: Tensor) -> dict[str
 
 
 def _made_of(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> dict[str, Any]:
-    """Say what features depend on, but for the pool."""
+    """Describe what features depend on, but for the pool."""
     return {
         "versions": [mae_core.__version__, paddle.__version__],
         "device": paddle.get_device().partition(":")[0],

@@ -5,7 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -38,14 +38,14 @@ def check_suffix(path: Path) -> None:
 
 
 def write_features(path: Path, features: Features) -> None:
-    """Write features float32 [N, D], labels int64 [N] and paths.
+    """Write features float32 [N, D], labels int64 [N] and paths; of windows also int64 [N, 4], where they lie.
 
     | suffix         | holds                                                                              |
     |----------------|------------------------------------------------------------------------------------|
-    | `.npz`         | arrays `features`, `labels`, `paths`                                               |
-    | `.safetensors` | `features`, `labels`, and the paths as JSON in the header                          |
-    | `.csv`         | columns `path`, `label`, `f0`, `f1`, ...; 9 digits, which give float32 back exactly |
-    | `.parquet`     | columns `path`, `label`, `features` (a list of D each); needs pyarrow              |
+    | `.npz`         | arrays `features`, `labels`, `paths`, `windows`                                    |
+    | `.safetensors` | `features`, `labels`, `windows`, and the paths as JSON in the header               |
+    | `.csv`         | columns `path`, `label`, `row` to `width`, `f0`, `f1`, ...; 9 digits, which are exact |
+    | `.parquet`     | columns `path`, `label`, `row` to `width`, `features` (lists of D); needs pyarrow   |
 
     Raises:
         UserError: another suffix, or the disk refused.
@@ -69,6 +69,7 @@ def read_features(path: Path) -> Features:
         raise UserError(f"{path} is no readable feature file ({error}); write one with mae-probe features") from None
     n = len(features.paths)
     sound = features.features.ndim == 2 and features.features.shape[0] == n and features.labels.shape == (n,)
+    sound = sound and (features.windows is None or features.windows.shape == (n, 4))
     if not (sound and n and np.isfinite(features.features).all()):
         raise UserError(f"{path} holds no finite features [N, D] with N labels and paths; write it anew")
     return features
@@ -76,28 +77,35 @@ def read_features(path: Path) -> Features:
 
 def _npz_bytes(features: Features) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, features=features.features, labels=features.labels, paths=np.array(features.paths, np.str_))
+    np.savez(buffer, **_arrays(features), paths=np.array(features.paths, np.str_))
     return buffer.getvalue()
 
 
 def _read_npz(path: Path) -> Features:
     with np.load(path, allow_pickle=False) as file:
-        return _features(file["features"], file["labels"], [str(p) for p in file["paths"]])
+        windows = file["windows"] if "windows" in file.files else None
+        return _features(file["features"], file["labels"], [str(p) for p in file["paths"]], windows)
 
 
 def _safetensors_bytes(features: Features) -> bytes:
-    arrays: dict[str, np.ndarray] = {"features": features.features, "labels": features.labels}
-    return bytes(save(arrays, metadata={"paths": json.dumps(features.paths)}))
+    return bytes(save(_arrays(features), metadata={"paths": json.dumps(features.paths)}))
+
+
+def _arrays(features: Features) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"features": features.features, "labels": features.labels}
+    return arrays if features.windows is None else arrays | {"windows": features.windows}
 
 
 def _read_safetensors(path: Path) -> Features:
     with safe_open(path, "numpy") as file:
         paths = [str(p) for p in json.loads(file.metadata()["paths"])]
-        return _features(file.get_tensor("features"), file.get_tensor("labels"), paths)
+        windows = file.get_tensor("windows") if "windows" in file.keys() else None  # noqa: SIM118 - it is no dict
+        return _features(file.get_tensor("features"), file.get_tensor("labels"), paths, windows)
 
 
-def _features(features: np.ndarray, labels: np.ndarray, paths: list[str]) -> Features:
-    return Features(features.astype(np.float32, copy=False), labels.astype(np.int64, copy=False), paths)
+def _features(features: np.ndarray, labels: np.ndarray, paths: list[str], windows: np.ndarray | None) -> Features:
+    windows = None if windows is None else windows.astype(np.int64, copy=False)
+    return Features(features.astype(np.float32, copy=False), labels.astype(np.int64, copy=False), paths, windows)
 
 
 class Format(NamedTuple):

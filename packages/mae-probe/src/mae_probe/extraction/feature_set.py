@@ -8,11 +8,13 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
+from mae_core.ops.patches import pair
 from mae_core.process import log
 from mae_core.stage.config.node import Config
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.loading.batch import Batch
 from mae_data.loading.dataset import ListDataset
+from mae_data.loading.image_windows import ImageWindows
 from mae_probe.evaluate import eval_batches
 
 
@@ -24,11 +26,13 @@ class Features:
         features: float32 [N, D]; what an attentive head reads are tokens, [N, L, D].
         labels: int64 [N]; -1 where the list has none.
         paths: N of them, as the list writes them.
+        windows: int64 [N, 4], row, column, height and width of what was encoded, in pixels; None: whole images.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     paths: list[str]
+    windows: NDArray[np.int64] | None = None
 
     def batch(self, rows: NDArray[np.int64] | None = None) -> Batch:
         """Return (features, labels, indices) of some rows, or of all, as the loader returns images."""
@@ -47,6 +51,44 @@ def encode(
     Returns:
         what is made of the images, by the names of `forward`.
     """
+    made, labels, indices = _encode(config, forward, dataset, precision)
+    if dataset.on_error == "drop":
+        log.log_lines(dataset.skipped())
+    paths = [dataset.images.path(int(i)) for i in indices]
+    return {name: Features(features, labels, paths) for name, features in made.items()}
+
+
+def encode_windows(
+    config: Config,
+    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    dataset: ListDataset,
+    precision: Precision,
+    overlap: int,
+) -> dict[str, Features]:
+    """Encode the windows of a list's images, each of the model's image size at native resolution, image by image.
+
+    Args:
+        forward: see `encode`.
+        overlap: pixels that neighbouring windows share.
+    """
+    drops, source = dataset.on_error == "drop", dataset.images
+    bad = dataset.bad if drops else None
+    windows = ImageWindows(dataset.open, len(source), pair(config.DATA.IMAGE_SIZE), overlap, source.labels, bad)
+    made, labels, indices = _encode(config, forward, windows, precision)
+    if drops:
+        log.log_lines(dataset.skipped())
+    paths = [source.path(int(number)) for number in windows.images[indices]]
+    boxes = np.array([windows.windows[i].box for i in indices], np.int64)
+    return {name: Features(features, labels, paths, boxes) for name, features in made.items()}
+
+
+def _encode(
+    config: Config,
+    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    dataset: ListDataset | ImageWindows,
+    precision: Precision,
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
+    """Return what is made of the samples that could be read, their labels and indices."""
     parts: dict[str, list[NDArray[np.float32]]] = {}
     labels: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int64]] = []
@@ -59,10 +101,8 @@ def encode(
             parts.setdefault(name, []).append(features[used])
         labels.append(label.numpy()[used])
         indices.append(index.numpy()[used])
-    if dataset.on_error == "drop":
-        log.log_lines(dataset.skipped())
-    paths = [dataset.images.path(int(i)) for i in np.concatenate(indices)]
-    return {name: Features(np.concatenate(part), np.concatenate(labels), paths) for name, part in parts.items()}
+    whole = {name: np.concatenate(part) for name, part in parts.items()}
+    return whole, np.concatenate(labels), np.concatenate(indices)
 
 
 @dataclass(frozen=True)

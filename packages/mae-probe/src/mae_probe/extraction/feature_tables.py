@@ -11,14 +11,18 @@ import numpy as np
 from mae_core.errors import UserError
 from mae_probe.extraction.feature_set import Features
 
+PLACE = ("row", "column", "height", "width")  # of a window
+
 
 def csv_bytes(features: Features) -> bytes:
     """Write a line for each image: path, label, and its numbers with 9 digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", *(f"f{i}" for i in range(features.features.shape[1]))])
-    for path, label, row in zip(features.paths, features.labels, features.features, strict=True):
-        writer.writerow([path, label, *(f"{number:.9g}" for number in row)])
+    boxes = np.empty((len(features.paths), 0), np.int64) if features.windows is None else features.windows
+    columns = PLACE if features.windows is not None else ()
+    writer.writerow(["path", "label", *columns, *(f"f{i}" for i in range(features.features.shape[1]))])
+    for path, label, box, row in zip(features.paths, features.labels, boxes, features.features, strict=True):
+        writer.writerow([path, label, *box, *(f"{number:.9g}" for number in row)])
     return text.getvalue().encode()
 
 
@@ -26,11 +30,14 @@ def read_csv(path: Path) -> Features:
     """Read what `csv_bytes` wrote; ValueError where it is something else."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
-        if next(reader, [])[:3] != ["path", "label", "f0"]:
+        header = next(reader, [])
+        first = header.index("f0") if "f0" in header else 0
+        if tuple(header[:first]) not in (("path", "label"), ("path", "label", *PLACE)):
             raise ValueError("its columns are not path, label, f0, ...")
         rows = list(reader)
-    numbers = np.array([row[2:] for row in rows], dtype=np.float32)
-    return Features(numbers, np.array([row[1] for row in rows], dtype=np.int64), [row[0] for row in rows])
+    numbers = np.array([row[first:] for row in rows], dtype=np.float32)
+    windows = np.array([row[2:first] for row in rows], dtype=np.int64) if first > 2 else None
+    return Features(numbers, np.array([row[1] for row in rows], dtype=np.int64), [row[0] for row in rows], windows)
 
 
 def require_pyarrow() -> None:
@@ -51,7 +58,10 @@ def parquet_bytes(features: Features) -> bytes:
 
     width = features.features.shape[1]
     lists = pa.FixedSizeListArray.from_arrays(pa.array(features.features.reshape(-1)), width)
-    table = pa.table({"path": pa.array(features.paths, pa.string()), "label": features.labels, "features": lists})
+    columns = {"path": pa.array(features.paths, pa.string()), "label": features.labels}
+    if features.windows is not None:
+        columns |= dict(zip(PLACE, features.windows.T, strict=True))
+    table = pa.table({**columns, "features": lists})
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink)
     return bytes(sink.getvalue().to_pybytes())
@@ -70,4 +80,7 @@ def read_parquet(path: Path) -> Features:
     numbers = np.asarray(table["features"].combine_chunks().flatten(), dtype=np.float32)
     numbers = numbers.reshape(len(table), -1 if len(table) else 0)
     paths = [str(p) for p in table["path"].to_pylist()]
-    return Features(numbers, np.asarray(table["label"], dtype=np.int64), paths)
+    windows = None
+    if set(PLACE) <= set(table.column_names):
+        windows = np.stack([np.asarray(table[name], dtype=np.int64) for name in PLACE], axis=1)
+    return Features(numbers, np.asarray(table["label"], dtype=np.int64), paths, windows)

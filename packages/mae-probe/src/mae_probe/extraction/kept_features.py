@@ -42,7 +42,7 @@ def key_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
 
 
-def find(folder: Path, key: str) -> Features | None:
+def find_features(folder: Path, key: str) -> Features | None:
     """Return the features of a key; None where there are none, or the file is damaged, which then goes."""
     for path in folder.glob(f"{key}-*{_SUFFIX}"):
         try:
@@ -58,7 +58,7 @@ def find(folder: Path, key: str) -> Features | None:
     return None
 
 
-def keep(folder: Path, key: str, features: Features) -> bool:
+def keep_features(folder: Path, key: str, features: Features) -> bool:
     """Write features under a key, whole or not at all; False where there is no room for them."""
     data = FORMATS[_SUFFIX].write(features)
     if len(data) > MOST:

@@ -28,12 +28,12 @@ def completion_script(parser: Parser, shell: str, keys: Sequence[str]) -> str:
     """Return a script that completes subcommands, flags with their values, file names and `KEY VALUE` words."""
     import shtab
 
-    for command in (parser, *parser.commands.values()):
-        for action in command._actions:
-            if action.nargs != 0 and not action.choices and action.type not in (int, float):
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    for action in (action for command in (parser, *parser.commands.values()) for action in command._actions):
+        if action.dest == "pairs":
+            action.choices = keys
+        elif action.nargs != 0 and not action.choices and action.type not in (int, float):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
     (words,) = (action for action in parser._actions if action.dest == "pairs")
-    del words.complete  # type: ignore[attr-defined]
     words.choices = [*parser.commands, *keys]
     name, preamble = shtab.wordify(f"_shtab_{parser.prog}"), ""
     if shell == "zsh":  # a first word that may be a key hides the subcommands there, so these bring the keys

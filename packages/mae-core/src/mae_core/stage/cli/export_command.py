@@ -44,7 +44,7 @@ def _share(text: str) -> float:
     raise ArgumentTypeError(f"{text} is not a number from 0 to 1")
 
 
-def kind_of(args: Namespace) -> str | None:
+def narrow_kind(args: Namespace) -> str | None:
     """Return which of `export.KINDS` is asked for, if any."""
     return {"dynamic": "int8", "static": "int8-static"}.get(args.int8, "bfloat16" if args.bf16 else None)
 

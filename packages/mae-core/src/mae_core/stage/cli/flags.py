@@ -4,6 +4,7 @@ import os
 from argparse import SUPPRESS, Namespace
 from typing import TYPE_CHECKING
 
+from mae_core.errors import UserError
 from mae_core.model_sizes import PRESET_NAMES
 from mae_core.process.command_line import Flag, Parser, image_size
 
@@ -44,6 +45,24 @@ def add_bands(parser: Parser) -> None:
         metavar=("R", "G", "B"),
         help="channels to show as red, green and blue, from 0 (default: the first three); three times the same: grey",
     )
+
+
+def add_windows(parser: Parser) -> None:
+    """Add the flag of commands that look at scenes window by window; see `require_overlap`."""
+    parser.add_argument(
+        "--windows",
+        type=int,
+        metavar="OVERLAP",
+        help="cut each image into windows of the model's image size, at native resolution, that share OVERLAP pixels"
+        " with their neighbours (0: none), and give a row for each",
+    )
+
+
+def require_overlap(overlap: int | None, image_size: int | list[int]) -> None:
+    """Refuse windows that share more pixels than leave a step."""
+    side = image_size if isinstance(image_size, int) else min(image_size)
+    if overlap is not None and not 0 <= overlap < side:
+        raise UserError(f"--windows {overlap}: windows of {side} pixels share 0 to {side - 1} with their neighbours")
 
 
 def add_json(parser: Parser) -> None:

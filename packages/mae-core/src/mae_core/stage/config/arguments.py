@@ -50,6 +50,8 @@ class Reading(TypedDict):
     value_range: float | Sequence[float]
     bands: Sequence[int | str] | None
     exif: bool
+    nodata: float | str | None
+    mean: Sequence[float]
 
 
 class Input(Reading):

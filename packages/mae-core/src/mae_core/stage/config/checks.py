@@ -15,6 +15,7 @@ def require_common(c: Config) -> None:
     require_whole_patches(c.DATA.IMAGE_SIZE, c.MODEL.PATCH_SIZE)
     require_value_range(c.DATA.VALUE_RANGE)
     require_bands(c.DATA.BANDS, c.DATA.IMAGE_CHANNELS)
+    require_nodata(c.DATA.NODATA)
     require_pair(c, "DATA.CROP_SCALE")
     low, high = c.DATA.CROP_SCALE
     require(low <= high, f"DATA.CROP_SCALE={c.DATA.CROP_SCALE} is not a range: it begins above its end")
@@ -83,6 +84,15 @@ def require_bands(bands: Sequence[object] | None, channels: int) -> None:
     require(
         len(bands) == channels,
         f"DATA.BANDS={bands} names {len(bands)} bands, DATA.IMAGE_CHANNELS={channels}; set one as the other",
+    )
+
+
+def require_nodata(given: object) -> None:
+    """Require DATA.NODATA to be a number, "nan", "file", or None."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    require(
+        given is None or is_number or given in ("nan", "file"),
+        f"DATA.NODATA={given!r} is neither the number that stands for no data, nor nan, nor file (what each file says)",
     )
 
 

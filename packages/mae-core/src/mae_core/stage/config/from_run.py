@@ -18,7 +18,7 @@ from mae_core.weights.checkpoint_folder import (
 from mae_core.weights.checkpoint_state import STATE
 
 # What belongs to the command and not to the model of the run that it resumes or scores.
-OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.RESUME", "EVAL")
+OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.RESUME", "EVAL")
 
 
 def open_resumed(config: Config) -> Checkpoint | None:

@@ -10,6 +10,7 @@ from mae_core.stage.config.from_run import OF_THE_COMMAND, lent_by_run, open_res
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config, Values, get_key, plain
 from mae_core.stage.config.older_configs import ADDED
+from mae_core.stage.config.other_channels import CHANNELS, adapt_to_images
 from mae_core.stage.config.recipe import Recipe, Say
 from mae_core.stage.config.weight_record import PIXELS, Record, record_of
 from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
@@ -77,6 +78,7 @@ def complete(
     elif config.MODEL.PRETRAINED:
         weights = open_weights(config.MODEL.PRETRAINED)
         record = record_of(weights, config.MODEL.PRETRAINED)
+        weights, record = adapt_to_images(weights, record, merge, say)
         recorded = _lent_by_weights(recipe, record, whole or config.EVAL)
         merge.lend(_count_classes(recipe, config) | recorded, record.source)
         _refuse_unknown_heads(merge, record)
@@ -96,7 +98,7 @@ def _count_classes(recipe: Recipe, config: Config) -> Values:
 
 
 def _say_classes(recipe: Recipe, config: Config, say: Say) -> None:
-    """Say that the head is as wide as the data's classes are many, or that it is not."""
+    """Describe that the head is as wide as the data's classes are many, or that it is not."""
     if not (counted := _count_classes(recipe, config)):
         return
     outputs, folder = config.MODEL.NUM_CLASSES, config.DATA.DATA_PATH
@@ -141,6 +143,8 @@ def _refuse_contradictions(merge: Merge, record: Record, allow_drift: Sequence[s
     ]
     model = merge.config.MODEL.NAME if "MODEL.NAME" in merge.stated else "this model"
     advice = f"leave {'it' if len(wrong) == 1 else 'them'} out, or name other weights"
+    if CHANNELS in wrong:
+        advice += ", or adapt these: MODEL.CHANNELS_FROM repeat, mean or first"
     if set(wrong) <= set(PIXELS):
         advice += f"; to train on in spite of it: {drift_flags(wrong)}"
     raise CheckpointError(f"{record.source} does not fit {model}: {'; '.join(reasons)}; {advice}")

@@ -1,7 +1,7 @@
 """MODEL.NAME: a preset's name chooses sizes, and a name of a network is that of its sizes or is not written."""
 
 from mae_core.errors import UserError
-from mae_core.model_sizes import Network, preset_sizes
+from mae_core.model_sizes import network_name, preset_sizes
 from mae_core.stage.config.node import Config, Values
 
 _KEYS = {
@@ -26,15 +26,14 @@ def preset_values(name: str) -> Values:
 
 
 def is_label(name: object) -> bool:
-    """Whether a name is one of the user's own: those of networks begin with `vit_` or `mae_vit_`."""
-    return isinstance(name, str) and not name.startswith(("vit_", "mae_vit_"))
+    """Whether a name is one of the user's own: those of networks begin with ViT or MAE-ViT, in any spelling."""
+    return isinstance(name, str) and not name.lower().replace("-", "_").startswith(("vit_", "mae_vit_"))
 
 
 def name_model(config: Config) -> None:
     """Set MODEL.NAME to what the sizes are called, unless it is a label, or true."""
-    m, e, stated = config.MODEL, config.MODEL.ENCODER, config.MODEL.NAME
-    size = config.DATA.IMAGE_SIZE
-    network = Network(e.EMBED_DIM, e.DEPTH, e.NUM_HEADS, m.PATCH_SIZE, size, m.MLP_RATIO, m.QKV_BIAS).name
+    m, e, stated, size = config.MODEL, config.MODEL.ENCODER, config.MODEL.NAME, config.DATA.IMAGE_SIZE
+    network = network_name(e.EMBED_DIM, e.DEPTH, e.NUM_HEADS, m.PATCH_SIZE, size, m.MLP_RATIO, m.QKV_BIAS)
     is_true = stated and f"{network}_".startswith(f"{stated.removeprefix('mae_')}_")
     if not (is_label(stated) or is_true):
         m.NAME = network

@@ -9,8 +9,11 @@ from mae_core.stage.config.predecessor_keys import KEYS
 # A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
 ADDED: Values = {
     "DATA.BANDS": None,
+    "DATA.CROP": "resized",
+    "DATA.CROPS": 1,
     "DATA.DECODER": "exact",
     "DATA.EXIF": False,
+    "DATA.NODATA": None,
     "DATA.REPEATS": 1,
     "DATA.ROTATE90": False,
     "DATA.VFLIP": 0.0,
@@ -19,6 +22,8 @@ ADDED: Values = {
     "MODEL.MASKING": "random",
     "MODEL.NUM_QUERIES": 32,
     "MODEL.RANDOM_INIT": False,
+    "TRAIN.BEST_BY": "top1",
+    "TRAIN.CLASS_WEIGHTS": None,
 }
 
 

@@ -19,6 +19,9 @@ SHARED = {
     "DATA.EXIF": Shared(
         "turn photographs upright, by their EXIF tag; False: as stored, as published ImageNet figures were"
     ),
+    "DATA.NODATA": Shared(
+        'what stands for no data, and becomes the mean: a number, "nan", or "file": what each file says; None: nothing'
+    ),
     "DATA.VALUE_RANGE": Shared(
         "white of 8-bit integers, above 255 of 16-bit ones (65535), or [low, high] of floats", also=list
     ),
@@ -38,7 +41,7 @@ SHARED = {
         choices=("exact", "fast"),
     ),
     "DATA.ON_ERROR": Shared(
-        'a bad image: "skip" passes over it, "raise" ends the run; validation and -eval never skip',
+        'a bad image: "skip" passes over it, "raise" ends the run; -eval never skips',
         choices=("raise", "skip"),
     ),
     "DATA.MAX_BAD": Shared(
@@ -46,6 +49,11 @@ SHARED = {
     ),
     "MODEL.NAME": Shared("a label of your own; None: what the sizes below are called", also=str),
     "MODEL.PRETRAINED": Shared("weights to start from, or to evaluate", also=str),
+    "MODEL.CHANNELS_FROM": Shared(
+        'adapts PRETRAINED to other IMAGE_CHANNELS: "repeat", "mean" or "first" of its channels',
+        also=str,
+        choices=(None, "repeat", "mean", "first"),
+    ),
     "MODEL.RESUME": Shared(
         'run folder or checkpoint to go on from; "auto": SAVE, or anew where it holds none', also=str
     ),
@@ -78,6 +86,15 @@ SHARED = {
     "TRAIN.WEIGHT_DECAY": Shared("of weight matrices; biases, norms and tokens have none", range=(0, 1)),
     "TRAIN.GRAD_CLIP": Shared("largest norm of all gradients together; None: any"),
     "TRAIN.ACCUM_ITER": Shared("forward passes per update", positive=True),
+    "TRAIN.CLASS_WEIGHTS": Shared(
+        '"balanced": a class counts in the loss as images over (classes * its images)',
+        also=str,
+        choices=(None, "balanced"),
+    ),
+    "TRAIN.BEST_BY": Shared(
+        "figure that makes the `best` checkpoint; of val_loss the lowest",
+        choices=("top1", "balanced_accuracy", "macro_f1", "auroc", "val_loss"),
+    ),
     "TRAIN.SHARD_OPTIMIZER": Shared(
         "each rank keeps a share of Adam's moments: less memory, one more exchange a step",
     ),

@@ -1,5 +1,6 @@
 """What every stage reads from its config alike: named arguments for the data path."""
 
+from mae_core.models import pixel_statistics
 from mae_core.process import distributed
 from mae_core.stage.config.arguments import (
     Cropping,
@@ -29,7 +30,15 @@ def input_of(config: Config) -> Input:
 def reading_of(config: Config) -> Reading:
     """Read how image files become pixels, whoever reads them."""
     d = config.DATA
-    return {"channels": d.IMAGE_CHANNELS, "value_range": d.VALUE_RANGE, "bands": d.BANDS, "exif": d.EXIF}
+    mean, _ = pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
+    return {
+        "channels": d.IMAGE_CHANNELS,
+        "value_range": d.VALUE_RANGE,
+        "bands": d.BANDS,
+        "exif": d.EXIF,
+        "nodata": d.NODATA,
+        "mean": mean,
+    }
 
 
 def images_of(config: Config, labels: str = "required", *, training: bool = False, dropping: bool = False) -> Images:

@@ -31,6 +31,7 @@ _IMAGES = {
     "DATA.CROP_PCT": "crop_pct",
     "DATA.BANDS": "bands",
     "DATA.EXIF": "exif",
+    "DATA.NODATA": "nodata",
 }
 PIXELS = tuple(_IMAGES)[:3]
 # No shape shows these: where the header lacks them too, they are guesses, which contradict nobody.

@@ -35,7 +35,7 @@ TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
-    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
+    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
     "TRAIN.SHARD_OPTIMIZER",
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
@@ -101,7 +101,7 @@ def run_training(
             fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
         if path:
             write_model_card(path, run.trainer.data.get("train") or {})
-        log.log_lines(run.closing())
+        log.log_lines([*run.closing(), *run.trainer.validation.skipped()])
         return run.trainer
     finally:
         if folder:
@@ -160,6 +160,8 @@ def begin(
         _refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
         note_schedule(trainer, checkpoint.state)
         trainer.resume(checkpoint)
+        if "TRAIN.BEST_BY" in allow_drift:
+            trainer.validation.best = None  # it may be of another figure
         log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
         if changed := environment.changes(checkpoint.state.versions):
             log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")

@@ -105,9 +105,13 @@ def _metrics(run: RunFiles) -> list[str]:
         lines.append(f"- training loss {last['loss']:.4f} after step {last['step']:,} (epoch {last['epoch']:.4g})")
     scored = [r for r in run.validation if "top1" in r]
     if scored:
-        best = max(scored, key=lambda r: r["top1"])
+        by = run.config.get("TRAIN", {}).get("BEST_BY", "top1")
+        best = (min if by == "val_loss" else max)(scored, key=lambda r: r.get(by, 0.0))
         lines.append(f"- validation top-1 {scored[-1]['top1']:.2f} % at the end")
-        lines.append(f"- best validation top-1 {best['top1']:.2f} % (step {best['step']:,}), chosen on these images")
+        chosen = "" if by == "top1" else f" by {by}"
+        lines.append(
+            f"- best validation top-1 {best['top1']:.2f} % (step {best['step']:,}), chosen{chosen} on these images"
+        )
     return lines or ["- none were logged"]
 
 

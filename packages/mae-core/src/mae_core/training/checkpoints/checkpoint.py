@@ -136,13 +136,9 @@ def _optimizer_arrays(
     arrays = {f"{structured[name]}/master": host_copy(value) for name, value in masters.items()}
     for key, value in state.items():
         owner = next(name for name in structured if key.startswith(f"{name}_"))
-        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = _on_host(value)
+        copied = value if isinstance(value, np.ndarray) else host_copy(value)  # other ranks sent copies
+        arrays[f"{structured[owner]}/{key[len(owner) + 1 :]}"] = copied
     return arrays
-
-
-def _on_host(value: paddle.Tensor | np.ndarray) -> np.ndarray:
-    """Copy a tensor; what other ranks sent is a copy already."""
-    return value if isinstance(value, np.ndarray) else host_copy(value)
 
 
 def sweep(folder: Path) -> None:

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,7 +19,7 @@ from mae_core.training.checkpoints.writer import CheckpointWriter
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer, collect
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder, step_of
-from mae_core.weights.checkpoint_state import State
+from mae_core.weights.checkpoint_state import State, Validated
 
 
 @dataclass
@@ -106,11 +105,11 @@ class Checkpoints:
             raise
         self.wait()
 
-    def note_score(self, step: int, validation: Mapping[str, Any], best: int | None) -> None:
+    def note_score(self, step: int, validation: Validated, best: int | None) -> None:
         """Add to a step's checkpoint, once it is written, what its validation found; keep and link the best."""
         if self.folder:
             self.wait()
-            update_state(step_folder(self.folder.checkpoints, step), {"validation": dict(validation)})
+            update_state(step_folder(self.folder.checkpoints, step), {"validation": asdict(validation)})
             self._tidy(step, best)
 
     def _tidy(self, step: int, best: int | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.weights.formats.pickle_values import PLAIN, Builder, kind_of, safe_text
+from mae_core.weights.formats.pickle_values import PLAIN, Builder, safe_text, type_name
 
 _CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 _MAX_DIMENSIONS, _MAX_SIZE = 32, 1 << 60  # NumPy 1's own
@@ -18,7 +18,7 @@ class DType:
     def __init__(self, code: str, *flags: Any) -> None:
         if not isinstance(code, str) or code not in _CODES:
             raise ValueError(
-                f"dtype {safe_text(code) if isinstance(code, str) else kind_of(code)} is not a number type"
+                f"dtype {safe_text(code) if isinstance(code, str) else type_name(code)} is not a number type"
             )
         self.numpy = np.dtype(code)
 

@@ -68,7 +68,7 @@ def safe_text(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:80]) + ("..." if len(text) > 80 else "")
 
 
-def kind_of(value: Any) -> str:
+def type_name(value: Any) -> str:
     """Name a value's type; the value itself may be nested, and too long to print."""
     return type(value).__name__
 
@@ -79,7 +79,7 @@ def plain_key(key: Any) -> Any:
     Hashing anything nested would recurse without bound; hashing a long number again and again takes for ever.
     """
     if not isinstance(key, (str, int, float, bytes, type(None))):
-        raise RefusedPickle(f"a {kind_of(key)} as a dictionary key; weight files have names and numbers there")
+        raise RefusedPickle(f"a {type_name(key)} as a dictionary key; weight files have names and numbers there")
     long = isinstance(key, str | bytes) and len(key) > _KEY_LENGTH
     if long or (isinstance(key, int) and key.bit_length() > _KEY_BITS):
         raise RefusedPickle(f"a dictionary key of over {_KEY_LENGTH:,} characters or {_KEY_BITS} bits")

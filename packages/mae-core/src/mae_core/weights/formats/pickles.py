@@ -19,9 +19,9 @@ from mae_core.weights.formats.pickle_values import (
     Builder,
     Name,
     RefusedPickle,
-    kind_of,
     plain_key,
     safe_text,
+    type_name,
 )
 
 
@@ -177,13 +177,13 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise RefusedPickle(f"items appended to a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"items appended to a {type_name(self.stack[-1])}")
         self.stack[-1].extend(items)
 
     def on_additems(self, argument: Any) -> None:
         items = self.pop_to_mark()
         if type(self.stack[-1]) is not set:
-            raise RefusedPickle(f"items added to a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"items added to a {type_name(self.stack[-1])}")
         self.stack[-1].update(map(plain_key, items))
 
     def on_dict(self, argument: Any) -> None:
@@ -200,7 +200,7 @@ class _Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         if type(self.stack[-1]) not in (dict, Attributed):
-            raise RefusedPickle(f"keys set on a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"keys set on a {type_name(self.stack[-1])}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][plain_key(key)] = value
 
@@ -224,7 +224,7 @@ class _Machine:
         builder = self.allowed.get(function.text) if isinstance(function, Name) else None
         if builder is None or type(arguments) is not tuple:
             raise RefusedPickle(
-                f"it calls {safe_text(function.text) if isinstance(function, Name) else kind_of(function)}"
+                f"it calls {safe_text(function.text) if isinstance(function, Name) else type_name(function)}"
             )
         self._charge(len(arguments) + sum(len(item) for item in arguments if isinstance(item, _SIZED)))
         self.stack.append(builder(*arguments))
@@ -241,13 +241,13 @@ class _Machine:
         state = self.pop()
         build = getattr(self.stack[-1], "build", None)
         if build is None:
-            raise RefusedPickle(f"state set on a {kind_of(self.stack[-1])}")
+            raise RefusedPickle(f"state set on a {type_name(self.stack[-1])}")
         build(state)
 
     def on_persid(self, argument: Any) -> None:
         if self.persistent is None:
             raise RefusedPickle(
-                f"persistent id {safe_text(argument) if isinstance(argument, str) else kind_of(argument)}"
+                f"persistent id {safe_text(argument) if isinstance(argument, str) else type_name(argument)}"
             )
         self._charge(len(argument) if isinstance(argument, _SIZED) else 1)
         self.stack.append(self.persistent(argument))

@@ -1,0 +1,111 @@
+"""The windows of images as samples of their own, for the loader."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mae_data.errors import DataError
+from mae_data.images.native_code import Size
+from mae_data.images.scene import OpenScenes, Scene
+from mae_data.images.windows import Window, sliding_windows
+from mae_data.loading.bad_images import BadImages
+from mae_data.transforms.crops import resized_crop
+from mae_data.transforms.pipelines import Picture
+
+
+class ImageWindows:
+    """A dataset of windows at native resolution, image by image, for `make_loader`; see `sliding_windows`.
+
+    Args:
+        read: opens an image by its number, and names it where it cannot.
+        count: how many images there are.
+        size: (height, width) of a window.
+        overlap: pixels that neighbours share.
+        labels: int64 [count], of the images; None: -1 for all.
+        bad: counts images that cannot be used, which have no windows then; None ends at the first.
+
+    Attributes:
+        windows: of all images, in their order.
+        images: int64 [N], the number of the image that each is of.
+        sizes: (height, width) of each image, by its number.
+
+    Raises:
+        DataError: an image cannot be read, or is smaller than a window.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Picture],
+        count: int,
+        size: Size,
+        overlap: int = 0,
+        labels: npt.NDArray[np.int64] | None = None,
+        bad: BadImages | None = None,
+    ) -> None:
+        self._read, self._size, self._labels, self.bad = read, size, labels, bad
+        self._scenes = OpenScenes()
+        self._last: tuple[int, Picture] | None = None
+        self.windows: list[Window] = []
+        self.sizes: dict[int, Size] = {}
+        numbers: list[int] = []
+        for number in range(count):
+            found = self._windows_of(number, overlap)
+            self.windows += found
+            numbers += [number] * len(found)
+        self.images = np.array(numbers, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], np.int64, np.int64]:
+        """Return (pixels [H, W, C], the image's label, index) of a key (0, index).
+
+        A window that cannot be read is empty, of index ~index (below 0), where bad images are counted.
+        """
+        index = key[1]
+        number, label = int(self.images[index]), np.int64(-1)
+        if self._labels is not None:
+            label = np.int64(self._labels[number])
+        try:
+            return resized_crop(self._open(number), self.windows[index].box, self._size), label, np.int64(index)
+        except DataError as error:
+            if self.bad is None:
+                raise
+            self.bad.add(number, error)
+        image = self._open(number)
+        assert isinstance(image, Scene)  # all else was decoded before, whole
+        empty = np.zeros((*self._size, image.channels), image.limits.dtype)
+        return empty, np.int64(-1), np.int64(~index)
+
+    def describe(self, key: tuple[int, int]) -> str:
+        """Name the window of a key, for messages."""
+        return f"image {self.images[key[1]]}, {self.windows[key[1]]}"
+
+    def _windows_of(self, number: int, overlap: int) -> Sequence[Window]:
+        try:
+            image = self._open(number)
+            self.sizes[number] = image.height, image.width
+            return sliding_windows(image.height, image.width, self._size, overlap)
+        except DataError as error:
+            if self.bad is None:
+                raise
+            self.bad.add(number, error)
+            return []
+
+    def _open(self, number: int) -> Picture:
+        """Open an image; scenes stay open, and of others the last one."""
+        if self._last is None or self._last[0] != number:
+            scene = self._scenes.get(number, lambda: self._scene(number))
+            if scene is not None:
+                return scene
+        assert self._last is not None
+        return self._last[1]
+
+    def _scene(self, number: int) -> Scene | None:
+        image = self._read(number)
+        if isinstance(image, Scene):
+            return image
+        self._last = number, image
+        return None
