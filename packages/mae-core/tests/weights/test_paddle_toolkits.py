@@ -163,6 +163,14 @@ def test_files_have_their_names_and_shapes_and_say_what_is_left_out(tmp_path, ta
     assert any("softmax cancels them" in line for line in done.remarks) == (target == "paddledet")
 
 
+def test_biases_of_query_and_value_are_the_first_and_the_last_third(tmp_path):
+    model = make_vit()
+    found = paddle.load(str(written(tmp_path, model, "paddledet")[0]))
+    bias = model.blocks[1].attn.qkv.bias.numpy()
+    np.testing.assert_array_equal(found["blocks.1.attn.q_bias"], bias[:DIM])
+    np.testing.assert_array_equal(found["blocks.1.attn.v_bias"], bias[2 * DIM :])
+
+
 @pytest.mark.parametrize("target", TOOLKITS)
 def test_their_files_are_read(tmp_path, target):
     """With nothing said: PaddleClas' and PaddleSeg's names are PASSL's. A zero stands for a bias of the keys."""
