@@ -92,8 +92,9 @@ def _refuse_equal_names(images: Sequence[str]) -> None:
 
 def _write_map(names: Sequence[str], images: Sequence[str], folder: str, number: int, drawn: ImageMap) -> None:
     """Write the likeliest class and the probability of each as the bands of a GeoTIFF."""
-    likeliest = drawn.probabilities.argmax(axis=-1)[..., None].astype(np.float32)
-    cells = np.concatenate([likeliest, drawn.probabilities], axis=-1)
+    unknown = np.isnan(drawn.probabilities[..., :1])  # no window lies there
+    likeliest = np.where(unknown, np.float32(np.nan), drawn.probabilities.argmax(axis=-1)[..., None])
+    cells = np.concatenate([likeliest, drawn.probabilities], axis=-1).astype(np.float32)
     path = Path(folder) / f"{Path(images[number]).stem}.tif"
     with refuse_unwritable(path, _MAP_ADVICE):
         write_map(path, cells, ["label", *names], images[number], drawn.cell)

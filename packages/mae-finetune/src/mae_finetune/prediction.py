@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import as_paddle_takes, make_loader
 from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
 from mae_data.loading.sampler import EvalBatchSampler
+from mae_data.transforms.pipelines import Picture
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.class_names import names_of
 from mae_finetune.config import RECIPE
@@ -61,7 +63,7 @@ class Prediction:
     window: Window | None = None
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return it as a line for people."""
         guesses = (f"{_printable(guess.name)} {guess.probability:.4f}" for guess in self.guesses)
         place = f" row {self.window.row} column {self.window.column}" if self.window else ""
         return f"{_printable(self.image)}{place}: {', '.join(guesses)}"
@@ -156,6 +158,8 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Yield a prediction for each window of each image, at native resolution; see `sliding_windows`.
 
+        Windows mostly without data are left out.
+
         Args:
             paths: image files.
             overlap: pixels that neighbouring windows share.
@@ -165,8 +169,9 @@ class Classifier:
         Raises:
             as `predict`.
         """
-        size = self.model.img_size
-        dataset = ImageWindows(lambda i: self.given.read(paths[i]), len(paths), size, overlap, bad=bad)
+        size, given = self.model.img_size, replace(self.given, coverage=True)
+        read = partial(_read, given, paths)
+        dataset = ImageWindows(read, len(paths), size, given.channels, overlap, bad=bad)
         cell = size[0] - overlap, size[1] - overlap
         done: list[tuple[int, NDArray[np.float32]]] = []
         sampler = EvalBatchSampler(len(dataset), batch_size)
@@ -242,6 +247,10 @@ class Classifier:
         for image, row in zip(said, array, strict=True):
             best = np.argsort(-row, kind="stable")[:topk]  # of classes that are as likely, the lower first
             yield Prediction(image, tuple(Guess(int(c), self.names[c], float(row[c])) for c in best))
+
+
+def _read(given: ModelInput, paths: Sequence[str], number: int) -> Picture:
+    return given.read(paths[number])
 
 
 def _paths(images: Images) -> list[str] | None:

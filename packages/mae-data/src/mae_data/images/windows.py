@@ -42,9 +42,10 @@ def sliding_windows(height: int, width: int, size: int | Size, overlap: int = 0)
         ValueError: the overlap leaves no step.
 
     Examples:
-        >>> sliding_windows(4, 10, 4, 1)
-        [Window(row=0, column=0, height=4, width=4), Window(row=0, column=3, height=4, width=4),
-         Window(row=0, column=6, height=4, width=4)]
+        >>> [window.column for window in sliding_windows(4, 10, 4, overlap=1)]
+        [0, 3, 6]
+        >>> sliding_windows(5, 4, 4)[-1]
+        Window(row=1, column=0, height=4, width=4)
     """
     rows, columns = (size, size) if isinstance(size, int) else size
     if not 0 <= overlap < min(rows, columns):
@@ -78,13 +79,13 @@ def stitched(
     """Lay what is said of windows over their image: each cell is the mean of the windows on it, weighted by area.
 
     Args:
-        windows: they cover the image.
+        windows: any of those that cover the image.
         values: [N, D], of each window.
         height, width: of the image, in pixels.
         cell: (height, width) of a cell, in pixels; those at the lower and right edge may reach beyond the image.
 
     Returns:
-        float32 [rows, columns, D].
+        float32 [rows, columns, D]; NaN where no window lies.
     """
     tops, lefts = np.arange(0, height, cell[0]), np.arange(0, width, cell[1])
     sums, weights = np.zeros((len(tops), len(lefts), values.shape[1])), np.zeros((len(tops), len(lefts), 1))
@@ -95,7 +96,8 @@ def stitched(
         area = down[rows, None, None] * across[None, columns, None]
         sums[rows, columns] += area * value
         weights[rows, columns] += area
-    return (sums / weights).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        return (sums / weights).astype(np.float32)
 
 
 def _shared(starts: npt.NDArray[np.int64], side: int, first: int, length: int) -> npt.NDArray[np.int64]:

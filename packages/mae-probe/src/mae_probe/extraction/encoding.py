@@ -56,7 +56,9 @@ def encode_lists(
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
     config = opened.config
-    datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]  # faults of data come first
+    datasets = [  # faults of data come first
+        eval_dataset(config, name, labels, dropping=True, coverage=overlap is not None) for name in list_names
+    ]
     log.log_lines(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:
@@ -149,7 +151,7 @@ def _key(made_of: Mapping[str, Any], part: Part, depth: int) -> str:
 
 
 def _made_of(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> dict[str, Any]:
-    """Say what features depend on, but for pool and block."""
+    """Describe what features depend on, but for pool and block."""
     return {
         "versions": [mae_core.__version__, paddle.__version__],
         "device": paddle.get_device().partition(":")[0],

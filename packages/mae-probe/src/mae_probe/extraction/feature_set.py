@@ -70,13 +70,16 @@ def encode_windows(
 ) -> dict[Kind, Features]:
     """Encode the windows of a list's images, each of the model's image size at native resolution, image by image.
 
+    Windows mostly without data are left out.
+
     Args:
         forward: see `encode`.
         overlap: pixels that neighbouring windows share.
     """
     drops, source = dataset.on_error == "drop", dataset.images
     bad = dataset.bad if drops else None
-    windows = ImageWindows(dataset.open, len(source), pair(config.DATA.IMAGE_SIZE), overlap, source.labels, bad)
+    size, channels = pair(config.DATA.IMAGE_SIZE), config.DATA.IMAGE_CHANNELS
+    windows = ImageWindows(dataset.open, len(source), size, channels, overlap, source.labels, bad)
     made, labels, indices = _encode(config, forward, windows, precision)
     if drops:
         log.log_lines(dataset.skipped())
