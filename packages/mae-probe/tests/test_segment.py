@@ -15,7 +15,7 @@ from mae_probe.build import build_model
 from mae_probe.cli import main
 from mae_probe.config import RECIPE
 from mae_probe.segmentation.command import RANDOM_INIT, RAW_PIXELS
-from mae_probe.segmentation.sheet import draw_sheet, mistakes, painted
+from mae_probe.segmentation.sheet import draw_sheet, painted, wrong_pixels
 
 TINY = PROBE.tiny
 SIZE, GRID = (16, 24), (4, 6)  # of the weights
@@ -205,7 +205,7 @@ def test_a_sheet_shows_classes_and_mistakes():
     colours = np.array([[1, 2, 3], [40, 50, 60]], np.uint8)
     drawn = painted(truth, colours, 255)
     assert drawn[0].tolist() == [[1, 2, 3], [40, 50, 60], [255, 255, 255]]
-    red = mistakes(picture, (truth != found) & (truth != 255))
+    red = wrong_pixels(picture, (truth != found) & (truth != 255))
     assert (red == [230, 30, 30]).all(axis=2).tolist() == [[False, True, False], [False, False, True]]
     sheet = np.asarray(draw_sheet([(picture, truth, found)] * 2, ["a", "b"], colours, 255))
     for colour in (*colours, (230, 30, 30)):
