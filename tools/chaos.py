@@ -4,10 +4,10 @@
 
 Every scenario is a kind of training with 0 or 2 loader workers on 1 or 2 ranks. Its run is ended by SIGKILL or SIGTERM,
 of a rank or, alone, of the main process, after a random time; it is resumed and ended again until it is through. Then
-all arrays of its last checkpoint must equal those of the run that was left alone, bit for bit. Saving and validating each few
-steps puts many ends inside them; `--scoring` aims all ends at the time between an epoch's last step and its score, in
-which a checkpoint is written and the model validated (pre-training: monitored). The results go to OUTPUT/chaos.json;
-the exit code is 1 where anything differed.
+all arrays of its last checkpoint must equal those of the run that was left alone, bit for bit. Saving and validating
+each few steps puts many ends inside them; `--scoring` aims all ends at the time between an epoch's last step and its
+score, in which a checkpoint is written and the model validated (pre-training: monitored). The results go to
+OUTPUT/chaos.json; the exit code is 1 where anything differed.
 """
 
 import argparse
