@@ -15,7 +15,7 @@ from mae_data.images.bands import Bands, as_bands
 from mae_data.images.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.images.native_code import native
 from mae_data.images.nodata import as_nodata
-from mae_data.images.scene import OpenScenes, Scene, is_scene
+from mae_data.images.scene import OpenScenes, Scene, driver_of, is_scene
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
@@ -116,7 +116,7 @@ class ListDataset:
             self.images, self.targets = targets.images, targets.values
             self.target_type = TargetType(targets.values.shape[1:], "float32")
         else:
-            self.images = open_source(
+            self.images = self._open_source(
                 root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
             )
             self.targets, self.target_type = self.images.labels, TargetType()
@@ -166,17 +166,37 @@ class ListDataset:
                 # The generator belongs to the place in the epoch: a replacement is not the twin of the
                 # same image at its own place.
                 array = self._apply(image, sample_rng(self.seed, epoch, index), source)
+                target = self._target(source, image, epoch, index)
             except StoreError:
                 raise
             except DataError as error:
-                if self.on_error == "raise":
-                    raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
-                self.bad.add(source, error)
+                self.pass_over(source, error)
                 if self.on_error == "drop":
-                    return self._nothing(), np.full_like(self.targets[0], -1), np.int64(~index)
+                    return self._nothing(), self._no_target(), np.int64(~index)
                 continue
-            return array, self.targets[source], np.int64(source * self.crops + crop)
+            return array, target, np.int64(source * self.crops + crop)
         raise DataError(f"{self.images.name}: not one image of it can be read")
+
+    def pass_over(self, index: int, error: DataError) -> None:
+        """Count an image that cannot be used, by its place in the list.
+
+        Raises:
+            DataError: `on_error` is "raise", or there are too many.
+        """
+        if self.on_error == "raise":
+            raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
+        self.bad.add(index, error)
+
+    def _open_source(self, root: Any, list_file: Any, **options: Any) -> Source:
+        return open_source(root, list_file, **options)
+
+    def _target(self, source: int, image: Picture, epoch: int, index: int) -> Any:
+        """Return what image `source` has beside it, as sample `index` of an epoch has it."""
+        return self.targets[source]
+
+    def _no_target(self) -> Any:
+        """Return what stands beside an image that cannot be read."""
+        return np.full_like(self.targets[0], -1)
 
     def _nothing(self) -> npt.NDArray[Any]:
         """Return an image that stands for one that cannot be read."""
@@ -228,10 +248,10 @@ class ListDataset:
     def _scene(self, index: int) -> Scene | None:
         """Open an image that is read by windows; None for all others."""
         name = self.images.file(index)
+        if name is None or driver_of(name) is None:  # photographs cost no more than this
+            return None
         with self._named(index):
-            if name is None or not is_scene(name):
-                return None
-            return Scene(name, self.channels, self.limits, self.bands, self.nodata)
+            return Scene(name, self.channels, self.limits, self.bands, self.nodata) if is_scene(name) else None
 
     def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
         with self._named(index):  # a JPEG file is decoded here, a window of a scene read

@@ -54,7 +54,7 @@ def make_pretrain_transform(
         vflip: probability of a vertical flip.
         rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
     """
-    scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
+    scale, ratio = as_range("scale", scale), as_range("ratio", ratio)
     return CropTransform(as_size(image_size), scale, ratio, hflip, vflip, rotate90)
 
 
@@ -91,7 +91,7 @@ def make_finetune_transform(
         raise ValueError(f"mean={mean}, std={std}; give one number per channel to both")
     if rand_augment and len(mean) not in (1, 3):
         raise ValueError(f"mean={mean}: rand_augment is made for 8-bit images of 1 or 3 channels; give None for none")
-    scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
+    scale, ratio = as_range("scale", scale), as_range("ratio", ratio)
     crop = CropTransform(as_size(image_size), scale, ratio, hflip, vflip, rotate90)
     augment = RandAugment.parse(rand_augment) if rand_augment else None
     return FinetuneTransform(crop, augment, RandomErasing(reprob, recount), tuple(mean), tuple(std))
@@ -116,7 +116,7 @@ def make_probe_transform(
         vflip: probability of a vertical flip.
         rotate90: turn by 0, 90, 180 or 270 degrees, each as likely: for images without an upper side.
     """
-    scale, ratio = _as_range("scale", scale), _as_range("ratio", ratio)
+    scale, ratio = as_range("scale", scale), as_range("ratio", ratio)
     return CropTransform(as_size(image_size), scale, ratio, hflip, vflip, rotate90, draw_single_crop)
 
 
@@ -232,7 +232,8 @@ def as_size(image_size: int | Size) -> Size:
     return height, width
 
 
-def _as_range(name: str, limits: Range) -> Range:
+def as_range(name: str, limits: Range) -> Range:
+    """Return (low, high), in this order and above 0."""
     low, high = limits
     if not 0 < low <= high:
         raise ValueError(f"{name}={limits}; give (low, high) with 0 < low <= high")

@@ -26,7 +26,8 @@ class LightHead(nn.Layer):
         self.dropout = nn.Dropout2D(dropout)
         self.classifier = nn.Conv2D(channels, num_classes, 1)
 
-    def forward(self, planes: Sequence[Tensor]) -> Tensor:
-        """Turn planes [N, D, rows, columns] into logits [N, K, 2 rows, 2 columns]."""
+    def forward(self, planes: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Turn planes [N, D, rows, columns] into logits [N, K, 2 rows, 2 columns]; in training, a list of them."""
         x = self.project(paddle.concat(list(planes), axis=1))
-        return self.classifier(self.dropout(self.smooth(resize(x, [2 * side for side in x.shape[2:]]))))
+        logits: Tensor = self.classifier(self.dropout(self.smooth(resize(x, [2 * side for side in x.shape[2:]]))))
+        return [logits] if self.training else logits

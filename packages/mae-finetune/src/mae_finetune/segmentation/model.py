@@ -11,7 +11,7 @@ from paddle.nn import functional as F
 
 from mae_core.models.encoder import ViTEncoder
 from mae_finetune.segmentation.light_head import LightHead
-from mae_finetune.segmentation.upernet import FeaturePyramid, UPerNet, conv_norm_relu, resize
+from mae_finetune.segmentation.upernet import PyramidHead, resize
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mae_core.models.options import EncoderOptions
 
 HEADS = ("upernet", "light")
-AUXILIARY_WEIGHT, AUXILIARY_CHANNELS = 0.4, 256  # of mmsegmentation's MAE recipe
+AUXILIARY_WEIGHT = 0.4  # of mmsegmentation's MAE recipe
 
 
 def spread_blocks(depth: int) -> list[int]:
@@ -53,47 +53,50 @@ class SegmentationTransformer(ViTEncoder):
         super().__init__(trainable_pos=True, **kwargs)
         if head not in HEADS:
             raise ValueError(f"head={head!r}; use one of {', '.join(HEADS)}")
-        self.num_classes, self.head_kind = num_classes, head
-        self.class_names = None if class_names is None else list(class_names)
+        self.num_classes = num_classes
+        self.name_classes(class_names)
         self.norm = nn.Identity()
         self.blocks_read = spread_blocks(len(self.blocks))
         if head == "light":
-            self.head = LightHead(self.embed_dim, len(self.blocks_read), num_classes, head_channels)
-            return
-        self.pyramid = FeaturePyramid(self.embed_dim)
-        self.head = UPerNet(self.embed_dim, num_classes, head_channels)
-        self.auxiliary = nn.Sequential(
-            conv_norm_relu(self.embed_dim, AUXILIARY_CHANNELS, 3), nn.Dropout2D(0.1),
-            nn.Conv2D(AUXILIARY_CHANNELS, num_classes, 1),
-        )  # fmt: skip
+            self.head: nn.Layer = LightHead(self.embed_dim, len(self.blocks_read), num_classes, head_channels)
+        else:
+            self.head = PyramidHead(self.embed_dim, num_classes, head_channels)
+
+    def name_classes(self, names: Sequence[str] | None) -> None:
+        """Name the classes, or take the names away.
+
+        Raises:
+            ValueError: there are more or fewer names than classes.
+        """
+        if names is not None and len(names) != self.num_classes:
+            raise ValueError(f"{len(names)} class names for {self.num_classes} classes; give one each")
+        self.class_names = None if names is None else list(names)
 
     def planes(self, images: Tensor) -> list[Tensor]:
         """Encode images to the patch tokens of the blocks that are read, each [N, D, rows, columns]."""
         tokens = self.forward_intermediates(images, self.blocks_read, norm=False)
         return [t[:, 1:].transpose([0, 2, 1]).reshape([t.shape[0], self.embed_dim, *self.grid]) for t in tokens]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Segment images ([N, H, W, C] as stored or normalised [N, C, H, W]) -> logits float32 [N, K, H, W]."""
-        planes = self.planes(images)
-        logits = self.head(self.pyramid(planes) if self.head_kind == "upernet" else planes)
-        return resize(logits.astype("float32"), self.img_size)
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        """Segment images ([N, H, W, C] as stored or normalised [N, C, H, W]) -> logits float32 [N, K, H, W].
 
-    def loss(self, images: Tensor, masks: Tensor, ignore: int) -> Tensor:
-        """Return the mean cross-entropy over the pixels that count, with the auxiliary head's at its weight.
-
-        Args:
-            images: [N, H, W, C] as stored or normalised [N, C, H, W].
-            masks: integers [N, H, W]; `ignore` where a pixel does not count.
+        In training, a list of those of the head and, of UPerNet, of its auxiliary head.
         """
-        planes = self.planes(images)
-        if self.head_kind == "light":
-            return segmentation_loss(resize(self.head(planes).astype("float32"), self.img_size), masks, ignore)
-        pyramid = self.pyramid(planes)
-        logits, auxiliary = self.head(pyramid), self.auxiliary(pyramid[2])
-        losses = [
-            segmentation_loss(resize(x.astype("float32"), self.img_size), masks, ignore) for x in (logits, auxiliary)
-        ]
-        return losses[0] + AUXILIARY_WEIGHT * losses[1]
+        logits = self.head(self.planes(images))
+        if not self.training:
+            return resize(logits.astype("float32"), self.img_size)
+        return [resize(x.astype("float32"), self.img_size) for x in logits]
+
+
+def training_loss(logits: Sequence[Tensor], masks: Tensor, ignore: int) -> Tensor:
+    """Return the mean cross-entropy over the pixels that count, with that of an auxiliary head at its weight.
+
+    Args:
+        logits: of `SegmentationTransformer` in training.
+        masks: integers [N, H, W]; `ignore` where a pixel does not count.
+    """
+    first, *others = (segmentation_loss(x, masks, ignore) for x in logits)
+    return sum((AUXILIARY_WEIGHT * loss for loss in others), first)
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, ignore: int) -> Tensor:

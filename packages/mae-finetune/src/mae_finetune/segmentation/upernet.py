@@ -6,6 +6,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+AUXILIARY_CHANNELS = 256  # of mmsegmentation's MAE recipe
 BINS = (1, 2, 3, 6)  # rows and columns of pooled parts
 
 
@@ -91,3 +92,27 @@ class UPerNet(nn.Layer):
         size = smoothed[0].shape[2:]
         fused = self.fusion(paddle.concat([resize(level, size) for level in (*smoothed, levels[-1])], axis=1))
         return self.classifier(self.dropout(fused))
+
+
+class PyramidHead(nn.Layer):
+    """UPerNet on the pyramid of a ViT's tokens, and in training a small auxiliary head on its third plane.
+
+    Args:
+        dim: D of the tokens.
+        num_classes: K.
+        channels: inner channels of UPerNet.
+    """
+
+    def __init__(self, dim: int, num_classes: int, channels: int = 512) -> None:
+        super().__init__()
+        self.pyramid = FeaturePyramid(dim)
+        self.upernet = UPerNet(dim, num_classes, channels)
+        self.auxiliary = nn.Sequential(
+            conv_norm_relu(dim, AUXILIARY_CHANNELS, 3), nn.Dropout2D(0.1), nn.Conv2D(AUXILIARY_CHANNELS, num_classes, 1)
+        )
+
+    def forward(self, planes: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Turn four planes [N, D, rows, columns] into logits; in training, a list of both heads'."""
+        pyramid = self.pyramid(planes)
+        logits: Tensor = self.upernet(pyramid)
+        return [logits, self.auxiliary(pyramid[2])] if self.training else logits
