@@ -18,7 +18,7 @@ class Fake(paddle.nn.Layer):
     img_size = (16, 24)
 
     def forward(self, images):
-        n, h, w, _ = images.shape
+        _, h, w, _ = images.shape
         pixels = images.astype("float32").transpose([0, 3, 1, 2])
         place = paddle.arange(h, dtype="float32").reshape([1, 1, h, 1]) * paddle.arange(w, dtype="float32")
         return pixels + place
