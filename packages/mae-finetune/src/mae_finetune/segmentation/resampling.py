@@ -48,7 +48,7 @@ def _bilinear(old: int, new: int) -> NDArray[np.float32]:
 
 @cache
 def _means(length: int, parts: int) -> NDArray[np.float32]:
-    """Return [parts, length]: part i averages the pixels from floor(i * length / parts) to the next part, rounded up."""
+    """Return [parts, length]: part i averages pixels from i * length / parts, rounded down, to the next, up."""
     weights = np.zeros((parts, length))
     for i in range(parts):
         start, end = i * length // parts, -(-(i + 1) * length // parts)
