@@ -183,6 +183,12 @@ def assert_seed_decides_weights(build_model: Callable[[Any], Any], recipe: Recip
     assert (weights[0] != weights[1]).all()
 
 
+def class_weights(wired: Wired) -> Any:
+    """Return what the loss weighs classes by: the probe's own argument, or the mixer's."""
+    (given,) = wired.trainer.loss_fn.args
+    return getattr(given, "class_weights", given)
+
+
 def head_width(wired: Wired) -> int:
     biases = [p for name, p in wired.model.named_parameters() if name in ("head.bias", "head.1.bias")]
     return int(biases[0].shape[0])
@@ -251,9 +257,7 @@ CLASSIFIER = {
     "DATA.CROP_PCT": wire(0.7),
     "MODEL.NUM_CLASSES": wire(4, head_width),
     # 14, 13 and 13 images, none of the last class
-    "TRAIN.CLASS_WEIGHTS": wire(
-        "balanced", lambda w: w.trainer.loss_fn.args[-1].numpy(), arrives=[40 / 42, 40 / 39, 40 / 39, 0]
-    ),
+    "TRAIN.CLASS_WEIGHTS": wire("balanced", lambda w: class_weights(w).numpy(), arrives=[40 / 42, 40 / 39, 40 / 39, 0]),
     "TRAIN.BEST_BY": wire("auroc", lambda w: w.trainer.validation.best_by),
     "VALIDATE_FREQ": wire(3, lambda w: w.trainer.validation.every / 3),
 }

@@ -40,7 +40,7 @@ def public_names() -> Iterator[tuple[str, str]]:
 
 
 def plays_one_part(places: list[str]) -> bool:
-    """Tell whether a name is the same part of several packages, or an operator beside its reference twin."""
+    """Return whether a name is the same part of several packages, or an operator beside its reference twin."""
     packages = [place.partition("/")[0] for place in places]
     parts = {place.partition("/")[2] for place in places}
     twins = {place for place in places if place != "mae_core/ops/reference.py"}

@@ -107,7 +107,7 @@ def ranks_of(process: subprocess.Popen[bytes], ranks: int) -> list[int]:
 
 
 def is_to_be_scored(run: Path) -> bool:
-    """Tell whether the last that a run has logged is the training of an epoch whose score is due."""
+    """Return whether the last that a run has logged is the training of an epoch whose score is due."""
     log = run / "log.jsonl"
     lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else []
     last = json.loads(lines[-1]) if lines else {}
@@ -153,7 +153,7 @@ def last_arrays(run: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def same(a: Path, b: Path) -> bool:
-    """Tell whether two runs ended with the same arrays."""
+    """Return whether two runs ended with the same arrays."""
     pairs = itertools.zip_longest(last_arrays(a), last_arrays(b))
     return all(x and y and x[0] == y[0] and np.array_equal(x[1], y[1]) for x, y in pairs)
 

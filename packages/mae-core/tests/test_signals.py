@@ -101,7 +101,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored():
 
 
 def nothing_pends(process):
-    """Tell whether the process took its signals."""
+    """Return whether the process took its signals."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return all(int(bits, 16) == 0 for bits in re.findall(r"^S\w+Pnd:\s*(\w+)", status, re.MULTILINE))
 

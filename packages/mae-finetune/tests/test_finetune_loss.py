@@ -1,5 +1,7 @@
 """The loss of a batch against NumPy: soft targets, smoothing inside the mixture, each switch counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -35,17 +37,28 @@ def test_cross_entropy_of_soft_targets_in_numpy():
     assert float(value) == pytest.approx(-(targets * log_softmax).sum(1).mean(), rel=1e-6)
 
 
-def test_weighted_cross_entropy_is_that_of_pytorch():
+WEIGHTS = np.array([0.4, 3.0, 1.5, 0.2], "float32")
+
+
+def test_the_weighted_loss_of_mixed_images_is_that_of_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    rng = np.random.default_rng(2)
-    logits, targets = (
-        (5 * rng.standard_normal((7, 9))).astype("float32"),
-        rng.dirichlet(np.ones(9), 7).astype("float32"),
-    )
-    weights = rng.uniform(0.1, 4, 9).astype("float32")
-    value = soft_target_cross_entropy(*map(paddle.to_tensor, (logits, targets, weights)))
-    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))
-    assert float(value) == pytest.approx(float(loss(torch.tensor(logits), torch.tensor(targets))), rel=1e-6)
+    images, labels, indices = batch()
+    logits = (5 * np.random.default_rng(2).standard_normal((6, 4))).astype("float32")
+    plain = mixer(smoothing=0.0)(images, labels, indices, 3)[1].numpy()
+    assert ((plain > 0) & (plain < 1)).any()
+    weighted = replace(mixer(smoothing=0.0), class_weights=paddle.to_tensor(WEIGHTS))(images, labels, indices, 3)[1]
+    value = soft_target_cross_entropy(paddle.to_tensor(logits), weighted)
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor(WEIGHTS))
+    assert float(value) == pytest.approx(float(loss(torch.tensor(logits), torch.tensor(plain))), rel=1e-6)
+
+
+def test_smoothing_spreads_the_weight_of_an_image_evenly():
+    """Of an image of a frequent class, rare ones get no more than others."""
+    images, labels, indices = batch()
+    unmixed = BatchMixer(Mixup(prob=0.0), 4, 0.2, MEAN, STD, 0, class_weights=paddle.to_tensor(WEIGHTS))
+    own = WEIGHTS[labels.numpy()][:, None]
+    targets = unmixed(images, labels, indices, 0)[1].numpy()
+    np.testing.assert_allclose(targets, own * (np.eye(4)[labels.numpy()] * 0.8 + 0.05), rtol=1e-6)
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -121,7 +134,7 @@ def test_every_switch_changes_the_loss(key):
     model.head.weight.set_value(paddle.randn([8, 4]))
 
     def losses(config):
-        return [float(finetune_loss(_mixer(config), None, model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
+        return [float(finetune_loss(_mixer(config), model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
 
     assert losses(config) != losses(RECIPE.load(pairs=[*small.split(), key, SWITCHES[key]]))
 

@@ -8,7 +8,7 @@ from mae_core.stage.config.to_data_arguments import eval_sampling_of, images_of,
 
 CONFIG = {
     "DATA": {"BATCH_SIZE": 8, "IMAGE_SIZE": [32, 48], "IMAGE_CHANNELS": 1, "VALUE_RANGE": 255, "BANDS": None,
-             "EXIF": True, "DATA_PATH": "/d", "ON_ERROR": "skip", "MAX_BAD": 7, "ALLOW_OUTSIDE": True,
+             "EXIF": True, "NODATA": None, "DATA_PATH": "/d", "ON_ERROR": "skip", "MAX_BAD": 7, "ALLOW_OUTSIDE": True,
              "DECODER": "exact", "IMAGENET_MEAN": [0.485, 0.456, 0.406], "IMAGENET_STD": [0.229, 0.224, 0.225]},
     "MODEL": {"PATCH_SIZE": 16, "MLP_RATIO": 4.0, "QKV_BIAS": True, "NUM_CLASSES": 3,
               "ENCODER": {"EMBED_DIM": 8, "DEPTH": 1, "NUM_HEADS": 2}},
@@ -25,6 +25,7 @@ def test_greyscale_images_that_are_not_square_reach_the_encoder():
 
 def test_labels_are_checked_against_the_classes_only_where_they_are_needed():
     needed, optional = images_of(CN(CONFIG)), images_of(CN(CONFIG), "optional")
+    assert (needed["nodata"], needed["mean"]) == (None, (0.5,))
     assert (needed["labels"], needed["num_classes"]) == ("required", 3)
     assert (optional["labels"], optional["num_classes"]) == ("optional", None)
     assert (needed["root"], needed["seed"], needed["channels"]) == ("/d", 7, 1)

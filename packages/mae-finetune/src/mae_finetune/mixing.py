@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from paddle import Tensor
 
 from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
-from mae_data.transforms.mixup import Mixup, draw_mixture, mixing_rng
+from mae_data.transforms.mixup import Mixture, Mixup, draw_mixture, mixing_rng
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,10 @@ class BatchMixer:
 
     Args:
         mixup: what to draw.
-        smoothing: label smoothing, applied before mixing.
+        smoothing: label smoothing, of each image's whole weight.
         mean, std: statistics that the model normalises with.
         value_range: of the images; see `ListDataset`.
+        class_weights: float32 [num_classes], what each class counts; None: all alike.
     """
 
     mixup: Mixup
@@ -27,6 +28,7 @@ class BatchMixer:
     std: Sequence[float]
     seed: int
     value_range: float | Sequence[float] = 255
+    class_weights: Tensor | None = None
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Mix a batch; the draw is a function of (seed, epoch, number of the first sample) alone.
@@ -40,11 +42,22 @@ class BatchMixer:
             mixed, as stored) and targets float32 [N, num_classes].
         """
         if not self.mixup.enabled:
-            return images, soft_targets(labels, self.num_classes, smoothing=self.smoothing)
+            return images, self._targets(labels)
         rng = mixing_rng(self.seed, epoch, int(indices[0]))
         mixture = draw_mixture(self.mixup, len(labels), (images.shape[1], images.shape[2]), rng)
         if isinstance(self.value_range, list | tuple):  # the model normalises floats
             mixed = mix_images(images, mixture, channels_last=True)
         else:
             mixed = mix_images(normalize_images(images, self.mean, self.std, self.value_range), mixture)
-        return mixed, soft_targets(labels, self.num_classes, smoothing=self.smoothing, mixture=mixture)
+        return mixed, self._targets(labels, mixture)
+
+    def _targets(self, labels: Tensor, mixture: Mixture | None = None) -> Tensor:
+        """Return soft targets; weighted ones sum to what the image counts for.
+
+        Weights go before smoothing: after it, what it gives to a rare class would count as much as the label.
+        """
+        if self.class_weights is None:
+            return soft_targets(labels, self.num_classes, smoothing=self.smoothing, mixture=mixture)
+        weighted = soft_targets(labels, self.num_classes, mixture=mixture) * self.class_weights
+        spread = weighted.sum(axis=-1, keepdim=True) / self.num_classes
+        return (1 - self.smoothing) * weighted + self.smoothing * spread

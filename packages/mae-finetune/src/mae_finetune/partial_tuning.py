@@ -7,7 +7,7 @@ _MLP_SUB_BLOCK = ("norm2.", "mlp.")
 
 
 def is_tuned(name: str, depth: int, blocks: float) -> bool:
-    """Tell whether a parameter is trained.
+    """Return whether a parameter is trained.
 
     Args:
         name: structured name.

@@ -61,7 +61,7 @@ class Prediction:
     window: Window | None = None
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return it as a line for people."""
         guesses = (f"{_printable(guess.name)} {guess.probability:.4f}" for guess in self.guesses)
         place = f" row {self.window.row} column {self.window.column}" if self.window else ""
         return f"{_printable(self.image)}{place}: {', '.join(guesses)}"

@@ -56,7 +56,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        loss_fn=partial(finetune_loss, _mixer(config), class_weights_of(config, images.images.labels)),
+        loss_fn=partial(finetune_loss, _mixer(config, class_weights_of(config, images.images.labels))),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
@@ -95,15 +95,15 @@ def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> V
     )
 
 
-def _mixer(config: Config) -> BatchMixer:
+def _mixer(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
     t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
-    return BatchMixer(mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE)
+    return BatchMixer(
+        mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE, class_weights
+    )
 
 
-def finetune_loss(
-    mixer: BatchMixer, weights: Tensor | None, model: nn.Layer, batch: Samples, epoch: int
-) -> tuple[Tensor, dict[str, float]]:
-    """Mix a batch of images and score the model on it, classes by their weights [K] where there are any."""
+def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Mix a batch of images and score the model on it."""
     images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
-    return soft_target_cross_entropy(model(images), targets, weights), {}
+    return soft_target_cross_entropy(model(images), targets), {}

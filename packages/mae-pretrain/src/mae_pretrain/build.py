@@ -75,7 +75,7 @@ def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
 
 
 def shown_input(config: Config) -> ModelInput:
-    """Say what evaluation and pictures show of an image, and how much of it are data."""
+    """Describe what evaluation and pictures show of an image, and how much of it are data."""
     with values_from_config():
         return ModelInput(**input_of(config), coverage=True, native=config.DATA.CROP == "native")
 

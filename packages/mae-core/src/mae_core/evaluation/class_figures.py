@@ -11,7 +11,7 @@ _SAID = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "auro
 
 
 def spoken(figures: Mapping[str, float]) -> str:
-    """Say those of the figures that count each class alike."""
+    """Return a line of the figures that count each class alike."""
     return " ".join(f"{said} {figures[name]:.2f}" for name, said in _SAID.items() if name in figures)
 
 

@@ -77,7 +77,7 @@ class Agreement:
     sizes: tuple[int, int]
 
     def line(self) -> str:
-        """Say it for people."""
+        """Return it as a line for people."""
         what = "predictions agree on" if self.of_predictions else "outputs have a cosine of"
         (exact_ms, ms), (exact_size, size) = self.milliseconds, self.sizes
         top1 = f", top-1 {self.top1[1]:.2f} % (float32 {self.top1[0]:.2f} %)" if self.top1 else ""

@@ -35,7 +35,7 @@ class Measured:
     agreement: Agreement | None
 
     def lines(self) -> list[str]:
-        """Say it for people."""
+        """Return it as a line for people."""
         if self.agreement is None:
             return [self.parity.line()]
         return [f"float32 graph: {self.parity.line()}", self.agreement.line()]

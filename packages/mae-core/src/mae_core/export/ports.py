@@ -47,7 +47,7 @@ def images_port(model: ViTEncoder) -> Port:
 
 
 def image_facts(model: ViTEncoder, crop_pct: float) -> dict[str, Any]:
-    """Say what the graph does to pixels, and what is to be done before, as in evaluation.
+    """Describe what the graph does to pixels, and what is to be done before, as in evaluation.
 
     Args:
         crop_pct: part of the resized image's sides that the centre crop shows.

@@ -26,7 +26,7 @@ def find(version: str, cuda: str) -> Path | None:
 
 
 def distrust(library: Path) -> str:
-    """Say why a library in the cache may not be loaded, which would run what is in it; empty where nothing is wrong."""
+    """Return why a cached library may not be loaded, which would run what is in it; empty where nothing is wrong."""
     for path in (library, library.parent, library.parent.parent):
         facts = path.lstat()  # a link may be written by all
         if facts.st_uid != os.geteuid():

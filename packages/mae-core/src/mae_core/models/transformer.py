@@ -99,7 +99,7 @@ class Block(nn.Layer):
         return transformer_block(x, parameters, num_heads=attn.num_heads, first=first, epsilon=LN_EPS, scales=scales)
 
     def _is_stock(self) -> bool:
-        """Tell whether every part is as made here: a hook on one, or another layer in its place, has to be called."""
+        """Return whether every part is as made here: a hook on one, or another layer in its place, has to be called."""
         kinds = (nn.LayerNorm, Attention, nn.LayerNorm, Mlp, DropPath)
         parts = (self.norm1, self.attn, self.norm2, self.mlp, self.drop_path)
         if any(type(part) is not kind for part, kind in zip(parts, kinds, strict=True)):

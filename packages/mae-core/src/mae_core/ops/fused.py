@@ -62,7 +62,7 @@ def choice() -> str:
 
 
 def why_not() -> str:
-    """Say why no library is loaded."""
+    """Describe why no library is loaded."""
     if LOAD_ERROR:
         return f"{own_library_name()} could not be loaded ({LOAD_ERROR})"
     cached = (library_files.cache_folder() or Path()) / own_library_name()
@@ -74,12 +74,12 @@ def why_not() -> str:
 
 
 def in_use() -> bool:
-    """Tell whether the fused operators run."""
+    """Return whether the fused operators run."""
     return choice() != "reference" and LOADED
 
 
 def summary() -> str:
-    """Say in a few words what runs, for a log."""
+    """Describe in a few words what runs, for a log."""
     if in_use():
         on_cpu = f"blocks through {gemm_library()}" if gemm_library() else f"not the blocks: {NO_PRODUCTS}"
         return f"fused ({own_library_name()})" + ("" if paddle.is_compiled_with_cuda() else f", {on_cpu}")
@@ -124,7 +124,7 @@ def dense(x: Tensor) -> Tensor:
 
 
 def on_gpu(x: Tensor) -> bool:
-    """Tell whether a tensor lies on a GPU; in a graph, whether this Paddle would put it there."""
+    """Return whether a tensor lies on a GPU; in a graph, whether this Paddle would put it there."""
     return x.place.is_gpu_place() if paddle.in_dynamic_mode() else paddle.get_device().startswith("gpu")
 
 

@@ -77,7 +77,7 @@ class Pixels(NamedTuple):
     stored_floats: bool = False
 
     def are_stored(self, x: Tensor) -> bool:
-        """Tell whether images, or patches of them, are as stored."""
+        """Return whether images, or patches of them, are as stored."""
         return self.stored_floats or not is_float(x)
 
     def patchify(self, images: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Pixels(NamedTuple):
 
 
 def is_float(x: Tensor) -> bool:
-    """Tell whether a tensor holds floats."""
+    """Return whether a tensor holds floats."""
     return x.dtype in _FLOATS
 
 

@@ -63,7 +63,7 @@ def in_bfloat16(weights: RoundedWeights | None = None) -> Iterator[None]:
 
 @cache
 def why_no_bfloat16() -> str:
-    """Say why this machine has no products of bfloat16; empty where it has."""
+    """Describe why this machine has no products of bfloat16; empty where it has."""
     if not fused.LOADED:
         return fused.why_not()
     if not ctypes.CDLL(str(fused.library())).mae_bfloat16_products():
@@ -72,7 +72,7 @@ def why_no_bfloat16() -> str:
 
 
 def rounds(x: Tensor) -> bool:
-    """Tell whether products with these values [...] round their operands."""
+    """Return whether products with these values [...] round their operands."""
     return (
         _WEIGHTS.get() is not None and paddle.in_dynamic_mode() and x.dtype == paddle.float32 and x.place.is_cpu_place()
     )

@@ -34,7 +34,7 @@ class BlockParameters(NamedTuple):
 
 @paddle.jit.not_to_static
 def is_fused(x: Tensor) -> bool:
-    """Tell whether the operator takes these tokens; in a static graph and on a GPU Paddle's own operations run.
+    """Return whether the operator takes these tokens; in a static graph and on a GPU Paddle's own operations run.
 
     Raises:
         ConfigError: MAE_CORE_OPS=fused where no library for matrix products is found.

@@ -178,7 +178,7 @@ def _labelled(tile: Tile, prediction: PredictedImage) -> Tile:
 
 
 def provenance(run: RunFiles) -> Section:
-    """Say what made the run: command, versions, commit, machine, seeds, duration, config; folded."""
+    """Describe what made the run: command, versions, commit, machine, seeds, duration, config; folded."""
     starts = run.provenance.get("starts") or []
     body = [_start(number, start, len(starts)) for number, start in enumerate(starts, 1) if isinstance(start, dict)]
     if not starts:

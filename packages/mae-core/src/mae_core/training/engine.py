@@ -125,7 +125,7 @@ class Trainer:
                 self._finish_step(stop, self._train_step(stream, stop))
 
     def stopping(self) -> bool:
-        """Tell whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
+        """Return whether a signal asked the run to stop; a loader that waits in vain shall give up then."""
         return bool(self._stop)
 
     def time_steps(self, batches: Iterable[Samples], count: int) -> list[float]:

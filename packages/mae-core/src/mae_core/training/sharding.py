@@ -45,7 +45,7 @@ class ShardedOptimizer:
         return getattr(self._optimizer, name)
 
     def owns(self, parameter: Tensor) -> bool:
-        """Tell whether this rank updates a parameter."""
+        """Return whether this rank updates a parameter."""
         return any(p is parameter and owner == distributed.rank() for p, owner in self._shares)
 
     @paddle.no_grad()
@@ -88,7 +88,7 @@ def shard_optimizer(
 
 
 def owns(optimizer: paddle.optimizer.Optimizer | ShardedOptimizer, parameter: Tensor) -> bool:
-    """Tell whether this rank keeps a parameter's state."""
+    """Return whether this rank keeps a parameter's state."""
     return not isinstance(optimizer, ShardedOptimizer) or optimizer.owns(parameter)
 
 

@@ -45,7 +45,7 @@ class Validation:
         return self.best.step if self.best else None
 
     def due(self, step: int, total_steps: int) -> bool:
-        """Tell whether a step is to be scored and has not been."""
+        """Return whether a step is to be scored and has not been."""
         wanted = self.evaluate is not None
         return wanted and step > 0 and (step % self.every == 0 or step == total_steps) and step != self.scored
 

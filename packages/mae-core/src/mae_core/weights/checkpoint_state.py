@@ -178,7 +178,7 @@ def _files(value: Any) -> bool:
 
 
 def _scaler(value: Any) -> bool:
-    """Tell whether it is Paddle's: flags and numbers, the scale perhaps as a list of one."""
+    """Return whether it is Paddle's: flags and numbers, the scale perhaps as a list of one."""
     if type(value) is not dict or (value and "scale" not in value):
         return False
     numbers = [item[0] if type(item) is list and len(item) == 1 else item for item in value.values()]
@@ -207,7 +207,7 @@ def _validation(value: Any) -> bool:
 
 
 def _config(value: Any) -> bool:
-    """Tell whether keys are names, at every depth; what they hold is checked against the stage's defaults."""
+    """Return whether keys are names, at every depth; what they hold is checked against the stage's defaults."""
     return type(value) is dict and all(
         key.isascii() and key.isidentifier() and (type(item) is not dict or _config(item))
         for key, item in value.items()

@@ -15,7 +15,7 @@ _OURS = "mae-core"
 
 
 def is_ours(raw: RawFile) -> bool:
-    """Tell whether a file's header says that names and shapes are this package's already."""
+    """Return whether a file's header says that names and shapes are this package's already."""
     return raw.header.get("format") == _OURS
 
 

@@ -35,7 +35,7 @@ def _paddledet_cautions(model: Architecture) -> list[str]:
 
 
 def _arguments(model: Architecture, img_size: int | list[int] | None) -> str:
-    """Say what their `VisionTransformer` is built with; an epsilon and biases of its own are other ones."""
+    """Describe what their `VisionTransformer` is built with; an epsilon and biases of its own are other ones."""
     known = {"img_size": img_size, **{name: getattr(model, name) for name in _ARGUMENTS}}
     given = " ".join(f"{name}={value}" for name, value in known.items() if value is not None)
     return f"VisionTransformer takes {given} epsilon=1e-6"

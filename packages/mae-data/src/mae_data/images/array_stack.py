@@ -24,7 +24,7 @@ _KEPT = 4  # files that a process keeps open
 
 
 def is_idx(head: bytes) -> bool:
-    """Tell IDX: two zeros, the type, the number of axes."""
+    """Return whether it is IDX: two zeros, the type, the number of axes."""
     return len(head) > 3 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and 1 <= head[3] <= 4
 
 

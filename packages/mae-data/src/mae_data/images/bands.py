@@ -70,7 +70,7 @@ def _find(name: str, names: Sequence[str]) -> int | None:
 
 
 def list_bands(count: int, names: Sequence[str] = ()) -> str:
-    """Say how many channels there are, and what the file calls them."""
+    """Describe how many channels there are, and what the file calls them."""
     words = f"{count} channels"
     if any(names):
         shown = [f"{i} {json.dumps(name, ensure_ascii=True)[1:-1]}" for i, name in enumerate(names[:_SHOWN])]

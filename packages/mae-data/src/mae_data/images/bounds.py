@@ -132,7 +132,7 @@ def _check_segments(page: TiffPage, max_pixels: int) -> None:
 
 
 def _ends_by(stored: bytes, limit: int, is_lzma: bool) -> bool:
-    """Tell whether compressed data end after as many bytes as were promised; the decoder judges damaged ones."""
+    """Return whether compressed data end after as many bytes as were promised; the decoder judges damaged ones."""
     decoder = lzma.LZMADecompressor(memlimit=_DICTIONARY) if is_lzma else zlib.decompressobj()
     try:
         return len(decoder.decompress(stored, limit + 1)) <= limit

@@ -47,12 +47,12 @@ class Tags:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell from its first 132 bytes whether a file is DICOM."""
+    """Return whether, by its first 132 bytes, a file is DICOM."""
     return head[128:132] == b"DICM"
 
 
 def can_read_dicom() -> bool:
-    """Tell whether pydicom is installed."""
+    """Return whether pydicom is installed."""
     return importlib.util.find_spec("pydicom") is not None
 
 

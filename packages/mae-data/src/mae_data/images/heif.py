@@ -11,7 +11,7 @@ NEEDS_PILLOW = "AVIF needs a Pillow that was built with it (11.3 and above are):
 
 
 def is_heif(head: bytes) -> bool:
-    """Tell from its first 32 bytes whether a file is HEIC or AVIF."""
+    """Return whether, by its first 32 bytes, a file is HEIC or AVIF."""
     return head[4:8] == b"ftyp" and head[8:12] in _AVIF + _HEIF
 
 

@@ -101,7 +101,7 @@ def open_lazily(
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Tell JPEG that was not cut off: rows below a crop are never decoded, so it would pass."""
+    """Return whether a JPEG was not cut off: rows below a crop are never decoded, so it would pass."""
     # Some files are padded with zeros.
     return data.startswith(BEGIN) and len(data) <= MAX_BYTES and data.rstrip(b"\0").endswith(END)
 

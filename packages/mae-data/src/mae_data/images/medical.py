@@ -14,7 +14,7 @@ _HEAD = 348
 
 
 def is_medical(file: BinaryIO) -> bool:
-    """Tell whether a file is DICOM or NIfTI; it is left at its beginning."""
+    """Return whether a file is DICOM or NIfTI; it is left at its beginning."""
     head = file.read(_HEAD)
     file.seek(0)
     if head[:2] == GZIP:
@@ -51,5 +51,5 @@ def fit_medical(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> 
 
 
 def is_picture(pixels: npt.NDArray[Any]) -> bool:
-    """Tell 8-bit grey or RGB."""
+    """Return whether it is 8-bit grey or RGB."""
     return pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3)

@@ -53,7 +53,7 @@ class Header:
 
 
 def is_nifti(head: bytes) -> bool:
-    """Tell from its first 348 bytes whether a file is NIfTI, values in the same file."""
+    """Return whether, by its first 348 bytes, a file is NIfTI, values in the same file."""
     return head[344:348] == _MAGIC_1 or head[4:12] == _MAGIC_2
 
 

@@ -70,7 +70,7 @@ def parse_nodata(word: str | None) -> float | str | None:
 
 
 def has_data(pixels: Pixels, value: float | None) -> npt.NDArray[np.bool_]:
-    """Tell which values are data: not NaN, nor `value` in the type that they are stored in."""
+    """Return which values are data: not NaN, nor `value` in the type that they are stored in."""
     if pixels.dtype.kind == "f":
         valid: npt.NDArray[np.bool_] = ~np.isnan(pixels)
         with np.errstate(over="ignore"):  # of a number that the type does not hold

@@ -48,7 +48,7 @@ logging.getLogger("rasterio").addHandler(logging.NullHandler())  # what is wrong
 
 
 def is_scene(name: Name) -> bool:
-    """Tell files that are read by windows: JPEG 2000, and TIFF of one page of many pixels.
+    """Return whether a file is read by windows: JPEG 2000, and TIFF of one page of many pixels.
 
     Raises:
         DataError: it is one that cannot be read otherwise, and rasterio is missing.
@@ -88,7 +88,7 @@ def _pixels_of_page(name: str) -> int:
 
 
 def inspect_scene(name: Name) -> Stored:
-    """Say what a scene holds, as `inspect_image` does of other images; nothing is decoded.
+    """Describe what a scene holds, as `inspect_image` does of other images; nothing is decoded.
 
     Raises:
         DataError: rasterio cannot open it.

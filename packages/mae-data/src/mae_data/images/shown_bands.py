@@ -31,7 +31,7 @@ class ShownBands:
         return np.floor(shown.clip(0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
 
     def caption(self) -> str:
-        """Say what is shown; nothing of pictures that are shown as they are."""
+        """Describe what is shown; nothing of pictures that are shown as they are."""
         words = []
         if self.bands not in ((0,), (0, 1, 2)) or self.stretched:
             colours = "red, green, blue" if len(self.bands) == 3 else "grey"

@@ -178,7 +178,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
 
 
 def is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool = True) -> bool:
-    """Tell whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning.
+    """Return whether a file is one that Pillow reads without dropping bits, or none at all; back to its beginning.
 
     Args:
         looks_into_tiff: TIFF may be such a picture; judging that takes as long as reading a small one.

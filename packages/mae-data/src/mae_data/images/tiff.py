@@ -44,7 +44,7 @@ def silence_libtiff() -> None:
 
 
 def is_8_bit(file: BinaryIO) -> bool:
-    """Tell whether a TIFF is an 8-bit picture of which Pillow reads all: no further bands, pages or lower bytes."""
+    """Return whether a TIFF is an 8-bit picture of which Pillow reads all: no further bands, pages or lower bytes."""
     silence_libtiff()
     try:
         with Image.open(file, formats=("TIFF",)) as image:

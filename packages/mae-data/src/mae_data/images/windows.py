@@ -42,9 +42,10 @@ def sliding_windows(height: int, width: int, size: int | Size, overlap: int = 0)
         ValueError: the overlap leaves no step.
 
     Examples:
-        >>> sliding_windows(4, 10, 4, 1)
-        [Window(row=0, column=0, height=4, width=4), Window(row=0, column=3, height=4, width=4),
-         Window(row=0, column=6, height=4, width=4)]
+        >>> [window.column for window in sliding_windows(4, 10, 4, overlap=1)]
+        [0, 3, 6]
+        >>> sliding_windows(5, 4, 4)[-1]
+        Window(row=1, column=0, height=4, width=4)
     """
     rows, columns = (size, size) if isinstance(size, int) else size
     if not 0 <= overlap < min(rows, columns):

@@ -186,7 +186,7 @@ class ListDataset:
         return np.zeros((*size, channels), self.limits.dtype)
 
     def notes(self) -> list[str]:
-        """Say what a run should know of its images at its start, a line each."""
+        """Describe what a run should know of its images at its start, a line each."""
         looked, turned = count_turned(self.images) if self.limits == EIGHT_BITS else (0, 0)
         if not turned:
             return [*self.images.notes]

@@ -38,12 +38,12 @@ class Slicing:
 
 
 def may_be_dicom(name: bytes) -> bool:
-    """Tell whether a file's name is one that only its content tells of."""
+    """Return whether a file's name is one that only its content tells of."""
     return _NO_ENDING.fullmatch(name) is not None
 
 
 def looks_like_dicom(path: bytes) -> bool:
-    """Tell whether a file begins as DICOM does."""
+    """Return whether a file begins as DICOM does."""
     try:
         with open(path, "rb") as file:
             return is_dicom(file.read(_HEAD))
@@ -79,12 +79,12 @@ def each_slice(root: bytes, paths: Sequence[bytes], slicing: Slicing) -> Iterato
 
 
 def is_dicom_name(path: bytes) -> bool:
-    """Tell the names of DICOM files among those of a scan."""
+    """Return the names of DICOM files among those of a scan."""
     return path.lower().endswith(b".dcm") or may_be_dicom(path.rpartition(b"/")[2])
 
 
 def may_be_sliced(name: bytes) -> bool:
-    """Tell whether an image of a list is a slice of a file, or of a series."""
+    """Return whether an image of a list is a slice of a file, or of a series."""
     file = name.rpartition(b"[")[0] if name.endswith(b"]") else name
     return file.lower().endswith(_NIFTI) or is_dicom_name(file)
 

@@ -120,7 +120,7 @@ def _pools(model: LinearProbe, pools: Sequence[str], images: Tensor) -> dict[str
 
 
 def _made_of(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> dict[str, Any]:
-    """Say what features depend on, but for the pool."""
+    """Describe what features depend on, but for the pool."""
     return {
         "versions": [mae_core.__version__, paddle.__version__],
         "device": paddle.get_device().partition(":")[0],

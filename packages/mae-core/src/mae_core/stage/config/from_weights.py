@@ -98,7 +98,7 @@ def _count_classes(recipe: Recipe, config: Config) -> Values:
 
 
 def _say_classes(recipe: Recipe, config: Config, say: Say) -> None:
-    """Say that the head is as wide as the data's classes are many, or that it is not."""
+    """Describe that the head is as wide as the data's classes are many, or that it is not."""
     if not (counted := _count_classes(recipe, config)):
         return
     outputs, folder = config.MODEL.NUM_CLASSES, config.DATA.DATA_PATH

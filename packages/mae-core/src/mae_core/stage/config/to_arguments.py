@@ -110,7 +110,7 @@ def encoder_of(config: Config, drop_path_rate: float = 0.0) -> Encoder:
 
 
 def data_advice_of(config: Config) -> str:
-    """Say which settings speed the data path up, given those of the run and the cores there are."""
+    """Describe which settings speed the data path up, given those of the run and the cores there are."""
     workers, cores = config.DATA.NUM_WORKERS, runtime.available_cores()
     ways = []
     if workers < cores:

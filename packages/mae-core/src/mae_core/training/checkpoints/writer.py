@@ -18,7 +18,7 @@ class CheckpointWriter:
 
     @property
     def busy(self) -> bool:
-        """Tell whether a save goes on."""
+        """Return whether a save goes on."""
         return self._save is not None and not self._save.done()
 
     def start(self, save: Callable[[], object]) -> None:
