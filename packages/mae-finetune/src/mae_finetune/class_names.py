@@ -56,6 +56,15 @@ def names_of(config: Config, model: VisionTransformer) -> list[str | None] | Non
     return [*names] if names else None
 
 
+def known_names(config: Config, model: VisionTransformer) -> list[str]:
+    """Name all outputs of a trained model; those without names by their numbers, of which a warning tells."""
+    known = names_of(config, model)
+    if known is None:
+        log.LOGGER.warning("no names of the classes are known: they are numbers; --class-names FILE names them")
+    known = known or [None] * config.MODEL.NUM_CLASSES
+    return [str(i) if name is None else name for i, name in enumerate(known)]
+
+
 def _find(config: Config) -> Path:
     """Prefer the file below the data folder, as for lists."""
     below = Path(config.DATA.DATA_PATH) / config.DATA.CLASS_NAMES

@@ -46,7 +46,7 @@ def make_parser() -> Parser:
 
     predict = parser.add_command("predict", _predict, "name what a fine-tuned classifier sees in images")
     add_flags(predict, PREDICT_FLAGS)
-    predict.add_argument("--topk", type=int, default=5, help="classes to name for each image (default 5)")
+    predict.add_argument("--topk", type=int, help="classes to name for each image (default 5)")
     predict.add_argument("--json", metavar="FILE|-", help="write predictions there, as JSON; - is standard output")
     predict.add_argument("--csv", metavar="FILE|-", help="the same as a table, a line for each image and class")
     add_windows(predict)
@@ -64,7 +64,7 @@ def make_parser() -> Parser:
 def _predict(args: Namespace) -> None:
     if not args.pretrained:
         raise UserError("predict needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
-    if args.topk < 1 or (args.batch_size or 1) < 1:
+    if any(number is not None and number < 1 for number in (args.topk, args.batch_size)):
         raise UserError("--topk and -batch_size take numbers from 1")
     if args.map and args.windows is None:
         raise UserError("--map draws windows: add --windows OVERLAP")

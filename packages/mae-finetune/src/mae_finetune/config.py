@@ -17,6 +17,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.config.shared_keys import SHARED
 from mae_data.sources.class_file import count_classes
+from mae_finetune.tasks import TASKS
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
 
@@ -53,6 +54,7 @@ KEYS = keys_of(
         },
         "MODEL": {
             "TYPE": Key("FINETUNE", "the stage; no other is taken", choices=("FINETUNE",)),
+            "TASK": Key("classify", "what is predicted of an image", choices=tuple(TASKS)),
             "NAME": None,
             "PRETRAINED": None,
             "CHANNELS_FROM": None,
@@ -83,7 +85,7 @@ KEYS = keys_of(
             "SHARD_OPTIMIZER": False,
             "EMA": Key(None, "decay of averaged weights (0.9999); validation and -pretrained then take the averages"),
             "CLASS_WEIGHTS": None,
-            "BEST_BY": "top1",
+            "BEST_BY": None,
             "OPTIMIZER": {
                 "NAME": Key(
                     "AdamW", "AdamWDL is PaddleNLP's (extra paddlenlp); the steps are the same", choices=OPTIMIZERS

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from paddle import Tensor
 
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import statistics_of
 from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
 from mae_data.transforms.mixup import Mixture, Mixup, draw_mixture, mixing_rng
 
@@ -61,3 +63,12 @@ class BatchMixer:
         weighted = soft_targets(labels, self.num_classes, mixture=mixture) * self.class_weights
         spread = weighted.sum(axis=-1, keepdim=True) / self.num_classes
         return (1 - self.smoothing) * weighted + self.smoothing * spread
+
+
+def mixer_of(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
+    """Read how a run mixes its batches."""
+    t, (mean, std) = config.TRAIN, statistics_of(config)
+    mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
+    return BatchMixer(
+        mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE, class_weights
+    )

@@ -14,7 +14,10 @@ from mae_core.stage.run.scores_file import prepare_json, write_json
 from mae_data.images.geotiff import require_rasterio, write_map
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import find_images
-from mae_finetune.prediction import BATCH_SIZE, Classifier, ImageMap, as_csv, as_json
+from mae_finetune.predicted import as_csv, as_json
+from mae_finetune.prediction import Classifier, ImageMap
+from mae_finetune.predictor import BATCH_SIZE
+from mae_finetune.tasks import task_of
 
 _ADVICE = "choose another with --csv"
 _MAP_ADVICE = "choose another with --map"
@@ -24,14 +27,14 @@ def run_predict(
     opened: Opened,
     paths: Sequence[str],
     *,
-    topk: int,
+    topk: int | None = None,
     batch_size: int | None = None,
     overlap: int | None = None,
     maps: str | None = None,
     json: str | None = None,
     csv: str | None = None,
 ) -> None:
-    """Classify images and print a line for each, as they come; write them as JSON or as a table where asked for.
+    """Ask a model about images and print a line for each, as they come; write JSON or a table where asked for.
 
     Args:
         opened: the config of a run, and its weights.
@@ -62,23 +65,27 @@ def run_predict(
     predictions, batch_size = [], batch_size or BATCH_SIZE
     workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
     bad = BadImages(len(images), config.DATA.MAX_BAD) if config.DATA.ON_ERROR == "skip" else None
-    classifier = Classifier(opened)
+    predictor = task_of(config).predictor(opened)
+    columns: Sequence[str] = predictor.columns
     if overlap is None:
-        said = classifier.predict(images, topk, batch_size, workers, bad)
+        said = predictor.predict(images, topk, batch_size, workers, bad)
     else:
-        draw = partial(_write_map, classifier.names, images, maps) if maps else lambda number, drawn: None
+        if not isinstance(predictor, Classifier):
+            raise UserError("--windows is for models that name one class of several")
+        columns = predictor.window_columns
+        draw = partial(_write_map, predictor.names, images, maps) if maps else lambda number, drawn: None
         workers = config.DATA.NUM_WORKERS
-        said = classifier.predict_windows(images, overlap, topk, batch_size, workers, bad, draw)
+        said = predictor.predict_windows(images, overlap, topk, batch_size, workers, bad, draw)
     for prediction in said:
         predictions.append(prediction)
         if "-" not in (json, csv):
             print(prediction.line(), flush=True)
     write_json(json, {"weights": config.MODEL.PRETRAINED, "predictions": as_json(predictions)})
     if csv == "-":
-        print(as_csv(predictions), end="")
+        print(as_csv(columns, predictions), end="")
     elif csv:
         with refuse_unwritable(Path(csv), _ADVICE):
-            write_output(Path(csv), as_csv(predictions).encode())
+            write_output(Path(csv), as_csv(columns, predictions).encode())
     for line in bad.lines(lambda place: images[place]) if bad else ():
         log.LOGGER.warning(line)
 

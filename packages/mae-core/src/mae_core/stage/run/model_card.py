@@ -105,7 +105,7 @@ def _metrics(run: RunFiles) -> list[str]:
         lines.append(f"- training loss {last['loss']:.4f} after step {last['step']:,} (epoch {last['epoch']:.4g})")
     scored = [r for r in run.validation if "top1" in r]
     if scored:
-        by = run.config.get("TRAIN", {}).get("BEST_BY", "top1")
+        by = run.config.get("TRAIN", {}).get("BEST_BY") or "top1"
         best = (min if by == "val_loss" else max)(scored, key=lambda r: r.get(by, 0.0))
         lines.append(f"- validation top-1 {scored[-1]['top1']:.2f} % at the end")
         chosen = "" if by == "top1" else f" by {by}"
