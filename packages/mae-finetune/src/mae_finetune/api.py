@@ -54,7 +54,8 @@ def finetune(
     Raises:
         UserError: arguments, data, checkpoint or loss that a run cannot go on with.
     """
-    if num_classes is None and cfg is None and "MODEL.NUM_CLASSES" not in (settings or {}):
+    counted = {"MODEL.NUM_CLASSES", "MODEL.TASK"}.isdisjoint(settings or {})  # a label of other tasks counts none
+    if num_classes is None and cfg is None and counted:
         num_classes = open_source(data).num_classes
     opened = config_of_call(
         RECIPE,

@@ -8,7 +8,6 @@ from mae_core.stage.config.checks import (
     has_8_bit_pictures,
     require,
     require_adam,
-    require_classifier,
     require_common,
     require_none_or,
 )
@@ -18,6 +17,7 @@ from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.config.shared_keys import SHARED
 from mae_data.sources.class_file import count_classes
 from mae_finetune.tasks import TASKS
+from mae_finetune.tasks.checks import REQUIRE, REQUIRE_TRAINING
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
 
@@ -44,7 +44,8 @@ KEYS = keys_of(
             "CROP_PCT": None,
             "CROP_SCALE": [0.08, 1.0],
             "SCALE_JITTER": Key(
-                [0.5, 2.0], "segment: range of how much larger training shows things than evaluation; CROP_SCALE is not used"
+                [0.5, 2.0],
+                "segment: range of how much larger training shows things than evaluation; CROP_SCALE is not used",
             ),
             "IGNORE": Key(255, "segment: value of a mask's pixels that do not count", range=(0, 65535)),
             "HFLIP": 0.5,
@@ -146,7 +147,7 @@ def validate(c: Config) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
     require_adam(c)
-    require_classifier(c)
+    REQUIRE[c.MODEL.TASK](c)
     require_none_or(c, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
     require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
     depth = c.MODEL.ENCODER.DEPTH
@@ -158,6 +159,7 @@ def validate_training(c: Config) -> None:
     """Check what training alone relies on: a classifier is scored, asked and exported without it."""
     if c.EVAL:
         return
+    REQUIRE_TRAINING[c.MODEL.TASK](c)
     require(
         has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT,
         "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"

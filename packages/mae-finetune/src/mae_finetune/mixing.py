@@ -37,7 +37,8 @@ class BatchMixer:
 
         Args:
             images: [N, H, W, C], as the loader gives them.
-            labels, indices: int64 [N].
+            labels: int64 [N], or rows of several labels, float32 [N, num_classes].
+            indices: int64 [N].
 
         Returns:
             images for the model (float32 [N, C, H, W] normalised; those of floats, and all where nothing is

@@ -18,6 +18,7 @@ from mae_core.training.validation import Validation
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
 from mae_finetune.build import build_model
+from mae_finetune.config import mixes
 from mae_finetune.evaluate import score
 from mae_finetune.optimizer import build_optimizer
 from mae_finetune.tasks import task_of
@@ -64,9 +65,10 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         trainer,
         len(images),
         batches,
+        task.card,
         free=["ROBUST", "DATA.CLASS_NAMES"],
         # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
-        free_cut=not task.mixes(config) and config.MODEL.DROPPATH == 0,
+        free_cut=not mixes(config) and config.MODEL.DROPPATH == 0 and not task.sees_batches,
         notes=images.notes(),
         closing=images.skipped,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mae_core.errors import UserError
-from mae_core.report.charts import Bar, Line, line_chart
+from mae_core.report.charts import Bar
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import picture_of
 from mae_core.report.run_files import RunFiles, read_run
@@ -41,8 +41,7 @@ def segmentation_page(folder: str, compare: Sequence[str]) -> Page:
         *_bars(scores, others),
         *_classes(scores),
         *_mosaic(run),
-        curves(run, "cross-entropy"),
-        *_validations(run),
+        curves(run, "cross-entropy", "miou", "mIoU {:.2f} %"),
         *([matrix] if matrix else []),
         provenance(run),
     ]
@@ -108,21 +107,3 @@ def _mosaic(run: RunFiles) -> list[Section]:
         return [Section("What it sees", [part("paragraph", text, "note")])]
     alt = "Rows of an image, its mask, the prediction and the mistakes, with the colours of the classes below"
     return [Section("What it sees", [part("figure", picture_of(path, alt), _MOSAIC_CAPTION)])]
-
-
-def _validations(run: RunFiles) -> list[Section]:
-    scored = [r for r in run.validation if "miou" in r]
-    if not scored:
-        return []
-    best = max(scored, key=lambda r: r["miou"])
-    chart = line_chart(
-        [Line("mIoU", [r["epoch"] for r in scored], [r["miou"] for r in scored])],
-        "epoch",
-        "mIoU, %",
-        f"mIoU from {scored[0]['miou']:.1f} to {scored[-1]['miou']:.1f} percent",
-    )
-    caption = (
-        f"mIoU on the validation images: {scored[-1]['miou']:.2f} % after the last validation, at best"
-        f" {best['miou']:.2f} % after epoch {best['epoch']:.3g}. The best was chosen on the images it is measured on."
-    )
-    return [Section("Validation", [part("figure", chart, caption)])]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.evaluation.segmentation import SegmentationScores
-from mae_core.process import distributed
+from mae_core.process import distributed, log
 from mae_core.training.precision import Precision
 from mae_data.images.native_code import Size
 from mae_data.images.shown_bands import ShownBands
@@ -35,6 +35,19 @@ class MaskCounts:
     images: int = 0
     rows: list[Row] = field(default_factory=list)
 
+    def add(
+        self, outputs: NDArray[np.floating], targets: NDArray[np.integer], indices: NDArray[np.int64] | None = None, /
+    ) -> None:
+        """Count logits [..., K, H, W] of masks [..., H, W]."""
+        self.scores.add(outputs.argmax(axis=-3), targets)
+
+    def remark(self) -> str:
+        """Say that all pixels are taken for one class, though they are of several; empty where they are not."""
+        taken, true = (np.flatnonzero(self.scores.confusion.sum(axis=axis)) for axis in (0, 1))
+        if len(taken) != 1 or len(true) < 2:
+            return ""
+        return f"all pixels are taken for class {int(taken[0])}: train longer, or at another learning rate"
+
     def sum_over_ranks(self) -> None:
         """Add the counts of all ranks, on every rank."""
         self.scores.sum_over_ranks()
@@ -53,11 +66,15 @@ class MaskScoring:
     def __init__(self, dataset: MaskDataset, shown: ShownBands, batch_size: int) -> None:
         self.dataset, self.shown, self.batch_size = dataset, shown, batch_size
 
+    def counts(self) -> MaskCounts:
+        """Return empty counts."""
+        return MaskCounts(SegmentationScores(self.dataset.classes, self.dataset.ignore))
+
     def score(
         self, model: nn.Layer, precision: Precision, should_stop: Callable[[], bool] = lambda: False
     ) -> MaskCounts | None:
         """Score a model in evaluation mode; None when any rank was asked to stop early."""
-        counts = MaskCounts(SegmentationScores(self.dataset.classes, self.dataset.ignore))
+        counts = self.counts()
         own = range(distributed.rank(), len(self.dataset), distributed.world_size())
         drawn = set(np.linspace(0, len(own) - 1, SHOWN).round().astype(int).tolist()) if distributed.is_main() else {}
         opened: dict[str, tuple[int, Picture, Classes]] = {}
@@ -68,10 +85,10 @@ class MaskScoring:
             if stopped := should_stop():
                 break
             place, picture, mask = opened[strip.name]
-            classes = strip.scores.argmax(axis=0).numpy()
-            counts.scores.add(classes, mask[strip.top : strip.top + len(classes)])
+            scores = strip.scores.numpy()
+            counts.add(scores, mask[strip.top : strip.top + scores.shape[1]])
             if place in drawn:
-                found.append(classes)
+                found.append(scores.argmax(axis=0))
             if not strip.last:
                 continue
             counts.images += 1
@@ -82,6 +99,8 @@ class MaskScoring:
         if distributed.sum_over_ranks([float(stopped)])[0]:
             return None
         counts.sum_over_ranks()
+        if remark := counts.remark():
+            log.LOGGER.info(remark)
         return counts
 
     def _pictures(

@@ -1,16 +1,13 @@
 """What `-eval` of a segmentation model says and writes: figures, a table of the classes, their confusion, a mosaic."""
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.evaluation.segmentation import SegmentationScores
+from mae_core.evaluation.tables import write_scores, write_table
 from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.process import distributed, log
 from mae_core.training.meters import spoken_speed
@@ -47,14 +44,12 @@ def report_masks(
         log.LOGGER.info(f"IoU: {', '.join(said[start : start + _PER_LINE])}")
     if distributed.is_main():
         folder = Path(output) / "eval"
-        with refuse_unwritable(folder):
-            everything: dict[str, Any] = {**figures, "iou": _by_name(names, scores)}
-            write_output(folder / "scores.json", (json.dumps(everything, indent=1) + "\n").encode())
-            write_output(folder / "per_class.csv", _csv(_per_class(names, scores)))
-            # Row: true class; column: prediction; pixels.
-            write_output(folder / "confusion.csv", _csv(scores.confusion.astype(np.int64).tolist()))
-            if counts.rows:
-                sheet = draw_sheet(counts.rows, names, colours, scores.ignore)
+        write_scores(folder, figures | {"iou": _by_name(names, scores)})
+        write_table(folder / "per_class.csv", _per_class(names, scores))
+        write_table(folder / "confusion.csv", scores.confusion.astype(np.int64).tolist())  # pixels; row: true class
+        if counts.rows:
+            sheet = draw_sheet(counts.rows, names, colours, scores.ignore)
+            with refuse_unwritable(folder):
                 write_output(folder / MOSAIC, png_bytes(sheet.save))
     log.LOGGER.info(f"tables in {output}/eval")
     return figures
@@ -72,9 +67,3 @@ def _per_class(names: Sequence[str], scores: SegmentationScores) -> Iterable[lis
         )
         shares = ((hits, true + said - hits), (hits, true), (hits, said))
         yield [c, name, int(true), int(said), *(f"{100 * part / of:.4f}" if of else "" for part, of in shares)]
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")

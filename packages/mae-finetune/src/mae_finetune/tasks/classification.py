@@ -18,11 +18,11 @@ from mae_core.stage.classifier_report import classifier_page
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.run.model_card import Card
 from mae_core.training.samples import Samples
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_map import map_labels, read_class_map
 from mae_finetune.class_names import names_of, training_names
-from mae_finetune.config import mixes
 from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors, require_every_group
 from mae_finetune.datasets import eval_dataset, train_dataset
 from mae_finetune.loss import soft_target_cross_entropy
@@ -92,10 +92,18 @@ class ClassEvaluation(Evaluation):
 class Classification(Task):
     """One class of K."""
 
+    card = Card(
+        "Classifier, fine-tuned from a masked autoencoder",
+        "Classification into its classes.",
+        "It knows its classes only and gives one of them for any image; its probabilities are not calibrated."
+        " Accuracy on other kinds of images than the validation list's is unknown until it is measured (-eval).",
+        "top1",
+        "top-1 {:.2f} %",
+    )
+
     def build(self, config: Config) -> VisionTransformer:
         """Build the classifier."""
-        m = config.MODEL
-        return VisionTransformer(num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH))
+        return build_classifier(config)
 
     def train_dataset(self, config: Config) -> ListDataset:
         """Open the training list, each image with its class."""
@@ -112,10 +120,6 @@ class Classification(Task):
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the cross-entropy of mixed images."""
         return partial(finetune_loss, mixer_of(config, class_weights_of(config, images.images.labels)))
-
-    def mixes(self, config: Config) -> bool:
-        """Return whether mixup or cutmix is on."""
-        return mixes(config)
 
     def open_evaluation(self, config: Config, *, dropping: bool = False) -> ClassEvaluation:
         """Open the validation list."""
@@ -141,6 +145,12 @@ class Classification(Task):
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together; see `classifier_page`."""
         return classifier_page(folder, "Fine-tuning", compare, lambda: validation_images(folder, self))
+
+
+def build_classifier(config: Config) -> VisionTransformer:
+    """Build a model with MODEL.NUM_CLASSES outputs."""
+    m = config.MODEL
+    return VisionTransformer(num_classes=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH))
 
 
 def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mae_core.report.page import Page
     from mae_core.stage.config.from_weights import Opened
     from mae_core.stage.config.node import Config
+    from mae_core.stage.run.model_card import Card
     from mae_data.loading.dataset import ListDataset
     from mae_finetune.predictor import Predictor
 
@@ -75,9 +76,13 @@ class Task(ABC):
     """One kind of prediction.
 
     Attributes:
+        card: what a run's model card says.
         head_keys: config keys of MODEL that the head is built by.
+        sees_batches: whether the loss of an image depends on the others of its batch, as with batch norm.
     """
 
+    card: Card
+    sees_batches: bool = False
     head_keys: Sequence[str] = ("MODEL.NUM_CLASSES", "MODEL.GLOBAL_POOL")
 
     @abstractmethod
@@ -99,10 +104,6 @@ class Task(ABC):
     @abstractmethod
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the loss of a training batch."""
-
-    @abstractmethod
-    def mixes(self, config: Config) -> bool:
-        """Return whether the images of a training batch are mixed with one another."""
 
     @abstractmethod
     def open_evaluation(self, config: Config, *, dropping: bool = False) -> Evaluation:
