@@ -26,7 +26,8 @@ def draw_sheet(rows: Sequence[Row], names: Sequence[str], colours: NDArray[np.ui
     drawn: list[list[Tile]] = []
     for picture, truth, found in rows:
         wrong = (truth != found) & (truth != ignore)
-        titles = ("image", "truth", "prediction", f"wrong: {100 * wrong.mean():.0f} % of the pixels")
+        share = wrong.sum() / max(1, (truth != ignore).sum())
+        titles = ("image", "truth", "prediction", f"wrong: {100 * share:.0f} % of the pixels")
         tiles = (picture, painted(truth, colours, ignore), painted(found, colours, ignore), mistakes(picture, wrong))
         drawn.append(list(zip(titles, (np.broadcast_to(tile, (*tile.shape[:2], 3)) for tile in tiles), strict=True)))
     sheet = draw_rows(drawn, cell=CELL)

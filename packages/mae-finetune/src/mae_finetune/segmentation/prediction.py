@@ -72,19 +72,6 @@ class MaskFiles:
     folder: Path
     probabilities: bool = False
 
-    def check(self, images: Sequence[str]) -> None:
-        """Refuse images whose masks would have one name.
-
-        Raises:
-            UserError: names two.
-        """
-        first: dict[str, str] = {}
-        for image in images:
-            if (other := first.setdefault(Path(image).stem, image)) != image:
-                raise UserError(
-                    f"{other} and {image} would have one mask: predict them apart, into another folder each"
-                )
-
     def write(self, image: str, classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> Path:
         """Write the mask of an image; return its file."""
         stem = self.folder / Path(image).stem

@@ -1,5 +1,6 @@
 """UPerNet (Xiao et al., arXiv 1807.10221), the head of MAE's ADE20K results (paper section 5 and appendix A.4)."""
 
+import warnings
 from collections.abc import Sequence
 
 import paddle
@@ -7,6 +8,9 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_finetune.segmentation.resampling import pool, resize
+
+# Paddle says at each batch norm's first pass that it does what every batch norm does.
+warnings.filterwarnings("ignore", "When training, we now always track global mean and variance")
 
 AUXILIARY_CHANNELS = 256  # of mmsegmentation's MAE recipe
 BINS = (1, 2, 3, 6)  # rows and columns of pooled parts
