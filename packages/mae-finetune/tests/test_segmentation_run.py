@@ -212,6 +212,7 @@ def test_a_bad_mask_is_named_with_its_place(pairs, tmp_path):
     assert refused.returncode == 3
     assert "masks/train/3.png" in refused.stderr
     assert "the mask holds 9, in 720 pixels; classes are 0 to 2, and 255 is ignored" in refused.stderr
+    args[args.index("-output") + 1] = tmp_path / "other"
     skipped = FINETUNE.start(*args)
     assert skipped.returncode == 0, skipped.stderr
     assert "1 of 12 images could not be used and were skipped" in skipped.stdout + skipped.stderr

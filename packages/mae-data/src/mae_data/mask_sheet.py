@@ -28,7 +28,9 @@ def draw_sheet(rows: Sequence[Row], names: Sequence[str], colours: NDArray[np.ui
         wrong = (truth != found) & (truth != ignore)
         share = wrong.sum() / max(1, (truth != ignore).sum())
         titles = ("image", "truth", "prediction", f"wrong: {100 * share:.0f} % of the pixels")
-        tiles = (picture, painted(truth, colours, ignore), painted(found, colours, ignore), mistakes(picture, wrong))
+        ignored = truth == ignore
+        drawn_wrong = np.where(ignored[:, :, None], _IGNORED, mistakes(picture, wrong))
+        tiles = (picture, painted(truth, colours, ignore), painted(found, colours, ignore), drawn_wrong)
         drawn.append(list(zip(titles, (np.broadcast_to(tile, (*tile.shape[:2], 3)) for tile in tiles), strict=True)))
     sheet = draw_rows(drawn, cell=CELL)
     legend = _draw_legend(names, colours, sheet.width)

@@ -23,7 +23,7 @@ def share_statistics(model: nn.Layer) -> None:
     """Give the batch norms of all ranks the mean of their running statistics, so that every rank scores one model."""
     if distributed.world_size() == 1:
         return
-    buffers = [buffer for name, buffer in model.named_buffers() if name.endswith(_STATISTICS)]
+    buffers = [value for name, value in model.state_dict().items() if name.endswith(_STATISTICS)]
     flat = np.concatenate([buffer.numpy().ravel() for buffer in buffers])
     mean = distributed.sum_array(flat) / np.float32(distributed.world_size())
     ends = np.cumsum([buffer.size for buffer in buffers])
