@@ -67,7 +67,11 @@ class BatchMixer:
 
 
 def mixer_of(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
-    """Read how a run mixes its batches."""
+    """Read how a run mixes its batches.
+
+    Args:
+        class_weights: float32 [K]; None: all count alike.
+    """
     t, (mean, std) = config.TRAIN, statistics_of(config)
     mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
     return BatchMixer(

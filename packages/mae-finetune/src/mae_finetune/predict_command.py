@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, try_folder, write_output
@@ -15,8 +14,7 @@ from mae_data.images.geotiff import require_rasterio, write_map
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import find_images
 from mae_finetune.predicted import Said, as_csv, as_json
-from mae_finetune.prediction import Classifier, ImageMap
-from mae_finetune.predictor import BATCH_SIZE
+from mae_finetune.predictor import BATCH_SIZE, ImageMap, Predictor
 from mae_finetune.segmentation.prediction import MaskFiles, MaskPredictor
 from mae_finetune.tasks import task_of
 
@@ -84,7 +82,6 @@ def run_predict(
     workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
     bad = BadImages(len(images), config.DATA.MAX_BAD) if config.DATA.ON_ERROR == "skip" else None
     predictor = task_of(config).predictor(opened)
-    columns: Sequence[str] = predictor.columns
     said: Iterable[Said]
     if isinstance(predictor, MaskPredictor):
         files = MaskFiles(Path(masks), probabilities) if masks else None
@@ -92,10 +89,7 @@ def run_predict(
     elif overlap is None:
         said = predictor.predict(images, topk, batch_size, workers, bad)
     else:
-        if not isinstance(predictor, Classifier):
-            raise UserError("--windows is for models that name one class of several")
-        columns = predictor.window_columns
-        draw = partial(_write_map, predictor.names, images, maps) if maps else lambda number, drawn: None
+        draw = partial(_write_map, predictor, images, maps) if maps else lambda number, drawn: None
         workers = config.DATA.NUM_WORKERS
         said = predictor.predict_windows(images, overlap, topk, batch_size, workers, bad, draw)
     for prediction in said:
@@ -104,10 +98,10 @@ def run_predict(
             print(prediction.line(), flush=True)
     write_json(json, {"weights": config.MODEL.PRETRAINED, "predictions": as_json(predictions)})
     if csv == "-":
-        print(as_csv(columns, predictions), end="")
+        print(as_csv(predictor.columns, predictions), end="")
     elif csv:
         with refuse_unwritable(Path(csv), _ADVICE):
-            write_output(Path(csv), as_csv(columns, predictions).encode())
+            write_output(Path(csv), as_csv(predictor.columns, predictions).encode())
     for line in bad.lines(lambda place: images[place]) if bad else ():
         log.LOGGER.warning(line)
 
@@ -119,11 +113,10 @@ def _refuse_equal_names(images: Sequence[str], flag: str) -> None:
             raise UserError(f"{other} and {image} would have one file: predict them apart, with another --{flag} each")
 
 
-def _write_map(names: Sequence[str], images: Sequence[str], folder: str, number: int, drawn: ImageMap) -> None:
-    """Write the likeliest class and the probability of each as the bands of a GeoTIFF."""
-    likeliest = drawn.probabilities.argmax(axis=-1)[..., None].astype(np.float32)
-    cells = np.concatenate([likeliest, drawn.probabilities], axis=-1)
+def _write_map(predictor: Predictor[Any], images: Sequence[str], folder: str, number: int, drawn: ImageMap) -> None:
+    """Write what is said of the cells as the bands of a GeoTIFF."""
+    names, cells = predictor.bands(drawn.values)
     path = Path(folder) / f"{Path(images[number]).stem}.tif"
     with refuse_unwritable(path, _MAP_ADVICE):
-        write_map(path, cells, ["label", *names], images[number], drawn.cell)
+        write_map(path, cells, names, images[number], drawn.cell)
     log.LOGGER.info(f"{path}: {cells.shape[0]} x {cells.shape[1]} cells of {drawn.cell[0]} x {drawn.cell[1]} pixels")

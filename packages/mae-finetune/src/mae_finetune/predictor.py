@@ -2,9 +2,10 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import paddle
@@ -19,8 +20,10 @@ from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.errors import DataError
+from mae_data.images.windows import stitched
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import as_paddle_takes, make_loader
 from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
 from mae_data.loading.sampler import EvalBatchSampler
@@ -32,6 +35,22 @@ BATCH_SIZE = 32
 SaidT = TypeVar("SaidT", bound=Said)
 
 
+class ImageMap(NamedTuple):
+    """What is said of an image, laid over it: float32 [rows, columns, K], and (height, width) of a cell."""
+
+    values: NDArray[np.float32]
+    cell: tuple[int, int]
+
+
+def _map_of(
+    dataset: ImageWindows, said: Sequence[tuple[int, NDArray[np.float32]]], cell: tuple[int, int]
+) -> tuple[int, ImageMap]:
+    """Stitch what was said of an image's windows; return the image's number, too."""
+    number = int(dataset.images[said[0][0]])
+    windows, rows = [dataset.windows[i] for i, _ in said], np.stack([row for _, row in said])
+    return number, ImageMap(stitched(windows, rows, *dataset.sizes[number], cell), cell)
+
+
 class Predictor(ABC, Generic[SaidT]):
     """A trained model, ready for images.
 
@@ -39,7 +58,7 @@ class Predictor(ABC, Generic[SaidT]):
         opened: the config of its run, and its weights.
 
     Attributes:
-        columns: the head of the table of predictions.
+        columns: the head of the table of predictions, after the image.
         ranks: whether `topk` means something.
 
     Raises:
@@ -67,6 +86,10 @@ class Predictor(ABC, Generic[SaidT]):
     def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> SaidT:
         """Put into words what `activate` gave for an image."""
 
+    @abstractmethod
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the bands of a map and their names, of what `activate` gave for its cells [rows, columns, K]."""
+
     def predict(
         self,
         images: Images,
@@ -89,12 +112,7 @@ class Predictor(ABC, Generic[SaidT]):
             DataError: an image cannot be read, or too many; it is named.
             NonFiniteError: the model's output for an image is not finite.
         """
-        if (topk is not None and topk < 1) or batch_size < 1:
-            raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
-        if topk is not None and not self.ranks:
-            raise UserError(
-                "topk is for models that name one class of several; this one says all it knows: leave it out"
-            )
+        self._require(topk, batch_size)
         paths = _paths(images) if num_workers else None
         batches = (
             self._loaded(paths, batch_size, num_workers, bad) if paths else self._prepared(images, batch_size, bad)
@@ -102,6 +120,58 @@ class Predictor(ABC, Generic[SaidT]):
         for names, pixels in batches:
             for name, values in zip(names, self._forward(pixels, names), strict=True):
                 yield self.say(name, values, topk)
+
+    def predict_windows(
+        self,
+        paths: Sequence[str],
+        overlap: int = 0,
+        topk: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        num_workers: int = 0,
+        bad: BadImages | None = None,
+        on_map: Callable[[int, ImageMap], None] = lambda number, drawn: None,
+    ) -> Iterator[SaidT]:
+        """Yield a prediction for each window of each image, at native resolution; see `sliding_windows`.
+
+        Args:
+            paths: image files.
+            overlap: pixels that neighbouring windows share.
+            topk, batch_size, num_workers, bad: see `predict`.
+            on_map: takes each image's number and what was said of it, stitched, once its last window is done.
+
+        Raises:
+            as `predict`.
+        """
+        self._require(topk, batch_size)
+        size = self.model.img_size
+        dataset = ImageWindows(lambda i: self.given.read(paths[i]), len(paths), size, overlap, bad=bad)
+        cell = size[0] - overlap, size[1] - overlap
+        done: list[tuple[int, NDArray[np.float32]]] = []
+        sampler = EvalBatchSampler(len(dataset), batch_size)
+        for pixels, _, indices in make_loader(dataset, sampler, num_workers=num_workers):
+            used = np.flatnonzero(indices.numpy() >= 0)
+            if not used.size:
+                continue
+            numbers = indices.numpy()[used].tolist()
+            said = [paths[dataset.images[i]] for i in numbers]
+            array = self._forward(pixels[paddle.to_tensor(used)], said)
+            for i, image, row in zip(numbers, said, array, strict=True):
+                yield replace(self.say(image, row, topk), window=dataset.windows[i])
+            for i, row in zip(numbers, array, strict=True):
+                if done and dataset.images[done[0][0]] != dataset.images[i]:
+                    on_map(*_map_of(dataset, done, cell))
+                    done = []
+                done.append((i, row))
+        if done:
+            on_map(*_map_of(dataset, done, cell))
+
+    def _require(self, topk: int | None, batch_size: int) -> None:
+        if (topk is not None and topk < 1) or batch_size < 1:
+            raise UserError(f"topk={topk}, batch_size={batch_size}; give positive numbers")
+        if topk is not None and not self.ranks:
+            raise UserError(
+                "topk is for models that name one class of several; this one says all it knows: leave it out"
+            )
 
     def _prepared(self, images: Images, batch_size: int, bad: BadImages | None) -> Iterator[tuple[list[str], Tensor]]:
         """Yield names and pixels of one batch after the other, decoded in this process."""

@@ -18,6 +18,7 @@ from mae_data.errors import DataError
 from mae_data.images.geotiff import has_place, write_class_map
 from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import write_mask
+from mae_data.images.windows import Window
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import Images, OneImage, as_image, each_image
 from mae_data.sources.class_file import class_colours
@@ -43,11 +44,13 @@ class SegmentedImage:
 
     Attributes:
         mask: the file that holds the class of each pixel; None where none was asked for.
+        window: None: it is said of all of the image.
     """
 
     image: str
     mask: str | None
     shares: tuple[Share, ...]
+    window: Window | None = None
 
     def line(self) -> str:
         """Say it for people."""
@@ -55,9 +58,9 @@ class SegmentedImage:
         return f"{printable(self.image)}: {shares}" + (f"; {self.mask}" if self.mask else "")
 
     def rows(self) -> Iterator[Sequence[object]]:
-        """Return a line for each class: image, mask, label, name, share."""
+        """Return a line for each class: mask, label, name, share."""
         for share in self.shares:
-            yield [self.image, self.mask or "", share.label, share.name, f"{share.share:.6g}"]
+            yield [self.mask or "", share.label, share.name, f"{share.share:.6g}"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class MaskFiles:
 class MaskPredictor(Predictor[SegmentedImage]):
     """A trained segmentation model, ready for images; see `Predictor`."""
 
-    columns = ("image", "mask", "label", "name", "share")
+    columns = ("mask", "label", "name", "share")
 
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
@@ -102,6 +105,15 @@ class MaskPredictor(Predictor[SegmentedImage]):
     def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> SegmentedImage:
         """Name the classes of probabilities [K, H, W]."""
         return self._say(image, values.argmax(axis=0), None)
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the likeliest class and the probability of each."""
+        label = values.argmax(axis=-1)[..., None].astype(np.float32)
+        return ["label", *self.names], np.concatenate([label, values], axis=-1)
+
+    def predict_windows(self, *args: Any, **kwargs: Any) -> Iterator[SegmentedImage]:
+        """Refuse: what is said of the windows of an image is one mask; see `predict`."""
+        raise UserError("of a segmentation model, windows are laid together to one mask: predict(images, overlap=...)")
 
     def predict(
         self,
@@ -129,7 +141,7 @@ class MaskPredictor(Predictor[SegmentedImage]):
             as `Predictor.predict`.
         """
         if topk is not None or batch_size < 1:
-            raise UserError("topk is for models that name one class of several; leave it out" if topk else "batch_size")
+            raise UserError(f"topk={topk}, batch_size={batch_size}; leave topk out, and give a positive batch_size")
         for name, classes, probabilities in self.segment(images, batch_size, bad, overlap, files):
             mask = files.write(name, classes, self.colours) if files else None
             if probabilities and mask:

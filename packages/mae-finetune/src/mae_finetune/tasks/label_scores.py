@@ -53,7 +53,7 @@ def label_table(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> dic
     return {"images": images, "said": predicted, **percent}
 
 
-def label_figures(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float]:
+def multilabel_figures(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float]:
     """Return the figures of an evaluation; means over the labels of which each says something, 0 where none does.
 
     Args:

@@ -19,15 +19,16 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.run.model_card import Card
 from mae_core.training.samples import Samples
+from mae_data.images.windows import Window
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_names import known_names, listed_names, names_of
 from mae_finetune.mixing import BatchMixer, mixer_of
-from mae_finetune.predicted import printable
+from mae_finetune.predicted import printable, where
 from mae_finetune.prediction import Guess
 from mae_finetune.predictor import Predictor
 from mae_finetune.tasks.classification import build_classifier
 from mae_finetune.tasks.figures_page import figures_page
-from mae_finetune.tasks.label_scores import THRESHOLD, label_figures, label_table
+from mae_finetune.tasks.label_scores import THRESHOLD, label_table, multilabel_figures
 from mae_finetune.tasks.report_figures import report_figures
 from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
 from mae_finetune.tasks.task import Evaluation, LossFn, Task
@@ -42,15 +43,16 @@ class Labelled:
 
     image: str
     labels: tuple[Guess, ...]
+    window: Window | None = None
 
     def line(self) -> str:
         """Name the labels that are likelier than not; a dash where none is."""
         said = (f"{printable(g.name)} {g.probability:.4f}" for g in self.labels if g.probability >= THRESHOLD)
-        return f"{printable(self.image)}: {', '.join(said) or '-'}"
+        return f"{where(self)}: {', '.join(said) or '-'}"
 
     def rows(self) -> list[Sequence[object]]:
         """Return a line of all probabilities."""
-        return [[self.image, *(f"{guess.probability:.6g}" for guess in self.labels)]]
+        return [[f"{guess.probability:.6g}" for guess in self.labels]]
 
 
 class Labeller(Predictor[Labelled]):
@@ -59,7 +61,7 @@ class Labeller(Predictor[Labelled]):
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
         self.names = known_names(opened.config, self.model)
-        self.columns = ("image", *self.names)
+        self.columns = self.names
 
     def activate(self, outputs: Tensor) -> Tensor:
         """Return probabilities [N, K]."""
@@ -68,6 +70,10 @@ class Labeller(Predictor[Labelled]):
     def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> Labelled:
         """Give each label its probability."""
         return Labelled(image, tuple(Guess(i, self.names[i], float(p)) for i, p in enumerate(values)))
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the probability of each label as the bands of a map."""
+        return self.names, values
 
 
 class LabelEvaluation(Evaluation):
@@ -87,8 +93,8 @@ class LabelEvaluation(Evaluation):
         return Rows(len(self.dataset), self._config.MODEL.NUM_CLASSES)
 
     def figures(self, counts: Rows) -> dict[str, float]:
-        """Return those of `label_figures`."""
-        return label_figures(*counts.scored)
+        """Return those of `multilabel_figures`."""
+        return multilabel_figures(*counts.scored)
 
     def report(self, counts: Rows, seconds: float, output: str) -> dict[str, float]:
         """Log the figures and write `scores.json`, `per_label.csv` and `predictions.csv`."""

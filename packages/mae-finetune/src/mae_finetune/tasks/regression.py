@@ -17,9 +17,10 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
 from mae_core.training.samples import Samples
+from mae_data.images.windows import Window
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_names import listed_names, names_of
-from mae_finetune.predicted import printable
+from mae_finetune.predicted import printable, where
 from mae_finetune.predictor import Predictor
 from mae_finetune.tasks.figures_page import figures_page
 from mae_finetune.tasks.number_scores import number_table
@@ -41,36 +42,41 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredImage:
     """What is said of one image: its path, or its place in the input, and the numbers in their units."""
 
     image: str
     numbers: tuple[Number, ...]
+    window: Window | None = None
 
     def line(self) -> str:
         """Say it for people."""
-        return f"{printable(self.image)}: {', '.join(f'{printable(n.name)} {n.value:.6g}' for n in self.numbers)}"
+        return f"{where(self)}: {', '.join(f'{printable(n.name)} {n.value:.6g}' for n in self.numbers)}"
 
     def rows(self) -> list[Sequence[object]]:
         """Return a line of all numbers."""
-        return [[self.image, *(f"{number.value:.9g}" for number in self.numbers)]]
+        return [[f"{number.value:.9g}" for number in self.numbers]]
 
 
-class Measurer(Predictor[Measured]):
+class Measurer(Predictor[MeasuredImage]):
     """A trained model that says numbers of images; see `Predictor`."""
 
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
         self.names = _names(opened.config, names_of(opened.config, self.model))
-        self.columns = ("image", *self.names)
+        self.columns = self.names
 
     def activate(self, outputs: Tensor) -> Tensor:
         """Return the numbers [N, T] as they are."""
         return outputs
 
-    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> Measured:
+    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> MeasuredImage:
         """Give each number its name."""
-        return Measured(image, tuple(Number(n, float(v)) for n, v in zip(self.names, values, strict=True)))
+        return MeasuredImage(image, tuple(Number(n, float(v)) for n, v in zip(self.names, values, strict=True)))
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return each number as the bands of a map."""
+        return self.names, values
 
 
 def _names(config: Config, known: Sequence[str | None] | None) -> list[str]:
