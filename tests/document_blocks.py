@@ -82,10 +82,29 @@ def write_pictures(root: Path) -> None:
         for i in range(12):
             warm = rng.integers(7200, 9000, (48, 64)).astype(np.uint16)  # 14 bits of a camera
             Image.fromarray(warm).save(root / "thermal" / place / f"{i:03d}.png")
+    write_streets(root / "streets")
     if importlib.util.find_spec("tifffile"):
         write_cells(root / "cells", rng)
     if importlib.util.find_spec("pydicom") and importlib.util.find_spec("nibabel"):
         write_scans(root, rng)
+
+
+def write_streets(root: Path) -> None:
+    """Write pictures of sky, houses and road, and their masks."""
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 24), ("val", 8)):
+        for i in range(count):
+            mask = np.zeros((48, 64), np.uint8)
+            mask[rng.integers(10, 24) :, rng.integers(0, 20) : rng.integers(40, 64)] = 1
+            mask[rng.integers(30, 40) :] = 2
+            pixels = np.array([[120, 160, 220], [160, 100, 80], [90, 90, 90]])[mask] + rng.integers(
+                -40, 40, (48, 64, 1)
+            )
+            for kind, picture in (("images", pixels.clip(0, 255).astype(np.uint8)), ("masks", mask)):
+                path = root / kind / part / f"{i:02d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(path)
+    (root / "classes.txt").write_text("sky #4682b4\nhouse #464646\nroad #804080\n")
 
 
 def write_cells(root: Path, rng: np.random.Generator) -> None:

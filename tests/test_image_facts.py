@@ -25,6 +25,7 @@ from mae_pretrain.build import eval_dataset
 from mae_pretrain.config import RECIPE as PRETRAIN
 from mae_probe.config import RECIPE as PROBE
 from mae_probe.extraction.encoding import encode_lists
+from mae_probe.extraction.pooling import Part
 
 MEAN, STD = [0.3, 0.4, 0.55], [0.2, 0.25, 0.3]
 SMALL = {
@@ -77,7 +78,7 @@ def test_every_stage_and_python_believe_a_source(home, source):
 def test_python_sees_what_the_command_sees(home):
     flags = {"MODEL.PRETRAINED": str(home / "run"), "DATA.DATA_PATH": str(home / "data"), "DATA.BATCH_SIZE": 4}
     opened = load_config(PROBE, None, flags, whole=True, say=lambda line: None)
-    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0]["class"]
+    encoded = encode_lists(opened, ["train_list.txt"], "features", "optional")[0][Part("class")]
     assert len(encoded.paths) == 20
     files = [home / "data" / path for path in encoded.paths]
     np.testing.assert_allclose(mae_probe.features(home / "run", files), encoded.features, rtol=0, atol=1e-5)

@@ -70,6 +70,17 @@ def window_of(path, window):
     return np.where(np.ma.getmaskarray(masked), 5000, masked.data).transpose(1, 2, 0).astype(np.uint16)
 
 
+def windows_with_data(path, overlap):
+    """List the windows of which at least half are data, by the file's own mask."""
+    found = []
+    with rasterio.open(path) as file:
+        for window in sliding_windows(SIDE, SIDE + 7, SIZE, overlap):
+            place = Window(window.column, window.row, window.width, window.height)
+            if np.ma.getmaskarray(file.read(window=place, masked=True)).mean() <= 0.5:
+                found.append(window)
+    return found
+
+
 def test_an_epoch_has_the_crops_of_all_scenes(home):
     record = [json.loads(line) for line in (home / "run/log.jsonl").read_text().splitlines()]
     assert max(line.get("step", 0) for line in record) == 3 * (6 * 6 // 8)  # 6 scenes, 3 epochs
@@ -85,9 +96,12 @@ def test_features_are_those_of_windows_that_rasterio_reads(home, tmp_path, suffi
          "DATA.NUM_WORKERS", str(workers)]
     ) == 0  # fmt: skip
     found = read_features(file)
-    expected = sliding_windows(SIDE, SIDE + 7, SIZE, 4)
-    assert [tuple(box) for box in found.windows] == [window.box for window in expected] * (len(found.paths) // 64)
-    path = home / "data" / found.paths[0]
+    lines = [line.split()[0] for line in (home / "data/val_list.txt").read_text().splitlines()]
+    by_file = {line: windows_with_data(home / "data" / line, 4) for line in lines}
+    assert found.paths == [line for line in lines for _ in by_file[line]]
+    assert [tuple(box) for box in found.windows] == [window.box for line in lines for window in by_file[line]]
+    path, expected = home / "data" / lines[0], by_file[lines[0]]
+    assert len(expected) < len(sliding_windows(SIDE, SIDE + 7, SIZE, 4))
     pixels = [window_of(path, window) for window in expected]
     exact = mae_probe.features(home / "run", pixels, pool="mean", crop_pct=1.0)
     np.testing.assert_allclose(found.features[: len(expected)], exact, rtol=0, atol=1e-5)
@@ -98,7 +112,8 @@ def test_predictions_are_those_of_windows_and_the_map_is_their_mean(home, tmp_pa
     path = home / "data/wood/3.tif"
     options = ["--windows", "8", "--topk", "2", "--csv", str(tmp_path / "a.csv"), "--map", str(tmp_path / "maps")]
     assert mae_finetune.cli.main(["predict", "-pretrained", str(home / "tuned"), *options, str(path)]) == 0
-    windows = sliding_windows(SIDE, SIDE + 7, SIZE, 8)
+    windows = windows_with_data(path, 8)
+    assert len(windows) < len(sliding_windows(SIDE, SIDE + 7, SIZE, 8))
     opened = load_config(RECIPE, None, {"MODEL.PRETRAINED": str(home / "tuned")}, ["DATA.CROP_PCT", "1.0"], whole=True)
     classifier = Classifier(opened)
     exact = list(classifier.predict([window_of(path, window) for window in windows], 2))
@@ -124,7 +139,10 @@ def test_predictions_are_those_of_windows_and_the_map_is_their_mean(home, tmp_pa
         cells = drawn.read()
     cell = sums[8:16, 16:24].sum(axis=(0, 1)) / counts[8:16, 16:24].sum()
     np.testing.assert_allclose(cells[1:, 1, 2], cell, atol=1e-5)
-    np.testing.assert_array_equal(cells[0], cells[1:].argmax(axis=0))
+    empty = np.isnan(cells[1])
+    np.testing.assert_array_equal(empty, np.arange(empty.shape[1])[None] == np.zeros((empty.shape[0], 1)))
+    np.testing.assert_array_equal(cells[0][~empty], cells[1:].argmax(axis=0)[~empty])
+    assert np.isnan(cells[0][empty]).all()
 
 
 @pytest.mark.parametrize(

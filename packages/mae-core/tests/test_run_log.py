@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from mae_core.files import temporary_path
 from mae_core.process import run_log, stdio
 from mae_core.process.run_log import RunLog, read_log
 
@@ -160,3 +161,12 @@ def test_lost_standard_output_is_noted_once(path, monkeypatch):
         "standard output cannot be written (No space left on device); what is printed there is lost",
         None,
     ]
+
+
+def test_a_link_at_the_temporary_name_is_not_followed(path, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    temporary_path(path).symlink_to(tmp_path / "mine")
+    path.write_bytes(GOOD)
+    RunLog(path, keep_all).close()
+    assert (path.is_symlink(), path.read_bytes()) == (False, GOOD)
+    assert (tmp_path / "mine").read_bytes() == b"mine"

@@ -6,11 +6,13 @@ from PIL import Image
 
 from mae_data.errors import DataError
 from mae_data.images.multiband import Planes
+from mae_data.images.nodata import as_nodata
 from mae_data.images.value_range import as_value_range
 from mae_data.images.windows import Window, sliding_windows, stitched
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import make_loader
+from mae_data.loading.preprocess import as_image
 from mae_data.loading.sampler import EvalBatchSampler
 
 
@@ -81,7 +83,7 @@ def test_windows_are_samples_in_the_order_of_the_images(workers):
         lambda: Planes(pixels[1], as_value_range(255)),
         lambda: Image.fromarray(pixels[2]),
     ]
-    dataset = ImageWindows(lambda i: read[i](), 3, (8, 6), 2, np.array([5, 6, 7]))
+    dataset = ImageWindows(lambda i: read[i](), 3, (8, 6), 3, 2, np.array([5, 6, 7]))
     assert dataset.sizes == {0: (20, 30), 1: (21, 29), 2: (22, 28)}
     expected = [(i, window) for i in range(3) for window in sliding_windows(20 + i, 30 - i, (8, 6), 2)]
     assert [(int(i), window) for i, window in zip(dataset.images, dataset.windows, strict=True)] == expected
@@ -103,9 +105,23 @@ def test_images_that_cannot_be_used_have_no_windows():
         return Image.fromarray(pixels[i])
 
     with pytest.raises(DataError, match=r"b.png: damaged"):
-        ImageWindows(read, 3, (8, 8))
+        ImageWindows(read, 3, (8, 8), 3)
     bad = BadImages(3)
-    assert set(ImageWindows(read, 3, (8, 8), bad=bad).images.tolist()) == {0, 2}
+    assert set(ImageWindows(read, 3, (8, 8), 3, bad=bad).images.tolist()) == {0, 2}
     assert bad.indices() == [1]
     with pytest.raises(DataError, match="less than a window of 25x25"):
-        ImageWindows(read, 1, (25, 25))
+        ImageWindows(read, 1, (25, 25), 3)
+
+
+def test_windows_mostly_without_data_are_left_out():
+    pixels = np.full((8, 24, 2), 7, np.uint16)
+    pixels[:, :8] = 0
+    pixels[:, 8:11] = 0
+    pixels[:, 16:21] = 0
+    image = as_image(pixels, 2, as_value_range(65535), nodata=as_nodata(0, [0.5, 0.5], coverage=True))
+    dataset = ImageWindows(lambda number: image, 1, (8, 8), 2, 0)
+    samples = [dataset[(0, i)] for i in range(3)]
+    assert [int(index) for _, _, index in samples] == [~0, 1, ~2]  # no, five eighths, and three eighths are data
+    assert {sample.shape for sample, _, _ in samples} == {(8, 8, 2)}
+    drawn = stitched([dataset.windows[1]], np.array([[0.25]]), 8, 24, (8, 8))
+    np.testing.assert_array_equal(drawn[0, :, 0], [np.nan, 0.25, np.nan])

@@ -20,6 +20,7 @@ from mae_probe.config import RECIPE
 from mae_probe.extraction import encoding, kept_features
 from mae_probe.extraction.feature_file import read_features
 from mae_probe.extraction.feature_set import Features
+from mae_probe.extraction.pooling import Part
 
 TINY = PROBE.tiny
 
@@ -43,7 +44,7 @@ def passes(monkeypatch):
 
     def counted(config, forward, dataset, precision):
         made = encode(config, forward, dataset, precision)
-        seen.append((os.path.basename(dataset.images.name), list(made)))
+        seen.append((os.path.basename(dataset.images.name), [part.pool for part in made]))
         return made
 
     monkeypatch.setattr(encoding, "encode", counted)
@@ -290,5 +291,5 @@ def test_the_own_pool_is_what_the_head_reads(pool):
     model.eval()
     assert encoding.own_pool(config) == pool
     pixels = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
-    found = encoding._pools(model, [pool], pixels)[pool].numpy()
+    found = encoding._take(model, [Part(pool)], pixels)[Part(pool)].numpy()
     np.testing.assert_array_equal(found, model.head_inputs(pixels).numpy())

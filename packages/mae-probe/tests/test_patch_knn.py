@@ -55,6 +55,27 @@ def test_the_memory_is_bounded_alike_for_each_image_and_drawn_by_the_seed():
     np.testing.assert_allclose(np.linalg.norm(memory.features, axis=1), 1, rtol=1e-5)
 
 
+def test_whitened_patches_are_compared_as_the_formula_says():
+    rng = np.random.default_rng(4)
+    features = (rng.standard_normal((400, 5)) @ rng.standard_normal((5, 5)) + 3).astype(np.float32)
+    shares = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 400)]
+    memory = PatchMemory(1, whiten=True)
+    memory.add(features, shares)
+    memory.finish()
+    x = features.astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    project = vectors / np.sqrt(values + 1e-4 * values.mean())
+    bank = (x - x.mean(axis=0)) @ project
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    queries = (features[:9] + 1).astype(np.float32)
+    white = (queries - x.mean(axis=0)) @ project
+    cosine = white @ bank.T / np.linalg.norm(white, axis=1, keepdims=True)
+    for row, found in zip(cosine, memory.classify(queries, k=5, temperature=0.1), strict=True):
+        best = np.argsort(-row)[:5]
+        weights = np.exp(row[best] / 0.1) / np.exp(row[best] / 0.1).sum()
+        np.testing.assert_allclose(found, weights @ shares[best], atol=1e-4)
+
+
 def test_a_memory_without_a_scored_pixel_is_refused():
     memory = PatchMemory(1)
     memory.add(np.ones((4, 2), np.float32), np.zeros((4, 3), np.float32))

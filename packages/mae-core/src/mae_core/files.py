@@ -30,6 +30,7 @@ def replace_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, fsync it and rename it into place."""
     temporary = temporary_path(path)
     try:
+        make_file(temporary)
         write(temporary)
         fsync_path(temporary)
         os.replace(temporary, path)
@@ -87,6 +88,12 @@ def discard_folder(folder: Path) -> None:
 def temporary_path(path: Path, suffix: str = "tmp") -> Path:
     """Name the place beside `path` where this process prepares it."""
     return path.with_name(f".{path.name}.{os.getpid()}.{suffix}")
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file; what is there goes, and a link that others laid there is not followed."""
+    path.unlink(missing_ok=True)
+    path.touch(exist_ok=False)
 
 
 def sha256(path: Path) -> str:

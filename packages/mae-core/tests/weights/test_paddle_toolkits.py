@@ -163,6 +163,14 @@ def test_files_have_their_names_and_shapes_and_say_what_is_left_out(tmp_path, ta
     assert any("softmax cancels them" in line for line in done.remarks) == (target == "paddledet")
 
 
+def test_biases_of_query_and_value_are_the_first_and_the_last_third(tmp_path):
+    model = make_vit()
+    found = paddle.load(str(written(tmp_path, model, "paddledet")[0]))
+    bias = model.blocks[1].attn.qkv.bias.numpy()
+    np.testing.assert_array_equal(found["blocks.1.attn.q_bias"], bias[:DIM])
+    np.testing.assert_array_equal(found["blocks.1.attn.v_bias"], bias[2 * DIM :])
+
+
 @pytest.mark.parametrize("target", TOOLKITS)
 def test_their_files_are_read(tmp_path, target):
     """With nothing said: PaddleClas' and PaddleSeg's names are PASSL's. A zero stands for a bias of the keys."""
@@ -176,6 +184,18 @@ def test_their_files_are_read(tmp_path, target):
         other.set_state_dict(found.arrays)
         for ours, theirs in zip(tokens(model, images()), tokens(other, images()), strict=True):
             check(theirs, ours)
+
+
+@pytest.mark.parametrize("target", ["paddleseg", "paddledet"])
+def test_the_backbone_of_a_whole_segmenter_or_detector_is_read(tmp_path, target):
+    model = make_vit(num_classes=0)
+    file, _ = written(tmp_path, model, target)
+    arrays = {f"backbone.{name}": array for name, array in paddle.load(str(file)).items()}
+    paddle.save(arrays | {"neck.fpn.weight": np.ones([2, 2], "float32")}, str(file))
+    found = read_weights(file)
+    assert found.unknown == ["neck.fpn.weight"]
+    np.testing.assert_array_equal(found.arrays["pos_embed"], model.pos_embed.numpy())
+    assert found.arrays["blocks.1.attn.qkv.bias"].shape == (3 * DIM,)
 
 
 @pytest.mark.parametrize("target", TOOLKITS)

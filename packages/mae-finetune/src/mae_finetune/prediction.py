@@ -75,5 +75,6 @@ class Classifier(Predictor[Prediction]):
 
     def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
         """Return the likeliest class and the probability of each as the bands of a map."""
-        likeliest = values.argmax(axis=-1)[..., None].astype(np.float32)
-        return ["label", *self.names], np.concatenate([likeliest, values], axis=-1)
+        unknown = np.isnan(values[..., :1])  # no window lies there
+        likeliest = np.where(unknown, np.float32(np.nan), values.argmax(axis=-1)[..., None])
+        return ["label", *self.names], np.concatenate([likeliest, values], axis=-1).astype(np.float32)

@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ from mae_data.loading.image_windows import ImageWindows
 from mae_data.loading.loader import as_paddle_takes, make_loader
 from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
 from mae_data.loading.sampler import EvalBatchSampler
+from mae_data.transforms.pipelines import Picture
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.predicted import Said
 
@@ -133,6 +135,8 @@ class Predictor(ABC, Generic[SaidT]):
     ) -> Iterator[SaidT]:
         """Yield a prediction for each window of each image, at native resolution; see `sliding_windows`.
 
+        Windows mostly without data are left out.
+
         Args:
             paths: image files.
             overlap: pixels that neighbouring windows share.
@@ -143,8 +147,9 @@ class Predictor(ABC, Generic[SaidT]):
             as `predict`.
         """
         self._require(topk, batch_size)
-        size = self.model.img_size
-        dataset = ImageWindows(lambda i: self.given.read(paths[i]), len(paths), size, overlap, bad=bad)
+        size, given = self.model.img_size, replace(self.given, coverage=True)
+        read = partial(_read, given, paths)
+        dataset = ImageWindows(read, len(paths), size, given.channels, overlap, bad=bad)
         cell = size[0] - overlap, size[1] - overlap
         done: list[tuple[int, NDArray[np.float32]]] = []
         sampler = EvalBatchSampler(len(dataset), batch_size)
@@ -223,6 +228,10 @@ class Predictor(ABC, Generic[SaidT]):
         if not finite.all():
             raise NonFiniteError(f"the model's output for {names[int(np.argmin(finite))]} is not finite")
         return array
+
+
+def _read(given: ModelInput, paths: Sequence[str], number: int) -> Picture:
+    return given.read(paths[number])
 
 
 def _paths(images: Images) -> list[str] | None:

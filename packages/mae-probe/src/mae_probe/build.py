@@ -78,14 +78,17 @@ def train_dataset(config: Config) -> ListDataset:
     return ListDataset(list_file=d.TRAIN_LIST, transform=transform, **images_of(config, training=True))
 
 
-def eval_dataset(config: Config, list_name: str, labels: str = "required", *, dropping: bool = False) -> ListDataset:
+def eval_dataset(
+    config: Config, list_name: str, labels: str = "required", *, dropping: bool = False, coverage: bool = False
+) -> ListDataset:
     """Open a list with the evaluation transform.
 
     Args:
         dropping: whether DATA.ON_ERROR holds; see `images_of`.
+        coverage: whether images say where they hold data; see `ListDataset`.
     """
     images = images_of(config, labels, dropping=dropping)
-    return ListDataset(list_file=list_name, transform=eval_transform(config), **images)
+    return ListDataset(list_file=list_name, transform=eval_transform(config), coverage=coverage, **images)
 
 
 def eval_transform(config: Config) -> Transform:

@@ -97,10 +97,11 @@ class _BlockCPU(PyLayer):
     def forward(
         ctx: PyLayerContext, x: Tensor, *weights: Tensor, scales: Tensor | None, rounds: bool, attrs: dict[str, Any]
     ) -> Tensor:
-        x, tensors = fused.dense(x), _tensors(list(weights), scales, rounds)
-        out, *kept = fused.call("mae_block_kept", {"x": x, "tensors": tensors}, attrs)
-        ctx.save_for_backward(x, *kept, *tensors)
-        ctx.attrs = attrs
+        x = fused.dense(x)
+        out, *kept = fused.call("mae_block_kept", {"x": x, "tensors": _tensors(list(weights), scales, rounds)}, attrs)
+        # Rounded weights are made again: all blocks' would take half of what the weights themselves take.
+        ctx.save_for_backward(x, *kept, *weights, *([] if scales is None else [scales]))
+        ctx.attrs, ctx.rounds = attrs, rounds
         ctx.wanted = [not w.stop_gradient for w in weights]
         ctx.needs_x = not x.stop_gradient
         return out
@@ -111,7 +112,8 @@ class _BlockCPU(PyLayer):
             raise RuntimeError(
                 "the fused transformer block has no second derivative; set MAE_CORE_OPS=reference for create_graph=True"
             )
-        x, qkv, attended, middle, hidden, statistics, *tensors = ctx.saved_tensor()
+        x, qkv, attended, middle, hidden, statistics, *weights = ctx.saved_tensor()
+        scales = weights.pop() if ctx.attrs["has_scales"] else None
         names = list(BlockParameters._fields)
         if not ctx.attrs["has_qkv_bias"]:
             names.remove("qkv_bias")
@@ -125,7 +127,7 @@ class _BlockCPU(PyLayer):
             "hidden": hidden,
             "statistics": statistics,
             "grad_out": fused.dense(grad),
-            "tensors": tensors,
+            "tensors": _tensors(weights, scales, ctx.rounds),
         }
         grad_x, *grads = fused.call("mae_block_backward", inputs, {**ctx.attrs, "wanted": wanted})
         given = [grads[place] if is_wanted else None for place, is_wanted in zip(places, ctx.wanted, strict=True)]

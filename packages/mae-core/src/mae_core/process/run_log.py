@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mae_core.files import temporary_path
+from mae_core.files import make_file, temporary_path
 from mae_core.process import stdio
 from mae_core.process.log import LOGGER
 
@@ -134,6 +134,7 @@ def _begin(path: Path, lines: bytes) -> int:
     """Replace a file by these lines, whole or not at all; return where to append more."""
     temporary = temporary_path(path)
     try:
+        make_file(temporary)
         temporary.write_bytes(lines)
         file = os.open(temporary, os.O_WRONLY | os.O_APPEND)
         os.replace(temporary, path)

@@ -12,6 +12,7 @@ from mae_data.errors import DataError, InputError
 from mae_data.limits import available_cores
 
 if TYPE_CHECKING:
+    from mae_data.commands.masks import MaskReport
     from mae_data.images.value_range import ValueRange
     from mae_data.sources.source import Source
 
@@ -88,6 +89,8 @@ def _show_progress(done: int, of: int) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Read every image and report the bad ones."""
+    if args.masks:
+        return _verify_masks(args)
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
     from mae_data.files import write_atomically
     from mae_data.images.bands import parse_bands
@@ -123,6 +126,8 @@ def verify(args: argparse.Namespace) -> int:
 
 def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
+    if args.masks:
+        return _describe_masks(args)
     from mae_data.commands.stats import describe_list
     from mae_data.images.bands import parse_bands
     from mae_data.images.nodata import parse_nodata
@@ -148,6 +153,50 @@ def stats(args: argparse.Namespace) -> int:
     if args.yaml:
         print(f"wrote {args.yaml}")
     return 0
+
+
+def _verify_masks(args: argparse.Namespace) -> int:
+    from mae_data.commands.masks import as_json, require_none
+    from mae_data.files import write_atomically
+
+    require_none(write_lists=args.write_lists)
+    reports = _survey_masks(args, args.list)
+    for report in reports:
+        print("\n".join(report.verdict()))
+    if args.json:
+        write_atomically(args.json, as_json(reports).encode())
+    return DataError.exit_code if any(report.bad for report in reports) else 0
+
+
+def _describe_masks(args: argparse.Namespace) -> int:
+    from mae_data.commands.masks import as_json, require_none
+
+    require_none(yaml=args.yaml)
+    reports = _survey_masks(args, [args.list] if args.list else None)
+    for fault in (fault for report in reports for fault in report.bad):
+        raise DataError(f"{fault}; `mae-data verify --masks` finds all such pairs")
+    print(as_json(reports) if args.json else "\n".join(line for report in reports for line in report.table()))
+    return 0
+
+
+def _survey_masks(args: argparse.Namespace, lists: list[str] | None) -> "list[MaskReport]":
+    from mae_data.commands.masks import open_masks, survey_masks
+    from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
+
+    bands = parse_bands(args.bands)
+    datasets = open_masks(
+        args.root,
+        lists,
+        ignore=args.ignore,
+        limits=_value_range(args),
+        allow_outside=args.allow_outside,
+        opt_in=OPT_IN,
+        channels=len(bands) if bands else args.channels or 3,
+        bands=bands,
+        nodata=parse_nodata(args.nodata),
+    )
+    return [survey_masks(name, dataset, _workers(args)) for name, dataset in datasets.items()]
 
 
 def bench(args: argparse.Namespace) -> int:

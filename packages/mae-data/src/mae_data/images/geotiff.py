@@ -1,5 +1,6 @@
 """Maps of what is said of a scene: GeoTIFF that lies where the scene lies."""
 
+import math
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -27,7 +28,7 @@ def write_map(path: Path, cells: npt.NDArray[np.float32], names: Sequence[str], 
 
     Args:
         path: a .tif file; one that exists is replaced.
-        cells: [rows, columns, D], from the scene's upper left corner on.
+        cells: [rows, columns, D], from the scene's upper left corner on; NaN is no data.
         names: D descriptions of the bands.
         scene: the image; one that is neither TIFF nor JPEG 2000 lies nowhere.
         cell: (height, width) of a cell in pixels of the scene.
@@ -38,7 +39,9 @@ def write_map(path: Path, cells: npt.NDArray[np.float32], names: Sequence[str], 
     """
     require_rasterio()
     with named_errors(path), gdal() as rasterio, rasterio.MemoryFile() as memory:
-        with memory.open(driver="GTiff", dtype="float32", compress="deflate", **_shape(cells, scene, cell)) as file:
+        with memory.open(
+            driver="GTiff", dtype="float32", nodata=math.nan, compress="deflate", **_shape(cells, scene, cell)
+        ) as file:
             file.write(cells.transpose(2, 0, 1))
             for number, name in enumerate(names, 1):
                 file.set_band_description(number, name)

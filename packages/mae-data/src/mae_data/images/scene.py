@@ -35,7 +35,7 @@ Name: TypeAlias = str | bytes | os.PathLike[str]
 
 _TIFF, _JPEG2000 = "GTiff", "JP2OpenJPEG"
 # GDAL's drivers; others read whatever files a file names.
-DRIVERS = {".tif": _TIFF, ".tiff": _TIFF, ".jp2": _JPEG2000, ".j2k": _JPEG2000}
+DRIVERS = {b"tif": _TIFF, b"tiff": _TIFF, b"jp2": _JPEG2000, b"j2k": _JPEG2000}
 LEAST = 1 << 22  # pixels of a TIFF that is a scene; smaller ones are decoded whole as fast
 WHOLE = 1 << 24  # pixels of a window, above which it is read averaged
 NEEDS_RASTERIO = 'it is read by windows, by rasterio: pip install "mae-data[geo]"'
@@ -69,7 +69,7 @@ def is_scene(name: Name) -> bool:
 
 def driver_of(name: Name) -> str | None:
     """Return GDAL's driver for a file, by its ending; None where it is of another kind."""
-    return DRIVERS.get(os.path.splitext(os.fsdecode(name))[1].lower())
+    return DRIVERS.get(os.fsencode(name).rpartition(b".")[2].lower())
 
 
 def _pixels_of_page(name: str) -> int:

@@ -79,13 +79,13 @@ def stitched(
     """Lay what is said of windows over their image: each cell is the mean of the windows on it, weighted by area.
 
     Args:
-        windows: they cover the image.
+        windows: any of those that cover the image.
         values: [N, D], of each window.
         height, width: of the image, in pixels.
         cell: (height, width) of a cell, in pixels; those at the lower and right edge may reach beyond the image.
 
     Returns:
-        float32 [rows, columns, D].
+        float32 [rows, columns, D]; NaN where no window lies.
     """
     tops, lefts = np.arange(0, height, cell[0]), np.arange(0, width, cell[1])
     sums, weights = np.zeros((len(tops), len(lefts), values.shape[1])), np.zeros((len(tops), len(lefts), 1))
@@ -96,7 +96,8 @@ def stitched(
         area = down[rows, None, None] * across[None, columns, None]
         sums[rows, columns] += area * value
         weights[rows, columns] += area
-    return (sums / weights).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        return (sums / weights).astype(np.float32)
 
 
 def _shared(starts: npt.NDArray[np.int64], side: int, first: int, length: int) -> npt.NDArray[np.int64]:

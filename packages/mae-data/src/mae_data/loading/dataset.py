@@ -15,7 +15,7 @@ from mae_data.images.bands import Bands, as_bands
 from mae_data.images.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.images.native_code import native
 from mae_data.images.nodata import as_nodata
-from mae_data.images.scene import OpenScenes, Scene, is_scene
+from mae_data.images.scene import OpenScenes, Scene, driver_of, is_scene
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
@@ -248,10 +248,10 @@ class ListDataset:
     def _scene(self, index: int) -> Scene | None:
         """Open an image that is read by windows; None for all others."""
         name = self.images.file(index)
+        if name is None or driver_of(name) is None:  # photographs cost no more than this
+            return None
         with self._named(index):
-            if name is None or not is_scene(name):
-                return None
-            return Scene(name, self.channels, self.limits, self.bands, self.nodata)
+            return Scene(name, self.channels, self.limits, self.bands, self.nodata) if is_scene(name) else None
 
     def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
         with self._named(index):  # a JPEG file is decoded here, a window of a scene read

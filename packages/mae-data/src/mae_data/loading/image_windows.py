@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
+from mae_data.images.multiband import limits_of
 from mae_data.images.native_code import Size
 from mae_data.images.scene import OpenScenes, Scene
+from mae_data.images.value_range import ValueRange
 from mae_data.images.windows import Window, sliding_windows
 from mae_data.loading.bad_images import BadImages
 from mae_data.transforms.crops import resized_crop
@@ -22,6 +24,8 @@ class ImageWindows:
         read: opens an image by its number, and names it where it cannot.
         count: how many images there are.
         size: (height, width) of a window.
+        channels: of a sample. Where images have one more, which says how much of each pixel are data (`coverage` of
+            `ListDataset`), windows of which less than half are data count as such that cannot be read.
         overlap: pixels that neighbours share.
         labels: int64 [count], of the images; None: -1 for all.
         bad: counts images that cannot be used, which have no windows then; None ends at the first.
@@ -40,11 +44,13 @@ class ImageWindows:
         read: Callable[[int], Picture],
         count: int,
         size: Size,
+        channels: int,
         overlap: int = 0,
         labels: npt.NDArray[np.int64] | None = None,
         bad: BadImages | None = None,
     ) -> None:
         self._read, self._size, self._labels, self.bad = read, size, labels, bad
+        self._channels = channels
         self._scenes = OpenScenes()
         self._last: tuple[int, Picture] | None = None
         self.windows: list[Window] = []
@@ -62,21 +68,24 @@ class ImageWindows:
     def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], np.int64, np.int64]:
         """Return (pixels [H, W, C], the image's label, index) of a key (0, index).
 
-        A window that cannot be read is empty, of index ~index (below 0), where bad images are counted.
+        A window without data, or that cannot be read where bad images are counted, has index ~index (below 0).
         """
         index = key[1]
         number, label = int(self.images[index]), np.int64(-1)
         if self._labels is not None:
             label = np.int64(self._labels[number])
         try:
-            return resized_crop(self._open(number), self.windows[index].box, self._size), label, np.int64(index)
+            image = self._open(number)
+            pixels = resized_crop(image, self.windows[index].box, self._size)
+            used = pixels.shape[2] == self._channels or _holds_data(pixels[..., -1], limits_of(image))
+            return pixels[..., : self._channels], label, np.int64(index if used else ~index)
         except DataError as error:
             if self.bad is None:
                 raise
             self.bad.add(number, error)
         image = self._open(number)
         assert isinstance(image, Scene)  # all else was decoded before, whole
-        empty = np.zeros((*self._size, image.channels), image.limits.dtype)
+        empty = np.zeros((*self._size, self._channels), image.limits.dtype)
         return empty, np.int64(-1), np.int64(~index)
 
     def describe(self, key: tuple[int, int]) -> str:
@@ -109,3 +118,8 @@ class ImageWindows:
             return image
         self._last = number, image
         return None
+
+
+def _holds_data(coverage: npt.NDArray[Any], limits: ValueRange) -> bool:
+    """Tell whether at least half of a window [H, W] are data."""
+    return bool(coverage.mean(dtype=np.float64) - limits.low >= limits.span / 2)

@@ -1,7 +1,7 @@
 """Encode the lists of a config with its pre-trained encoder, or read what is kept of them: what all commands do."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from paddle import Tensor
 
 import mae_core
 from mae_core.errors import UserError
+from mae_core.ops.patches import pair
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
@@ -20,12 +21,11 @@ from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.extraction import kept_features
 from mae_probe.extraction.feature_set import Features, encode, encode_windows
-from mae_probe.extraction.pooling import pool_tokens, tokens_of
+from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pool_tokens
 from mae_probe.extraction.raw_pixels import pixel_features
 from mae_probe.heads.model import LinearProbe
 
 RANDOM_INIT = "--random-init: the features are those of random weights, a yardstick for trained ones"
-PIXELS = "pixels"  # beside the names of pools: raw pixels
 
 
 def encode_lists(
@@ -33,9 +33,9 @@ def encode_lists(
     list_names: Sequence[str],
     command: str,
     labels: str = "required",
-    pools: Sequence[str] = (),
+    parts: Sequence[Part] = (),
     overlap: int | None = None,
-) -> list[dict[str, Features]]:
+) -> list[dict[Part, Features]]:
     """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
     Args:
@@ -43,11 +43,11 @@ def encode_lists(
         list_names: files, relative to DATA.DATA_PATH.
         command: for error messages.
         labels: "required" or "optional".
-        pools: of `pooling.POOLS`, and PIXELS, all of one pass over the images; none: as MODEL.GLOBAL_POOL says.
+        parts: what is taken, all of one pass over the images; none: of the last block as MODEL.GLOBAL_POOL says.
         overlap: encode windows that share so many pixels with their neighbours, instead of whole images; not kept.
 
     Returns:
-        for each list, the features by pool, in the order of `pools`.
+        for each list, the features by what is taken, in the order of `parts`.
 
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
@@ -56,7 +56,9 @@ def encode_lists(
         raise UserError(f"{command} runs on one process: start it without other ranks")
     log.setup(True)
     config = opened.config
-    datasets = [eval_dataset(config, name, labels, dropping=True) for name in list_names]  # faults of data come first
+    datasets = [  # faults of data come first
+        eval_dataset(config, name, labels, dropping=True, coverage=overlap is not None) for name in list_names
+    ]
     log.log_lines(note for dataset in datasets for note in dataset.images.notes)
     model = build_model(config)
     if config.MODEL.RANDOM_INIT:
@@ -64,11 +66,11 @@ def encode_lists(
     else:
         load_encoder(config, opened.weights, model, command)
     model.eval()
-    precision = precision_of(config)
+    precision, parts = precision_of(config), parts or [Part(own_pool(config))]
     if overlap is not None:
-        forward = partial(_pools, model, pools or [own_pool(config)])
+        forward = partial(_take, model, parts)
         return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
-    return [encode_pools(config, model, dataset, precision, pools or [own_pool(config)]) for dataset in datasets]
+    return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
 
 
 def own_pool(config: Config) -> str:
@@ -76,51 +78,80 @@ def own_pool(config: Config) -> str:
     return "mean" if config.MODEL.GLOBAL_POOL else "class"
 
 
+def grid_of(config: Config) -> tuple[int, int]:
+    """Return rows and columns of the patches of an image."""
+    height, width = pair(config.DATA.IMAGE_SIZE)
+    return height // config.MODEL.PATCH_SIZE, width // config.MODEL.PATCH_SIZE
+
+
 def head_features(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> Features:
     """Encode the images of a list to what the model's head reads; tokens are never kept."""
     if model.takes_tokens:
         return encode(config, lambda images: {"tokens": model.head_inputs(images)}, dataset, precision)["tokens"]
-    pool = own_pool(config)
-    return encode_pools(config, model, dataset, precision, [pool])[pool]
+    part = Part(own_pool(config))
+    return encode_parts(config, model, dataset, precision, [part])[part]
 
 
-def encode_pools(
-    config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision, pools: Sequence[str]
-) -> dict[str, Features]:
-    """Read what is kept of a list's features by pool, encode the others in one pass, and keep them.
+def encode_parts(
+    config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision, parts: Sequence[Part]
+) -> dict[Part, Features]:
+    """Read what is kept of a list's features, encode the others in one pass, and keep them.
 
-    Features of a list of which images were left out are not kept: the next command is to name these too.
+    Tokens are not kept, nor features of a list of which images were left out: the next command is to name these too.
     """
     if config.NO_CACHE:
-        return encode(config, partial(_pools, model, pools), dataset, precision)
+        return encode(config, partial(_take, model, parts), dataset, precision)
     folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
-    made_of = _made_of(config, model, dataset, precision)
-    keys = {pool: kept_features.key_of({**made_of, "pool": pool}) for pool in pools}
-    found = {pool: features for pool in pools if (features := kept_features.find_features(folder, keys[pool]))}
+    made_of, depth = _made_of(config, model, dataset, precision), len(model.blocks)
+    keys = {part: _key(made_of, part, depth) for part in parts if part.pool != TOKENS}
+    found = {part: features for part in keys if (features := kept_features.find_features(folder, keys[part]))}
     if found:
-        log.LOGGER.info(f"features read from {folder}: {dataset.images.name} ({', '.join(found)})")
-    if missing := [pool for pool in pools if pool not in found]:
-        found |= encode(config, partial(_pools, model, missing), dataset, precision)
+        log.LOGGER.info(f"features read from {folder}: {dataset.images.name} ({_spoken(found, depth)})")
+    if missing := [part for part in parts if part not in found]:
+        found |= encode(config, partial(_take, model, missing), dataset, precision)
+        missing = [part for part in missing if part in keys]
         kept = not dataset.skipped() and [
-            kept_features.keep_features(folder, keys[pool], found[pool]) for pool in missing
+            kept_features.keep_features(folder, keys[part], found[part]) for part in missing
         ]
         if kept and all(kept):
-            log.LOGGER.info(f"features kept in {folder}: {dataset.images.name} ({', '.join(missing)})")
-    return {pool: found[pool] for pool in pools}
+            log.LOGGER.info(f"features kept in {folder}: {dataset.images.name} ({_spoken(missing, depth)})")
+    return {part: found[part] for part in parts}
+
+
+def _spoken(parts: Iterable[Part], depth: int) -> str:
+    blocks = {part: "" if _is_plain(part, depth) else f" of block {part.block}" for part in parts}
+    return ", ".join(part.pool + block for part, block in blocks.items())
+
+
+def _is_plain(part: Part, depth: int) -> bool:
+    """Whether the block need not be said: it is the last one, or pixels are from none."""
+    return part.pool == PIXELS or part.block % depth == depth - 1
 
 
 @paddle.no_grad()
-def _pools(model: LinearProbe, pools: Sequence[str], images: Tensor) -> dict[str, Tensor]:
-    """Make the features of some pools with one pass through the encoder, or with none for pixels alone."""
-    tokens = tokens_of(model, images) if set(pools) != {PIXELS} else None
-    return {
-        pool: pixel_features(images) if tokens is None or pool == PIXELS else pool_tokens(model, tokens, pool)
-        for pool in pools
-    }
+def _take(model: LinearProbe, parts: Sequence[Part], images: Tensor) -> dict[Part, Tensor]:
+    """Make features with one pass through the encoder, as far as it is needed: through no block for pixels alone."""
+    blocks = list({part.block for part in parts if part.pool != PIXELS})
+    tokens = dict(zip(blocks, model.forward_intermediates(images, blocks) if blocks else (), strict=True))
+    return {part: _take_one(model, part, images, tokens) for part in parts}
+
+
+def _take_one(model: LinearProbe, part: Part, images: Tensor, tokens: Mapping[int, Tensor]) -> Tensor:
+    if part.pool == PIXELS:
+        return pixel_features(images)
+    if part.pool == TOKENS:
+        return tokens[part.block][:, 1:].astype("float16")  # [N, L, D]
+    return pool_tokens(model, tokens[part.block], part.pool)
+
+
+def _key(made_of: Mapping[str, Any], part: Part, depth: int) -> str:
+    """Return the key of features; the last block's is the same, however it is called."""
+    block = {} if _is_plain(part, depth) else {"block": part.block % depth}
+    return kept_features.key_of({**made_of, "pool": part.pool, **block})
 
 
 def _made_of(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> dict[str, Any]:
-    """Describe what features depend on, but for the pool."""
+    """Describe what features depend on, but for pool and block."""
     return {
         "versions": [mae_core.__version__, paddle.__version__],
         "device": paddle.get_device().partition(":")[0],

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from mae_core.errors import UserError
 from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.feature_tables import csv_bytes, parquet_bytes, read_csv, read_parquet, require_pyarrow
+
+TOKEN_SUFFIXES = (".npz", ".safetensors")
 
 
 def prepare_file(path: Path) -> None:
@@ -75,9 +77,44 @@ def read_features(path: Path) -> Features:
     return features
 
 
+def prepare_token_file(path: Path) -> None:
+    """Refuse, before the work, a file that tokens cannot be written to.
+
+    Raises:
+        UserError: the file or its folder is of no use.
+    """
+    if path.suffix not in TOKEN_SUFFIXES:
+        raise UserError(f"token file {path} has suffix {path.suffix or 'none'}; use {' or '.join(TOKEN_SUFFIXES)}")
+    prepare_file(path)
+
+
+def write_tokens(path: Path, tokens: Features, grid: tuple[int, int], block: int) -> None:
+    """Write patch tokens float16 [N, L, D] as `tokens`, with `grid` and `block`, labels and paths.
+
+    Args:
+        path: .npz, or .safetensors with the paths as JSON in the header.
+        tokens: of images, row by row on the grid.
+        grid: rows and columns of patches, L in all.
+        block: number from 0 of the block behind which they stand.
+
+    Raises:
+        UserError: a number is beyond what float16 holds, or the disk refused.
+    """
+    arrays = _arrays(tokens)
+    arrays = {"tokens": arrays.pop("features"), "grid": np.array(grid), "block": np.array([block]), **arrays}
+    if not np.isfinite(arrays["tokens"]).all():
+        raise UserError(f"{path}: some tokens are not finite in float16, which ends at 65504; choose another --block")
+    with refuse_unwritable(path):
+        write_output(path, _PACK[path.suffix](arrays, tokens.paths))
+
+
 def _npz_bytes(features: Features) -> bytes:
+    return _pack_npz(_arrays(features), features.paths)
+
+
+def _pack_npz(arrays: Mapping[str, Any], paths: list[str]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **_arrays(features), paths=np.array(features.paths, np.str_))
+    np.savez(buffer, **arrays, paths=np.array(paths, np.str_))
     return buffer.getvalue()
 
 
@@ -88,7 +125,11 @@ def _read_npz(path: Path) -> Features:
 
 
 def _safetensors_bytes(features: Features) -> bytes:
-    return bytes(save(_arrays(features), metadata={"paths": json.dumps(features.paths)}))
+    return _pack_safetensors(_arrays(features), features.paths)
+
+
+def _pack_safetensors(arrays: dict[str, Any], paths: list[str]) -> bytes:
+    return bytes(save(arrays, metadata={"paths": json.dumps(paths)}))
 
 
 def _arrays(features: Features) -> dict[str, Any]:
@@ -121,3 +162,4 @@ FORMATS = {
     ".csv": Format(csv_bytes, read_csv),
     ".parquet": Format(parquet_bytes, read_parquet),
 }
+_PACK: dict[str, Callable[[dict[str, Any], list[str]], bytes]] = {".npz": _pack_npz, ".safetensors": _pack_safetensors}

@@ -1,7 +1,8 @@
 """Features of a whole list, encoded once, and batches of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import paddle
@@ -17,13 +18,15 @@ from mae_data.loading.dataset import ListDataset
 from mae_data.loading.image_windows import ImageWindows
 from mae_probe.evaluate import eval_batches
 
+Kind = TypeVar("Kind", bound=Hashable)
+
 
 @dataclass(frozen=True)
 class Features:
     """What an encoder makes of a list's images.
 
     Args:
-        features: float32 [N, D]; what an attentive head reads are tokens, [N, L, D].
+        features: float32 [N, D]; what an attentive head reads are tokens, [N, L, D], in files float16.
         labels: int64 [N]; -1 where the list has none.
         paths: N of them, as the list writes them.
         windows: int64 [N, 4], row, column, height and width of what was encoded, in pixels; None: whole images.
@@ -41,15 +44,15 @@ class Features:
 
 
 def encode(
-    config: Config, forward: Callable[[Tensor], Mapping[str, Tensor]], dataset: ListDataset, precision: Precision
-) -> dict[str, Features]:
+    config: Config, forward: Callable[[Tensor], Mapping[Kind, Tensor]], dataset: ListDataset, precision: Precision
+) -> dict[Kind, Features]:
     """Encode the images of a list, in its order; on one process.
 
     Args:
-        forward: from images to features or tokens, of any kinds by name.
+        forward: from images to features or tokens, of any kinds.
 
     Returns:
-        what is made of the images, by the names of `forward`.
+        what is made of the images, by the kinds of `forward`.
     """
     made, labels, indices = _encode(config, forward, dataset, precision)
     if dataset.on_error == "drop":
@@ -60,12 +63,14 @@ def encode(
 
 def encode_windows(
     config: Config,
-    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    forward: Callable[[Tensor], Mapping[Kind, Tensor]],
     dataset: ListDataset,
     precision: Precision,
     overlap: int,
-) -> dict[str, Features]:
+) -> dict[Kind, Features]:
     """Encode the windows of a list's images, each of the model's image size at native resolution, image by image.
+
+    Windows mostly without data are left out.
 
     Args:
         forward: see `encode`.
@@ -73,7 +78,8 @@ def encode_windows(
     """
     drops, source = dataset.on_error == "drop", dataset.images
     bad = dataset.bad if drops else None
-    windows = ImageWindows(dataset.open, len(source), pair(config.DATA.IMAGE_SIZE), overlap, source.labels, bad)
+    size, channels = pair(config.DATA.IMAGE_SIZE), config.DATA.IMAGE_CHANNELS
+    windows = ImageWindows(dataset.open, len(source), size, channels, overlap, source.labels, bad)
     made, labels, indices = _encode(config, forward, windows, precision)
     if drops:
         log.log_lines(dataset.skipped())
@@ -84,12 +90,12 @@ def encode_windows(
 
 def _encode(
     config: Config,
-    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    forward: Callable[[Tensor], Mapping[Kind, Tensor]],
     dataset: ListDataset | ImageWindows,
     precision: Precision,
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[dict[Kind, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
     """Return what is made of the samples that could be read, their labels and indices."""
-    parts: dict[str, list[NDArray[np.float32]]] = {}
+    parts: dict[Kind, list[NDArray[np.float32]]] = {}
     labels: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int64]] = []
     weights = RoundedWeights()

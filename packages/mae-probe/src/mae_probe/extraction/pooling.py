@@ -1,6 +1,6 @@
 """From an encoder's tokens to one row of features for each image: what `--pool` chooses from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from paddle import Tensor
@@ -54,14 +54,38 @@ POOLS = {
 }
 
 
-def pooled(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor, pool: str) -> Tensor:
+PIXELS, TOKENS = "pixels", "tokens"  # beside the names of POOLS: raw pixels, and the patch tokens themselves
+
+
+class Part(NamedTuple):
+    """What is taken of what an encoder makes of images.
+
+    Attributes:
+        pool: of POOLS, or TOKENS or PIXELS.
+        block: number from 0 of the block whose tokens count, or from the end if negative.
+    """
+
+    pool: str
+    block: int = -1
+
+
+def block_numbers(blocks: Sequence[str | int], depth: int) -> list[int]:
+    """Return the numbers from 0 of blocks, each once; "all" stands for each.
+
+    Raises:
+        UserError: there is no such block.
+    """
+    if "all" in blocks:
+        return list(range(depth))
+    numbers = [int(block) for block in blocks]
+    if wrong := [number for number in numbers if not -depth <= number < depth]:
+        raise UserError(f"block {wrong[0]} is not there; the encoder has {depth}: 0 to {depth - 1}, or -1 for the last")
+    return list(dict.fromkeys(number % depth for number in numbers))
+
+
+def pooled(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor, pool: str, block: int = -1) -> Tensor:
     """Encode images to float32 features [N, D], or [N, 4 D] and [N, 16 D] for the grids; see `pool_tokens`."""
-    return pool_tokens(model, tokens_of(model, images), pool)
-
-
-def tokens_of(model: MaskedAutoencoderViT | VisionTransformer, images: Tensor) -> Tensor:
-    """Encode images to tokens [N, 1 + L, D] after the last norm."""
-    return model.norm(model.encode(model.normalize(model.patchify(images))))
+    return pool_tokens(model, model.forward_intermediates(images, [block])[0], pool)
 
 
 def pool_tokens(model: MaskedAutoencoderViT | VisionTransformer, tokens: Tensor, pool: str) -> Tensor:

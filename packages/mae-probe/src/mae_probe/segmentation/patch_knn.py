@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
+from mae_core.evaluation.whitening import Whitening, fit_whitening
 
 NEIGHBOURS, TEMPERATURE = 30, 0.02  # the paper's
 MEMORY = 100_000  # patches that are kept
@@ -42,13 +43,16 @@ class PatchMemory:
         images: how many images it is filled from; each gives the same number of patches, drawn without replacement.
         size: patches to keep at most.
         seed: of the draw.
+        whiten: compare whitened features; the whitening is that of the patches that are kept. Not of the paper.
 
     Attributes:
         features: float32 [M, D], of length 1.
         shares: float32 [M, K].
     """
 
-    def __init__(self, images: int, size: int = MEMORY, seed: int = 0) -> None:
+    def __init__(self, images: int, size: int = MEMORY, seed: int = 0, whiten: bool = False) -> None:
+        self._whiten = whiten
+        self._whitening: Whitening | None = None
         self._each, self._rng = max(1, size // max(1, images)), np.random.default_rng(seed)
         self._parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self.features, self.shares = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
@@ -58,18 +62,23 @@ class PatchMemory:
         known = np.flatnonzero(shares.any(axis=1))
         # Sorting noise draws the same patches with every NumPy, which its choice() does not promise.
         drawn = known[np.argsort(self._rng.random(len(known)), kind="stable")[: self._each]]
-        self._parts.append((unit(features[drawn]), shares[drawn]))
+        self._parts.append((features[drawn], shares[drawn]))
 
     def finish(self) -> None:
         """Make the arrays of what was added.
 
         Raises:
-            UserError: no patch has a scored pixel.
+            UserError: no patch has a scored pixel, or they do not vary, so that they cannot be whitened.
         """
-        self.features, self.shares = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        features, self.shares = (np.concatenate(part) for part in zip(*self._parts, strict=True))
         self._parts = []
-        if not len(self.features):
+        if not len(features):
             raise UserError("no training mask has a pixel that counts; check classes and the value to ignore")
+        try:
+            self._whitening = fit_whitening(features) if self._whiten else None
+        except ValueError as error:
+            raise UserError(f"--whiten: {error}; leave it out, or use an encoder that tells patches apart") from None
+        self.features = self._comparable(features)
 
     def classify(
         self, features: NDArray[np.float32], k: int = NEIGHBOURS, temperature: float = TEMPERATURE
@@ -79,7 +88,10 @@ class PatchMemory:
         A neighbour weighs as the softmax of cosine / temperature over the k.
         """
         k = min(k, len(self.features))
-        return np.concatenate([self._classify(chunk, k, temperature) for chunk in _chunks(unit(features))])
+        return np.concatenate([self._classify(chunk, k, temperature) for chunk in _chunks(self._comparable(features))])
+
+    def _comparable(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return unit(self._whitening(features) if self._whitening else features)
 
     def _classify(self, queries: NDArray[np.float32], k: int, temperature: float) -> NDArray[np.float32]:
         cosines = queries @ self.features.T  # [n, M]
