@@ -5,6 +5,7 @@ gradients on a GPU add up in no fixed order; products are exact in both, and a r
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -26,7 +27,8 @@ def pool(x: Tensor, side: int) -> Tensor:
 
 
 def _apply(x: Tensor, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> Tensor:
-    with paddle.amp.auto_cast(enable=False):  # logits stay float32
+    # Logits stay float32; a graph that is drawn has no autocast, and Paddle 2 refuses to be told.
+    with paddle.amp.auto_cast(enable=False) if paddle.in_dynamic_mode() else nullcontext():
         down = paddle.to_tensor(rows).astype(x.dtype)
         across = paddle.to_tensor(columns.T.copy()).astype(x.dtype)
         # Planes one below the other: oneDNN's products read what convolutions leave in its own order wrongly else.
