@@ -11,7 +11,7 @@ from stage_runs import ROOT
 
 @pytest.mark.slow
 def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
-    words = ["--ends", 2, "--seed", 5, "--output", tmp_path / "out", "--stages", "mae_finetune", "--workers", 2]
+    words = ["--ends", 2, "--seed", 5, "--output", tmp_path / "out", "--kinds", "mae_finetune", "--workers", 2]
     command = [sys.executable, ROOT / "tools/chaos.py", *words, "--ranks", 1]
     result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -23,7 +23,7 @@ def test_a_run_that_is_ended_at_random_moments_ends_as_one_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_is_ended_while_it_is_scored_ends_as_one_left_alone(tmp_path):
-    words = ["--scoring", "--ends", 2, "--output", tmp_path / "out", "--stages", "mae_pretrain", "--workers", 0]
+    words = ["--scoring", "--ends", 2, "--output", tmp_path / "out", "--kinds", "mae_pretrain", "--workers", 0]
     command = [sys.executable, ROOT / "tools/chaos.py", *words, "--ranks", 1]
     result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr

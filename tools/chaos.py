@@ -2,12 +2,12 @@
 
     python tools/chaos.py --ends 100 --seed 0 --output chaos
 
-Every scenario is a stage with 0 or 2 loader workers on 1 or 2 ranks. Its run is ended by SIGKILL or SIGTERM, of a rank
-or, alone, of the main process, after a random time; it is resumed and ended again until it is through. Then all arrays
-of its last checkpoint must equal those of the run that was left alone, bit for bit. Saving and validating each few
-steps puts many ends inside them; `--scoring` aims all ends at the time between an epoch's last step and its score, in
-which a checkpoint is written and the model validated (pre-training: monitored). The results go to OUTPUT/chaos.json;
-the exit code is 1 where anything differed.
+Every scenario is a kind of training with 0 or 2 loader workers on 1 or 2 ranks. Its run is ended by SIGKILL or SIGTERM,
+of a rank or, alone, of the main process, after a random time; it is resumed and ended again until it is through. Then
+all arrays of its last checkpoint must equal those of the run that was left alone, bit for bit. Saving and validating
+each few steps puts many ends inside them; `--scoring` aims all ends at the time between an epoch's last step and its
+score, in which a checkpoint is written and the model validated (pre-training: monitored). The results go to
+OUTPUT/chaos.json; the exit code is 1 where anything differed.
 """
 
 import argparse
@@ -24,8 +24,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import tifffile
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -36,16 +38,40 @@ COMMON: dict[str, object] = {
 CLASSIFY: dict[str, object] = {"MODEL.NUM_CLASSES": 3, "VALIDATE_FREQ": 2}
 MONITORED: dict[str, object] = {"MONITOR.EVERY": 2}  # what stands for validation in pre-training
 STEPS_TO_SCORE = 12  # two epochs of 48 images in batches of 8
-STAGES: dict[str, dict[str, object]] = {
-    "mae_pretrain": {"MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2},
-    "mae_finetune": {**CLASSIFY, "TRAIN.MIXUP_ALPHA": 0.8, "TRAIN.EMA": 0.99, "MODEL.DROPPATH": 0.1},
-    "mae_probe": CLASSIFY,
+PRETRAIN: dict[str, object] = {
+    "MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2
+}  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """A way to train.
+
+    Attributes:
+        module: the stage's.
+        settings: beside COMMON.
+        data: folder of its images.
+    """
+
+    module: str
+    settings: dict[str, object]
+    data: str = "images"
+
+
+KINDS = {
+    "mae_pretrain": Kind("mae_pretrain", PRETRAIN),
+    "mae_finetune": Kind(
+        "mae_finetune", {**CLASSIFY, "TRAIN.MIXUP_ALPHA": 0.8, "TRAIN.EMA": 0.99, "MODEL.DROPPATH": 0.1}
+    ),
+    "mae_probe": Kind("mae_probe", CLASSIFY),
+    "bfloat16": Kind("mae_pretrain", {**PRETRAIN, "AMP": True}),  # float32 where the processor has no such products
+    "shards": Kind("mae_pretrain", PRETRAIN, "shards"),
+    "scenes": Kind("mae_pretrain", {**PRETRAIN, "DATA.CROP": "native", "DATA.CROPS": 12, "DATA.NODATA": 0}, "scenes"),
 }
 
 
 @dataclass
 class Scenario:
-    """A stage as it is run, and what came of it.
+    """A kind of training as it is run, and what came of it.
 
     Attributes:
         ends: how its run was ended, one word each.
@@ -56,7 +82,7 @@ class Scenario:
         same: whether all arrays were those of the run left alone.
     """
 
-    stage: str
+    kind: str
     workers: int
     ranks: int
     ends: list[str] = field(default_factory=list)
@@ -68,28 +94,46 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        return f"{self.stage}-workers{self.workers}-ranks{self.ranks}"
+        return f"{self.kind}-workers{self.workers}-ranks{self.ranks}"
 
 
 def write_data(root: Path) -> None:
-    """Write 48 training and 12 validation JPEGs of noise, with lists."""
-    rng = np.random.default_rng(0)
+    """Write 48 training and 12 validation JPEGs of noise, with lists; the same as shards; and 4 scenes."""
+    rng, images = np.random.default_rng(0), root / "images"
     for part, number in (("train", 48), ("val", 12)):
-        (root / part).mkdir(parents=True, exist_ok=True)
+        (images / part).mkdir(parents=True, exist_ok=True)
         for i in range(number):
-            Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(root / part / f"{i}.jpg")
-        (root / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
+            Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(images / part / f"{i}.jpg")
+        (images / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
+    command = [sys.executable, "-m", "mae_data", "shard", images, root / "shards"]
+    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    scenes = root / "scenes"
+    scenes.mkdir()
+    for i in range(4):  # large enough to be read by windows; a quarter of each holds no data
+        scene = rng.integers(1, 256, (2100, 2100, 3), dtype=np.uint8)
+        scene[:1050, :1050] = 0
+        tifffile.imwrite(scenes / f"{i}.tif", scene, tile=(256, 256), photometric="rgb")
 
 
 def start(scenario: Scenario, data: Path, run: Path, scoring: bool) -> subprocess.Popen[bytes]:
     """Begin or resume a scenario's run, in a process group of its own."""
-    settings = {**COMMON, **STAGES[scenario.stage], "DATA.NUM_WORKERS": scenario.workers}
-    settings |= MONITORED if scoring and scenario.stage == "mae_pretrain" else {}
+    kind = KINDS[scenario.kind]
+    settings = {**COMMON, **kind.settings, "DATA.NUM_WORKERS": scenario.workers}
+    settings |= MONITORED if scoring and scenario.kind == "mae_pretrain" else {}
     pairs = [word for pair in settings.items() for word in pair]
-    flags: list[object] = ["-batch_size", 8 // scenario.ranks, "-data_path", data, "-output", run, "-resume", "auto"]
-    command: list[object] = [sys.executable, "-m", scenario.stage]
+    flags: list[object] = [
+        "-batch_size",
+        8 // scenario.ranks,
+        "-data_path",
+        data / kind.data,
+        "-output",
+        run,
+        "-resume",
+        "auto",
+    ]
+    command: list[object] = [sys.executable, "-m", kind.module]
     if scenario.ranks > 1:
-        script = subprocess.check_output([sys.executable, "-c", f"import {scenario.stage} as s; print(s.__path__[0])"])
+        script = subprocess.check_output([sys.executable, "-c", f"import {kind.module} as s; print(s.__path__[0])"])
         launcher: list[object] = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", scenario.ranks]
         command = [*launcher, "--log_dir", f"{run}-logs", f"{script.decode().strip()}/__main__.py"]
     log = (run.parent / f"{run.name}.log").open("ab")
@@ -193,14 +237,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scoring", action="store_true", help="end runs between an epoch's last step and its score")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
     parser.add_argument("--ranks", nargs="+", type=int, choices=[1, 2], default=[1, 2])
     args = parser.parse_args()
     rng, data = random.Random(args.seed), args.output / "data"
     shutil.rmtree(args.output, ignore_errors=True)
     write_data(data)
-    scenarios = [Scenario(*words) for words in itertools.product(args.stages, args.workers, args.ranks)]
+    scenarios = [Scenario(*words) for words in itertools.product(args.kinds, args.workers, args.ranks)]
     for i, scenario in enumerate(scenarios):
         torment(scenario, (args.ends + i) // len(scenarios), data, args.output, rng, args.scoring)
         print(f"{scenario.name}: {len(scenario.ends)} ends, {'same' if scenario.same else 'DIFFERENT'}", flush=True)

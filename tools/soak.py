@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from chaos import COMMON, STAGES, write_data
+from chaos import COMMON, PRETRAIN, write_data
 
 SETTINGS: dict[str, object] = {
-    **COMMON, **STAGES["mae_pretrain"], "DATA.NUM_WORKERS": 2, "TRAIN.NUM_EPOCHS": 10**6, "REPORT_FREQ": 24,
+    **COMMON, **PRETRAIN, "DATA.NUM_WORKERS": 2, "TRAIN.NUM_EPOCHS": 10**6, "REPORT_FREQ": 24,
     "SAVE_FREQ": 5, "MONITOR.EVERY": 10,
 }  # fmt: skip
 GROWTH = 0.1  # of what is measured: pools and caches fill slowly
@@ -113,7 +113,7 @@ def main() -> int:
     shutil.rmtree(args.output, ignore_errors=True)
     write_data(args.output / "data")
     folder = args.output / "run"
-    seen, code = run(args.minutes, args.every, args.output / "data", folder)
+    seen, code = run(args.minutes, args.every, args.output / "data/images", folder)
     if len(seen) < 4:
         print(f"only {len(seen)} samples (exit code {code}); see {folder}.log", file=sys.stderr)
         return 1

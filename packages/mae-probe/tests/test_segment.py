@@ -11,7 +11,7 @@ from stage_runs import PROBE
 
 import mae_core
 from mae_core.stage.config.from_weights import load_config
-from mae_data.mask_sheet import draw_sheet, mistakes, painted
+from mae_data.mask_sheet import draw_sheet, painted, wrong_pixels
 from mae_probe.build import build_model
 from mae_probe.cli import main
 from mae_probe.config import RECIPE
@@ -205,7 +205,7 @@ def test_a_sheet_shows_classes_and_mistakes():
     colours = np.array([[1, 2, 3], [40, 50, 60]], np.uint8)
     drawn = painted(truth, colours, 255)
     assert drawn[0].tolist() == [[1, 2, 3], [40, 50, 60], [255, 255, 255]]
-    red = mistakes(picture, (truth != found) & (truth != 255))
+    red = wrong_pixels(picture, (truth != found) & (truth != 255))
     assert (red == [230, 30, 30]).all(axis=2).tolist() == [[False, True, False], [False, False, True]]
     sheet = np.asarray(draw_sheet([(picture, truth, found)] * 2, ["a", "b"], colours, 255))
     for colour in (*colours, (230, 30, 30)):

@@ -29,7 +29,7 @@ def draw_sheet(rows: Sequence[Row], names: Sequence[str], colours: NDArray[np.ui
         share = wrong.sum() / max(1, (truth != ignore).sum())
         titles = ("image", "truth", "prediction", f"wrong: {100 * share:.0f} % of the pixels")
         ignored = truth == ignore
-        drawn_wrong = np.where(ignored[:, :, None], _IGNORED, mistakes(picture, wrong))
+        drawn_wrong = np.where(ignored[:, :, None], _IGNORED, wrong_pixels(picture, wrong))
         tiles = (picture, painted(truth, colours, ignore), painted(found, colours, ignore), drawn_wrong)
         drawn.append(list(zip(titles, (np.broadcast_to(tile, (*tile.shape[:2], 3)) for tile in tiles), strict=True)))
     sheet = draw_rows(drawn, cell=CELL)
@@ -48,7 +48,7 @@ def painted(mask: NDArray[np.integer], colours: NDArray[np.uint8], ignore: int) 
     return picture
 
 
-def mistakes(picture: NDArray[np.uint8], wrong: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def wrong_pixels(picture: NDArray[np.uint8], wrong: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Draw what is wrong red on the darkened picture [H, W, 1 or 3] -> [H, W, 3]."""
     grey = np.broadcast_to(picture.mean(axis=2, keepdims=True) / 2, (*picture.shape[:2], 3)).astype(np.uint8)
     return np.where(wrong[:, :, None], _WRONG, grey)

@@ -167,12 +167,12 @@ def _features(args: Namespace) -> None:
     import_paddle()
     from mae_probe.extraction.encoding import encode_lists, grid_of
     from mae_probe.extraction.feature_file import prepare_file, prepare_token_file, write_features, write_tokens
-    from mae_probe.sweep import key_of
+    from mae_probe.sweep import part_name
 
     if args.tokens and args.pool:
         raise UserError("--tokens and --pool exclude each other: tokens are what would be pooled")
     output, parts = Path(args.output or "features.npz"), _parts(args, opened.config)
-    names = [f"-{key_of(part, parts).replace(' ', '-')}" for part in parts] if len(parts) > 1 else [""]
+    names = [f"-{part_name(part, parts).replace(' ', '-')}" for part in parts] if len(parts) > 1 else [""]
     outputs = [output.with_stem(f"{output.stem}{name}") for name in names]
     for path in outputs:
         (prepare_token_file if args.tokens else prepare_file)(path)  # before the work
@@ -275,11 +275,11 @@ def _asked(args: Namespace, found: Collection[Part]) -> dict[str, object]:
 
 def _plain(by_part: Mapping[Part, object]) -> object:
     """Return what belongs to the only part, or all of several by what tells them apart."""
-    from mae_probe.sweep import key_of
+    from mae_probe.sweep import part_name
 
     if len(by_part) == 1:
         return next(iter(by_part.values()))
-    return {key_of(part, by_part): value for part, value in by_part.items()}
+    return {part_name(part, by_part): value for part, value in by_part.items()}
 
 
 def _advice(args: Namespace) -> str:

@@ -11,7 +11,7 @@ def flags_of(part: Part, parts: Collection[Part]) -> str:
     return block + (f" --pool {part.pool}" if len({other.pool for other in parts}) > 1 else "")
 
 
-def key_of(part: Part, parts: Collection[Part]) -> str:
+def part_name(part: Part, parts: Collection[Part]) -> str:
     """Return what tells a part from others in JSON: the pool, the block, or `BLOCK POOL`."""
     pools, blocks = {other.pool for other in parts}, {other.block for other in parts}
     if len(blocks) == 1:

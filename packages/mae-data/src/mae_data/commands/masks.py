@@ -163,7 +163,7 @@ def _classes(
         yield ClassCount(value, name, int(pixels[value]), int(images[value]), share)
 
 
-def as_json(reports: Sequence[MaskReport]) -> str:
+def masks_json(reports: Sequence[MaskReport]) -> str:
     """Return the text of reports for programs."""
     return json.dumps([{**asdict(report), "unused": report.unused} for report in reports], indent=2) + "\n"
 

@@ -156,7 +156,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 def _verify_masks(args: argparse.Namespace) -> int:
-    from mae_data.commands.masks import as_json, require_none
+    from mae_data.commands.masks import masks_json, require_none
     from mae_data.files import write_atomically
 
     require_none(write_lists=args.write_lists)
@@ -164,18 +164,18 @@ def _verify_masks(args: argparse.Namespace) -> int:
     for report in reports:
         print("\n".join(report.verdict()))
     if args.json:
-        write_atomically(args.json, as_json(reports).encode())
+        write_atomically(args.json, masks_json(reports).encode())
     return DataError.exit_code if any(report.bad for report in reports) else 0
 
 
 def _describe_masks(args: argparse.Namespace) -> int:
-    from mae_data.commands.masks import as_json, require_none
+    from mae_data.commands.masks import masks_json, require_none
 
     require_none(yaml=args.yaml)
     reports = _survey_masks(args, [args.list] if args.list else None)
     for fault in (fault for report in reports for fault in report.bad):
         raise DataError(f"{fault}; `mae-data verify --masks` finds all such pairs")
-    print(as_json(reports) if args.json else "\n".join(line for report in reports for line in report.table()))
+    print(masks_json(reports) if args.json else "\n".join(line for report in reports for line in report.table()))
     return 0
 
 

@@ -27,7 +27,7 @@ from mae_data.sources.mask_pairs import open_pairs
 from mae_probe.build import build_model, load_encoder
 from mae_probe.extraction.encoding import grid_of
 from mae_probe.extraction.pooling import block_numbers
-from mae_probe.segmentation.heads import Head, KnnHead
+from mae_probe.segmentation.heads import KnnHead, PatchHead
 from mae_probe.segmentation.linear_head import EPOCHS, LR, LinearHead
 from mae_probe.segmentation.mask_values import largest_class
 from mae_probe.segmentation.patch_knn import MEMORY, NEIGHBOURS
@@ -69,9 +69,9 @@ class Choices:
         if not 0 <= self.ignore <= 65535:
             raise UserError(f"--ignore {self.ignore} is no value of a mask; use 0 to 65535")
 
-    def head_for(self, scoring: PatchScoring, seed: int, name: str) -> Head:
+    def head_for(self, scoring: PatchScoring, seed: int, name: str) -> PatchHead:
         """Make a head that learns from the training set what patches of a name tell."""
-        make: Callable[..., Head] = (
+        make: Callable[..., PatchHead] = (
             partial(KnnHead, size=self.memory, k=self.k, whiten=self.whiten and name != RAW_PIXELS)
             if self.head == "knn"
             else partial(LinearHead, epochs=self.epochs, lr=self.lr)

@@ -12,7 +12,7 @@ Grid: TypeAlias = tuple[int, int]
 Batches: TypeAlias = Callable[[], Iterable[tuple[NDArray[np.float32], NDArray[np.integer]]]]
 
 
-class Head(Protocol):
+class PatchHead(Protocol):
     """Learns from training patches what classes they show."""
 
     def fit(self, batches: Batches) -> None:

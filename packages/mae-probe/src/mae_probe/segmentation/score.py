@@ -15,7 +15,7 @@ from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.transforms.crops import resized_crop
 from mae_data.transforms.pipelines import Picture, Size
 from mae_probe.evaluate import eval_batches
-from mae_probe.segmentation.heads import Grid, Head
+from mae_probe.segmentation.heads import Grid, PatchHead
 from mae_probe.segmentation.patches import Patches
 from mae_probe.segmentation.upsampling import pixel_classes
 
@@ -52,7 +52,7 @@ class PatchScoring:
     precision: Precision
 
     def score(
-        self, head: Head, patches: Patches, shown: Collection[int] = ()
+        self, head: PatchHead, patches: Patches, shown: Collection[int] = ()
     ) -> tuple[SegmentationScores, dict[int, NDArray[np.integer]]]:
         """Fit a head and score it on all pixels of the validation masks at their own size.
 
