@@ -21,7 +21,7 @@ from mae_core.stage.cli.report_command import add_compare, add_run, prepare_page
 from mae_core.stage.run.memory import explain
 from mae_finetune import __version__
 
-DESCRIPTION = "Fine-tune the encoder of a masked autoencoder for classification (arXiv 2111.06377)."
+DESCRIPTION = "Fine-tune the encoder of a masked autoencoder (arXiv 2111.06377): MODEL.TASK says for what."
 _MAP = (
     "with --windows: write a GeoTIFF for each image there, with its coordinates: class and all probabilities of each"
     " step between windows (extra geo of mae-data)"
@@ -50,11 +50,17 @@ def make_parser() -> Parser:
     """Declare the command and its subcommands."""
     parser = stage_parser("mae_finetune", DESCRIPTION, __version__)
 
-    predict = parser.add_command("predict", _predict, "name what a fine-tuned classifier sees in images")
+    predict = parser.add_command("predict", _predict, "say what a fine-tuned model sees in images")
     add_flags(predict, PREDICT_FLAGS)
-    predict.add_argument("--topk", type=int, help="classes to name for each image (default 5)")
+    predict.add_argument(
+        "--topk", type=int, help="classes to name for each image (default 5), of models that tell classes apart"
+    )
     predict.add_argument("--json", metavar="FILE|-", help="write predictions there, as JSON; - is standard output")
-    predict.add_argument("--csv", metavar="FILE|-", help="the same as a table, a line for each image and class")
+    predict.add_argument(
+        "--csv",
+        metavar="FILE|-",
+        help="the same as a table: a line for each image and class, or a column for each label or number",
+    )
     add_windows(predict)
     predict.add_argument("--map", metavar="FOLDER", help=_MAP)
     predict.add_argument("--masks", metavar="FOLDER", help=_MASKS)
@@ -63,7 +69,7 @@ def make_parser() -> Parser:
     )
     add_images(predict, "IMAGE|FOLDER", "image files, and folders with some")
 
-    add_export(parser.add_command("export", _export, "write a classifier for Paddle inference or as ONNX"))
+    add_export(parser.add_command("export", _export, "write a model for Paddle inference or as ONNX"))
 
     report = parser.add_command("report", _report, "write what a run did as one HTML file that needs nothing beside it")
     add_run(report)

@@ -59,7 +59,11 @@ KEYS = keys_of(
         },
         "MODEL": {
             "TYPE": Key("FINETUNE", "the stage; no other is taken", choices=("FINETUNE",)),
-            "TASK": Key("classify", "what is predicted of an image", choices=tuple(TASKS)),
+            "TASK": Key(
+                "classify",
+                "what is predicted of an image: its class, any of several labels, or numbers; NUM_CLASSES of them",
+                choices=tuple(TASKS),
+            ),
             "NAME": None,
             "PRETRAINED": None,
             "CHANNELS_FROM": None,
