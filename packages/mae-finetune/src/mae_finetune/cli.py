@@ -35,6 +35,12 @@ PREDICT_FLAGS = (
 )
 
 
+_MASKS = (
+    "of a segmentation model, write the class of each pixel there: GeoTIFF of an image that says where it lies, else"
+    " PNG with a palette"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     return run(make_parser().start, argv, explain)
@@ -57,6 +63,10 @@ def make_parser() -> Parser:
     )
     add_windows(predict)
     predict.add_argument("--map", metavar="FOLDER", help=_MAP)
+    predict.add_argument("--masks", metavar="FOLDER", help=_MASKS)
+    predict.add_argument(
+        "--probabilities", action="store_true", help="beside each mask, FOLDER/NAME.npy float16 [K, H, W]"
+    )
     add_images(predict, "IMAGE|FOLDER", "image files, and folders with some")
 
     add_export(parser.add_command("export", _export, "write a model for Paddle inference or as ONNX"))
@@ -72,6 +82,8 @@ def _predict(args: Namespace) -> None:
         raise UserError("predict needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
     if any(number is not None and number < 1 for number in (args.topk, args.batch_size)):
         raise UserError("--topk and -batch_size take numbers from 1")
+    if args.probabilities and not args.masks:
+        raise UserError("--probabilities lie beside masks: add --masks FOLDER")
     if args.map and args.windows is None:
         raise UserError("--map draws windows: add --windows OVERLAP")
     import_paddle()
@@ -82,8 +94,9 @@ def _predict(args: Namespace) -> None:
     images, pairs = split_pairs(args, RECIPE)
     opened = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
     require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
-    files = {"json": args.json, "csv": args.csv, "maps": args.map}
-    run_predict(opened, images, topk=args.topk, batch_size=args.batch_size, overlap=args.windows, **files)
+    files = {"json": args.json, "csv": args.csv, "maps": args.map, "masks": args.masks}
+    chosen = {"topk": args.topk, "batch_size": args.batch_size, "overlap": args.windows}
+    run_predict(opened, images, **chosen, **files, probabilities=args.probabilities)
 
 
 def _export(args: Namespace) -> None:

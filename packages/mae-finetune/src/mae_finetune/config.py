@@ -43,6 +43,11 @@ KEYS = keys_of(
             "IMAGENET_STD": [0.229, 0.224, 0.225],
             "CROP_PCT": None,
             "CROP_SCALE": [0.08, 1.0],
+            "SCALE_JITTER": Key(
+                [0.5, 2.0],
+                "segment: range of how much larger training shows things than evaluation; CROP_SCALE is not used",
+            ),
+            "IGNORE": Key(255, "segment: value of a mask's pixels that do not count", range=(0, 65535)),
             "HFLIP": 0.5,
             "VFLIP": 0.0,
             "ROTATE90": False,
@@ -69,6 +74,10 @@ KEYS = keys_of(
             "QKV_BIAS": True,
             "DROPPATH": Key(0.1, source="Table 9"),
             "GLOBAL_POOL": Key(True, "classify the mean of the patch tokens; False: the class token"),
+            "HEAD": Key(
+                "upernet", "segment: upernet, or light for few images", "appendix A.4", choices=("upernet", "light")
+            ),
+            "HEAD_CHANNELS": Key(None, "segment: inner channels of the head; None: 512 of upernet, 256 of light"),
             "GRAD_CHECKPOINTING": False,
             "ENCODER": {"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12},
         },

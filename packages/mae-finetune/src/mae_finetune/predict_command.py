@@ -1,6 +1,6 @@
 """What `mae-finetune predict` prints and writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from mae_core.stage.run.scores_file import prepare_json, write_json
 from mae_data.images.geotiff import require_rasterio, write_map
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import find_images
-from mae_finetune.predicted import as_csv, as_json
+from mae_finetune.predicted import Said, as_csv, as_json
 from mae_finetune.predictor import BATCH_SIZE, ImageMap, Predictor
+from mae_finetune.segmentation.prediction import MaskFiles, MaskPredictor
 from mae_finetune.tasks import task_of
 
 _ADVICE = "choose another with --csv"
@@ -29,6 +30,8 @@ def run_predict(
     batch_size: int | None = None,
     overlap: int | None = None,
     maps: str | None = None,
+    masks: str | None = None,
+    probabilities: bool = False,
     json: str | None = None,
     csv: str | None = None,
 ) -> None:
@@ -37,8 +40,11 @@ def run_predict(
     Args:
         opened: the config of a run, and its weights.
         paths: image files and folders.
-        overlap: pixels that neighbouring windows share, of which each gets a line; None: whole images.
+        overlap: pixels that neighbouring windows share, of which each gets a line; None: whole images. A segmentation
+            model says one thing of all windows of an image, which share a third of a side where this is None.
         maps: folder for a GeoTIFF of each image.
+        masks: folder for the mask of each image, of a segmentation model.
+        probabilities: whether masks have a file of probabilities beside them.
         json, csv: files to write; "-" is standard output, which then holds nothing else.
 
     Raises:
@@ -57,14 +63,30 @@ def run_predict(
         require_rasterio()
         with refuse_unwritable(Path(maps), _MAP_ADVICE):
             try_folder(Path(maps))
+    if masks:
+        with refuse_unwritable(Path(masks), "choose another with --masks"):
+            try_folder(Path(masks))
     images, config = find_images(paths), opened.config
+    is_segmented = config.MODEL.TASK == "segment"
+    if maps and is_segmented:
+        raise UserError(
+            "--map is for models that name one class of each window; --masks FOLDER writes what this one says"
+        )
+    if masks and not is_segmented:
+        raise UserError(f"--masks is for segmentation models; this one is of MODEL.TASK={config.MODEL.TASK}")
     if maps:
-        _refuse_equal_names(images)
+        _refuse_equal_names(images, "map")
+    if masks:
+        _refuse_equal_names(images, "masks")
     predictions, batch_size = [], batch_size or BATCH_SIZE
     workers = config.DATA.NUM_WORKERS if len(images) > batch_size else 0  # for a handful they take longer to start
     bad = BadImages(len(images), config.DATA.MAX_BAD) if config.DATA.ON_ERROR == "skip" else None
     predictor = task_of(config).predictor(opened)
-    if overlap is None:
+    said: Iterable[Said]
+    if isinstance(predictor, MaskPredictor):
+        files = MaskFiles(Path(masks), probabilities) if masks else None
+        said = predictor.predict(images, topk, batch_size, bad=bad, overlap=overlap, files=files)
+    elif overlap is None:
         said = predictor.predict(images, topk, batch_size, workers, bad)
     else:
         draw = partial(_write_map, predictor, images, maps) if maps else lambda number, drawn: None
@@ -84,11 +106,11 @@ def run_predict(
         log.LOGGER.warning(line)
 
 
-def _refuse_equal_names(images: Sequence[str]) -> None:
+def _refuse_equal_names(images: Sequence[str], flag: str) -> None:
     first: dict[str, str] = {}
     for image in images:
         if (other := first.setdefault(Path(image).stem, image)) != image:
-            raise UserError(f"{other} and {image} would have one map: predict them apart, with another --map each")
+            raise UserError(f"{other} and {image} would have one file: predict them apart, with another --{flag} each")
 
 
 def _write_map(predictor: Predictor[Any], images: Sequence[str], folder: str, number: int, drawn: ImageMap) -> None:

@@ -21,7 +21,7 @@ def prepare_folder(folder: Path) -> None:
         try_folder(folder)
 
 
-def write_scores(folder: Path, figures: Mapping[str, float]) -> None:
+def write_scores(folder: Path, figures: Mapping[str, object]) -> None:
     """Write `scores.json`.
 
     Raises:

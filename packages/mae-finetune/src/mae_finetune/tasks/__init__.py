@@ -8,7 +8,12 @@ if TYPE_CHECKING:
     from mae_finetune.tasks.task import Task
 
 # The module of each task, which holds it as TASK.
-TASKS = {"classify": "classification", "multilabel": "multilabel", "regress": "regression"}
+TASKS = {
+    "classify": "classification",
+    "multilabel": "multilabel",
+    "regress": "regression",
+    "segment": "segmentation",
+}
 
 
 def task_of(config: "Config") -> "Task":

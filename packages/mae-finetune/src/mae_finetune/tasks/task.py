@@ -78,9 +78,11 @@ class Task(ABC):
     Attributes:
         card: what a run's model card says.
         head_keys: config keys of MODEL that the head is built by.
+        sees_batches: whether the loss of an image depends on the others of its batch, as with batch norm.
     """
 
     card: Card
+    sees_batches: bool = False
     head_keys: Sequence[str] = ("MODEL.NUM_CLASSES", "MODEL.GLOBAL_POOL")
 
     @abstractmethod
