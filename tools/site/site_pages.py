@@ -35,6 +35,7 @@ _NAMED = [
     ("packages/mae-pretrain/docs/several_machines.md", "", "Guides", ""),
     ("packages/mae-core/docs/reliability.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/reports.md", "", "Guides", ""),
+    ("packages/mae-finetune/docs/labels_and_numbers.md", "", "Guides", ""),
     ("packages/mae-finetune/docs/export_and_serving.md", "", "Guides", ""),
     ("packages/mae-core/docs/migration.md", "", "Guides", ""),
     ("packages/mae-data/docs/security.md", "", "Guides", ""),

@@ -10,11 +10,12 @@ import mae_core  # noqa: F401
 from mae_core.stage.classifier import class_weights_of
 from mae_data.loading.batch import Batch
 from mae_data.transforms.mixup import Mixup
-from mae_finetune.build import build_model, train_dataset
+from mae_finetune.build import build_model
 from mae_finetune.config import RECIPE
+from mae_finetune.datasets import train_dataset
 from mae_finetune.loss import soft_target_cross_entropy
-from mae_finetune.mixing import BatchMixer
-from mae_finetune.train import _mixer, finetune_loss
+from mae_finetune.mixing import BatchMixer, mixer_of
+from mae_finetune.tasks.classification import finetune_loss
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -134,7 +135,7 @@ def test_every_switch_changes_the_loss(key):
     model.head.weight.set_value(paddle.randn([8, 4]))
 
     def losses(config):
-        return [float(finetune_loss(_mixer(config), model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
+        return [float(finetune_loss(mixer_of(config), model, Batch(*batch()), epoch)[0]) for epoch in range(8)]
 
     assert losses(config) != losses(RECIPE.load(pairs=[*small.split(), key, SWITCHES[key]]))
 

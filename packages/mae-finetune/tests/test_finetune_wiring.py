@@ -68,7 +68,7 @@ del WIRES["DATA.VALUE_RANGE"]  # RandAugment knows 8 bits only
 # Tested below, by what it does to images (test_finetune_loss.py), by the scores of a set (test_finetune_run.py), and by
 # what a class is called (test_predict.py).
 ELSEWHERE = {
-    *("TRAIN.OPTIMIZER.NAME", "TRAIN.RAND_AUGMENT", "DATA.VALUE_RANGE", "DATA.CLASS_NAMES"),
+    *("MODEL.TASK", "TRAIN.OPTIMIZER.NAME", "TRAIN.RAND_AUGMENT", "DATA.VALUE_RANGE", "DATA.CLASS_NAMES"),
     *("ROBUST.CLASS_MAP", "ROBUST.CORRUPTIONS", "ROBUST.ALEXNET_ERRORS"),
 }
 

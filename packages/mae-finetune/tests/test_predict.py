@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from stage_runs import FINETUNE, weights, write_images
 
-import mae_finetune.prediction
+import mae_finetune.predictor
 from mae_core.errors import ConfigError, UserError
 from mae_core.files import sha256
 from mae_core.ops import products
@@ -252,9 +252,9 @@ def test_workers_decode_ahead_and_change_nothing(run, photos, tmp_path, monkeypa
     files = sorted((photos / "train").rglob("*.jpg"))
     here = mae_finetune.predict(run, files, topk=3, batch_size=5)
     asked = []
-    real = mae_finetune.prediction.make_loader
+    real = mae_finetune.predictor.make_loader
     monkeypatch.setattr(
-        "mae_finetune.prediction.make_loader", lambda *args, **kwargs: asked.append(kwargs) or real(*args, **kwargs)
+        "mae_finetune.predictor.make_loader", lambda *args, **kwargs: asked.append(kwargs) or real(*args, **kwargs)
     )
     assert mae_finetune.predict(run, files, topk=3, batch_size=5, num_workers=2) == here
     assert asked == [{"num_workers": 2}]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mae_finetune.api import finetune as finetune
+    from mae_finetune.api import predict as predict
     from mae_finetune.export import export_classifier as export_classifier
     from mae_finetune.prediction import (
         Classifier as Classifier,
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from mae_finetune.prediction import (
         Prediction as Prediction,
     )
-    from mae_finetune.prediction import (
-        predict as predict,
-    )
 
 __version__ = "0.1.0"
 _MODULES = {
@@ -28,7 +26,7 @@ _MODULES = {
     "Prediction": "prediction",
     "export_classifier": "export",
     "finetune": "api",
-    "predict": "prediction",
+    "predict": "api",
 }
 __all__ = ["__version__", *_MODULES]
 

@@ -1,13 +1,19 @@
-"""Fine-tuning as one call: the same run as `mae-finetune`'s."""
+"""Fine-tuning and prediction as one call: the same as `mae-finetune`'s."""
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
+from mae_core.process import log
 from mae_core.stage.config.from_call import config_of_call
+from mae_core.stage.config.from_weights import load_config
 from mae_core.training.engine import Trainer
+from mae_data.loading.preprocess import Images
 from mae_data.sources.open_source import open_source
 from mae_finetune.config import RECIPE
+from mae_finetune.predictor import BATCH_SIZE
+from mae_finetune.tasks import task_of
 from mae_finetune.train import train
 
 
@@ -48,7 +54,8 @@ def finetune(
     Raises:
         UserError: arguments, data, checkpoint or loss that a run cannot go on with.
     """
-    if num_classes is None and cfg is None and "MODEL.NUM_CLASSES" not in (settings or {}):
+    counted = {"MODEL.NUM_CLASSES", "MODEL.TASK"}.isdisjoint(settings or {})  # a label of other tasks counts none
+    if num_classes is None and cfg is None and counted:
         num_classes = open_source(data).num_classes
     opened = config_of_call(
         RECIPE,
@@ -65,3 +72,36 @@ def finetune(
         num_classes=num_classes,
     )
     return train(opened)
+
+
+def predict(
+    pretrained: str | Path,
+    images: Images,
+    *,
+    topk: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = 0,
+    cfg: str | None = None,
+    class_names: str | Path | None = None,
+) -> list[Any]:
+    """Ask a fine-tuned run about images.
+
+    Args:
+        pretrained: run folder, checkpoint folder or weight file that lies in one.
+        images: one or several paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
+        topk, batch_size, num_workers: see `Predictor.predict`.
+        cfg: YAML config, for weights that carry none.
+        class_names: file of a name a line, for weights that carry none.
+
+    Returns:
+        what the task says of each image: of classes, a `Prediction`.
+
+    Raises:
+        UserError: weights, config or names that cannot be used.
+        DataError: an image that cannot be read.
+    """
+    flags = {"MODEL.PRETRAINED": str(pretrained)}
+    if class_names is not None:
+        flags["DATA.CLASS_NAMES"] = str(class_names)
+    opened = load_config(RECIPE, cfg, flags, whole=True, say=log.LOGGER.debug)
+    return list(task_of(opened.config).predictor(opened).predict(images, topk, batch_size, num_workers))

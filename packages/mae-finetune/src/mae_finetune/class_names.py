@@ -26,9 +26,19 @@ def training_names(config: Config, images: Source) -> list[str] | None:
     Raises:
         ConfigError: DATA.CLASS_NAMES cannot be read, or does not fit MODEL.NUM_CLASSES.
     """
+    return listed_names(config) or _folder_names(images, config.MODEL.NUM_CLASSES)
+
+
+def listed_names(config: Config) -> list[str] | None:
+    """Name the outputs by DATA.CLASS_NAMES, else by classes.txt in the data folder; None where neither does.
+
+    Raises:
+        ConfigError: DATA.CLASS_NAMES cannot be read, or does not fit MODEL.NUM_CLASSES.
+    """
     if config.DATA.CLASS_NAMES:
         return _read_names(_find(config), config.MODEL.NUM_CLASSES)
-    return _listed_names(config) or _folder_names(images, config.MODEL.NUM_CLASSES)
+    names = read_classes(config.DATA.DATA_PATH)
+    return names if len(names) == config.MODEL.NUM_CLASSES else None
 
 
 def names_of(config: Config, model: VisionTransformer) -> list[str | None] | None:
@@ -52,8 +62,17 @@ def names_of(config: Config, model: VisionTransformer) -> list[str | None] | Non
         if file.is_file() or not model.class_names:
             return [*_read_names(file, count)]
         log.LOGGER.info(f"DATA.CLASS_NAMES={config.DATA.CLASS_NAMES} is not here: the classes' names are the weights'")
-    names = model.class_names or _listed_names(config)
+    names = model.class_names or listed_names(config)
     return [*names] if names else None
+
+
+def known_names(config: Config, model: VisionTransformer) -> list[str]:
+    """Name all outputs of a trained model; those without names by their numbers, of which a warning tells."""
+    known = names_of(config, model)
+    if known is None:
+        log.LOGGER.warning("no names of the classes are known: they are numbers; --class-names FILE names them")
+    known = known or [None] * config.MODEL.NUM_CLASSES
+    return [str(i) if name is None else name for i, name in enumerate(known)]
 
 
 def _find(config: Config) -> Path:
@@ -75,11 +94,6 @@ def _read_names(file: Path, count: int) -> list[str]:
             " line, the first for class 0"
         )
     return names
-
-
-def _listed_names(config: Config) -> list[str] | None:
-    names = read_classes(config.DATA.DATA_PATH)
-    return names if len(names) == config.MODEL.NUM_CLASSES else None
 
 
 def _folder_names(images: Source, count: int) -> list[str] | None:

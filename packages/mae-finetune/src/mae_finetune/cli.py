@@ -21,7 +21,7 @@ from mae_core.stage.cli.report_command import add_compare, add_run, prepare_page
 from mae_core.stage.run.memory import explain
 from mae_finetune import __version__
 
-DESCRIPTION = "Fine-tune the encoder of a masked autoencoder for classification (arXiv 2111.06377)."
+DESCRIPTION = "Fine-tune the encoder of a masked autoencoder (arXiv 2111.06377): MODEL.TASK says for what."
 _MAP = (
     "with --windows: write a GeoTIFF for each image there, with its coordinates: class and all probabilities of each"
     " step between windows (extra geo of mae-data)"
@@ -35,6 +35,12 @@ PREDICT_FLAGS = (
 )
 
 
+_MASKS = (
+    "of a segmentation model, write the class of each pixel there: GeoTIFF of an image that says where it lies, else"
+    " PNG with a palette"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     return run(make_parser().start, argv, explain)
@@ -44,16 +50,26 @@ def make_parser() -> Parser:
     """Declare the command and its subcommands."""
     parser = stage_parser("mae_finetune", DESCRIPTION, __version__)
 
-    predict = parser.add_command("predict", _predict, "name what a fine-tuned classifier sees in images")
+    predict = parser.add_command("predict", _predict, "say what a fine-tuned model sees in images")
     add_flags(predict, PREDICT_FLAGS)
-    predict.add_argument("--topk", type=int, default=5, help="classes to name for each image (default 5)")
+    predict.add_argument(
+        "--topk", type=int, help="classes to name for each image (default 5), of models that tell classes apart"
+    )
     predict.add_argument("--json", metavar="FILE|-", help="write predictions there, as JSON; - is standard output")
-    predict.add_argument("--csv", metavar="FILE|-", help="the same as a table, a line for each image and class")
+    predict.add_argument(
+        "--csv",
+        metavar="FILE|-",
+        help="the same as a table: a line for each image and class, or a column for each label or number",
+    )
     add_windows(predict)
     predict.add_argument("--map", metavar="FOLDER", help=_MAP)
+    predict.add_argument("--masks", metavar="FOLDER", help=_MASKS)
+    predict.add_argument(
+        "--probabilities", action="store_true", help="beside each mask, FOLDER/NAME.npy float16 [K, H, W]"
+    )
     add_images(predict, "IMAGE|FOLDER", "image files, and folders with some")
 
-    add_export(parser.add_command("export", _export, "write a classifier for Paddle inference or as ONNX"))
+    add_export(parser.add_command("export", _export, "write a model for Paddle inference or as ONNX"))
 
     report = parser.add_command("report", _report, "write what a run did as one HTML file that needs nothing beside it")
     add_run(report)
@@ -64,8 +80,10 @@ def make_parser() -> Parser:
 def _predict(args: Namespace) -> None:
     if not args.pretrained:
         raise UserError("predict needs weights: -pretrained RUN_FOLDER, a checkpoint folder or a weight file")
-    if args.topk < 1 or (args.batch_size or 1) < 1:
+    if any(number is not None and number < 1 for number in (args.topk, args.batch_size)):
         raise UserError("--topk and -batch_size take numbers from 1")
+    if args.probabilities and not args.masks:
+        raise UserError("--probabilities lie beside masks: add --masks FOLDER")
     if args.map and args.windows is None:
         raise UserError("--map draws windows: add --windows OVERLAP")
     import_paddle()
@@ -76,8 +94,9 @@ def _predict(args: Namespace) -> None:
     images, pairs = split_pairs(args, RECIPE)
     opened = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
     require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
-    files = {"json": args.json, "csv": args.csv, "maps": args.map}
-    run_predict(opened, images, topk=args.topk, batch_size=args.batch_size, overlap=args.windows, **files)
+    files = {"json": args.json, "csv": args.csv, "maps": args.map, "masks": args.masks}
+    chosen = {"topk": args.topk, "batch_size": args.batch_size, "overlap": args.windows}
+    run_predict(opened, images, **chosen, **files, probabilities=args.probabilities)
 
 
 def _export(args: Namespace) -> None:

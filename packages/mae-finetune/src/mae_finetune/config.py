@@ -8,7 +8,6 @@ from mae_core.stage.config.checks import (
     has_8_bit_pictures,
     require,
     require_adam,
-    require_classifier,
     require_common,
     require_none_or,
 )
@@ -17,6 +16,8 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.config.shared_keys import SHARED
 from mae_data.sources.class_file import count_classes
+from mae_finetune.tasks import TASKS
+from mae_finetune.tasks.checks import REQUIRE, REQUIRE_TRAINING
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # the names in mae_finetune.optimizer.BUILDERS, which needs Paddle
 
@@ -42,6 +43,11 @@ KEYS = keys_of(
             "IMAGENET_STD": [0.229, 0.224, 0.225],
             "CROP_PCT": None,
             "CROP_SCALE": [0.08, 1.0],
+            "SCALE_JITTER": Key(
+                [0.5, 2.0],
+                "segment: range of how much larger training shows things than evaluation; CROP_SCALE is not used",
+            ),
+            "IGNORE": Key(255, "segment: value of a mask's pixels that do not count", range=(0, 65535)),
             "HFLIP": 0.5,
             "VFLIP": 0.0,
             "ROTATE90": False,
@@ -53,6 +59,11 @@ KEYS = keys_of(
         },
         "MODEL": {
             "TYPE": Key("FINETUNE", "the stage; no other is taken", choices=("FINETUNE",)),
+            "TASK": Key(
+                "classify",
+                "what is predicted of an image: its class, any of several labels, or numbers; NUM_CLASSES of them",
+                choices=tuple(TASKS),
+            ),
             "NAME": None,
             "PRETRAINED": None,
             "CHANNELS_FROM": None,
@@ -63,6 +74,10 @@ KEYS = keys_of(
             "QKV_BIAS": True,
             "DROPPATH": Key(0.1, source="Table 9"),
             "GLOBAL_POOL": Key(True, "classify the mean of the patch tokens; False: the class token"),
+            "HEAD": Key(
+                "upernet", "segment: upernet, or light for few images", "appendix A.4", choices=("upernet", "light")
+            ),
+            "HEAD_CHANNELS": Key(None, "segment: inner channels of the head; None: 512 of upernet, 256 of light"),
             "GRAD_CHECKPOINTING": False,
             "ENCODER": {"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12},
         },
@@ -83,7 +98,7 @@ KEYS = keys_of(
             "SHARD_OPTIMIZER": False,
             "EMA": Key(None, "decay of averaged weights (0.9999); validation and -pretrained then take the averages"),
             "CLASS_WEIGHTS": None,
-            "BEST_BY": "top1",
+            "BEST_BY": None,
             "OPTIMIZER": {
                 "NAME": Key(
                     "AdamW", "AdamWDL is PaddleNLP's (extra paddlenlp); the steps are the same", choices=OPTIMIZERS
@@ -136,7 +151,7 @@ def validate(c: Config) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
     require_adam(c)
-    require_classifier(c)
+    REQUIRE[c.MODEL.TASK](c)
     require_none_or(c, "TRAIN.LAYER_DECAY", lambda v: 0 < v <= 1, "a factor above 0 and up to 1")
     require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
     depth = c.MODEL.ENCODER.DEPTH
@@ -148,6 +163,7 @@ def validate_training(c: Config) -> None:
     """Check what training alone relies on: a classifier is scored, asked and exported without it."""
     if c.EVAL:
         return
+    REQUIRE_TRAINING[c.MODEL.TASK](c)
     require(
         has_8_bit_pictures(c) or not c.TRAIN.RAND_AUGMENT,
         "TRAIN.RAND_AUGMENT=True works on 8-bit images of 1 or 3 channels, but"

@@ -13,7 +13,7 @@ from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.narrowing import narrowing_on
 from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
-from mae_core.models import VisionTransformer
+from mae_core.models import ViTEncoder
 from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.node import Config
@@ -22,9 +22,9 @@ from mae_core.stage.config.to_data_arguments import input_of
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import EvalTransform
 from mae_finetune import __version__
-from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
-from mae_finetune.class_names import names_of
+from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.config import RECIPE
+from mae_finetune.tasks import task_of
 
 
 def export_classifier(
@@ -94,7 +94,8 @@ def export(
     file_format, data = format_for(file_format, narrow), config.DATA
     check_export(folder, file_format, narrow)
     log.setup()
-    open_list = partial(eval_dataset, config, "optional")
+    task = task_of(config)
+    open_list = partial(task.eval_dataset, config)
     narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, open_list, narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
@@ -103,7 +104,7 @@ def export(
         folder,
         file_format,
         model,
-        _signature(model, config.MODEL.NUM_CLASSES),
+        _signature(model, task.output(config)),
         _facts(config, model),
         report.file,
         narrowing,
@@ -111,15 +112,11 @@ def export(
     return "\n".join(f"{folder}: {line}" for line in measured.lines())
 
 
-def _signature(model: VisionTransformer, classes: int) -> Signature:
-    logits = Port("logits", (classes,), "float32", "softmax gives probabilities")
-    return Signature(lambda images: (model(images),), [images_port(model)], [logits])
+def _signature(model: ViTEncoder, output: Port) -> Signature:
+    return Signature(lambda images: (model(images),), [images_port(model)], [output])
 
 
-def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
-    names = names_of(config, model)
-    if names is None:
-        log.LOGGER.warning("no names of the classes are known: export.json has none; DATA.CLASS_NAMES FILE names them")
+def _facts(config: Config, model: ViTEncoder) -> dict[str, Any]:
     with values_from_config():
         shown = ModelInput(**input_of(config)).transform
     assert isinstance(shown, EvalTransform)
@@ -127,6 +124,5 @@ def _facts(config: Config, model: VisionTransformer) -> dict[str, Any]:
         "command": f"mae-finetune {__version__}",
         "model": config.MODEL.NAME,
         **image_facts(model, shown.crop_pct),
-        "classes": config.MODEL.NUM_CLASSES,
-        "class_names": names,
+        **task_of(config).facts(config, model),
     }

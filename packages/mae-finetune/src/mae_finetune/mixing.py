@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from paddle import Tensor
 
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.to_arguments import statistics_of
 from mae_data.transforms.mix_on_device import mix_images, normalize_images, soft_targets
 from mae_data.transforms.mixup import Mixture, Mixup, draw_mixture, mixing_rng
 
@@ -35,7 +37,8 @@ class BatchMixer:
 
         Args:
             images: [N, H, W, C], as the loader gives them.
-            labels, indices: int64 [N].
+            labels: int64 [N], or rows of several labels, float32 [N, num_classes].
+            indices: int64 [N].
 
         Returns:
             images for the model (float32 [N, C, H, W] normalised; those of floats, and all where nothing is
@@ -61,3 +64,16 @@ class BatchMixer:
         weighted = soft_targets(labels, self.num_classes, mixture=mixture) * self.class_weights
         spread = weighted.sum(axis=-1, keepdim=True) / self.num_classes
         return (1 - self.smoothing) * weighted + self.smoothing * spread
+
+
+def mixer_of(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
+    """Read how a run mixes its batches.
+
+    Args:
+        class_weights: float32 [K]; None: all count alike.
+    """
+    t, (mean, std) = config.TRAIN, statistics_of(config)
+    mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
+    return BatchMixer(
+        mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE, class_weights
+    )

@@ -3,22 +3,11 @@
 from collections.abc import Sequence
 
 from mae_core.report.page import Page
-from mae_core.stage.classifier_report import classifier_page
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
-from mae_data.drawing import ShownImages
-from mae_data.images.shown_bands import choose_bands
-from mae_finetune.build import eval_dataset
-from mae_finetune.config import RECIPE
+from mae_core.report.run_files import read_run
+from mae_finetune.tasks import task_named
 
 
 def run_page(folder: str, compare: Sequence[str] = ()) -> Page:
-    """Put the page of a run together; see `classifier_page`."""
-    return classifier_page(folder, "Fine-tuning", compare, lambda: _validation_images(folder))
-
-
-def _validation_images(folder: str) -> ShownImages:
-    config = RECIPE.load(f"{folder}/config.yaml")
-    with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
-    return ShownImages(eval_dataset(config, "optional"), shown)
+    """Put the page of a run together, as its task does."""
+    recorded = read_run(folder).config.get("MODEL", {})
+    return task_named(recorded.get("TASK", "classify")).page(folder, compare)

@@ -3,30 +3,25 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from paddle import Tensor, nn
+from paddle import nn
 
-from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
+from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
 from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
-from mae_data.transforms.mixup import Mixup
-from mae_finetune.build import build_model, train_dataset
-from mae_finetune.class_names import training_names
+from mae_finetune.build import build_model
 from mae_finetune.config import mixes
-from mae_finetune.evaluate import open_eval_set, score_eval_set
-from mae_finetune.loss import soft_target_cross_entropy
-from mae_finetune.mixing import BatchMixer
+from mae_finetune.evaluate import score
 from mae_finetune.optimizer import build_optimizer
+from mae_finetune.tasks import task_of
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
@@ -40,9 +35,9 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     Args:
         folder: where the run writes; None writes nothing.
     """
-    images, t = train_dataset(config), config.TRAIN
-    model = build_model(config)
-    model.name_classes(training_names(config, images.images))
+    task, t = task_of(config), config.TRAIN
+    images, model = task.train_dataset(config), build_model(config)
+    task.take_in(config, model, images)
     optimizer = build_optimizer(
         model,
         name=t.OPTIMIZER.NAME,
@@ -56,7 +51,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        loss_fn=partial(finetune_loss, _mixer(config, class_weights_of(config, images.images.labels))),
+        loss_fn=task.loss(config, images),
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
@@ -70,9 +65,10 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         trainer,
         len(images),
         batches,
+        task.card,
         free=["ROBUST", "DATA.CLASS_NAMES"],
         # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
-        free_cut=not mixes(config) and config.MODEL.DROPPATH == 0,
+        free_cut=not mixes(config) and config.MODEL.DROPPATH == 0 and not task.sees_batches,
         notes=images.notes(),
         closing=images.skipped,
     )
@@ -81,29 +77,15 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:
     if not config.VALIDATE_FREQ:
         return Validation()
-    eval_set = open_eval_set(config, dropping=True)
+    evaluation = task_of(config).open_evaluation(config, dropping=True)
 
     def evaluate(model: nn.Layer, step: int, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        scores = score_eval_set(config, model, eval_set, precision, should_stop)
-        return scores.figures() if scores else None
+        counts = score(config, model, evaluation, precision, should_stop)
+        return evaluation.figures(counts) if counts else None
 
     return Validation(
         evaluate,
         every=config.VALIDATE_FREQ * steps_per_epoch,
-        best_by=best_by_of(config, eval_set.labels),
-        skipped=eval_set.dataset.skipped,
+        best_by=evaluation.best_by,
+        skipped=evaluation.dataset.skipped,
     )
-
-
-def _mixer(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
-    t, (mean, std) = config.TRAIN, statistics_of(config)
-    mixup = Mixup(t.MIXUP_ALPHA, t.CUTMIX_ALPHA, t.MIXUP_PROB, t.MIXUP_SWITCH_PROB, t.MIXUP_MODE)
-    return BatchMixer(
-        mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE, class_weights
-    )
-
-
-def finetune_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
-    """Mix a batch of images and score the model on it."""
-    images, targets = mixer(batch.images, batch.labels, batch.indices, epoch)
-    return soft_target_cross_entropy(model(images), targets), {}

@@ -16,6 +16,7 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
 from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
+from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
@@ -31,6 +32,12 @@ from mae_pretrain.optimizer import build_optimizer
 from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
 
 PICTURES = 4  # that boards show of a checkpoint
+CARD = Card(
+    "Masked autoencoder, pre-trained",
+    "Features for fine-tuning, probing and retrieval, and inpainting.",
+    "It predicts pixels, not classes. What it fills in is plausible, not true: it is no evidence of what a"
+    " hidden part of an image shows.",
+)
 
 
 def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
@@ -61,7 +68,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     )
     sampling = train_sampling_of(config, config.DATA.REPEATS)
     batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
-    return Run(trainer, len(images), batches, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
+    return Run(trainer, len(images), batches, CARD, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
 def board_pictures(config: Config) -> Callable[[nn.Layer], dict[str, NDArray[np.uint8]]]:

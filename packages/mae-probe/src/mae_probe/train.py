@@ -17,6 +17,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
 from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
+from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
@@ -35,6 +36,14 @@ from mae_probe.optimizer import build_optimizer
 CACHED = (
     "TRAIN.CACHE_FEATURES: each image is encoded once, without augmentation; this is faster than the paper's linear"
     " probe and not the same: do not compare its accuracy with published ones"
+)
+CARD = Card(
+    "Probe of a masked autoencoder's features",
+    "Measuring the features.",
+    "It knows its classes only and gives one of them for any image. Its accuracy judges the features;"
+    " fine-tuning reaches more.",
+    "top1",
+    "top-1 {:.2f} %",
 )
 
 
@@ -81,7 +90,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     batches = partial(_batches, config, images, model, trainer)
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
     free, notes = ["NO_CACHE"], images.notes()
-    return Run(trainer, len(images), batches, free, free_cut=False, notes=notes, closing=images.skipped)
+    return Run(trainer, len(images), batches, CARD, free, free_cut=False, notes=notes, closing=images.skipped)
 
 
 def _batches(

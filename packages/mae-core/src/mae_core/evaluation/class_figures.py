@@ -62,12 +62,19 @@ def auroc(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, 
     Returns:
         auroc; nothing where no class has both images and others.
     """
-    areas = [_area(scores[:, k], labels == k) for k in np.unique(labels)] if len(np.unique(labels)) > 1 else []
+    areas = [area(scores[:, k], labels == k) for k in np.unique(labels)] if len(np.unique(labels)) > 1 else []
     return {"auroc": 100.0 * sum(areas) / len(areas)} if areas else {}
 
 
-def _area(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
-    """Return the Mann-Whitney statistic over its largest value; ranks of ties are their mean."""
+def area(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+    """Return the area under the ROC curve of one class, from 0 to 1; see `auroc`.
+
+    It is the Mann-Whitney statistic over its largest value; ranks of ties are their mean.
+
+    Args:
+        scores: [N].
+        positive: [N], some and not all.
+    """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     n = int(positive.sum())

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import nn
 
 from mae_core.errors import NonFiniteError
@@ -17,24 +18,38 @@ from mae_core.training.meters import spoken_speed
 from mae_core.training.precision import Precision, RoundedWeights
 from mae_core.training.samples import Samples
 
-ScoresT = TypeVar("ScoresT", bound=Scores)
+
+class Counts(Protocol):
+    """What an evaluation counts, batch after batch, to be added over ranks."""
+
+    def add(self, outputs: NDArray[np.floating], targets: NDArray[Any], indices: NDArray[np.int64], /) -> None:
+        """Count a batch: outputs of the model and targets [N, ...], and the images' places in their list."""
+
+    def sum_over_ranks(self) -> None:
+        """Add what all ranks counted, on every rank."""
+
+    def remark(self) -> str:
+        """Say what deserves a line in the log; empty where nothing does."""
+
+
+CountsT = TypeVar("CountsT", bound=Counts)
 
 
 @paddle.no_grad()
 def score_batches(
     model: nn.Layer,
     batches: Iterable[Samples],
-    scores: ScoresT,
+    scores: CountsT,
     precision: Precision,
     *,
     should_stop: Callable[[], bool] = lambda: False,
     name: Callable[[int], str] = "sample {}".format,
-) -> ScoresT | None:
+) -> CountsT | None:
     """Score a model in evaluation mode over all ranks; None when any rank was asked to stop early.
 
     Args:
         batches: this rank's share; samples of an index below 0 could not be read and do not count.
-        scores: empty; filled and returned. What a stage counts beside is a subclass of `Scores`.
+        scores: empty; filled and returned.
         name: names the sample of an index, for messages.
 
     Raises:
@@ -45,21 +60,18 @@ def score_batches(
         if stopped := should_stop():
             break
         with precision.autocast(weights):
-            logits = model(batch.images).astype("float32").numpy()
+            outputs = model(batch.images).astype("float32").numpy()
         used = batch.indices.numpy() >= 0
-        logits, labels, places = logits[used], batch.labels.numpy()[used], batch.indices.numpy()[used]
-        finite = np.isfinite(logits).all(axis=1)
+        outputs, targets, places = outputs[used], batch.labels.numpy()[used], batch.indices.numpy()[used]
+        finite = np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
         if not finite.all():
             raise NonFiniteError(f"the model's output for {name(int(places[~finite][0]))} is not finite")
-        scores.add(logits, labels, places)
+        scores.add(outputs, targets, places)
     if distributed.sum_over_ranks([float(stopped)])[0]:
         return None
     scores.sum_over_ranks()
-    if (only := scores.only_class()) is not None:
-        log.LOGGER.info(
-            f"all {scores.images} images are taken for class {only}: top-1 is no more than the share of its images;"
-            " where classes differ in size, weigh them in the loss, or train longer"
-        )
+    if remark := scores.remark():
+        log.LOGGER.info(remark)
     return scores
 
 

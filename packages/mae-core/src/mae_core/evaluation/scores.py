@@ -83,6 +83,15 @@ class Scores:
         of_all = self.predictions.figures() if self.predictions else {}
         return {**shares, "val_loss": float(self.loss_sum[0]) / n, **class_figures(self.confusion), **of_all}
 
+    def remark(self) -> str:
+        """Say that all images are taken for one class, where they are."""
+        if (only := self.only_class()) is None:
+            return ""
+        return (
+            f"all {self.images} images are taken for class {only}: top-1 is no more than the share of its images;"
+            " where classes differ in size, weigh them in the loss, or train longer"
+        )
+
     def only_class(self) -> int | None:
         """Return the class that all images are taken for, though they are of several; None where there is none."""
         taken = np.flatnonzero(self.confusion.sum(axis=0))

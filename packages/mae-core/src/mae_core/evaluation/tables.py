@@ -21,6 +21,16 @@ def prepare_folder(folder: Path) -> None:
         try_folder(folder)
 
 
+def write_scores(folder: Path, figures: Mapping[str, object]) -> None:
+    """Write `scores.json`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with refuse_unwritable(folder):
+        write_output(folder / "scores.json", (json.dumps(dict(figures), indent=1) + "\n").encode())
+
+
 def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], folders: Mapping[int, str]) -> None:
     """Write the tables.
 
@@ -32,11 +42,19 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
     Raises:
         UserError: the folder cannot be written.
     """
-    with refuse_unwritable(folder):
-        write_output(folder / "scores.json", (json.dumps(dict(figures), indent=1) + "\n").encode())
-        write_output(folder / "per_class.csv", _csv(_per_class(scores, folders)))
-        # Row: true class; column: prediction.
-        write_output(folder / "confusion.csv", _csv(scores.confusion.astype(int).tolist()))
+    write_scores(folder, figures)
+    write_table(folder / "per_class.csv", _per_class(scores, folders))
+    write_table(folder / "confusion.csv", scores.confusion.astype(int).tolist())  # row: true class; column: prediction
+
+
+def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write one table as CSV.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with refuse_unwritable(path):
+        write_output(path, _csv(rows))
 
 
 def write_predictions(folder: Path, predictions: Predictions, path: Callable[[int], str]) -> None:
@@ -48,8 +66,7 @@ def write_predictions(folder: Path, predictions: Predictions, path: Callable[[in
     Raises:
         UserError: the folder cannot be written.
     """
-    with refuse_unwritable(folder):
-        write_output(folder / "predictions.csv", _csv(_said(predictions, path)))
+    write_table(folder / "predictions.csv", _said(predictions, path))
 
 
 def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:

@@ -52,7 +52,7 @@ class SpreadImages:
         others = random_batch(ports[1:], 1)
         for place in np.linspace(0, len(self.dataset) - 1, len(self)).astype(int):
             pixels, label, _ = self.dataset[int(place)]
-            yield [np.asarray(pixels, ports[0].dtype)[None], *others], int(label)
+            yield [np.asarray(pixels, ports[0].dtype)[None], *others], int(label) if np.ndim(label) == 0 else -1
 
 
 @dataclass(frozen=True)

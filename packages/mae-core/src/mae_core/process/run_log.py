@@ -12,6 +12,7 @@ from mae_core.process import stdio
 from mae_core.process.log import LOGGER
 
 Record = dict[str, Any]
+LOWER_IS_BETTER = ("val_loss", "mae", "rmse")  # of the figures in records of validations; of all others the highest
 
 
 def read_log(path: Path, kind: str | None = None) -> list[Record]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mae_core.process.run_log import LOWER_IS_BETTER
 from mae_core.report.charts import Bar, Line, line_chart
 from mae_core.report.curves import merge_short_tail
 from mae_core.report.page import Section, part
@@ -17,11 +18,13 @@ LARGEST_MATRIX = 25  # classes; above, the pairs that are confused most often ar
 _PAIRS, _TILES = 20, 6  # that are shown
 
 
-def curves(run: RunFiles, what: str) -> Section:
+def curves(run: RunFiles, what: str, figure: str = "top1", said: str = "top-1 {:.2f} %") -> Section:
     """Draw loss and learning rate of training, and what validation found.
 
     Args:
         what: the loss in words, as in "cross-entropy".
+        figure: the first figure of a validation.
+        said: how it is said.
     """
     records = merge_short_tail(run.train)
     if not records:
@@ -43,7 +46,7 @@ def curves(run: RunFiles, what: str) -> Section:
         part("figure", loss, _loss_caption(records)),
         part("figure", rate, _rate_caption(records)),
     ]
-    return Section("Training", [*body, *_accuracy(run)])
+    return Section("Training", [*body, *_validated(run, figure, said)])
 
 
 def _loss_caption(records: Sequence[Mapping[str, Any]]) -> str:
@@ -61,20 +64,21 @@ def _rate_caption(records: Sequence[Mapping[str, Any]]) -> str:
     return "The learning rate falls along half a cosine to its end value; warm-up, if any, is over at the first point."
 
 
-def _accuracy(run: RunFiles) -> list["Markup"]:
-    scored = [r for r in run.validation if "top1" in r]
+def _validated(run: RunFiles, figure: str, said: str) -> list["Markup"]:
+    scored = [r for r in run.validation if figure in r]
     if not scored:
         return []
-    best = max(scored, key=lambda r: r["top1"])
+    best = (min if figure in LOWER_IS_BETTER else max)(scored, key=lambda r: r[figure])
+    first, last, highest = (said.format(r[figure]) for r in (scored[0], scored[-1], best))
     chart = line_chart(
-        [Line("top-1", [r["epoch"] for r in scored], [r["top1"] for r in scored])],
+        [Line(figure, [r["epoch"] for r in scored], [r[figure] for r in scored])],
         "epoch",
-        "top-1 accuracy, %",
-        f"Validation accuracy from {scored[0]['top1']:.1f} to {scored[-1]['top1']:.1f} percent",
+        figure,
+        f"Validation from {first} to {last}",
     )
     caption = (
-        f"Accuracy on the validation images: {scored[-1]['top1']:.2f} % after the last validation, at best"
-        f" {best['top1']:.2f} % after epoch {best['epoch']:.3g}. The best was chosen on the images it is measured on,"
+        f"On the validation images: {last} after the last validation, at best"
+        f" {highest} after epoch {best['epoch']:.3g}. The best was chosen on the images it is measured on,"
         " so the last is the fairer figure."
     )
     return [part("figure", chart, caption)]

@@ -93,7 +93,7 @@ def best_by_of(config: Config, labels: NDArray[np.int64]) -> str:
     Raises:
         ConfigError: it will not be known.
     """
-    best_by: str = config.TRAIN.BEST_BY
+    best_by: str = config.TRAIN.BEST_BY or "top1"
     classes, present = config.MODEL.NUM_CLASSES, len(np.unique(labels))
     if best_by == "auroc" and (classes > SCORED_CLASSES or present < 2):
         raise ConfigError(

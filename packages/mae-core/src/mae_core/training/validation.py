@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from paddle import nn
 
 from mae_core.process import log
+from mae_core.process.run_log import LOWER_IS_BETTER
 from mae_core.training.ema import Ema
 from mae_core.weights.checkpoint_state import Best, Validated
 
 EvaluateFn = Callable[[nn.Layer, int, Callable[[], bool]], dict[str, float] | None]
-LOWER_IS_BETTER = ("val_loss",)
 
 
 @dataclass
@@ -23,8 +23,8 @@ class Validation:
         evaluate: (model in evaluation mode, steps done, asks whether to stop early) -> metrics; None when any rank
             stopped early. Without it nothing is scored, and what a resumed run knew is kept.
         every: steps between validations; the last step has one too.
-        best_by: the metric that makes the best checkpoint, by the highest value, of a loss by the lowest; None where
-            none of them ranks checkpoints.
+        best_by: the metric that makes the best checkpoint, by the highest value, of LOWER_IS_BETTER by the lowest;
+            None where none of them ranks checkpoints.
         skipped: returns lines on what could not be read.
 
     Attributes:

@@ -13,6 +13,7 @@ from mae_core.weights.metadata import Metadata
 # Heads are in no shape. These are the published widths (paper, ViT; the decoder's 512 has 16).
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 _DECODER_HEADS = {512: 16}
+_PIXEL_CLASSIFIER = "classifier.weight"  # of a segmentation head: a convolution [K, channels, 1, 1]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> A
     decoder_dim = int(arrays["mask_token"].shape[-1]) if "mask_token" in arrays else None
     head = next((arrays[name] for name in ("head.weight", "head.1.weight") if name in arrays), None)
     num_classes = None if head is None else int(head.shape[-1])
-    fitting = metadata.fitting(chans, num_classes)
+    of_pixels = [array for name, array in arrays.items() if name.endswith(_PIXEL_CLASSIFIER)]
+    fitting = metadata.fitting(chans, int(of_pixels[0].shape[0]) if of_pixels else num_classes)
     model = Architecture(
         img_size=metadata.img_size or _square_image(arrays, patch),
         patch_size=patch,

@@ -161,7 +161,15 @@ _HUGGINGFACE = Layout(
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout(_OURS, _is_mae_core, (".safetensors", ".pdparams"), header=_our_header, conv=False, out_in=False),
+        Layout(
+            _OURS,
+            _is_mae_core,
+            (".safetensors", ".pdparams"),
+            header=_our_header,
+            conv=False,
+            out_in=False,
+            all_heads=True,
+        ),
         Layout("official", _is_official, (".pth", ".safetensors"), metadata=_official_metadata, endings=_TORCH_ENDINGS),
         Layout("timm", _is_timm, (".safetensors", ".pth"), endings=_TORCH_ENDINGS, absent=DECODER),
         _HUGGINGFACE,

@@ -85,7 +85,8 @@ def adapt_channels(weights: Weights, channels: int, way: str) -> Weights:
 
 def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:
     """Name the classes of a classifier that has no names as the file does, where its head is the file's."""
-    if not any(name.startswith("head.") for name in fitting) or getattr(model, "class_names", ()) is not None:
+    head = [name for name in model.state_dict() if name.startswith("head.")]
+    if not head or not fitting.keys() >= set(head) or getattr(model, "class_names", ()) is not None:
         return
     if names := weights.architecture().class_names:
         model.name_classes(names)

@@ -70,6 +70,7 @@ class Layout:
         top, block, roots: their name for each of ours; names that are not here are the same.
         endings: the same for the last part of a name.
         absent: our names that this family has no place for.
+        all_heads: names below `head.` that are not ours are kept: of segmentation.
     """
 
     name: str
@@ -87,14 +88,19 @@ class Layout:
     roots: dict[str, str] = field(default_factory=dict)
     endings: dict[str, str] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
+    all_heads: bool = False
 
     def theirs(self, ours: str) -> str | None:
         """Translate one of our names; None where this family has no such parameter."""
-        return _translate(ours, *self._tables())
+        return _translate(ours, *self._tables()) or self._part_of_a_head(ours)
 
     def ours(self, theirs: str) -> str | None:
         """Translate one of their names; None where it is unknown."""
-        return _translate(theirs, *({value: key for key, value in table.items()} for table in self._tables()))
+        tables = ({value: key for key, value in table.items()} for table in self._tables())
+        return _translate(theirs, *tables) or self._part_of_a_head(theirs)
+
+    def _part_of_a_head(self, name: str) -> str | None:
+        return name if self.all_heads and name.startswith("head.") else None
 
     def _tables(self) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[str, str]]:
         return (

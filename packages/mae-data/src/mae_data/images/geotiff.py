@@ -1,16 +1,17 @@
 """Maps of what is said of a scene: GeoTIFF that lies where the scene lies."""
 
 import math
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import InputError
-from mae_data.files import write_atomically
+from mae_data.files import write_atomically, write_whole
 from mae_data.images.formats import named_errors
 from mae_data.images.native_code import Size
 from mae_data.images.scene import Name, driver_of, gdal
@@ -49,7 +50,43 @@ def write_map(path: Path, cells: npt.NDArray[np.float32], names: Sequence[str], 
     write_atomically(path, data)
 
 
-def _shape(cells: npt.NDArray[np.float32], scene: Name, cell: Size) -> dict[str, Any]:
+def has_place(image: Name) -> bool:
+    """Tell whether an image says where on earth it lies, as far as rasterio is there to read it."""
+    driver = driver_of(image)
+    if driver is None or find_spec("rasterio") is None:
+        return False
+    with named_errors(image), gdal() as rasterio, rasterio.open(os.fsdecode(image), driver=driver) as file:
+        return file.crs is not None or not file.transform.is_identity
+
+
+def write_class_map(path: Path, classes: npt.NDArray[np.integer], colours: npt.NDArray[np.uint8], scene: Name) -> None:
+    """Write the class of each pixel as one band in the place of the scene, with the colours of up to 256 classes.
+
+    Args:
+        path: a .tif file; one that exists is replaced.
+        classes: [H, W] of uint8 or uint16, the size of the scene.
+        colours: uint8 [K, 3].
+
+    Raises:
+        InputError: rasterio is missing, or the file cannot be written.
+        DataError: the scene cannot be opened.
+    """
+    require_rasterio()
+    shape = _shape(classes[..., None], scene, (1, 1))
+    kind = {"driver": "GTiff", "dtype": classes.dtype.name, "compress": "deflate", "tiled": True}
+
+    def fill(file: BinaryIO) -> None:
+        with rasterio.open(file, "w", **kind, **shape) as written:
+            written.write(classes, 1)
+            if classes.dtype == np.uint8:
+                written.write_colormap(1, {number: (*map(int, colour), 255) for number, colour in enumerate(colours)})
+
+    with named_errors(path), gdal() as rasterio:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, fill)
+
+
+def _shape(cells: npt.NDArray[Any], scene: Name, cell: Size) -> dict[str, Any]:
     rows, columns, count = cells.shape
     shape: dict[str, Any] = {"height": rows, "width": columns, "count": count}
     if (driver := driver_of(scene)) is None:

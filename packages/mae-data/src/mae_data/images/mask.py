@@ -1,5 +1,7 @@
 """Masks: images whose values are classes, read without any conversion, resized by the nearest pixel."""
 
+import io
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.errors import DataError
+from mae_data.files import write_atomically
 from mae_data.images import npy, tiff
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.images.formats import File, named_errors, opened
@@ -69,6 +72,27 @@ def _one_band(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if pixels.shape[2] != 1:
         raise DataError(f"a mask of {pixels.shape[2]} bands; save one, the number of the class in each pixel")
     return pixels[:, :, 0]
+
+
+def write_mask(path: Path, classes: npt.NDArray[np.integer], colours: npt.NDArray[np.uint8]) -> None:
+    """Write the class of each pixel as PNG, which `read_mask` reads: with a palette, or 16 bits of over 256 classes.
+
+    Args:
+        path: a file; one that exists is replaced.
+        classes: [H, W] of uint8 or uint16.
+        colours: uint8 [K, 3], of a palette.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    image = Image.fromarray(classes)
+    if classes.dtype == np.uint8:
+        image = Image.fromarray(classes, "P")
+        image.putpalette(colours[:256].tobytes())
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data.getvalue())
 
 
 class MaskPicture:

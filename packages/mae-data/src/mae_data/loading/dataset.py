@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +19,31 @@ from mae_data.images.scene import OpenScenes, Scene, driver_of, is_scene
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
+from mae_data.loading.batch import TargetType
 from mae_data.rng import sample_rng
 from mae_data.sources.exif_count import count_turned
 from mae_data.sources.open_source import open_source
 from mae_data.sources.source import Fingerprint, Source
+from mae_data.sources.target_list import Targets
 from mae_data.transforms.pipelines import Picture, Transform
 
 Key = int | tuple[int, int]
 Sample = tuple[npt.NDArray[Any], Any, np.int64]
 
 
+class OpenTargets(Protocol):
+    """Opens a list with a row of numbers beside each image; see `sources.target_list.open_targets`."""
+
+    def __call__(
+        self, root: str | os.PathLike[str], list_file: str | os.PathLike[str], *, allow_outside: bool, opt_in: str
+    ) -> Targets: ...
+
+
 class ListDataset:
     """The images of a list, or of another source, decoded and transformed; see `sources.open_source`.
 
     `dataset[key]`, with a key (epoch, index) or a plain index (epoch 0), gives (image [H, W, C] of the stored type,
-    label int64, index int64). The label is -1 where the list has none.
+    label int64, index int64). The label is -1 where the list has none; it is a row float32 [T] with `open_targets`.
 
     Args:
         root: folder that the list's paths are relative to.
@@ -60,6 +70,7 @@ class ListDataset:
         max_skipped: how many different images, counted over all workers, may be passed over; half of them at most.
         allow_outside: accept absolute paths and `..` in the list.
         opt_in: how the reader of a message sets `allow_outside`.
+        open_targets: opens a list with other targets than a class; `labels` and `num_classes` then do not count.
 
     Raises:
         DataError: the list is faulty; on access, an image is (the message names its line and path).
@@ -89,6 +100,7 @@ class ListDataset:
         max_skipped: int = MOST,
         allow_outside: bool = False,
         opt_in: str = "allow_outside=True",
+        open_targets: OpenTargets | None = None,
     ) -> None:
         if on_error not in ("raise", "skip", "drop"):
             raise ValueError(f"on_error={on_error!r}; use 'raise', 'skip' or 'drop'")
@@ -97,9 +109,17 @@ class ListDataset:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         self.limits = as_value_range(value_range)
-        self.images = self._open_source(
-            root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
-        )
+        self.images: Source
+        self.targets: npt.NDArray[Any]
+        if open_targets:
+            targets = open_targets(root, list_file, allow_outside=allow_outside, opt_in=opt_in)
+            self.images, self.targets = targets.images, targets.values
+            self.target_type = TargetType(targets.values.shape[1:], "float32")
+        else:
+            self.images = self._open_source(
+                root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
+            )
+            self.targets, self.target_type = self.images.labels, TargetType()
         self.transform = transform
         self.crops = crops
         self.seed = seed
@@ -172,11 +192,11 @@ class ListDataset:
 
     def _target(self, source: int, image: Picture, epoch: int, index: int) -> Any:
         """Return what image `source` has beside it, as sample `index` of an epoch has it."""
-        return self.images.labels[source]
+        return self.targets[source]
 
     def _no_target(self) -> Any:
         """Return what stands beside an image that cannot be read."""
-        return np.int64(-1)
+        return np.full_like(self.targets[0], -1)
 
     def _nothing(self) -> npt.NDArray[Any]:
         """Return an image that stands for one that cannot be read."""

@@ -39,6 +39,10 @@ class ListedFiles(FileSource):
         super().__init__(name, root, _index_of(names), hashlib.sha256(b"\n".join(names)).hexdigest())
         self.lines = lines
 
+    def hash_beside(self, beside: bytes) -> None:
+        """Let the fingerprint change with what stands beside the names, too."""
+        self._sha256 = hashlib.sha256(self._sha256.encode() + beside).hexdigest()
+
     def number(self, index: int) -> int:
         """Return the line of an entry."""
         return self.lines[index]

@@ -70,7 +70,9 @@ def open_targets(
         return path, _parse_numbers(words, count, (0.0, 1.0) if labels else ())
 
     images, rows = read_annotated(Path(root) / list_file, os.fspath(root), split, allow_outside, opt_in)
-    return Targets(images, np.array(rows, np.float32))
+    values = np.array(rows, np.float32)
+    images.hash_beside(values.tobytes())
+    return Targets(images, values)
 
 
 def _part(line: bytes, count: int) -> tuple[bytes, list[str], bool]:

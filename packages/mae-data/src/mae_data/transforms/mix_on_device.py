@@ -64,17 +64,21 @@ def _outside(boxes: np.ndarray, height: int, width: int) -> "paddle.Tensor":
 def soft_targets(
     labels: "paddle.Tensor", num_classes: int, *, smoothing: float = 0.0, mixture: Mixture | None = None
 ) -> "paddle.Tensor":
-    """Turn labels into target distributions float32 [N, num_classes], smoothed and mixed.
+    """Turn labels into targets float32 [N, num_classes], smoothed and mixed.
 
     Args:
-        labels: int64 [N], each below `num_classes`.
+        labels: int64 [N], each below `num_classes`; or rows of several labels, float32 [N, num_classes] of 0 and 1.
         num_classes: number of classes.
-        smoothing: share s of the target spread evenly over all classes: 1 - s + s / C on, s / C off.
+        smoothing: share s of the target spread evenly over what could be: of classes 1 - s + s / C on, s / C off; of
+            a label, which is there or not, 1 - s / 2 and s / 2.
         mixture: what the images were mixed by; None for unmixed images.
     """
-    targets = F.one_hot(labels, num_classes)
-    if smoothing:
-        targets = F.label_smooth(targets, epsilon=smoothing)
+    if labels.ndim == 2:
+        targets = labels * (1 - smoothing) + smoothing / 2
+    else:
+        targets = F.one_hot(labels, num_classes)
+        if smoothing:
+            targets = F.label_smooth(targets, epsilon=smoothing)
     if mixture is None:
         return targets
     lam = paddle.to_tensor(mixture.lam.reshape(-1, 1))

@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor
 
 from mae_data.images.windows import Window
-from mae_finetune.segmentation.upernet import resize
+from mae_finetune.segmentation.resampling import resize
 
 
 class Canvas:

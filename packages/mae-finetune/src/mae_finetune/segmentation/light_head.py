@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor, nn
 
-from mae_finetune.segmentation.upernet import conv_norm_relu, resize
+from mae_finetune.segmentation.resampling import resize
+from mae_finetune.segmentation.upernet import conv_norm_relu
 
 
 class LightHead(nn.Layer):

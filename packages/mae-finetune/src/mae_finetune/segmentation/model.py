@@ -11,7 +11,8 @@ from paddle.nn import functional as F
 
 from mae_core.models.encoder import ViTEncoder
 from mae_finetune.segmentation.light_head import LightHead
-from mae_finetune.segmentation.upernet import PyramidHead, resize
+from mae_finetune.segmentation.resampling import resize
+from mae_finetune.segmentation.upernet import PyramidHead
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -75,7 +76,7 @@ class SegmentationTransformer(ViTEncoder):
     def planes(self, images: Tensor) -> list[Tensor]:
         """Encode images to the patch tokens of the blocks that are read, each [N, D, rows, columns]."""
         tokens = self.forward_intermediates(images, self.blocks_read, norm=False)
-        return [t[:, 1:].transpose([0, 2, 1]).reshape([t.shape[0], self.embed_dim, *self.grid]) for t in tokens]
+        return [t[:, 1:].reshape([-1, *self.grid, self.embed_dim]).transpose([0, 3, 1, 2]) for t in tokens]
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         """Segment images ([N, H, W, C] as stored or normalised [N, C, H, W]) -> logits float32 [N, K, H, W].

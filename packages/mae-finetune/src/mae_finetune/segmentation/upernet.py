@@ -1,10 +1,16 @@
 """UPerNet (Xiao et al., arXiv 1807.10221), the head of MAE's ADE20K results (paper section 5 and appendix A.4)."""
 
+import warnings
 from collections.abc import Sequence
 
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
+
+from mae_finetune.segmentation.resampling import pool, resize
+
+# Paddle says at each batch norm's first pass that it does what every batch norm does.
+warnings.filterwarnings("ignore", "When training, we now always track global mean and variance")
 
 AUXILIARY_CHANNELS = 256  # of mmsegmentation's MAE recipe
 BINS = (1, 2, 3, 6)  # rows and columns of pooled parts
@@ -17,11 +23,6 @@ def conv_norm_relu(in_channels: int, channels: int, kernel: int) -> nn.Sequentia
         nn.BatchNorm2D(channels),
         nn.ReLU(),
     )
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize [N, C, H, W] to `size` bilinearly, pixel centres aligned."""
-    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=False)
 
 
 class FeaturePyramid(nn.Layer):
@@ -58,7 +59,7 @@ class PyramidPooling(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn [N, D, h, w] into [N, channels, h, w]."""
-        means = [part(F.adaptive_avg_pool2d(x, side)) for side, part in zip(BINS, self.parts, strict=True)]
+        means = [part(pool(x, side)) for side, part in zip(BINS, self.parts, strict=True)]
         return self.fusion(paddle.concat([x, *(resize(mean, x.shape[2:]) for mean in means)], axis=1))
 
 

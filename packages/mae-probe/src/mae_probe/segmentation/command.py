@@ -21,6 +21,7 @@ from mae_core.stage.config.to_data_arguments import images_of
 from mae_data.drawing import ShownImages
 from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.mask_dataset import MaskDataset
+from mae_data.mask_sheet import Row, draw_sheet
 from mae_data.sources.class_file import class_colours, read_classes
 from mae_data.sources.mask_pairs import open_pairs
 from mae_probe.build import build_model, load_encoder
@@ -32,7 +33,6 @@ from mae_probe.segmentation.mask_values import largest_class
 from mae_probe.segmentation.patch_knn import MEMORY, NEIGHBOURS
 from mae_probe.segmentation.patches import Patches, patch_pixels, patch_tokens
 from mae_probe.segmentation.score import PatchScoring, WholeImage, shrunk
-from mae_probe.segmentation.sheet import Row, draw_sheet
 
 FEATURES, RANDOM_INIT, RAW_PIXELS = "features", "random init", "raw pixels"
 SHOWN = 6  # images on the sheet

@@ -7,6 +7,8 @@ from mae_core.stage.config.keys import numbers_of
 from mae_core.stage.config.node import Config, get_key
 from mae_core.training.writers import BOARDS
 
+CLASS_FIGURES = ("top1", "balanced_accuracy", "macro_f1", "auroc", "val_loss")
+
 
 def require_common(c: Config) -> None:
     """Require what model, data path and loop rely on, of the keys that all stages have."""
@@ -35,9 +37,16 @@ def require_adam(c: Config) -> None:
     require_pair(c, "TRAIN.OPTIMIZER.BETAS")
 
 
+def require_scored(c: Config, figures: Sequence[str]) -> None:
+    """Require what a validation relies on, whose figures are these."""
+    require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
+    named, allowed = c.TRAIN.BEST_BY, ", ".join(map(repr, figures))
+    require(named in (None, *figures), f"TRAIN.BEST_BY={named!r} is not one of {allowed}, or None")
+
+
 def require_classifier(c: Config) -> None:
     """Require what a classifier and its validation rely on, of the keys that fine-tuning and probing have."""
-    require_none_or(c, "DATA.BATCH_SIZE_EVAL", lambda v: v > 0 and v == int(v), "a number of images")
+    require_scored(c, CLASS_FIGURES)
     require(
         c.MODEL.NUM_CLASSES > 1,
         f"MODEL.NUM_CLASSES={c.MODEL.NUM_CLASSES} leaves nothing to tell apart: one output is always right, at a loss"

@@ -22,6 +22,7 @@ ADDED: Values = {
     "MODEL.MASKING": "random",
     "MODEL.NUM_QUERIES": 32,
     "MODEL.RANDOM_INIT": False,
+    "MODEL.TASK": "classify",
     "TRAIN.BEST_BY": "top1",
     "TRAIN.CLASS_WEIGHTS": None,
 }

@@ -92,8 +92,8 @@ SHARED = {
         choices=(None, "balanced"),
     ),
     "TRAIN.BEST_BY": Shared(
-        "figure that makes the `best` checkpoint; of val_loss the lowest",
-        choices=("top1", "balanced_accuracy", "macro_f1", "auroc", "val_loss"),
+        "figure that makes the `best` checkpoint, of a loss or an error the lowest; None: the first of the task (top1)",
+        also=str,
     ),
     "TRAIN.SHARD_OPTIMIZER": Shared(
         "each rank keeps a share of Adam's moments: less memory, one more exchange a step",

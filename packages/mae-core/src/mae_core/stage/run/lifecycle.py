@@ -15,7 +15,7 @@ from mae_core.process import distributed, log, runtime
 from mae_core.stage.config.from_weights import Opened, drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
 from mae_core.stage.config.older_configs import in_present_keys
-from mae_core.stage.run.model_card import write_model_card
+from mae_core.stage.run.model_card import Card, write_model_card
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
 from mae_core.training import environment
@@ -50,6 +50,7 @@ class Run:
         trainer: model, optimizer, loss, plan.
         images: training images.
         batches: (first step, steps of the whole run) -> this rank's batches.
+        card: what is said of the model.
         free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
@@ -59,6 +60,7 @@ class Run:
     trainer: Trainer
     images: int
     batches: Callable[[int, int], Iterable[Samples]]
+    card: Card
     free: Sequence[str] = ()
     free_cut: bool = True
     notes: Sequence[str] = ()
@@ -100,7 +102,7 @@ def run_training(
         with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):
             fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
         if path:
-            write_model_card(path, run.trainer.data.get("train") or {})
+            write_model_card(path, run.trainer.data.get("train") or {}, run.card)
         log.log_lines([*run.closing(), *run.trainer.validation.skipped()])
         return run.trainer
     finally:

@@ -1,29 +1,41 @@
 """`MODEL_CARD.md`: what a run's weights are, for whoever gets them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mae_core.files import write_atomic
 from mae_core.process.log import LOGGER
+from mae_core.process.run_log import LOWER_IS_BETTER
 from mae_core.report.run_files import RunFiles, read_run
 
 FILE = "MODEL_CARD.md"
 
-_KINDS = {
-    "PRETRAIN": ("Masked autoencoder, pre-trained", "Features for fine-tuning, probing and retrieval, and inpainting."),
-    "FINETUNE": (
-        "Classifier, fine-tuned from a masked autoencoder",
-        "Classification into its classes.",
-    ),
-    "LINEARPROBE": (
-        "Probe of a masked autoencoder's features",
-        "Measuring the features.",
-    ),
-}
+
+@dataclass(frozen=True)
+class Card:
+    """What a stage says of its models.
+
+    Args:
+        title: what they are.
+        use: what they are for.
+        limits: what they do not do.
+        figure: the first figure of a validation, and how it is said; "" where none is scored.
+        said: such as "top-1 {:.2f} %".
+    """
+
+    title: str
+    use: str
+    limits: str
+    figure: str = ""
+    said: str = ""
+
+
 _RECIPE = {
     "MODEL": (
         "NAME",
+        "TASK",
         "PATCH_SIZE",
         "MASK_RATIO",
         "MASKING",
@@ -36,44 +48,36 @@ _RECIPE = {
     "TRAIN": ("NUM_EPOCHS", "WARMUP_EPOCHS", "BASE_LR", "WEIGHT_DECAY", "LAYER_DECAY", "ACCUM_ITER", "EMA"),
     "DATA": ("IMAGE_SIZE", "IMAGE_CHANNELS", "BATCH_SIZE", "CROP_SCALE", "HFLIP"),
 }
-_LIMITS = {
-    "PRETRAIN": "It predicts pixels, not classes. What it fills in is plausible, not true: it is no evidence of what a"
-    " hidden part of an image shows.",
-    "FINETUNE": "It knows its classes only and gives one of them for any image; its probabilities are not calibrated."
-    " Accuracy on other kinds of images than the validation list's is unknown until it is measured (-eval).",
-    "LINEARPROBE": "It knows its classes only and gives one of them for any image. Its accuracy judges the features;"
-    " fine-tuning reaches more.",
-}
 
 
-def write_model_card(folder: Path, images: Mapping[str, Any]) -> None:
+def write_model_card(folder: Path, images: Mapping[str, Any], card: Card) -> None:
     """Write the card of a run that has ended into its folder; where that fails, a warning names it.
 
     Args:
         images: number and hash of the training images, as checkpoints hold them.
+        card: of the stage.
     """
     try:
-        write_atomic(folder / FILE, model_card(read_run(folder), images).encode("utf-8", "replace"))
+        write_atomic(folder / FILE, model_card(read_run(folder), images, card).encode("utf-8", "replace"))
     except Exception as error:  # the weights are what counts
         LOGGER.warning(f"{folder / FILE} cannot be written ({error})")
 
 
-def model_card(run: RunFiles, images: Mapping[str, Any]) -> str:
+def model_card(run: RunFiles, images: Mapping[str, Any], card: Card) -> str:
     """Return a run's model card as Markdown.
 
     Args:
         images: number and hash of the training images, as checkpoints hold them.
+        card: of the stage.
     """
-    kind = str(run.config.get("MODEL", {}).get("TYPE", "PRETRAIN"))
-    title, use = _KINDS[kind]
     parts = [
-        f"# {title}: {run.folder.resolve().name}",
-        f"Made with the MAE packages for PaddlePaddle (arXiv 2111.06377). {use}",
+        f"# {card.title}: {run.folder.resolve().name}",
+        f"Made with the MAE packages for PaddlePaddle (arXiv 2111.06377). {card.use}",
         _section("Data", _data(run, images)),
         _section("Recipe", [*_recipe(run), "", "All settings: `config.yaml`. Command and machine: `provenance.json`."]),
-        _section("Figures", _metrics(run)),
+        _section("Figures", _metrics(run, card)),
         _section("Licence of the start weights", _licence(run)),
-        _section("Limits", [_LIMITS[kind], "It has whatever bias its training images have; they were not examined."]),
+        _section("Limits", [card.limits, "It has whatever bias its training images have; they were not examined."]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -98,20 +102,19 @@ def _recipe(run: RunFiles) -> list[str]:
     return ["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in shown)]
 
 
-def _metrics(run: RunFiles) -> list[str]:
+def _metrics(run: RunFiles, card: Card) -> list[str]:
     lines = []
     if run.train:
         last = run.train[-1]
         lines.append(f"- training loss {last['loss']:.4f} after step {last['step']:,} (epoch {last['epoch']:.4g})")
-    scored = [r for r in run.validation if "top1" in r]
+    scored = [r for r in run.validation if card.figure in r]
     if scored:
-        by = run.config.get("TRAIN", {}).get("BEST_BY", "top1")
-        best = (min if by == "val_loss" else max)(scored, key=lambda r: r.get(by, 0.0))
-        lines.append(f"- validation top-1 {scored[-1]['top1']:.2f} % at the end")
-        chosen = "" if by == "top1" else f" by {by}"
-        lines.append(
-            f"- best validation top-1 {best['top1']:.2f} % (step {best['step']:,}), chosen{chosen} on these images"
-        )
+        by = run.config.get("TRAIN", {}).get("BEST_BY") or card.figure
+        best = (min if by in LOWER_IS_BETTER else max)(scored, key=lambda r: r.get(by, 0.0))
+        at_end, at_best = (card.said.format(r[card.figure]) for r in (scored[-1], best))
+        lines.append(f"- validation {at_end} at the end")
+        chosen = "" if by == card.figure else f" by {by}"
+        lines.append(f"- best validation {at_best} (step {best['step']:,}), chosen{chosen} on these images")
     return lines or ["- none were logged"]
 
 

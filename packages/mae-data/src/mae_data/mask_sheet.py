@@ -26,13 +26,11 @@ def draw_sheet(rows: Sequence[Row], names: Sequence[str], colours: NDArray[np.ui
     drawn: list[list[Tile]] = []
     for picture, truth, found in rows:
         wrong = (truth != found) & (truth != ignore)
-        titles = ("image", "truth", "prediction", f"wrong: {100 * wrong.mean():.0f} % of the pixels")
-        tiles = (
-            picture,
-            painted(truth, colours, ignore),
-            painted(found, colours, ignore),
-            wrong_pixels(picture, wrong),
-        )
+        share = wrong.sum() / max(1, (truth != ignore).sum())
+        titles = ("image", "truth", "prediction", f"wrong: {100 * share:.0f} % of the pixels")
+        ignored = truth == ignore
+        drawn_wrong = np.where(ignored[:, :, None], _IGNORED, wrong_pixels(picture, wrong))
+        tiles = (picture, painted(truth, colours, ignore), painted(found, colours, ignore), drawn_wrong)
         drawn.append(list(zip(titles, (np.broadcast_to(tile, (*tile.shape[:2], 3)) for tile in tiles), strict=True)))
     sheet = draw_rows(drawn, cell=CELL)
     legend = _draw_legend(names, colours, sheet.width)

@@ -1,0 +1,217 @@
+"""What a segmentation model says of images that are in no list: the class of each pixel, in files on wish."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from paddle import Tensor
+from paddle.nn import functional as F
+
+from mae_core.errors import UserError
+from mae_core.files import temporary_path
+from mae_core.stage.config.from_weights import Opened
+from mae_data.errors import DataError
+from mae_data.images.geotiff import has_place, write_class_map
+from mae_data.images.jpeg import JpegImage
+from mae_data.images.mask import write_mask
+from mae_data.images.windows import Window
+from mae_data.loading.bad_images import BadImages
+from mae_data.loading.preprocess import Images, OneImage, as_image, each_image
+from mae_data.sources.class_file import class_colours
+from mae_data.transforms.pipelines import Picture
+from mae_finetune.class_names import known_names
+from mae_finetune.predicted import printable
+from mae_finetune.predictor import BATCH_SIZE, Predictor
+from mae_finetune.segmentation.sliding import Segmenter, Strip
+
+
+@dataclass(frozen=True)
+class Share:
+    """A class, its name, and its share of an image's pixels, from 0 to 1."""
+
+    label: int
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """What is said of one image: its path, or its place in the input, and the classes that occur, the largest first.
+
+    Attributes:
+        mask: the file that holds the class of each pixel; None where none was asked for.
+        window: None: it is said of all of the image.
+    """
+
+    image: str
+    mask: str | None
+    shares: tuple[Share, ...]
+    window: Window | None = None
+
+    def line(self) -> str:
+        """Say it for people."""
+        shares = ", ".join(f"{printable(share.name)} {100 * share.share:.1f} %" for share in self.shares)
+        return f"{printable(self.image)}: {shares}" + (f"; {self.mask}" if self.mask else "")
+
+    def rows(self) -> Iterator[Sequence[object]]:
+        """Return a line for each class: mask, label, name, share."""
+        for share in self.shares:
+            yield [self.mask or "", share.label, share.name, f"{share.share:.6g}"]
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Where masks go: PNG with a palette, or GeoTIFF of an image that says where it lies.
+
+    Args:
+        folder: it holds a file for each image, named as the image.
+        probabilities: whether `.npy` files float16 [K, H, W] are written, too.
+    """
+
+    folder: Path
+    probabilities: bool = False
+
+    def write(self, image: str, classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> Path:
+        """Write the mask of an image; return its file."""
+        stem = self.folder / Path(image).stem
+        if has_place(image):
+            path = stem.with_name(stem.name + ".tif")
+            write_class_map(path, classes, colours, image)
+        else:
+            path = stem.with_name(stem.name + ".png")
+            write_mask(path, classes, colours)
+        return path
+
+
+class MaskPredictor(Predictor[SegmentedImage]):
+    """A trained segmentation model, ready for images; see `Predictor`."""
+
+    columns = ("mask", "label", "name", "share")
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.names = known_names(opened.config, self.model)
+        self.colours = class_colours(opened.config.DATA.DATA_PATH, len(self.names))
+        self._dtype = np.uint8 if len(self.names) <= 256 else np.uint16
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Return probabilities [N, K, H, W]."""
+        return F.softmax(outputs, axis=1)
+
+    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> SegmentedImage:
+        """Name the classes of probabilities [K, H, W]."""
+        return self._say(image, values.argmax(axis=0), None)
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the likeliest class and the probability of each."""
+        label = values.argmax(axis=-1)[..., None].astype(np.float32)
+        return ["label", *self.names], np.concatenate([label, values], axis=-1)
+
+    def predict_windows(self, *args: Any, **kwargs: Any) -> Iterator[SegmentedImage]:
+        """Refuse: what is said of the windows of an image is one mask; see `predict`."""
+        raise UserError("of a segmentation model, windows are laid together to one mask: predict(images, overlap=...)")
+
+    def predict(
+        self,
+        images: Images,
+        topk: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        num_workers: int = 0,
+        bad: BadImages | None = None,
+        *,
+        overlap: int | None = None,
+        files: MaskFiles | None = None,
+    ) -> Iterator[SegmentedImage]:
+        """Yield what is said of each image, in their order.
+
+        Args:
+            images: paths, PIL images or uint8 arrays, of any size.
+            topk: refused.
+            batch_size: windows to a forward pass.
+            num_workers: not used: windows are cut in this process.
+            bad: counts images that cannot be read, of which nothing is said; None ends at the first.
+            overlap: pixels that neighbouring windows share; None: a third of a side.
+            files: where masks are written; None: nowhere.
+
+        Raises:
+            as `Predictor.predict`.
+        """
+        if topk is not None or batch_size < 1:
+            raise UserError(f"topk={topk}, batch_size={batch_size}; leave topk out, and give a positive batch_size")
+        for name, classes, probabilities in self.segment(images, batch_size, bad, overlap, files):
+            mask = files.write(name, classes, self.colours) if files else None
+            if probabilities and mask:
+                os.replace(probabilities, mask.with_suffix(".npy"))
+            yield self._say(name, classes, None if mask is None else str(mask))
+
+    def segment(
+        self,
+        images: Images,
+        batch_size: int = BATCH_SIZE,
+        bad: BadImages | None = None,
+        overlap: int | None = None,
+        files: MaskFiles | None = None,
+    ) -> Iterator[tuple[str, NDArray[np.integer], Path | None]]:
+        """Yield of each image its name, the class of each pixel [H, W], and a file of probabilities where asked for."""
+        segmenter = Segmenter(self.model, self.precision, overlap, batch_size)
+        sizes: dict[str, tuple[int, int]] = {}
+        classes: NDArray[Any] = np.zeros((0, 0))
+        kept: _Probabilities | None = None
+        for strip in segmenter.segment(self._pictures(images, bad, sizes)):
+            if strip.top == 0:
+                classes = np.zeros(sizes.pop(strip.name), self._dtype)
+                wanted = files is not None and files.probabilities
+                kept = _Probabilities(files.folder, strip, len(classes)) if files and wanted else None
+            rows = slice(strip.top, strip.top + strip.scores.shape[1])
+            classes[rows] = strip.scores.argmax(axis=0).numpy()
+            if kept:
+                kept.values[:, rows] = F.softmax(strip.scores, axis=0).numpy()
+            if strip.last:
+                yield strip.name, classes, kept.close() if kept else None
+
+    def _pictures(
+        self, images: Images, bad: BadImages | None, sizes: dict[str, tuple[int, int]]
+    ) -> Iterator[tuple[str, Picture]]:
+        for place, image in enumerate(each_image(images)):
+            name = str(image) if isinstance(image, str | os.PathLike) else f"image {place}"
+            try:
+                picture = self._open(image)
+            except DataError as error:
+                if bad is None:
+                    raise
+                bad.add(place, error)
+                continue
+            sizes[name] = picture.height, picture.width
+            yield name, picture
+
+    def _open(self, image: OneImage) -> Picture:
+        given = self.given
+        if not isinstance(image, str | os.PathLike):
+            return as_image(image, given.channels, given.limits, given.bands, given.exif)
+        picture = given.read(image)
+        return picture.decoded() if isinstance(picture, JpegImage) else picture
+
+    def _say(self, image: str, classes: NDArray[np.integer], mask: str | None) -> SegmentedImage:
+        counts = np.bincount(classes.ravel(), minlength=len(self.names)) / classes.size
+        order = np.argsort(-counts, kind="stable")
+        shares = tuple(Share(int(c), self.names[c], float(counts[c])) for c in order if counts[c])
+        return SegmentedImage(image, mask, shares)
+
+
+class _Probabilities:
+    """A `.npy` file float16 [K, H, W] that is filled row by row under a temporary name."""
+
+    def __init__(self, folder: Path, strip: Strip, height: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = temporary_path(folder / "probabilities.npy")
+        shape = (strip.scores.shape[0], height, strip.scores.shape[2])
+        self.values = np.lib.format.open_memmap(self._path, "w+", np.float16, shape)
+
+    def close(self) -> Path:
+        """Write all of it; return its file."""
+        self.values.flush()
+        return self._path

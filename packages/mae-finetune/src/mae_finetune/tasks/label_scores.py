@@ -1,0 +1,76 @@
+"""Scores of several labels, each there or not: mean average precision, F1, area under the ROC curve; in percent."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_core.evaluation.class_figures import area
+
+THRESHOLD = 0.5  # of a probability, from which on a label is said
+
+
+def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+    """Return the sum of (R_n - R_(n-1)) P_n over the thresholds that the scores are, from 0 to 1.
+
+    R and P are recall and precision of what scores at least the threshold; no interpolation (scikit-learn's).
+
+    Args:
+        scores: [N], higher where the label is likelier.
+        positive: [N], some of it true.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order])
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of images that score alike
+    found = hits[ends]
+    return float((np.diff(found, prepend=0) * (found / (ends + 1))).sum() / found[-1])
+
+
+def binary_cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    """Return the mean over images and labels."""
+    return float((np.logaddexp(0.0, logits) - labels * logits).mean())
+
+
+def label_table(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return what is found of each label, [K]: percent, NaN where it says nothing.
+
+    Args:
+        logits, labels: [N, K], labels 0 or 1.
+
+    Returns:
+        images that have it, said of them, precision, recall, f1, average_precision, auroc.
+    """
+    said, true = logits >= 0, labels > 0  # a probability of one half is a logit of 0
+    hits, images, predicted = (x.sum(axis=0).astype(np.float64) for x in (said & true, true, said))
+    nothing = np.full(len(hits), np.nan)
+    parts = {"precision": (hits, predicted), "recall": (hits, images), "f1": (2 * hits, images + predicted)}
+    shares = {name: np.divide(a, b, out=nothing.copy(), where=b > 0) for name, (a, b) in parts.items()}
+    ranked = {
+        "average_precision": [
+            average_precision(logits[:, k], true[:, k]) if images[k] else np.nan for k in range(len(hits))
+        ],
+        "auroc": [area(logits[:, k], true[:, k]) if 0 < images[k] < len(true) else np.nan for k in range(len(hits))],
+    }
+    percent = {name: 100.0 * np.asarray(values) for name, values in {**shares, **ranked}.items()}
+    return {"images": images, "said": predicted, **percent}
+
+
+def multilabel_figures(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float]:
+    """Return the figures of an evaluation; means over the labels of which each says something, 0 where none does.
+
+    Args:
+        logits, labels: [N, K].
+
+    Returns:
+        map (mean average precision, of labels that some image has), macro_f1 (of those that some image has or was
+        said to have) and micro_f1 at THRESHOLD, auroc (of those that some and not all have), val_loss.
+    """
+    if not len(logits):
+        return dict.fromkeys(("map", "macro_f1", "micro_f1", "auroc", "val_loss"), 0.0)
+    table = label_table(logits, labels)
+    named = {"map": "average_precision", "macro_f1": "f1", "auroc": "auroc"}
+    means = {name: table[column][~np.isnan(table[column])] for name, column in named.items()}
+    hits = float(((logits >= 0) & (labels > 0)).sum())
+    return {
+        **{name: float(values.mean()) if len(values) else 0.0 for name, values in means.items()},
+        "micro_f1": 200.0 * hits / max(1.0, float(table["images"].sum() + table["said"].sum())),
+        "val_loss": binary_cross_entropy(logits, labels),
+    }
