@@ -31,6 +31,7 @@ _NAMED = [
     ("packages/mae-pretrain/docs/channels.md", "", "Guides", ""),
     ("packages/mae-probe/docs/small_data.md", "", "Guides", ""),
     ("packages/mae-probe/docs/segmentation.md", "", "Guides", ""),
+    ("packages/mae-finetune/docs/segmentation.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/resuming.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/several_machines.md", "", "Guides", ""),
     ("packages/mae-core/docs/reliability.md", "", "Guides", ""),

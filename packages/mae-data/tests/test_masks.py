@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mae_data.errors import DataError
-from mae_data.images.mask import MaskPicture, read_mask
+from mae_data.images.mask import MaskPicture, read_mask, write_mask
 from mae_data.rng import sample_rng
 from mae_data.sources.mask_pairs import open_pairs
 from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
@@ -138,3 +138,14 @@ def test_pairs_that_are_not_whole_are_named(tmp_path, files, part, words):
         write(tmp_path, name, content)
     with pytest.raises(DataError, match=words):
         open_pairs(tmp_path, f"{part}_list.txt")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_written_is_read(tmp_path, dtype):
+    classes = CLASSES.astype(dtype) * (300 if dtype == np.uint16 else 1)
+    colours = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    write_mask(tmp_path / "new" / "a.png", classes, colours)
+    assert np.array_equal(read_mask(tmp_path / "new" / "a.png"), classes)
+    image = Image.open(tmp_path / "new" / "a.png")
+    if dtype == np.uint8:
+        assert image.getpalette()[:15] == list(range(15))
