@@ -66,7 +66,16 @@ KINDS = {
     "bfloat16": Kind("mae_pretrain", {**PRETRAIN, "AMP": True}),  # float32 where the processor has no such products
     "shards": Kind("mae_pretrain", PRETRAIN, "shards"),
     "scenes": Kind("mae_pretrain", {**PRETRAIN, "DATA.CROP": "native", "DATA.CROPS": 12, "DATA.NODATA": 0}, "scenes"),
-}
+    "segment": Kind(
+        "mae_finetune",
+        {
+            **CLASSIFY, "MODEL.TASK": "segment", "MODEL.HEAD": "light", "MODEL.HEAD_CHANNELS": 16, "DATA.IGNORE": 255,
+            "TRAIN.MIXUP_ALPHA": 0.0, "TRAIN.CUTMIX_ALPHA": 0.0, "TRAIN.SMOOTHING": 0.0, "TRAIN.RAND_AUGMENT": False,
+            "TRAIN.RANDOM_ERASE_PROB": 0.0,
+        },
+        "masks",
+    ),
+}  # fmt: skip
 
 
 @dataclass
@@ -98,7 +107,7 @@ class Scenario:
 
 
 def write_data(root: Path) -> None:
-    """Write 48 training and 12 validation JPEGs of noise, with lists; the same as shards; and 4 scenes."""
+    """Write 48 training and 12 validation JPEGs of noise, with lists; the same as shards, with masks; and 4 scenes."""
     rng, images = np.random.default_rng(0), root / "images"
     for part, number in (("train", 48), ("val", 12)):
         (images / part).mkdir(parents=True, exist_ok=True)
@@ -107,6 +116,13 @@ def write_data(root: Path) -> None:
         (images / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
     command = [sys.executable, "-m", "mae_data", "shard", images, root / "shards"]
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    for part, number in (("train", 48), ("val", 12)):
+        for kind in ("images", "masks"):
+            (root / "masks" / kind / part).mkdir(parents=True)
+        for i in range(number):
+            mask = np.kron(rng.integers(0, 3, (5, 6), dtype=np.uint8), np.ones((4, 4), np.uint8))
+            Image.fromarray(mask).save(root / "masks/masks" / part / f"{i}.png")
+            shutil.copy(images / part / f"{i}.jpg", root / "masks/images" / part)
     scenes = root / "scenes"
     scenes.mkdir()
     for i in range(4):  # large enough to be read by windows; a quarter of each holds no data
