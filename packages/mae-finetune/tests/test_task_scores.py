@@ -32,6 +32,7 @@ def test_figures_of_labels_are_those_of_scikit_learn(ties):
     assert figures["auroc"] == pytest.approx(100 * metrics.roc_auc_score(labels[:, :4], some))
     assert figures["macro_f1"] == pytest.approx(100 * metrics.f1_score(labels, said, average="macro"))
     assert figures["micro_f1"] == pytest.approx(100 * metrics.f1_score(labels, said, average="micro"))
+    assert figures["map_of_chance"] == pytest.approx(100 * labels[:, :4].mean())
     table = label_table(logits, labels)
     precision, recall, f1, images = metrics.precision_recall_fscore_support(labels, said, zero_division=np.nan)
     for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):

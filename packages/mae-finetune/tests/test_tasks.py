@@ -69,7 +69,7 @@ def test_labels_are_learnt_and_scored(labelled):
     figures, said = scored(run)
     assert figures["images"] == 16
     assert figures["map"] > 70
-    assert f"mAP {figures['map']:.2f} %, macro F1" in said
+    assert f"mAP {figures['map']:.2f} %, by chance {figures['map_of_chance']:.2f} %, macro F1" in said
     assert "(best map " in log
     last = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][-1]
     assert last["map"] == pytest.approx(figures["map"])
@@ -110,7 +110,7 @@ def test_numbers_are_learnt_and_scored_beside_the_mean(measured):
     run, _, _ = measured
     figures, said = scored(run)
     assert figures["mae"] < 0.7 * figures["mae_of_mean"]
-    assert f"MAE {figures['mae']:.4g}, (the training mean's {figures['mae_of_mean']:.4g})" in said
+    assert f"MAE {figures['mae']:.4g}, of the training mean {figures['mae_of_mean']:.4g}" in said
     assert f"mean absolute error {figures['mae']:.4g}" in (run / "MODEL_CARD.md").read_text()
 
 

@@ -62,7 +62,10 @@ def _beside(runs: Sequence[tuple[str, Mapping[str, float]]], spoken: Mapping[str
     rows = [[name, *(_short(scores.get(figure)) for figure in spoken)] for name, scores in runs if scores]
     if not rows:
         return []
-    caption = "Means over what is said of each image. *_of_mean: the error of saying the training mean of every image."
+    caption = (
+        "Means over what is said of each image. What ends in _of_mean is the error of saying the training mean of every"
+        " image; in _of_chance, what an order by chance gives."
+    )
     head = ["run", *spoken]
     return [Section("The result beside others", [part("figure", part("table", "Figures", head, rows), caption)])]
 

@@ -60,17 +60,20 @@ def multilabel_figures(logits: NDArray[np.float64], labels: NDArray[np.float64])
         logits, labels: [N, K].
 
     Returns:
-        map (mean average precision, of labels that some image has), macro_f1 (of those that some image has or was
+        map (mean average precision, of labels that some image has), map_of_chance (of the same labels the share of
+        images that have it, which is what an order by chance gives), macro_f1 (of those that some image has or was
         said to have) and micro_f1 at THRESHOLD, auroc (of those that some and not all have), val_loss.
     """
     if not len(logits):
-        return dict.fromkeys(("map", "macro_f1", "micro_f1", "auroc", "val_loss"), 0.0)
+        return dict.fromkeys(("map", "map_of_chance", "macro_f1", "micro_f1", "auroc", "val_loss"), 0.0)
     table = label_table(logits, labels)
     named = {"map": "average_precision", "macro_f1": "f1", "auroc": "auroc"}
     means = {name: table[column][~np.isnan(table[column])] for name, column in named.items()}
+    shares = labels.mean(axis=0)
     hits = float(((logits >= 0) & (labels > 0)).sum())
     return {
         **{name: float(values.mean()) if len(values) else 0.0 for name, values in means.items()},
+        "map_of_chance": 100.0 * float(shares.sum()) / max(1, int(np.count_nonzero(shares))),
         "micro_f1": 200.0 * hits / max(1.0, float(table["images"].sum() + table["said"].sum())),
         "val_loss": binary_cross_entropy(logits, labels),
     }

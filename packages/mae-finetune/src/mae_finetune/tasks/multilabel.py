@@ -33,7 +33,8 @@ from mae_finetune.tasks.report_figures import report_figures
 from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
 from mae_finetune.tasks.task import Evaluation, LossFn, Task
 
-SPOKEN = {"map": "mAP {:.2f} %", "macro_f1": "macro F1 {:.2f} %", "micro_f1": "micro F1 {:.2f} %",
+SPOKEN = {"map": "mAP {:.2f} %",
+    "map_of_chance": "by chance {:.2f} %", "macro_f1": "macro F1 {:.2f} %", "micro_f1": "micro F1 {:.2f} %",
           "auroc": "AUROC {:.2f} %", "val_loss": "loss {:.4f}"}  # fmt: skip
 
 

@@ -29,8 +29,8 @@ from mae_finetune.tasks.report_figures import report_figures
 from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
 from mae_finetune.tasks.task import Evaluation, LossFn, Task
 
-SPOKEN = {"mae": "MAE {:.4g}", "mae_of_mean": "(the training mean's {:.4g})", "rmse": "RMSE {:.4g}",
-          "rmse_of_mean": "(the training mean's {:.4g})", "r2": "R2 {:.4f}", "val_loss": "loss {:.4f}"}  # fmt: skip
+SPOKEN = {"mae": "MAE {:.4g}", "mae_of_mean": "of the training mean {:.4g}", "rmse": "RMSE {:.4g}",
+          "rmse_of_mean": "of the training mean {:.4g}", "r2": "R2 {:.4f}", "val_loss": "loss {:.4f}"}  # fmt: skip
 
 
 @dataclass(frozen=True)
