@@ -203,6 +203,13 @@ def test_what_does_not_fit_masks_is_refused(pairs, tmp_path, words, said):
     assert_refused(result, 2, [said])
 
 
+def test_folders_of_masks_are_no_classes(pairs, tmp_path):
+    shutil.copytree(pairs, unnamed := tmp_path / "unnamed")
+    (unnamed / "classes.txt").unlink()
+    result = FINETUNE.start("-data_path", unnamed, "-output", tmp_path / "run", *TINY)
+    assert_refused(result, 2, ["MODEL.NUM_CLASSES=1000 is the default: name the classes of the masks in classes.txt"])
+
+
 def test_a_bad_mask_is_named_with_its_place(pairs, tmp_path):
     root = tmp_path / "pairs"
     shutil.copytree(pairs, root)

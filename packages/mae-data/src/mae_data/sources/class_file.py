@@ -66,6 +66,8 @@ def count_classes(root: str | Path, list_file: str = TRAIN_LIST) -> int:
         return len(names)
     if list_file != TRAIN_LIST or (Path(root) / list_file).exists() or not Path(root).exists():
         return 0
+    if (Path(root) / "images").is_dir() and (Path(root) / "masks").is_dir():
+        return 0  # images with masks: these folders are no classes
     from mae_data.sources.open_source import open_source
 
     with suppress(DataError, InputError):  # whoever reads the images reports what is wrong
