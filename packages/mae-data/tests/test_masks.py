@@ -9,6 +9,7 @@ from PIL import Image
 from mae_data.errors import DataError
 from mae_data.images.mask import MaskPicture, read_mask, write_mask
 from mae_data.rng import sample_rng
+from mae_data.sources.class_file import count_classes
 from mae_data.sources.mask_pairs import open_pairs
 from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
 
@@ -118,6 +119,7 @@ def test_pairs_of_folders(tmp_path):
     assert [train.images.path(i) for i in range(2)] == ["images/train/2.tif", "images/train/x/1.jpg"]
     assert (val.images.path(0), val.masks.path(0)) == ("images/val/9.jpg", "masks/val/9.npy")
     assert val.images.read(0) == b"x"
+    assert count_classes(tmp_path) == 0  # these folders are no classes
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,7 @@ def test_a_map_lies_where_its_scene_lies(finished, pairs, tmp_path):
         (["TRAIN.MIXUP_PROB", "1.0"], "MODEL.TASK=segment takes no TRAIN.MIXUP_PROB"),
         (["TRAIN.RAND_AUGMENT", "True"], "takes no TRAIN.RAND_AUGMENT"),
         (["TRAIN.BEST_BY", "top1"], "TRAIN.BEST_BY='top1' is not one of 'miou'"),
+        (["MODEL.NUM_CLASSES", 1000], "MODEL.NUM_CLASSES=1000 is the default: name the classes of the masks"),
         (["MODEL.HEAD", "unet"], "MODEL.HEAD='unet' is not one of"),
         (["DATA.SCALE_JITTER", "[2.0, 0.5]"], "is not a range above 0"),
     ],
@@ -201,13 +202,6 @@ def test_a_map_lies_where_its_scene_lies(finished, pairs, tmp_path):
 def test_what_does_not_fit_masks_is_refused(pairs, tmp_path, words, said):
     result = FINETUNE.start("-data_path", pairs, "-output", tmp_path / "run", *TINY, *words)
     assert_refused(result, 2, [said])
-
-
-def test_folders_of_masks_are_no_classes(pairs, tmp_path):
-    shutil.copytree(pairs, unnamed := tmp_path / "unnamed")
-    (unnamed / "classes.txt").unlink()
-    result = FINETUNE.start("-data_path", unnamed, "-output", tmp_path / "run", *TINY)
-    assert_refused(result, 2, ["MODEL.NUM_CLASSES=1000 is the default: name the classes of the masks in classes.txt"])
 
 
 def test_a_bad_mask_is_named_with_its_place(pairs, tmp_path):
