@@ -96,7 +96,7 @@ def test_little_memory_is_named_with_what_to_lower(data, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "limit", "words"),
     [
-        (resource.RLIMIT_AS, 600 << 20, ["too little memory to load Paddle's libraries (now ", "ulimit -v"]),
+        (resource.RLIMIT_AS, 400 << 20, ["too little memory to load Paddle's libraries (now ", "ulimit -v"]),
         (resource.RLIMIT_STACK, 256 << 10, ["the stack may take 256 KiB, and Paddle needs 512", "ulimit -s"]),
         (resource.RLIMIT_NOFILE, 14, ["too few files may be open (now 14)", "ulimit -n"]),
     ],

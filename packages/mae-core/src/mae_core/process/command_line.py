@@ -140,7 +140,6 @@ def run(
         explain: turns an error of a library into one of ours, where the user can mend it.
     """
     stdio.open_streams()
-    log.use_stderr(False)  # in a process that ran another command before
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     with _noting_interrupt() as interrupts, signals.leaving():
@@ -159,6 +158,8 @@ def run(
             if argv is None and isinstance(error, Stopped):  # this process ends with it
                 signals.settle()
             return _fail(error, explain(error), debug)
+        finally:
+            log.use_stderr(False)  # of this command alone; the process may go on
     watchdog.done()
     return _lost_output(_flush_output())
 

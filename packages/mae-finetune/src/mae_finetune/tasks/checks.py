@@ -8,7 +8,6 @@ from mae_core.stage.config.node import Config, get_key
 
 MASK_FIGURES = ("miou", "pixel_accuracy", "class_accuracy")
 LABEL_FIGURES = ("map", "macro_f1", "micro_f1", "auroc", "val_loss")
-IMAGENET_CLASSES = 1000  # MODEL.NUM_CLASSES where nobody has stated it
 NUMBER_FIGURES = ("val_loss", "mae", "rmse", "r2")
 _OF_CLASSES = {"ROBUST.CLASS_MAP": None, "ROBUST.CORRUPTIONS": False, "TRAIN.CLASS_WEIGHTS": None}
 
@@ -44,12 +43,7 @@ def require_masks(c: Config) -> None:
 
 
 def require_masks_alone(c: Config) -> None:
-    """Require that nothing is done to images which is not done to masks, nor anything of colours; and classes."""
-    require(
-        c.MODEL.NUM_CLASSES != IMAGENET_CLASSES,
-        f"MODEL.NUM_CLASSES={IMAGENET_CLASSES} is the default: name the classes of the masks in classes.txt, a line"
-        " each, or state how many there are",
-    )
+    """Require that nothing is done to images which is not done to masks, nor anything of colours."""
     mixing = {} if c.TRAIN.MIXUP_ALPHA == c.TRAIN.CUTMIX_ALPHA == 0 else {"TRAIN.MIXUP_PROB": 0.0}
     off = {"TRAIN.SMOOTHING": 0.0, "TRAIN.RAND_AUGMENT": False, "TRAIN.RANDOM_ERASE_PROB": 0.0}
     require_off(c, mixing | off, "it would not be done to masks")

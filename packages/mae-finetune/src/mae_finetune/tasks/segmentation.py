@@ -12,6 +12,7 @@ from mae_core.export.ports import Port
 from mae_core.models import ViTEncoder
 from mae_core.process import log
 from mae_core.report.page import Page
+from mae_core.stage.config.checks import require
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
@@ -35,6 +36,8 @@ from mae_finetune.segmentation.tables import report_masks
 from mae_finetune.tasks.task import Evaluation, LossFn, Task
 
 HEAD_CHANNELS = {"upernet": 512, "light": 256}  # where MODEL.HEAD_CHANNELS states none
+
+_UNSTATED = 1000  # MODEL.NUM_CLASSES by default: ImageNet's
 
 
 class MaskEvaluation(Evaluation):
@@ -108,6 +111,11 @@ class Segmentation(Task):
 
     def train_dataset(self, config: Config) -> MaskDataset:
         """Open the training list, each image with its mask."""
+        require(
+            config.MODEL.NUM_CLASSES != _UNSTATED,
+            f"MODEL.NUM_CLASSES={_UNSTATED} is the default: name the classes of the masks in classes.txt, a line each,"
+            " or state how many there are",
+        )
         cropping: dict[str, Any] = {**cropping_of(config)}
         cropping["scale"] = tuple(config.DATA.SCALE_JITTER)
         with values_from_config():

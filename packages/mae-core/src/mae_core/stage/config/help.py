@@ -78,7 +78,7 @@ def _schema(key: Key) -> Tree:
         return schema | {"enum": list(key.choices)}
     if key.types == NUMBERLESS:
         return schema  # None, or what the checks between keys take
-    kinds = [_JSON.get(t, "null") for t in key.types]
+    kinds = list(dict.fromkeys(_JSON.get(t, "null") for t in key.types))
     kinds += ["string"] * (set(kinds) <= {"number", "array", "null"})  # `5e-4` and `(0.9, 0.95)` are text to YAML
     limits: Tree = {"minimum": key.range[0], "maximum": key.range[1]} if key.range else {}
     if key.positive:
