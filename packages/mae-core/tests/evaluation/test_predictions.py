@@ -5,7 +5,7 @@ import csv
 import numpy as np
 
 from mae_core.evaluation.class_figures import SCORED_CLASSES
-from mae_core.evaluation.predictions import Predictions
+from mae_core.evaluation.scores import Predictions
 from mae_core.evaluation.tables import write_predictions
 
 

@@ -17,8 +17,7 @@ from mae_core.errors import CheckpointError, UserError
 from mae_core.export import onnx_file, parity
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, images_port
-from mae_core.export.program import PROGRAMS, Signature
-from mae_core.export.standard_output import quiet
+from mae_core.export.program import PROGRAMS, Signature, quiet
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import draw_masking, fused
 

@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from mae_core.evaluation.predictions import Predictions
-from mae_core.evaluation.scores import Scores
+from mae_core.evaluation.scores import Predictions, Scores
 from mae_core.files import refuse_unwritable, try_folder, write_output
 
 

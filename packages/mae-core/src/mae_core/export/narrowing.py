@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from mae_core.errors import UserError
 from mae_core.export import KINDS
 from mae_core.export.agreement import SCORED, Agreement, IndexedImages, SpreadImages, measure_agreement
-from mae_core.export.program import Signature
-from mae_core.export.standard_output import quiet
+from mae_core.export.program import Signature, quiet
 
 CALIBRATION = 64  # training images that tell int8-static the ranges of what goes into products
 _PRODUCTS = ["MatMul", "Gemm"]

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.export.ports import BATCH, Port
-from mae_core.export.program import PARAMETERS
-from mae_core.export.standard_output import quiet
+from mae_core.export.program import PARAMETERS, quiet
 
 FILE = "model.onnx"
 OPSET = 17  # the first with LayerNormalization

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mae_core.process.run_log import LOWER_IS_BETTER
-from mae_core.report.charts import Bar, Line, line_chart
-from mae_core.report.curves import merge_short_tail
+from mae_core.report.charts import Bar, Line, line_chart, merge_short_tail
 from mae_core.report.page import Section, part
 from mae_core.report.pictures import Tile
 from mae_core.report.run_files import RunFiles

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
-from mae_core.stage.input_settings import input_settings
+from mae_core.stage.config.weight_record import input_settings
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import join_names
 from mae_core.weights.load import adapt_channels, fit_weights, load_arrays

@@ -1,19 +1,88 @@
-"""What every stage reads from its config alike: named arguments for the data path."""
+"""What every stage reads from its config alike: named, typed arguments for the data path; see `to_arguments`."""
+
+from collections.abc import Sequence
+from typing import TypedDict
 
 from mae_core.models import pixel_statistics
 from mae_core.process import distributed
-from mae_core.stage.config.arguments import (
-    Cropping,
-    EvalSampling,
-    GlobalBatch,
-    Images,
-    Input,
-    Loading,
-    Reading,
-    Size,
-    TrainSampling,
-)
 from mae_core.stage.config.node import Config
+
+Size = int | tuple[int, int]
+
+
+class Reading(TypedDict):
+    """How image files become pixels."""
+
+    channels: int
+    value_range: float | Sequence[float]
+    bands: Sequence[int | str] | None
+    exif: bool
+    nodata: float | str | None
+    mean: Sequence[float]
+
+
+class Input(Reading):
+    """How images become a model's input in evaluation."""
+
+    size: Size
+    crop_pct: float | None
+
+
+class Images(Reading):
+    """The arguments of a dataset over a list file, but for list and transform."""
+
+    root: str
+    allow_outside: bool
+    opt_in: str
+    seed: int
+    decoder: str
+    labels: str
+    num_classes: int | None
+    on_error: str
+    max_skipped: int
+    advice: str
+
+
+class Cropping(TypedDict):
+    """The arguments that the training transforms of all stages share."""
+
+    image_size: Size
+    scale: tuple[float, float]
+    hflip: float
+    vflip: float
+    rotate90: bool
+
+
+class Loading(TypedDict):
+    """The arguments of a loader, but for dataset, sampler and what asks it to stop."""
+
+    num_workers: int
+    timeout: float
+    advice: str
+
+
+class GlobalBatch(TypedDict):
+    """What a global batch is made of: images per rank and forward pass, passes per step, ranks."""
+
+    batch_size: int
+    accum_iter: int
+    world_size: int
+
+
+class TrainSampling(GlobalBatch):
+    """The arguments of a sampler of training batches, but for the number of images and the steps."""
+
+    rank: int
+    seed: int
+    repeats: int
+
+
+class EvalSampling(TypedDict):
+    """The arguments of a sampler that covers a list once, but for the number of images."""
+
+    batch_size: int
+    rank: int
+    world_size: int
 
 
 def image_size_of(config: Config) -> Size:

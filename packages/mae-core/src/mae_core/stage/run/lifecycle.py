@@ -12,9 +12,9 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.process import distributed, log, runtime
+from mae_core.stage.config.from_run import in_present_keys
 from mae_core.stage.config.from_weights import Opened, drift_flags
 from mae_core.stage.config.node import Config, drifted_keys, flatten
-from mae_core.stage.config.older_configs import in_present_keys
 from mae_core.stage.run.model_card import Card, write_model_card
 from mae_core.stage.run.output_folder import other_stage, with_output
 from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
