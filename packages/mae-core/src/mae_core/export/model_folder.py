@@ -18,7 +18,7 @@ from mae_core.export.agreement import Agreement
 from mae_core.export.narrowing import Narrowing, narrow_file, require_narrowing
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
 from mae_core.files import ascii_name, publish_folder
-from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.sources import Weights
 
 DESCRIPTION = "export.json"
 _COPIES = {"paddle": 1, "onnx": 2}  # of float32's weights that lie in the folder at a time
@@ -68,7 +68,7 @@ def export_model(
     model: nn.Layer,
     signature: program.Signature,
     facts: Mapping[str, Any],
-    weights: Path,
+    weights: Weights,
     narrowing: Narrowing | None = None,
 ) -> Measured:
     """Write one function of a model and keep it only if it computes what the model computes.
@@ -78,7 +78,7 @@ def export_model(
         file_format: a name of `export.FORMATS`.
         model: on the CPU.
         facts: what the description says beyond inputs, outputs and versions.
-        weights: the file that the model's weights are from; of shards, their index.
+        weights: those of the model; the description names their file and its SHA-256.
         narrowing: to be kept in fewer bits, of an ONNX file; None: float32.
 
     Raises:
@@ -107,7 +107,7 @@ def _write_checked(
     model: nn.Layer,
     signature: program.Signature,
     facts: Mapping[str, Any],
-    weights: Path,
+    weights: Weights,
     narrowing: Narrowing | None,
 ) -> Measured:
     """Write model and description into an empty folder; raise where the written model computes something else."""
@@ -121,7 +121,7 @@ def _write_checked(
         "inputs": [port.describe() for port in signature.inputs],
         "outputs": [port.describe(name) for port, name in zip(signature.outputs, named, strict=True)],
         **facts,
-        "source": {"file": str(weights), "sha256": fingerprint(weights)},
+        "source": {"file": str(weights.file), "sha256": weights.fingerprint()},
         "float32_parity" if agreement else "parity": {
             "absolute": parity.absolute,
             "relative": parity.relative,
