@@ -114,7 +114,7 @@ def _report(args: Namespace) -> None:
 def _watch(args: Namespace) -> None:
     prepare_page(args.run, None)
     import_paddle()
-    from mae_core.report.watch import watch
+    from mae_core.report.http_server import watch
     from mae_pretrain.report import run_page
 
     watch(args.run, lambda: run_page(args.run, args.images), args.host, args.port)

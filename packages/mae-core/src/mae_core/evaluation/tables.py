@@ -52,8 +52,10 @@ def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
     Raises:
         UserError: it cannot be written.
     """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     with refuse_unwritable(path):
-        write_output(path, _csv(rows))
+        write_output(path, text.getvalue().encode("utf-8", "backslashreplace"))  # a name need not be text
 
 
 def write_predictions(folder: Path, predictions: Predictions, path: Callable[[int], str]) -> None:
@@ -82,9 +84,3 @@ def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[obje
         n, predicted = int(row.sum()), int(scores.confusion[:, c].sum())
         shares = [(row[c], n), (scores.top5_hits[c], n), (row[c], predicted), (row[c], n), (2 * row[c], n + predicted)]
         yield [c, folders.get(c, ""), n, *(f"{100 * hits / of:.4f}" if of else "" for hits, of in shares)]
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")  # a name need not be text

@@ -67,7 +67,7 @@ def export_model(
     file_format: str,
     model: nn.Layer,
     signature: program.Signature,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     weights: Weights,
     narrowing: Narrowing | None = None,
 ) -> Measured:
@@ -106,7 +106,7 @@ def _write_checked(
     file_format: str,
     model: nn.Layer,
     signature: program.Signature,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     weights: Weights,
     narrowing: Narrowing | None,
 ) -> Measured:
@@ -115,6 +115,9 @@ def _write_checked(
     parity = measure_parity(runner, signature)
     agreement = narrow_file(folder / onnx_file.FILE, signature, narrowing) if narrowing else None
     named = [None] * len(signature.outputs) if file_format == "onnx" else runner.output_names
+    versions = {"mae-core": mae_core.__version__, "paddle": paddle.__version__}
+    if file_format == "onnx":
+        versions["onnxruntime"] = metadata.version("onnxruntime")
     description = {
         "format": file_format,
         "files": sorted(path.name for path in folder.iterdir()),
@@ -129,14 +132,10 @@ def _write_checked(
             "batches": BATCHES,
         },
         **({"narrowed": agreement.describe() | narrowing.describe()} if agreement and narrowing else {}),
-        "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__, **_onnx_version(file_format)},
+        "versions": versions,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
     return Measured(parity, agreement)
-
-
-def _onnx_version(file_format: str) -> dict[str, str]:
-    return {"onnxruntime": metadata.version("onnxruntime")} if file_format == "onnx" else {}
 
 
 def _require_space(folder: Path, model: nn.Layer, copies: int) -> None:

@@ -35,7 +35,7 @@ class Narrowing:
     scored: SpreadImages
     calibration: SpreadImages | None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return what the description holds of it, beside what was measured."""
         images = self.calibration and {"list": self.calibration.name, "images": len(self.calibration)}
         return {"min_agreement": self.min_agreement, "calibration": images}

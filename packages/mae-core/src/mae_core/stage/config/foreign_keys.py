@@ -100,17 +100,16 @@ def merge_shared(merge: Merge, layers: Sequence[Layer], stage: str) -> str:
     """Merge what a file of another stage shares with this one; return a line on what was taken and what was not."""
     path = layers[-1].path
     values = {key: value for key, value in _whole(layers).items() if key != "MODEL.TYPE"}
-    taken = {key: value for key, value in values.items() if key in merge.keys and _is_shared(key)}
+    shared = tuple(f"{name}." for name in _SHARED)
+    taken = {
+        key: v for key, v in values.items() if key in merge.keys and key not in _OWN and f"{key}.".startswith(shared)
+    }
     merge.values(taken, str(path))
     ignored = _by_group(values, taken)
     return (
         f"{path} is a config of another stage ({stage}): it lends {', '.join(taken) or 'nothing'};"
         f" ignored: {', '.join(ignored) or 'nothing'}"
     )
-
-
-def _is_shared(key: str) -> bool:
-    return key not in _OWN and any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED)
 
 
 def _by_group(values: Iterable[str], taken: Iterable[str]) -> list[str]:

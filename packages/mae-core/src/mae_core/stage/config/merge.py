@@ -69,7 +69,8 @@ class Merge:
 
     def _tree(self, node: Config, tree: Mapping[str, object], source: str, prefix: str) -> None:
         for key, value in tree.items():
-            name = f"{prefix}{_key_text(key)}"
+            shown = key if isinstance(key, str) and key.isprintable() and len(key) < 100 else quote(key)
+            name = f"{prefix}{shown}"
             if key not in node:
                 if self._pass_over(name, value, source):
                     continue
@@ -81,10 +82,6 @@ class Merge:
                 self._tree(node[key], value, source, f"{name}.")
             else:
                 raise ConfigError(f"{source}: {name}={quote(value)} must be a group of keys: {', '.join(node[key])}")
-
-
-def _key_text(key: object) -> str:
-    return key if isinstance(key, str) and key.isprintable() and len(key) < 100 else quote(key)
 
 
 def _nearest(key: str, valid: list[str], prefix: str) -> str:

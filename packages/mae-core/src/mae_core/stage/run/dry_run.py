@@ -58,15 +58,12 @@ def estimate(config: Config, device: str) -> Estimate:
         activations = _activations(size.embed_dim, size.depth, 1 + size.num_patches, m.ENCODER.NUM_HEADS)
     frozen = m.TYPE == "LINEARPROBE"
     passes = 1 if frozen else 3  # forward, and twice as much backward
-    speed = _SPEED[device] * (_threads() if device == "cpu" else 1)
+    # OMP_NUM_THREADS may be a list, its first number counts.
+    threads = int((os.environ.get("OMP_NUM_THREADS") or str(available_cores())).partition(",")[0])
+    speed = _SPEED[device] * (threads if device == "cpu" else 1)
     seconds = passes * macs * images * config.TRAIN.ACCUM_ITER / speed
     memory = _ROOM + parameters * (4 if frozen else 16) + images * activations * 4 / (m.ENCODER.DEPTH if frozen else 1)
     return Estimate(seconds, memory, parameters, macs)
-
-
-def _threads() -> int:
-    """Return how many threads compute here; OMP_NUM_THREADS may be a list, its first number counts."""
-    return int((os.environ.get("OMP_NUM_THREADS") or str(available_cores())).partition(",")[0])
 
 
 def _activations(width: int, depth: int, tokens: int, heads: int) -> float:
