@@ -8,7 +8,7 @@ from mae_core.process import distributed
 
 
 class Predictions:
-    """What is said of each image of a list.
+    """What a classifier predicts for each image of a list.
 
     Args:
         images: length N of the list.
@@ -18,7 +18,7 @@ class Predictions:
         seen: float64 [N], 1 where an image was scored.
         labels, predicted: float64 [N], true class and likeliest class.
         probability: float64 [N], of the likeliest class.
-        log_odds: float32 [N, K], log(p / (1 - p)) of every class, which tells apart what rounds to a probability
+        log_odds: float32 [N, K], log(p / (1 - p)) of every class, which separates what rounds to a probability
             of 1; [N, 0] for more than SCORED_CLASSES classes.
     """
 
@@ -76,7 +76,7 @@ class Scores:
 
     Args:
         num_classes: outputs K of the model.
-        images: length of the list, to keep what is said of each image; 0 keeps counts alone, of which AUROC is none.
+        images: length of the list, to keep its predictions; 0 keeps counts alone, of which AUROC is none.
 
     Attributes:
         confusion: float64 [K, K], images by true class and prediction.

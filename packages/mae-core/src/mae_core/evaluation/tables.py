@@ -42,7 +42,7 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
         UserError: the folder cannot be written.
     """
     write_scores(folder, figures)
-    write_table(folder / "per_class.csv", _per_class(scores, folders))
+    write_table(folder / "per_class.csv", _class_rows(scores, folders))
     write_table(folder / "confusion.csv", scores.confusion.astype(int).tolist())  # row: true class; column: prediction
 
 
@@ -67,10 +67,10 @@ def write_predictions(folder: Path, predictions: Predictions, path: Callable[[in
     Raises:
         UserError: the folder cannot be written.
     """
-    write_table(folder / "predictions.csv", _said(predictions, path))
+    write_table(folder / "predictions.csv", _prediction_rows(predictions, path))
 
 
-def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:
+def _prediction_rows(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:
     each = predictions.probabilities()
     yield ["index", "image", "class", "predicted", "probability", *(f"prob_{c}" for c in range(each.shape[1]))]
     for i in predictions.seen.nonzero()[0].tolist():
@@ -78,7 +78,7 @@ def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list
         yield [i, path(i), true, predicted, f"{predictions.probability[i]:.6f}", *(f"{p:.6g}" for p in each[i])]
 
 
-def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:
+def _class_rows(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:
     yield ["class", "folder", "images", "top1", "top5", "precision", "recall", "f1"]
     for c, row in enumerate(scores.confusion):
         n, predicted = int(row.sum()), int(scores.confusion[:, c].sum())

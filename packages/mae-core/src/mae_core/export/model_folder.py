@@ -48,7 +48,7 @@ def check_export(folder: Path, file_format: str, narrow: str | None = None) -> N
         narrow: a name of `export.KINDS`; None: float32.
 
     Raises:
-        UserError: says what to do.
+        UserError: with what to do.
     """
     if folder.suffix == ".onnx":
         raise UserError(f"-output {folder} is the folder to write, model and description; leave the suffix out")
@@ -77,7 +77,7 @@ def export_model(
         folder: to write, or to replace where it is an earlier export.
         file_format: a name of `export.FORMATS`.
         model: on the CPU.
-        facts: what the description says beyond inputs, outputs and versions.
+        facts: what the description holds beyond inputs, outputs and versions.
         weights: those of the model; the description names their file and its SHA-256.
         narrowing: to be kept in fewer bits, of an ONNX file; None: float32.
 

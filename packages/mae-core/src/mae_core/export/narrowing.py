@@ -13,7 +13,7 @@ from mae_core.export import KINDS
 from mae_core.export.agreement import SCORED, Agreement, IndexedImages, SpreadImages, measure_agreement
 from mae_core.export.program import Signature, quiet
 
-CALIBRATION = 64  # training images that tell int8-static the ranges of what goes into products
+CALIBRATION = 64  # training images that give int8-static the ranges of what goes into products
 _PRODUCTS = ["MatMul", "Gemm"]
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # what onnxruntime marks a folded graph with
 
@@ -59,7 +59,7 @@ def require_narrowing(kind: str, file_format: str) -> None:
     """Refuse a kind that is none, another format than ONNX, and int8 where a package is missing.
 
     Raises:
-        UserError: says what to use, or to install.
+        UserError: with what to use, or to install.
     """
     if kind not in KINDS:
         raise UserError(f"narrow={kind!r} is not known; use {', '.join(KINDS)}")

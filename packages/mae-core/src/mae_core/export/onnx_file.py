@@ -23,7 +23,7 @@ def require_onnx() -> None:
     """Refuse where a package is missing or made for another Paddle.
 
     Raises:
-        UserError: says what to install.
+        UserError: with what to install.
     """
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     if missing:

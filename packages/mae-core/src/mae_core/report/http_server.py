@@ -1,4 +1,4 @@
-"""The HTTP server of `watch` and `serve`: waitress bounds requests in size, number and time; and the page of `watch`."""
+"""The HTTP server of `watch` and `serve`: waitress bounds requests in size, number and time; and `watch`'s page."""
 
 import re
 import sys

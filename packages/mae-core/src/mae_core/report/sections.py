@@ -23,7 +23,7 @@ def curves(run: RunFiles, what: str, figure: str = "top1", said: str = "top-1 {:
     Args:
         what: the loss in words, as in "cross-entropy".
         figure: the first figure of a validation.
-        said: how it is said.
+        said: how that is written, with a place for the number.
     """
     records = merge_short_tail(run.train)
     if not records:

@@ -54,7 +54,7 @@ class Cropping(TypedDict):
 
 
 class Loading(TypedDict):
-    """The arguments of a loader, but for dataset, sampler and what asks it to stop."""
+    """The arguments of a loader, but for dataset, sampler and stop request."""
 
     num_workers: int
     timeout: float
@@ -92,12 +92,12 @@ def image_size_of(config: Config) -> Size:
 
 
 def input_of(config: Config) -> Input:
-    """Read how images become a model's input in evaluation, whoever asks."""
+    """Read how images become a model's input in evaluation."""
     return {"size": image_size_of(config), "crop_pct": config.DATA.CROP_PCT, **reading_of(config)}
 
 
 def reading_of(config: Config) -> Reading:
-    """Read how image files become pixels, whoever reads them."""
+    """Read how image files become pixels."""
     d = config.DATA
     mean, _ = pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
     return {
@@ -116,7 +116,7 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     Args:
         labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
         training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
-        dropping: whether it holds, and who asks leaves out what has an index below 0.
+        dropping: whether it holds, and the caller leaves out what has an index below 0.
     """
     skips = config.DATA.ON_ERROR == "skip"
     find = "`mae-data verify` finds all such images"
@@ -150,7 +150,7 @@ def cropping_of(config: Config) -> Cropping:
 
 
 def loading_of(config: Config) -> Loading:
-    """Read the arguments of a loader, but for dataset, sampler and what asks it to stop."""
+    """Read the arguments of a loader, but for dataset, sampler and stop request."""
     return {
         "num_workers": config.DATA.NUM_WORKERS,
         "timeout": config.DATA.TIMEOUT,

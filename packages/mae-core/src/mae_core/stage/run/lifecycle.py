@@ -36,7 +36,7 @@ class Run:
         trainer: model, optimizer, loss, plan.
         images: training images.
         batches: (first step, steps of the whole run) -> this rank's batches.
-        card: what is said of the model.
+        card: how the stage describes its models.
         free: config keys, or groups of them, that a resumed run of this stage may change beside `drift.MAY_CHANGE`.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
@@ -173,7 +173,7 @@ def _advice(output: str, trainer: Trainer) -> str:
 
 
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
-    """Log the model's size, the data, what there is to say of it, and the steps."""
+    """Log the model's size, the data, the notes on it, and the steps."""
     log.log_lines(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())
