@@ -29,14 +29,11 @@ class RankWatch:
 
     Args:
         rank, world_size: this process and how many there are.
-
-    Attributes:
-        before_leaving: called once before the process is ended from outside its main thread.
     """
 
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
-        self.before_leaving: Callable[[], None] = lambda: None
+        self.before_leaving: Callable[[], None] = lambda: None  # called once where another thread ends the process
         self.own = Heartbeat(f"rank {rank} on {socket.gethostname()} (pid {os.getpid()})")
         self._ranks = {rank: self.own}
         self._connections: dict[int, Connection] = {}

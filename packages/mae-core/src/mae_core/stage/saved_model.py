@@ -42,8 +42,7 @@ def load(
     Args:
         path: run folder, checkpoint folder, Hugging Face folder, or file of any published format, suffix optional.
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
-        random_init: keep the weights that the model is made with, drawn from `paddle.seed`: the same network untrained,
-            as a baseline.
+        random_init: keep the weights that `paddle.seed` draws: the same network untrained, as a baseline.
         channels_from: "repeat", "mean" or "first" of the weights' channels makes the `in_chans` that are asked for; see
             `mae_core.weights.channels`.
         img_size, patch_size, in_chans, num_heads, decoder_num_heads, norm_pix_loss: what the weights do not record.

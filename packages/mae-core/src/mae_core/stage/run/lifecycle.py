@@ -146,13 +146,7 @@ def begin(
                 f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer)}"
             )
         refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
-        note_schedule(trainer, checkpoint.state)
-        trainer.resume(checkpoint)
-        if "TRAIN.BEST_BY" in allow_drift:
-            trainer.validation.best = None  # it may be of another figure
-        log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
-        if changed := environment.changes(checkpoint.state.versions):
-            log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
+        _go_on(trainer, checkpoint, allow_drift)
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
     elif weights:
@@ -163,6 +157,17 @@ def begin(
     if trainer.folder:
         with refuse_unwritable(trainer.folder.config, "free some space, or choose another with -output"):
             write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
+
+
+def _go_on(trainer: Trainer, checkpoint: Checkpoint, allow_drift: Sequence[str]) -> None:
+    """Take up a checkpoint, and log what is otherwise than before."""
+    note_schedule(trainer, checkpoint.state)
+    trainer.resume(checkpoint)
+    if "TRAIN.BEST_BY" in allow_drift:
+        trainer.validation.best = None  # it may be of another figure
+    log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
+    if changed := environment.changes(checkpoint.state.versions):
+        log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
 
 
 def _advice(output: str, trainer: Trainer) -> str:
