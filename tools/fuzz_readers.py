@@ -67,9 +67,9 @@ def stored(folder: Path) -> Reader:
 def volumes(folder: Path) -> Reader:
     """Slices of NIfTI volumes; frames of DICOM files, where pydicom is installed."""
     from mae_data.errors import DataError
-    from mae_data.images.nifti import write_slice
     from mae_data.images.stored import read_image
     from mae_data.images.value_range import as_value_range
+    from mae_data.images.volumes.nifti import write_slice
 
     alone = write_slice(PIXELS[..., 0].astype(np.int16))
     volume = bytearray(alone)

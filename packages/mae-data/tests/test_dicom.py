@@ -14,9 +14,9 @@ from PIL import Image
 
 from mae_data.cli import main
 from mae_data.errors import DataError, InputError
-from mae_data.images import dicom
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import ANY_FLOATS, as_value_range
+from mae_data.images.volumes import dicom
 from mae_data.sources.folder_index import index_folder
 from mae_data.sources.open_source import open_source
 

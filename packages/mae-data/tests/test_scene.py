@@ -14,11 +14,10 @@ from rasterio.windows import Window  # noqa: E402
 from mae_data.cli import main  # noqa: E402
 from mae_data.errors import DataError, ImageError  # noqa: E402
 from mae_data.images import scene as scene_module  # noqa: E402
-from mae_data.images.multiband import Planes  # noqa: E402
 from mae_data.images.nodata import as_nodata  # noqa: E402
 from mae_data.images.scene import OpenScenes, Scene, is_scene  # noqa: E402
 from mae_data.images.stored import read_image  # noqa: E402
-from mae_data.images.value_range import as_value_range  # noqa: E402
+from mae_data.images.value_range import Planes, as_value_range  # noqa: E402
 from mae_data.loading.dataset import ListDataset  # noqa: E402
 from mae_data.loading.preprocess import ModelInput  # noqa: E402
 from mae_data.rng import sample_rng  # noqa: E402

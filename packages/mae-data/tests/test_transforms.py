@@ -8,8 +8,7 @@ from PIL import Image
 
 from mae_data.errors import DataError
 from mae_data.images.jpeg import open_lazily
-from mae_data.images.multiband import Planes
-from mae_data.images.value_range import as_value_range
+from mae_data.images.value_range import Planes, as_value_range
 from mae_data.loading.dataset import sample_rng
 from mae_data.transforms.crops import centred_box, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.transforms.pipelines import (

@@ -12,7 +12,7 @@ import zlib
 from typing import BinaryIO
 
 from mae_data.errors import DataError
-from mae_data.images.jpeg_markers import BEGIN, FEW_SCANS, Frame, read_frame
+from mae_data.images.jpeg_header import BEGIN, FEW_SCANS, Frame, read_frame
 from mae_data.images.tiff_directory import MAGICS, TiffPage, read_pages
 
 # Pillow's own warning level; Pillow itself only refuses at twice this.

@@ -23,12 +23,11 @@ from mae_data.errors import DataError
 from mae_data.images.bands import Bands, find_bands, list_bands
 from mae_data.images.bounds import MAX_BYTES, MAX_PIXELS, check_growth
 from mae_data.images.formats import convert_image, named_errors
-from mae_data.images.multiband import Planes
 from mae_data.images.native_code import Box, Size, resized
 from mae_data.images.nodata import Nodata, has_data
 from mae_data.images.stored import Stored, as_read, filled_pixels
 from mae_data.images.tiff_directory import MAGICS, read_pages
-from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.images.value_range import EIGHT_BITS, Planes, ValueRange
 
 Pixels = npt.NDArray[Any]
 Name: TypeAlias = str | bytes | os.PathLike[str]

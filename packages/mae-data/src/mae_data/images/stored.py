@@ -12,17 +12,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.errors import DataError
-from mae_data.images import npy, tiff
+from mae_data.images import tiff
 from mae_data.images.bands import Bands, band_names, list_bands, take_bands
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
-from mae_data.images.exif import orientation_of, turned_pixels
 from mae_data.images.formats import File, decode_picture, named_errors, open_picture, opened
-from mae_data.images.medical import fit_medical, is_medical, read_medical
-from mae_data.images.medical import is_picture as is_8_bit_pixels
-from mae_data.images.multiband import Planes
+from mae_data.images.jpeg_header import orientation_of, turned_pixels
 from mae_data.images.nodata import Nodata, has_data, nodata_of_file, with_coverage
-from mae_data.images.png16 import DEPTH_AT, read_png16
-from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.images.value_range import EIGHT_BITS, Planes, ValueRange
+from mae_data.images.volumes import arrays
+from mae_data.images.volumes.slices import fit_medical, is_medical, read_medical
+from mae_data.images.volumes.slices import is_picture as is_8_bit_pixels
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _HEAD = 512
@@ -37,6 +36,11 @@ _ADVICE = {
     "int16": "state the range of its numbers as [low, high]",
     "int8": "state the range of its numbers as [low, high]",
 }
+DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
+# Pillow's decoder is told how samples lie in a row. Told that they begin with their lower byte, it takes for the
+# upper byte what is the lower one; of two channels, the four bytes are those of an 8-bit RGBA pixel.
+_LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+_FOUR_BYTES = "LA;16B"
 
 
 class Stored(NamedTuple):
@@ -67,7 +71,7 @@ def read_image(
     All else is taken as stored: `.npy` [H, W] or [H, W, C], PNG of 8 or 16 bits, TIFF. Of TIFF every band and page
     counts, at every depth, one that is tagged as alpha too; where 0 is white (MINISWHITE), unsigned integers are
     turned so that 0 is black. What is not used must be chosen by `bands`. DICOM and NIfTI are in the unit that they
-    state, and cut to a range of floats, which is a window on them; `images.slices` names one of their slices.
+    state, and cut to a range of floats, which is a window on them; `images.volumes.slices` names one of their slices.
 
     Args:
         file: file name, or a file that is open at its beginning.
@@ -185,7 +189,7 @@ def is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool = True) -> bool:
     """
     head = file.read(_HEAD)
     file.seek(0)
-    if head.startswith(npy.MAGIC):
+    if head.startswith(arrays.MAGIC):
         return False
     if head.startswith(tiff.MAGICS):
         return looks_into_tiff and tiff.is_8_bit(file)
@@ -206,8 +210,8 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
     file.seek(0)
     if is_medical(file):
         return read_medical(file, max_pixels)
-    if magic.startswith(npy.MAGIC):
-        return npy.read_npy(file, max_pixels)
+    if magic.startswith(arrays.MAGIC):
+        return arrays.read_npy(file, max_pixels)
     if magic.startswith(tiff.MAGICS) and not is_picture:
         return tiff.read_tiff(file, max_pixels)
     if magic == _PNG_MAGIC and not is_picture:
@@ -265,3 +269,35 @@ def check_values(pixels: npt.NDArray[Any], limits: ValueRange) -> npt.NDArray[An
 
 def _refused_type(dtype: np.dtype[Any]) -> str:
     return f"{dtype.name} values; save uint8, uint16 or float32"
+
+
+def read_png16(file: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint16]:
+    """Read the pixels [H, W, C] of a 16-bit PNG, none of their bits lost.
+
+    Args:
+        file: open at its beginning.
+        max_pixels: larger images are refused from their header.
+    """
+    with Image.open(file, formats=("PNG",)) as image:
+        check_size(image.width, image.height, max_pixels)
+        layout = _layout(image)
+        if layout == _FOUR_BYTES:
+            _read_as(image, "RGBA")
+            return np.asarray(image).view(">u2").astype(np.uint16)
+        upper = np.asarray(image)
+    if layout not in _LOWER:  # one channel; older Pillow gives it 32 bits
+        return upper.astype(np.uint16)[:, :, None]
+    file.seek(0)
+    with Image.open(file, formats=("PNG",)) as image:
+        _read_as(image, _LOWER[layout])
+        return upper.astype(np.uint16) << 8 | np.asarray(image)
+
+
+def _layout(image: Image.Image) -> str:
+    return str(image.tile[0][3])  # type: ignore[attr-defined]
+
+
+def _read_as(image: Image.Image, layout: str) -> None:
+    tile = image.tile[0]  # type: ignore[attr-defined]
+    is_named = hasattr(tile, "_replace")  # older Pillow has plain tuples
+    image.tile = [tile._replace(args=layout) if is_named else (*tile[:3], layout)]  # type: ignore[attr-defined]

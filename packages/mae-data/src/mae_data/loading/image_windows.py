@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
-from mae_data.images.multiband import limits_of
 from mae_data.images.native_code import Size
 from mae_data.images.scene import OpenScenes, Scene
-from mae_data.images.value_range import ValueRange
+from mae_data.images.value_range import ValueRange, limits_of
 from mae_data.images.windows import Window, sliding_windows
 from mae_data.loading.bad_images import BadImages
 from mae_data.transforms.crops import resized_crop

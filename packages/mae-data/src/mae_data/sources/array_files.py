@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_data.errors import DataError
-from mae_data.images.array_stack import count_images, open_array
+from mae_data.images.volumes.arrays import count_images, open_array
 from mae_data.sources.list_file import Entry
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
 

@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mae_data.images.exif import orientation_of
 from mae_data.images.formats import open_picture
+from mae_data.images.jpeg_header import orientation_of
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.source import Source
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mae_data.errors import DataError, InputError
-from mae_data.images import nifti
-from mae_data.images.dicom import MAX_FRAMES, NEEDS_PYDICOM, Tags, is_dicom, read_tags
-from mae_data.images.slices import split_name
+from mae_data.images.volumes import nifti
+from mae_data.images.volumes.dicom import MAX_FRAMES, NEEDS_PYDICOM, Tags, is_dicom, read_tags
+from mae_data.images.volumes.slices import split_name
 
 PATIENT = "patient"
 MAX_SLICES = 1_000_000  # of a file; a small hostile one can promise more

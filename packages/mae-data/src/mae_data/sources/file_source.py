@@ -6,7 +6,7 @@ import stat
 from mae_data.errors import ImageError
 from mae_data.images.bounds import MAX_PIXELS
 from mae_data.images.formats import named_errors
-from mae_data.images.slices import read_slice, split_name
+from mae_data.images.volumes.slices import read_slice, split_name
 from mae_data.limits import explain_limit
 from mae_data.sources.cache import hash_states
 from mae_data.sources.index_file import Index

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mae_data.errors import DataError
 from mae_data.images.bounds import check_growth, check_jpeg, check_size, growth_limit
-from mae_data.images.nifti import rescaled
+from mae_data.images.volumes.nifti import rescaled
 
 NEEDS_PYDICOM = 'DICOM needs pydicom: pip install "mae-data[medical]"'
 MAX_FRAMES = 100_000
