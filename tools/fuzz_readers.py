@@ -99,7 +99,7 @@ def _dicom_files() -> list[bytes]:
 def arrays(folder: Path) -> Reader:
     """Arrays of images with their labels: IDX, packed too, and NumPy's."""
     from mae_data.errors import DataError
-    from mae_data.sources.folder_index import index_folder
+    from mae_data.sources.folders.folder_index import index_folder
 
     images, labels, saved = PIXELS[:12].transpose(0, 2, 1).copy(), np.arange(12, dtype=np.uint8), io.BytesIO()
     np.save(saved, images)

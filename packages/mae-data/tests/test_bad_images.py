@@ -11,7 +11,7 @@ from mae_data.cli import main
 from mae_data.errors import DataError
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.image_windows import ImagePaths
 from mae_data.loading.preprocess import ModelInput
 from mae_data.loading.worker_pool import WorkerPool
 from mae_data.transforms.pipelines import make_eval_transform

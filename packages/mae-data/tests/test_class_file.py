@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_data.sources.class_file import class_colours, count_classes, read_classes
+from mae_data.sources.list_file import class_colours, count_classes, read_classes
 
 pytestmark = pytest.mark.once
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mae_data.errors import DataError
-from mae_data.sources.target_list import open_targets
+from mae_data.sources.annotated_list import open_targets
 
 
 def read(folder, text, count, **options):

@@ -20,7 +20,7 @@ from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch

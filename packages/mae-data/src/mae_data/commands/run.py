@@ -24,9 +24,9 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.sources.file_slices import Slicing, may_be_sliced
-    from mae_data.sources.folder_index import index_folder
-    from mae_data.sources.folder_scan import describe_left_out
+    from mae_data.sources.folders.file_slices import Slicing, may_be_sliced
+    from mae_data.sources.folders.folder_index import index_folder
+    from mae_data.sources.folders.folder_scan import describe_left_out
 
     labelled = False if args.unlabelled else None
     slicing = Slicing(args.axis, args.every)
@@ -142,7 +142,7 @@ def stats(args: argparse.Namespace) -> int:
         workers=_workers(args),
     )
     if args.yaml:
-        from mae_data.commands.stats_file import write_stats
+        from mae_data.commands.stats import write_stats
 
         write_stats(args.yaml, stats)
     if args.json:

@@ -16,7 +16,7 @@ from mae_data.images.scene import Scene, inspect_scene
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import ANY_FLOATS, EIGHT_BITS, ValueRange, as_value_range
 from mae_data.parallel import map_images
-from mae_data.sources.exif_count import file_orientation
+from mae_data.sources.file_source import file_orientation
 from mae_data.sources.image_list import ImageList
 from mae_data.sources.list_file import list_text
 from mae_data.sources.source import Source

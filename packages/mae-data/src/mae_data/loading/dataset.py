@@ -21,10 +21,10 @@ from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
 from mae_data.loading.batch import TargetType
 from mae_data.rng import sample_rng
-from mae_data.sources.exif_count import count_turned
+from mae_data.sources.annotated_list import Targets
+from mae_data.sources.file_source import count_turned
 from mae_data.sources.open_source import open_source
 from mae_data.sources.source import Fingerprint, Source
-from mae_data.sources.target_list import Targets
 from mae_data.transforms.pipelines import Picture, Transform
 
 Key = int | tuple[int, int]
@@ -32,7 +32,7 @@ Sample = tuple[npt.NDArray[Any], Any, np.int64]
 
 
 class OpenTargets(Protocol):
-    """Opens a list with a row of numbers beside each image; see `sources.target_list.open_targets`."""
+    """Opens a list with a row of numbers beside each image; see `sources.annotated_list.open_targets`."""
 
     def __call__(
         self, root: str | os.PathLike[str], list_file: str | os.PathLike[str], *, allow_outside: bool, opt_in: str

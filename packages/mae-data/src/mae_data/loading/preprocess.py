@@ -18,7 +18,7 @@ from mae_data.images.nodata import Nodata, as_nodata
 from mae_data.images.scene import Scene, is_scene
 from mae_data.images.stored import as_read, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange, as_value_range
-from mae_data.sources.folder_scan import scan_folder
+from mae_data.sources.folders.folder_scan import scan_folder
 from mae_data.transforms.native_crop import NativeCentre
 from mae_data.transforms.pipelines import EvalTransform, Picture, Size, as_size, make_eval_transform
 

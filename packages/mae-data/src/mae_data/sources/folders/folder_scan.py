@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mae_data.images.formats import EXTENSIONS
 from mae_data.images.volumes.dicom import can_read_dicom
-from mae_data.sources.file_slices import Slicing, each_slice, is_dicom_name, looks_like_dicom, may_be_dicom
+from mae_data.sources.folders.file_slices import Slicing, each_slice, is_dicom_name, looks_like_dicom, may_be_dicom
 
 # Names stay bytes from the file system to the list: the result does not depend on the locale.
 _EXTENSIONS = tuple(os.fsencode(extension) for extension in EXTENSIONS)

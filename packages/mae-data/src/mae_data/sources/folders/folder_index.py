@@ -11,9 +11,9 @@ from pathlib import Path
 from mae_data.errors import DataError, InputError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.loading.sampler import epoch_order
-from mae_data.sources.array_files import ArrayFiles, find_arrays
-from mae_data.sources.file_slices import PATIENT, Slicing, patient_of
-from mae_data.sources.folder_scan import Scan, folder_state, scan_folder
+from mae_data.sources.folders.array_files import ArrayFiles, find_arrays
+from mae_data.sources.folders.file_slices import PATIENT, Slicing, patient_of
+from mae_data.sources.folders.folder_scan import Scan, folder_state, scan_folder
 from mae_data.sources.list_file import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 from mae_data.sources.source import NO_LABEL
 
@@ -69,7 +69,7 @@ def index_folder(
     `root/train/<class>/` and `root/val/<class>/` are taken as they are; otherwise `root/<class>/` is
     split per class. Labels follow the sorted class names. Without labels, images count in any subfolder, and
     none are held out, but for those of `root/val/` where the folder has train/. Arrays of images, with labels in
-    arrays, count instead of files; see `sources.array_files`.
+    arrays, count instead of files; see `array_files`.
 
     Args:
         root: the folder.
