@@ -5,15 +5,13 @@ import json
 import sys
 import warnings
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mae_data.errors import DataError, InputError
 from mae_data.limits import available_cores
 
 if TYPE_CHECKING:
     from mae_data.commands.masks import MaskReport
-    from mae_data.images.value_range import ValueRange
     from mae_data.sources.source import Source
 
 SHOWN = 20  # bad images and duplicates that are printed
@@ -95,26 +93,14 @@ def verify(args: argparse.Namespace) -> int:
     from mae_data.files import write_atomically
     from mae_data.images.bands import parse_bands
     from mae_data.images.nodata import parse_nodata
+    from mae_data.images.value_range import parse_value_range
 
     bands = parse_bands(args.bands)
     lists = _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
     nodata = parse_nodata(args.nodata)
-    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands, nodata)
-    for bad in report.bad[:SHOWN]:
-        print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
-    for duplicate in report.duplicates[:SHOWN]:
-        print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
-    total = sum(report.images.values())
-    if report.shared:
-        first = report.shared[0]
-        print(
-            f"warning: {len(report.shared)} images of {first.list} have the same content as one of another list, first"
-            f" {first.path} as {first.first}: what is scored was trained on (`mae-data index --group-by`)"
-        )
-    print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
-    if report.turned:
-        print(f"{report.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")
+    report = verify_lists(lists, _workers(args), args.channels, parse_value_range(args.value_range), bands, nodata)
+    print("\n".join(report.lines(SHOWN)))
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
     if args.json:
@@ -131,12 +117,13 @@ def stats(args: argparse.Namespace) -> int:
     from mae_data.commands.stats import describe_list
     from mae_data.images.bands import parse_bands
     from mae_data.images.nodata import parse_nodata
+    from mae_data.images.value_range import parse_value_range
 
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
         images,
         channels=args.channels,
-        value_range=_value_range(args),
+        value_range=parse_value_range(args.value_range),
         bands=parse_bands(args.bands),
         nodata=parse_nodata(args.nodata),
         workers=_workers(args),
@@ -148,8 +135,7 @@ def stats(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(stats), indent=2))
         return 0
-    for name, value in asdict(stats).items():
-        print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    print("\n".join(stats.table()))
     if args.yaml:
         print(f"wrote {args.yaml}")
     return 0
@@ -183,13 +169,14 @@ def _survey_masks(args: argparse.Namespace, lists: list[str] | None) -> "list[Ma
     from mae_data.commands.masks import open_masks, survey_masks
     from mae_data.images.bands import parse_bands
     from mae_data.images.nodata import parse_nodata
+    from mae_data.images.value_range import parse_value_range
 
     bands = parse_bands(args.bands)
     datasets = open_masks(
         args.root,
         lists,
         ignore=args.ignore,
-        limits=_value_range(args),
+        limits=parse_value_range(args.value_range),
         allow_outside=args.allow_outside,
         opt_in=OPT_IN,
         channels=len(bands) if bands else args.channels or 3,
@@ -255,13 +242,12 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
     """Open the named lists, or all parts that a data set has."""
     from PIL import Image
 
+    from mae_data.sources.list_file import read_classes
     from mae_data.sources.open_source import open_parts, open_source
 
     # Large images are refused by name; Pillow's warning about them would only repeat it.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    classes = Path(args.root) / "classes.txt"
-    num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
-    allowed = args.allow_outside
+    num_classes, allowed = len(read_classes(args.root)) or None, args.allow_outside
     if not lists:
         parts = open_parts(args.root, num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
         return list(parts.values())
@@ -273,22 +259,3 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
 
 def _workers(args: argparse.Namespace) -> int:
     return available_cores() if args.workers is None else args.workers
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {number:g}" for name, number in value.items())
-    if isinstance(value, list):
-        return " ".join(str(n) if isinstance(n, int | str) else f"{n:.6f}" for n in value)
-    return "-" if value is None else str(value)
-
-
-def _value_range(args: argparse.Namespace) -> "ValueRange | None":
-    from mae_data.images.value_range import as_value_range
-
-    if args.value_range is None:
-        return None
-    try:
-        return as_value_range(args.value_range[0] if len(args.value_range) == 1 else args.value_range)
-    except ValueError as error:
-        raise InputError(str(error)) from None

@@ -2,10 +2,11 @@
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from mae_data.commands.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
+from mae_data.images.geotiff import is_scene
 from mae_data.images.nodata import Nodata, as_nodata
-from mae_data.images.scene import inspect_scene, is_scene
+from mae_data.images.scene import inspect_scene
 from mae_data.images.stored import inspect_image
 from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range
 from mae_data.parallel import map_images
@@ -71,6 +73,18 @@ class Statistics:
     std: "Sequence[float]"
     nodata: "float | str | None" = None
     without_data: float | None = None
+
+    def table(self) -> Iterator[str]:
+        """Yield a line for people per number."""
+        yield from (f"{name.replace('_', ' '):17} {_as_text(value)}" for name, value in asdict(self).items())
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    if isinstance(value, list):
+        return " ".join(str(n) if isinstance(n, int | str) else f"{n:.6f}" for n in value)
+    return "-" if value is None else str(value)
 
 
 def describe_list(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mae_data.errors import InputError
 from mae_data.images.native_code import BICUBIC, Box, Size
 
 Pixels = npt.NDArray[Any]
@@ -68,6 +69,20 @@ def as_value_range(given: float | Sequence[float]) -> ValueRange:
         f"value range {given!r}; give the white of integers as one number from 1 to 65535 (255, 65535),"
         " or [low, high] for floats"
     )
+
+
+def parse_value_range(numbers: Sequence[float] | None) -> ValueRange | None:
+    """Read what a command line gives: one number, or two.
+
+    Raises:
+        InputError: they are no value range.
+    """
+    if numbers is None:
+        return None
+    try:
+        return as_value_range(numbers[0] if len(numbers) == 1 else numbers)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _is_finite(value: Any) -> bool:

@@ -13,9 +13,10 @@ from PIL import Image
 from mae_data.errors import DataError, InputError
 from mae_data.images.bands import Bands, as_bands, take_bands
 from mae_data.images.formats import EXTENSIONS, MAX_PIXELS, File, convert_image
+from mae_data.images.geotiff import is_scene
 from mae_data.images.jpeg_header import orientation_of, turned_pixels
 from mae_data.images.nodata import Nodata, as_nodata
-from mae_data.images.scene import Scene, is_scene
+from mae_data.images.scene import Scene
 from mae_data.images.stored import as_read, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange, as_value_range
 from mae_data.sources.folders.folder_scan import scan_folder

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from mae_data.errors import DataError
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.index_file import Index, IndexWriter, parse_index
 from mae_data.sources.list_file import leaves_root, read_blocks
-from mae_data.sources.source import NO_LABEL
+from mae_data.sources.source import NO_LABEL, Targets
 
 SHOWN_FAULTS = 10
 Annotation = TypeVar("Annotation")
@@ -112,19 +111,6 @@ def _index_of(names: Sequence[bytes]) -> Index:
     ends = np.cumsum([len(name) + 1 for name in names], dtype=np.int64)
     writer.finish({"ends": ends, "labels": np.full(len(names), NO_LABEL, np.int64)}, _Metadata())
     return parse_index(np.frombuffer(buffer.getbuffer(), np.uint8), "names")
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Images with a row of numbers each.
-
-    Attributes:
-        images: N files.
-        values: float32 [N, T]: 0 or 1 for each class, or the numbers.
-    """
-
-    images: ListedFiles
-    values: npt.NDArray[np.float32]
 
 
 def open_targets(
