@@ -12,6 +12,8 @@ from mae_data.limits import available_cores
 
 if TYPE_CHECKING:
     from mae_data.commands.masks import MaskReport
+    from mae_data.images.bands import Bands
+    from mae_data.images.value_range import ValueRange
     from mae_data.sources.source import Source
 
 SHOWN = 20  # bad images and duplicates that are printed
@@ -91,15 +93,11 @@ def verify(args: argparse.Namespace) -> int:
         return _verify_masks(args)
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
     from mae_data.files import write_atomically
-    from mae_data.images.bands import parse_bands
-    from mae_data.images.nodata import parse_nodata
-    from mae_data.images.value_range import parse_value_range
 
-    bands = parse_bands(args.bands)
+    bands, limits, nodata = _parse_values(args)
     lists = _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
-    nodata = parse_nodata(args.nodata)
-    report = verify_lists(lists, _workers(args), args.channels, parse_value_range(args.value_range), bands, nodata)
+    report = verify_lists(lists, _workers(args), args.channels, limits, bands, nodata)
     print("\n".join(report.lines(SHOWN)))
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
@@ -114,23 +112,14 @@ def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
     if args.masks:
         return _describe_masks(args)
-    from mae_data.commands.stats import describe_list
-    from mae_data.images.bands import parse_bands
-    from mae_data.images.nodata import parse_nodata
-    from mae_data.images.value_range import parse_value_range
+    from mae_data.commands.stats import describe_list, write_stats
 
+    bands, limits, nodata = _parse_values(args)
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
-        images,
-        channels=args.channels,
-        value_range=parse_value_range(args.value_range),
-        bands=parse_bands(args.bands),
-        nodata=parse_nodata(args.nodata),
-        workers=_workers(args),
+        images, channels=args.channels, value_range=limits, bands=bands, nodata=nodata, workers=_workers(args)
     )
     if args.yaml:
-        from mae_data.commands.stats import write_stats
-
         write_stats(args.yaml, stats)
     if args.json:
         print(json.dumps(asdict(stats), indent=2))
@@ -167,21 +156,18 @@ def _describe_masks(args: argparse.Namespace) -> int:
 
 def _survey_masks(args: argparse.Namespace, lists: list[str] | None) -> "list[MaskReport]":
     from mae_data.commands.masks import open_masks, survey_masks
-    from mae_data.images.bands import parse_bands
-    from mae_data.images.nodata import parse_nodata
-    from mae_data.images.value_range import parse_value_range
 
-    bands = parse_bands(args.bands)
+    bands, limits, nodata = _parse_values(args)
     datasets = open_masks(
         args.root,
         lists,
         ignore=args.ignore,
-        limits=parse_value_range(args.value_range),
+        limits=limits,
         allow_outside=args.allow_outside,
         opt_in=OPT_IN,
         channels=len(bands) if bands else args.channels or 3,
         bands=bands,
-        nodata=parse_nodata(args.nodata),
+        nodata=nodata,
     )
     return [survey_masks(name, dataset, _workers(args)) for name, dataset in datasets.items()]
 
@@ -255,6 +241,15 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
         open_source(args.root, name, labels="optional", num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
         for name in lists
     ]
+
+
+def _parse_values(args: argparse.Namespace) -> "tuple[Bands | None, ValueRange | None, float | str | None]":
+    """Return the bands, the value range and what stands for no data, as they were given."""
+    from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
+    from mae_data.images.value_range import parse_value_range
+
+    return parse_bands(args.bands), parse_value_range(args.value_range), parse_nodata(args.nodata)
 
 
 def _workers(args: argparse.Namespace) -> int:

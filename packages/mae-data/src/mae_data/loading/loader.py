@@ -85,9 +85,10 @@ class BatchLoader:
         return len(self._batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._from_workers(self._make_pool) if self._make_pool else self._from_here()
-
-    def _from_here(self) -> Iterator[Batch]:
+        if self._make_pool:
+            with self._make_pool() as pool:
+                yield from pool.batches(self._batch_sampler, as_tensors)
+            return
         # A thread that reads ahead would compete with the training for this process's cores and the interpreter:
         # a plain loop was never slower.
         for keys in self._batch_sampler:
@@ -95,10 +96,6 @@ class BatchLoader:
             images, targets, indices = zip(*[self._dataset[key] for key in keys], strict=True)
             dtype = TargetType.of(self._dataset).dtype
             yield as_tensors(np.stack(images), np.array(targets, dtype), np.array(indices, np.int64))
-
-    def _from_workers(self, make_pool: Callable[[], WorkerPool]) -> Iterator[Batch]:
-        with make_pool() as pool:
-            yield from pool.batches(self._batch_sampler, as_tensors)
 
 
 def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:

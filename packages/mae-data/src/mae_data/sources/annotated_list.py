@@ -15,7 +15,7 @@ import numpy as np
 from mae_data.errors import DataError
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.index_file import Index, IndexWriter, parse_index
-from mae_data.sources.list_file import leaves_root, read_blocks
+from mae_data.sources.list_file import outside_fault, read_blocks
 from mae_data.sources.source import NO_LABEL, Targets
 
 SHOWN_FAULTS = 10
@@ -95,13 +95,6 @@ def read_annotated(
     if not names:
         raise DataError(f"{path}: the list is empty; write one line per image")
     return ListedFiles(str(path), root, names, lines), annotations
-
-
-def outside_fault(path: bytes, allow_outside: bool, opt_in: str) -> str:
-    """Return what is wrong with a path that leaves the folder it starts from; empty where it is allowed or does not."""
-    if allow_outside or not (how := leaves_root(path)):
-        return ""
-    return f"path {path.decode()!r} {how}; write it relative to the root, or opt in with {opt_in}"
 
 
 def _index_of(names: Sequence[bytes]) -> Index:

@@ -104,9 +104,14 @@ def find_fault(line: bytes, allowed: Allowed) -> str | None:
         path, _ = split_line(line, allowed.labels_required, allowed.max_label)
     except ValueError as error:
         return str(error)
-    if not allowed.outside and (how := leaves_root(path)):
-        return f"path {path.decode()!r} {how}; write it relative to the root, or opt in with {allowed.opt_in}"
-    return None
+    return outside_fault(path, allowed.outside, allowed.opt_in) or None
+
+
+def outside_fault(path: bytes, allow_outside: bool, opt_in: str) -> str:
+    """Return what is wrong with a path that leaves the folder it starts from; empty where it is allowed or does not."""
+    if allow_outside or not (how := leaves_root(path)):
+        return ""
+    return f"path {path.decode()!r} {how}; write it relative to the root, or opt in with {opt_in}"
 
 
 def leaves_root(path: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The images of files that hold many: slices of NIfTI volumes, frames of DICOM files; and which images belong together."""
+"""The images of files that hold many (slices of NIfTI, frames of DICOM), and which images belong together."""
 
 import io
 import math
