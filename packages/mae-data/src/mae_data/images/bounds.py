@@ -53,7 +53,7 @@ def check_promises(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> None:
             check_size(width, height, max_pixels)
             check_bytes(file, width * height * _PNG_CHANNELS.get(colours, 4) * max(depth, 8) // 8)
     except struct.error:
-        pass  # cut off, as the decoder says in better words
+        pass  # cut off: the message of the decoder is clearer
     finally:
         file.seek(0)
 

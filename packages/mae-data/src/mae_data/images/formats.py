@@ -135,7 +135,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not an image, or none of {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
-        return "its header tells of more pixels than any image here may have; scale the image down"
+        return "its header promises more pixels than any image here may have; scale the image down"
     first_line = (str(error) or type(error).__name__).splitlines()[0]
     return f"cannot decode the image ({first_line})"
 

@@ -79,8 +79,9 @@ def open_lazily(
 ) -> "Image.Image | JpegImage | Planes":
     """Open an 8-bit picture as `read_image` does, but leave JPEG undecoded until a part of it is asked for.
 
-    What is not a usual, complete JPEG file is decoded at once by Pillow, which knows and judges more. So is a
-    progressive one that lacks scans: the decoder smooths over its blocks, otherwise in crops than in the whole.
+    What is not a usual, complete JPEG file is decoded at once by Pillow, which reads more kinds and refuses what is
+    damaged. So is a progressive one that lacks scans: the decoder smooths over its blocks, otherwise in crops than in
+    the whole.
 
     Args:
         data: the content of an image file.

@@ -52,7 +52,7 @@ class ListDataset:
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
         value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
         bands: the bands of each image that are taken, by number from 0 or by name; None: all. See `read_image`.
-        exif: 8-bit pictures are turned as their EXIF tag says.
+        exif: 8-bit pictures are turned upright by their EXIF tag.
         nodata: what stands for no data: a number, "nan", or "file" for what each file says; NaN is none in any case.
             It is filled with the mean. None: all values are data.
         mean: per channel, 0 and 1 the ends of the value range, for that; None fills in the lower end.
@@ -226,8 +226,8 @@ class ListDataset:
             is_plain = self.limits == EIGHT_BITS and self.channels in (1, 3)
             if is_plain and self.bands is None and self.nodata is None:
                 return open_lazily(data, self.channels, self.decoder, self.exif)
-            chosen: Any = {"bands": self.bands, "exif": self.exif, "nodata": self.nodata}
-            return read_image(io.BytesIO(data), self.channels, self.limits, **chosen)
+            file = io.BytesIO(data)
+            return read_image(file, self.channels, self.limits, bands=self.bands, exif=self.exif, nodata=self.nodata)
 
     def _scene(self, index: int) -> Scene | None:
         """Open an image that is read by windows; None for all others."""

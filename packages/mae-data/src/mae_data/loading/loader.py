@@ -54,7 +54,7 @@ def make_loader(
         prefetch: batches that each worker reads ahead.
         timeout: longest wait for a batch of the workers in seconds; 0 waits for ever, with a warning each minute.
         advice: ends the message about a wait that was too long.
-        stop: tells whether the run was asked to stop: waiting for workers that give no batch is given up then.
+        stop: returns whether the run is to stop; waiting for workers that give no batch is given up then.
 
     Raises:
         DataError: while iterating: an image cannot be read, or a worker was killed or gave no batch in

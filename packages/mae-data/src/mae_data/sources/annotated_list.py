@@ -155,7 +155,7 @@ def open_targets(
 
 
 def _part(line: bytes, count: int) -> tuple[bytes, list[str], bool]:
-    """Part a line into path and words, and tell whether these are a row of `count`, parted by spaces."""
+    """Split a line into path and words, and return whether these are a row of `count`, with spaces between."""
     path, tab, rest = line.partition(b"\t")
     words = rest.split() if tab else line.rsplit(None, count)[1:]
     if len(words) == count > 1 and all(_is_number(word.decode()) for word in words):

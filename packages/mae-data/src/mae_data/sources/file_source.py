@@ -85,7 +85,7 @@ class FileSource(Source):
 
 def file_orientation(file: BinaryIO) -> int:
     """Return the orientation of an image file that is open at its beginning; 1 of what is none."""
-    with suppress(Exception), open_picture(file) as image:  # whoever reads it says what is wrong
+    with suppress(Exception), open_picture(file) as image:  # reading it names the fault
         return 1 if image.format == "TIFF" else orientation_of(image)
     return 1
 

@@ -71,7 +71,7 @@ class Source(ABC):
 
     @abstractmethod
     def state(self) -> str:
-        """Return a hash that changes with the images, as far as sizes and times of files tell; none is read."""
+        """Return a hash that changes with the images, as far as sizes and times of files show it; none is read."""
 
     def number(self, index: int) -> int:
         """Return what messages count entry `index` as: its line, or its index from 0 where there are none."""

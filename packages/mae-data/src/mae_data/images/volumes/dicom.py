@@ -66,7 +66,7 @@ def _pydicom() -> Any:
 
 
 def read_tags(file: BinaryIO) -> Tags:
-    """Read what tells patient and series apart; pixels are not read.
+    """Read what distinguishes patients and series; pixels are not read.
 
     Args:
         file: open at its beginning.

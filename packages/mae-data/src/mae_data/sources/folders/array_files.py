@@ -112,7 +112,7 @@ def find_arrays(root: Path) -> dict[str, ArrayFiles]:
 
 
 def _part_of(name: str) -> tuple[str, int]:
-    """Return the part that a name tells of, and how well; without a word it is of training."""
+    """Return the part that a name stands for, and how well; a name without such a word is of training."""
     words = re.split("[^a-z0-9]+", name)
     for part, known in _WORDS.items():
         for rank, word in enumerate(known):

@@ -40,7 +40,7 @@ class Slicing:
 
 
 def may_be_dicom(name: bytes) -> bool:
-    """Return whether a file's name is one that only its content tells of."""
+    """Return whether a file may be DICOM by its name; its content decides."""
     return _NO_ENDING.fullmatch(name) is not None
 
 
@@ -135,7 +135,7 @@ def patient_of(root: bytes, name: bytes) -> bytes:
     if tags is None or not tags.patient:
         raise InputError(
             f"--group-by {PATIENT} reads PatientID of DICOM files, and {os.fsdecode(name)!r} has none;"
-            " give a regular expression that its path tells the patient by"
+            " give a regular expression that finds the patient in its path"
         )
     return tags.patient.encode()
 
