@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mae_data.errors import DataError, InputError
-from mae_data.limits import available_cores
+from mae_data.files import write_atomically
 
 if TYPE_CHECKING:
     from mae_data.commands.masks import MaskReport
@@ -58,7 +58,7 @@ def index_tar(args: argparse.Namespace) -> int:
         raise DataError(f"{args.root} has no file {args.tar}")
     if index.exists() and not args.force:
         raise InputError(f"{index} is there already; use --force to replace it")
-    images = write_tar_index(args.root, shards, index, _workers(args))
+    images = write_tar_index(args.root, shards, index, args.workers)
     print(f"{index}: {images} images in {len(shards)} shards")
     return 0
 
@@ -74,7 +74,7 @@ def shard(args: argparse.Namespace) -> int:
         for note in source.notes:
             print(note)
         shards, found = write_shards(
-            source, args.target, part, options, workers=_workers(args), force=args.force, progress=_show_progress
+            source, args.target, part, options, workers=args.workers, force=args.force, progress=_show_progress
         )
         kept = f", {found} of them were there" if found else ""
         print(f"{args.target / part}.index: {len(source)} images in {shards} shards{kept}")
@@ -92,12 +92,11 @@ def verify(args: argparse.Namespace) -> int:
     if args.masks:
         return _verify_masks(args)
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
-    from mae_data.files import write_atomically
 
     bands, limits, nodata = _parse_values(args)
     lists = _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
-    report = verify_lists(lists, _workers(args), args.channels, limits, bands, nodata)
+    report = verify_lists(lists, args.workers, args.channels, limits, bands, nodata)
     print("\n".join(report.lines(SHOWN)))
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
@@ -117,7 +116,7 @@ def stats(args: argparse.Namespace) -> int:
     bands, limits, nodata = _parse_values(args)
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
-        images, channels=args.channels, value_range=limits, bands=bands, nodata=nodata, workers=_workers(args)
+        images, channels=args.channels, value_range=limits, bands=bands, nodata=nodata, workers=args.workers
     )
     if args.yaml:
         write_stats(args.yaml, stats)
@@ -132,7 +131,6 @@ def stats(args: argparse.Namespace) -> int:
 
 def _verify_masks(args: argparse.Namespace) -> int:
     from mae_data.commands.masks import masks_json, require_none
-    from mae_data.files import write_atomically
 
     require_none(write_lists=args.write_lists)
     reports = _survey_masks(args, args.list)
@@ -169,7 +167,7 @@ def _survey_masks(args: argparse.Namespace, lists: list[str] | None) -> "list[Ma
         bands=bands,
         nodata=nodata,
     )
-    return [survey_masks(name, dataset, _workers(args)) for name, dataset in datasets.items()]
+    return [survey_masks(name, dataset, args.workers) for name, dataset in datasets.items()]
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -181,10 +179,9 @@ def bench(args: argparse.Namespace) -> int:
     for name in ("image_size", "batch_size", "images", "seconds"):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
-    list_file = args.list or "train_list.txt"
     dataset = ListDataset(
         args.root,
-        list_file,
+        args.list or "train_list.txt",
         make_pretrain_transform(image_size=args.image_size),
         channels=args.channels,
         decoder=args.decoder,
@@ -250,7 +247,3 @@ def _parse_values(args: argparse.Namespace) -> "tuple[Bands | None, ValueRange |
     from mae_data.images.value_range import parse_value_range
 
     return parse_bands(args.bands), parse_value_range(args.value_range), parse_nodata(args.nodata)
-
-
-def _workers(args: argparse.Namespace) -> int:
-    return available_cores() if args.workers is None else args.workers
