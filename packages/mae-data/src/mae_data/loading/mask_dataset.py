@@ -1,6 +1,7 @@
 """A dataset of images with a mask each: the class of each pixel, cut and turned as the image is."""
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from mae_data.sources.source import Fingerprint, Targets, TargetType
 from mae_data.transforms.pipelines import Picture, Transform
 
 Classes = npt.NDArray[np.integer]
+Name = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,11 @@ class MaskDataset(ListDataset):
     """
 
     def __init__(
-        self, root: Any, list_file: Any, transform: Transform, *, classes: int, ignore: int = 255, **options: Any
+        self, root: Name, list_file: Name, transform: Transform, *, classes: int, ignore: int = 255, **options: Any
     ) -> None:
         size: Any = getattr(transform, "size", ())
 
-        def open_masks(root: Any, list_file: Any, *, allow_outside: bool, opt_in: str) -> Masks:
+        def open_masks(root: Name, list_file: Name, *, allow_outside: bool, opt_in: str) -> Masks:
             self.pairs = open_pairs(root, list_file, allow_outside=allow_outside, opt_in=opt_in)
             images = self.pairs.images
             self.masks = Masks(images, images.labels, self.pairs, classes, ignore, tuple(size))
