@@ -7,9 +7,9 @@ import paddle
 import pytest
 
 import mae_core  # noqa: F401  (prepares the runtime before Paddle)
-from mae_core.models.pos_embed import sincos_pos_embed
+from mae_core.models.transformer import sincos_pos_embed
 from mae_core.ops import patch_targets
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import Linear
 from mae_core.ops.patches import patchify, unpatchify
 from mae_core.training import meters
 from mae_core.training.schedule import scaled_lr, warmup_cosine

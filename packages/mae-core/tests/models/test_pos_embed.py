@@ -2,7 +2,7 @@
 
 import math
 
-from mae_core.models.pos_embed import sincos_pos_embed
+from mae_core.models.transformer import sincos_pos_embed
 
 
 def test_column_then_row_each_sines_then_cosines():

@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from mae_core.ops import STRATEGIES, MaskKey, draw_masking, random_masking
-from mae_core.ops.block_masking import block_noise
+from mae_core.ops.masking import block_noise
 from mae_core.ops.philox import philox4x32
 
 GRIDS = [(14, 14), (8, 8), (4, 6), (1, 9), (3, 20)]

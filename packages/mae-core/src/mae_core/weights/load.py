@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.encoder import ViTEncoder, default_statistics
+from mae_core.models.encoder import ViTEncoder
+from mae_core.ops.patches import default_statistics
 from mae_core.weights.channels import mix_channels
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import Grid, KeyReport, join_names
