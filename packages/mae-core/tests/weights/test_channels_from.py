@@ -11,7 +11,7 @@ import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError, UserError
 from mae_core.training.checkpoints.checkpoint import model_arrays
-from mae_core.weights.channels import mix_channels, mixed_statistics, mixture
+from mae_core.weights.adaptation import mix_channels, mixed_statistics, mixture
 from mae_core.weights.convert import convert
 from mae_core.weights.metadata import metadata_of
 from mae_core.weights.sources import read_weights

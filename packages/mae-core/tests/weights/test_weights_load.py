@@ -13,11 +13,11 @@ import mae_core
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.training.checkpoints.checkpoint import model_arrays
+from mae_core.weights.adaptation import resize_positions
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.load import load_model
 from mae_core.weights.metadata import metadata_of
-from mae_core.weights.positions import resize_positions
 
 _spec = importlib.util.spec_from_file_location("weights_reference", Path(__file__).with_name("weights_reference.py"))
 reference = importlib.util.module_from_spec(_spec)

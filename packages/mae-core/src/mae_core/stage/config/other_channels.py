@@ -5,7 +5,7 @@ from dataclasses import replace
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.recipe import Say
 from mae_core.stage.config.weight_record import PIXELS, Record, record_of
-from mae_core.weights.channels import mix_channels
+from mae_core.weights.adaptation import mix_channels
 from mae_core.weights.sources import Weights
 
 CHANNELS, MEAN, STD = "DATA.IMAGE_CHANNELS", "DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD"
