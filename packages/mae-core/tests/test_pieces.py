@@ -12,7 +12,7 @@ from mae_core.ops import patch_targets
 from mae_core.ops.layers import Linear
 from mae_core.ops.patches import patchify, unpatchify
 from mae_core.training import meters
-from mae_core.training.schedule import scaled_lr, warmup_cosine
+from mae_core.training.optim import scaled_lr, warmup_cosine
 
 
 def test_position_embedding_by_hand():

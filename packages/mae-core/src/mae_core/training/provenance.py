@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import metadata
@@ -17,7 +17,7 @@ from typing import Any
 import paddle
 
 from mae_core.files import write_atomic
-from mae_core.process import distributed
+from mae_core.process import distributed, runtime
 from mae_core.process.log import LOGGER
 
 FILE = "provenance.json"
@@ -118,3 +118,16 @@ def _write(folder: Path | None, entries: list[Any]) -> None:
         write_atomic(folder / FILE, (json.dumps({"starts": entries}, indent=1) + "\n").encode())
     except OSError as error:
         LOGGER.warning(f"{folder / FILE} cannot be written ({error.strerror}); the run goes on without it")
+
+
+def environment() -> dict[str, str]:
+    """Return Paddle's version, the device and, where they matter, the threads of this process."""
+    device = paddle.get_device().partition(":")[0]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(runtime.available_cores())
+    return {"paddle": paddle.__version__, "device": device, **({"threads": threads} if device == "cpu" else {})}
+
+
+def environment_changes(saved: Mapping[str, str]) -> list[str]:
+    """List what computes otherwise than when a checkpoint was saved; what that does not record is no change."""
+    now = environment()
+    return [f"{key} {value!r}, was {saved[key]!r}" for key, value in now.items() if saved.get(key, value) != value]
