@@ -15,9 +15,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 from stage_runs import IS_PADDLE2
 
-from console import call, call_together
 from demo_report import DIGITS_SHOWN, FEW, write_report
-from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
+from digits import PER_CLASS, call, call_together, few_labels, top1, words_of, write_initial_weights
 from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, mean_over_seeds
 
 PYTHON = Path(sys.executable).name

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from console import call, call_together
 from demo_report import write_report
 from digits import (
     FEW_LABELS,
     FINETUNE,
     PRETRAIN,
     PROBE,
+    call,
+    call_together,
     few_labels,
     last_top1,
     prepare,

@@ -19,7 +19,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from console import start
 from digits import (
     FEW_LABELS,
     FINETUNE,
@@ -28,6 +27,7 @@ from digits import (
     few_labels,
     last_top1,
     prepare,
+    start,
     top1,
     words_of,
     write_initial_weights,
