@@ -1,4 +1,4 @@
-"""Source distributions from clean copies of the packages, wheels from these, and a trial of both as users install them."""
+"""Source distributions from clean copies of the packages, wheels from these, and a trial of what users install."""
 
 import os
 import shutil
