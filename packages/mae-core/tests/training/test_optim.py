@@ -5,17 +5,13 @@ import paddle
 import pytest
 
 import mae_core
-from mae_core.training.optim import build_adamw, clip_gradients, decays, grad_norm, scaled_lr, trainable, warmup_cosine
+from mae_core.training.optim import build_adamw, clip_gradients, decays, grad_norm, trainable, warmup_cosine
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(0, 0.1), (4, 0.34), (10, 0.7), (35, 0.4), (60, 0.1), (70, 0.1)])
 def test_warm_up_and_half_a_cosine(epoch, rate):
     settings = {"lr": 0.7, "min_lr": 0.1, "warmup_epochs": 10, "epochs": 60, "warmup_start_lr": 0.1}
     assert warmup_cosine(epoch, **settings) == pytest.approx(rate)
-
-
-def test_the_base_rate_is_for_256_images():
-    assert scaled_lr(1.5e-4, 4096) == pytest.approx(2.4e-3)
 
 
 def test_adamw_has_the_betas_of_pre_training():

@@ -30,6 +30,7 @@ from mae_core.training.run_folder import RunFolder
 from mae_core.training.sharding import ShardedOptimizer, collect, shard_optimizer
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
+from mae_core.training.writers import Pictures
 from mae_core.weights.checkpoint_folder import Checkpoint
 from mae_core.weights.checkpoint_state import State
 
@@ -64,14 +65,14 @@ class Trainer:
     plan: Plan
     precision: Precision
     folder: RunFolder | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
     describe: Callable[[Iterable[int]], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""
     loggers: Sequence[str] = ()
-    pictures: Callable[[nn.Layer], Mapping[str, Any]] | None = None
+    pictures: Callable[[nn.Layer], Pictures] | None = None
     program: str = "mae"
     data_patience: float = math.inf
     shard_optimizer: bool = False

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import paddle
 
@@ -48,7 +47,7 @@ def recorded(folder: Path | None, first_step: int, seeds: dict[str, int], weight
         _write(folder, entries)
 
 
-def _surroundings() -> dict[str, Any]:
+def _surroundings() -> dict[str, object]:
     """Return command, time, versions, commit and machine."""
     return {
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
@@ -86,8 +85,8 @@ def _commit() -> str:
     return ""
 
 
-def _machine() -> dict[str, Any]:
-    machine: dict[str, Any] = {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
+def _machine() -> dict[str, object]:
+    machine: dict[str, object] = {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
     if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         machine["gpu"] = paddle.device.cuda.get_device_name()
         machine["gpus"] = paddle.device.cuda.device_count()
@@ -102,7 +101,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _read(folder: Path) -> list[Any]:
+def _read(folder: Path) -> list[object]:
     """Return the entries of earlier starts; a damaged file has none."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))["starts"]
@@ -111,7 +110,7 @@ def _read(folder: Path) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _write(folder: Path | None, entries: list[Any]) -> None:
+def _write(folder: Path | None, entries: list[object]) -> None:
     if folder is None:
         return
     try:
