@@ -175,8 +175,9 @@ class Trainer:
                     loss, metrics = self.loss_fn(self._wrapped, batch, epoch)
                 with watchdog.doing("computing gradients", 5 * self._step_seconds):
                     self.precision.backward(loss / n)
-            step.add(float(loss) / n, {name: float(metric) / n for name, metric in metrics.items()}, len(batch.images))
-            self._passes.append((batch.indices.numpy(), float(loss)))
+            value = float(loss)
+            step.add(value / n, {name: float(metric) / n for name, metric in metrics.items()}, len(batch.images))
+            self._passes.append((batch.indices.numpy(), value))
         return step
 
     def _next_batch(self, stream: Iterator[Samples]) -> Samples:
