@@ -6,8 +6,7 @@ import pytest
 
 import mae_core  # noqa: F401
 from mae_core.models import VisionTransformer
-from mae_finetune.optimizer import build_optimizer
-from mae_finetune.partial_tuning import freeze_below
+from mae_finetune.optimizer import build_optimizer, freeze_below
 
 HEAD = {"fc_norm", "head"}
 MLP_OF_LAST = {"blocks.2.norm2", "blocks.2.mlp.fc1", "blocks.2.mlp.fc2"}

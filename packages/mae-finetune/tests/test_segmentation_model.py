@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
+from mae_finetune.segmentation.heads import UPerNet
 from mae_finetune.segmentation.model import SegmentationTransformer, segmentation_loss, spread_blocks, training_loss
-from mae_finetune.segmentation.upernet import UPerNet
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
 

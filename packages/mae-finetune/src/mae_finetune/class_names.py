@@ -12,7 +12,7 @@ from mae_core.process import log
 from mae_core.stage.config.node import Config
 from mae_data.sources.class_file import read_classes
 from mae_data.sources.source import Source
-from mae_finetune.class_map import read_class_map
+from mae_finetune.robustness import read_class_map
 
 _LOOKED_AT = 4096  # images whose folders must agree before these name classes
 

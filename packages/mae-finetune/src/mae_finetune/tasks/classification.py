@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from paddle import Tensor, nn
+from paddle.nn import functional as F
 
 from mae_core.evaluation.classifier import report_scores
 from mae_core.export.ports import Port
@@ -17,20 +17,58 @@ from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.classifier_report import classifier_page
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.run.model_card import Card
 from mae_core.training.samples import Samples
+from mae_data.drawing import ShownImages
+from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
-from mae_finetune.class_map import map_labels, read_class_map
-from mae_finetune.class_names import names_of, training_names
-from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors, require_every_group
-from mae_finetune.datasets import eval_dataset, train_dataset
-from mae_finetune.loss import soft_target_cross_entropy
-from mae_finetune.mixing import BatchMixer, mixer_of
-from mae_finetune.prediction import Classifier
-from mae_finetune.robust_scores import RobustScores
-from mae_finetune.tasks.shown_images import validation_images
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.build import eval_dataset, train_dataset
+from mae_finetune.class_names import known_names, names_of, training_names
+from mae_finetune.config import RECIPE
+from mae_finetune.mixing import BatchMixer, mixer_of, soft_target_cross_entropy
+from mae_finetune.prediction.predictor import Predictor
+from mae_finetune.prediction.results import Guess, Prediction
+from mae_finetune.robustness import (
+    SEVERITIES,
+    RobustScores,
+    corruption_errors,
+    group_images,
+    map_labels,
+    read_class_map,
+    read_errors,
+    require_every_group,
+)
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
+
+TOPK = 5
+
+
+class Classifier(Predictor[Prediction]):
+    """A trained classifier, ready for images; see `Predictor`."""
+
+    ranks = True
+    columns = ("rank", "label", "name", "probability")
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.names = known_names(opened.config, self.model)
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Return probabilities [N, K]."""
+        return F.softmax(outputs, axis=-1)
+
+    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> Prediction:
+        """Name the likeliest classes."""
+        best = np.argsort(-values, kind="stable")[: topk or TOPK]  # of classes that are as likely, the lower first
+        return Prediction(image, tuple(Guess(int(c), self.names[c], float(values[c])) for c in best))
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the likeliest class and the probability of each as the bands of a map."""
+        unknown = np.isnan(values[..., :1])  # no window lies there
+        likeliest = np.where(unknown, np.float32(np.nan), values.argmax(axis=-1)[..., None])
+        return ["label", *self.names], np.concatenate([likeliest, values], axis=-1).astype(np.float32)
 
 
 class ClassEvaluation(Evaluation):
@@ -133,7 +171,7 @@ class Classification(Task):
         """Describe the logits."""
         return Port("logits", (config.MODEL.NUM_CLASSES,), "float32", "softmax gives probabilities")
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the number of classes and their names."""
         names = names_of(config, model)
         if names is None:
@@ -144,7 +182,14 @@ class Classification(Task):
 
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together; see `classifier_page`."""
-        return classifier_page(folder, "Fine-tuning", compare, lambda: validation_images(folder, self))
+
+        def validation_images() -> ShownImages:
+            config = RECIPE.load(f"{folder}/config.yaml")
+            with values_from_config():
+                shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
+            return ShownImages(self.eval_dataset(config), shown)
+
+        return classifier_page(folder, "Fine-tuning", compare, validation_images)
 
 
 def build_classifier(config: Config) -> VisionTransformer:

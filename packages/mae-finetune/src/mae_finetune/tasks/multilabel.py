@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +22,13 @@ from mae_data.images.windows import Window
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_names import known_names, listed_names, names_of
 from mae_finetune.mixing import BatchMixer, mixer_of
-from mae_finetune.predicted import printable, where
-from mae_finetune.prediction import Guess
-from mae_finetune.predictor import Predictor
+from mae_finetune.prediction.predictor import Predictor
+from mae_finetune.prediction.results import Guess, printable, where
 from mae_finetune.tasks.classification import build_classifier
 from mae_finetune.tasks.figures_page import figures_page
-from mae_finetune.tasks.label_scores import THRESHOLD, label_table, multilabel_figures
-from mae_finetune.tasks.report_figures import report_figures
-from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.tasks.row_scores import THRESHOLD, label_table, multilabel_figures
+from mae_finetune.tasks.target_rows import Rows, eval_rows, report_figures, train_rows
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
 
 SPOKEN = {"map": "mAP {:.2f} %",
     "map_of_chance": "by chance {:.2f} %", "macro_f1": "macro F1 {:.2f} %", "micro_f1": "micro F1 {:.2f} %",
@@ -158,7 +155,7 @@ class Multilabel(Task):
             "label_logits", (config.MODEL.NUM_CLASSES,), "float32", "sigmoid gives the probability of each label"
         )
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the labels' names and the threshold."""
         if (names := names_of(config, model)) is None:
             log.LOGGER.warning(

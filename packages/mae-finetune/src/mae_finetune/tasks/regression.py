@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,13 @@ from mae_core.training.samples import Samples
 from mae_data.images.windows import Window
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_names import listed_names, names_of
-from mae_finetune.predicted import printable, where
-from mae_finetune.predictor import Predictor
+from mae_finetune.prediction.predictor import Predictor
+from mae_finetune.prediction.results import printable, where
 from mae_finetune.tasks.figures_page import figures_page
-from mae_finetune.tasks.number_scores import number_table
 from mae_finetune.tasks.regressor import Regressor, as_regressor
-from mae_finetune.tasks.report_figures import report_figures
-from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.tasks.row_scores import number_table
+from mae_finetune.tasks.target_rows import Rows, eval_rows, report_figures, train_rows
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
 
 SPOKEN = {"mae": "MAE {:.4g}", "mae_of_mean": "of the training mean {:.4g}", "rmse": "RMSE {:.4g}",
           "rmse_of_mean": "of the training mean {:.4g}", "r2": "R2 {:.4f}", "val_loss": "loss {:.4f}"}  # fmt: skip
@@ -175,7 +173,7 @@ class Regression(Task):
         """Describe the numbers."""
         return Port("numbers", (config.MODEL.NUM_CLASSES,), "float32", "numbers in the units of the training list")
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the numbers' names, and by what they were standardised in training."""
         head = as_regressor(model).head
         return {

@@ -22,18 +22,17 @@ from mae_core.stage.run.model_card import Card
 from mae_core.training.precision import Precision
 from mae_core.training.samples import Samples
 from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.dataset import ListDataset
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.sources.class_file import class_colours
 from mae_data.transforms.pipelines import Transform, make_eval_transform
 from mae_data.transforms.scale_crop import make_scale_transform
 from mae_finetune.class_names import known_names, names_of, training_names
-from mae_finetune.segmentation.loss import segment_loss
-from mae_finetune.segmentation.model import SegmentationTransformer
+from mae_finetune.segmentation.model import SegmentationTransformer, segment_loss
 from mae_finetune.segmentation.page import segmentation_page
 from mae_finetune.segmentation.prediction import MaskPredictor
-from mae_finetune.segmentation.scoring import MaskCounts, MaskScoring
-from mae_finetune.segmentation.tables import report_masks
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.segmentation.scoring import MaskCounts, MaskScoring, report_masks
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
 
 HEAD_CHANNELS = {"upernet": 512, "light": 256}  # where MODEL.HEAD_CHANNELS states none
 
@@ -126,7 +125,7 @@ class Segmentation(Task):
         """Open a list for its images."""
         return _eval_dataset(config, list_name)
 
-    def take_in(self, config: Config, model: ViTEncoder, images: Any) -> None:
+    def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the classes."""
         names = training_names(config, images.images)
         if names is None:
@@ -137,7 +136,7 @@ class Segmentation(Task):
         assert isinstance(model, SegmentationTransformer)
         model.name_classes(names)
 
-    def loss(self, config: Config, images: Any) -> LossFn:
+    def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the cross-entropy of the pixels that count."""
         return partial(segment_loss, config.DATA.IGNORE)
 
@@ -156,7 +155,7 @@ class Segmentation(Task):
         shape = (config.MODEL.NUM_CLASSES, height, width)
         return Port("pixel_logits", shape, "float32", "softmax over the classes gives the probabilities of each pixel")
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the classes, their colours, and how larger images are cut."""
         names = names_of(config, model)
         if names is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from paddle import Tensor, nn
 
@@ -20,9 +20,32 @@ if TYPE_CHECKING:
     from mae_core.stage.config.node import Config
     from mae_core.stage.run.model_card import Card
     from mae_data.loading.dataset import ListDataset
-    from mae_finetune.predictor import Predictor
+    from mae_finetune.prediction.predictor import Predictor
 
 LossFn = Callable[[nn.Layer, Samples, int], tuple[Tensor, dict[str, float]]]  # (model, batch, epoch) -> loss, metrics
+
+
+class OutputFacts(TypedDict, total=False):
+    """What `export.json` says of the output beyond its shape; each task knows some of it.
+
+    Attributes:
+        classes, labels, numbers: how many there are.
+        class_names, names: of each; None where nobody knows names.
+        class_colours: red, green and blue of each.
+        threshold: probability from which on a label counts as there.
+        standardisation_undone_in_graph: mean and deviation of the training targets.
+        windows: how images of other sizes are cut.
+    """
+
+    classes: int
+    labels: int
+    numbers: int
+    class_names: list[str | None] | None
+    class_colours: list[list[int]]
+    names: list[str]
+    threshold: float
+    standardisation_undone_in_graph: dict[str, list[float]]
+    windows: str
 
 
 class Evaluation(ABC):
@@ -122,7 +145,7 @@ class Task(ABC):
         """Describe the output of an exported model."""
 
     @abstractmethod
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return what `export.json` says of the output beyond its shape."""
 
     @abstractmethod

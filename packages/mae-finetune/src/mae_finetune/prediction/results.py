@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 from mae_data.images.windows import Window
@@ -41,6 +41,43 @@ def where(said: Said) -> str:
     """Name the image, and the window of it."""
     place = f" row {said.window.row} column {said.window.column}" if said.window else ""
     return f"{printable(said.image)}{place}"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class, its name (its number where nobody knows names), and the probability that the model gives it."""
+
+    label: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one image: its path, or its place in the input, and the likeliest classes, the best first.
+
+    Attributes:
+        window: the part of the image that it is said of; None: all.
+    """
+
+    image: str
+    guesses: tuple[Guess, ...]
+    window: Window | None = None
+
+    def line(self) -> str:
+        """Return it as a line for people."""
+        guesses = (f"{printable(guess.name)} {guess.probability:.4f}" for guess in self.guesses)
+        return f"{where(self)}: {', '.join(guesses)}"
+
+    def rows(self) -> Iterator[Sequence[object]]:
+        """Return a line for each class: rank from 1, label, name, probability.
+
+        Examples:
+            >>> list(Prediction("a.jpg", (Guess(1, "cat", 0.75), Guess(0, "dog", 0.25))).rows())
+            [[1, 1, 'cat', '0.75'], [2, 0, 'dog', '0.25']]
+        """
+        for rank, guess in enumerate(self.guesses, 1):
+            yield [rank, guess.label, guess.name, f"{guess.probability:.6g}"]
 
 
 def as_json(predictions: Iterable[Said]) -> list[dict[str, Any]]:

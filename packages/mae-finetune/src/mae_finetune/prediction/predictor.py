@@ -1,12 +1,10 @@
-"""A trained model that is asked about images in no list: reading them, and the forward pass, whatever its task."""
+"""A trained model that predicts what images in no list show, whatever its task: whole images, or their windows."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import paddle
@@ -20,17 +18,16 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import input_of
 from mae_core.training.precision import Precision, RoundedWeights
-from mae_data.errors import DataError
 from mae_data.images.windows import stitched
 from mae_data.loading.bad_images import BadImages
-from mae_data.loading.image_paths import ImagePaths
 from mae_data.loading.image_windows import ImageWindows
-from mae_data.loading.loader import as_paddle_takes, make_loader
-from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
+from mae_data.loading.loader import make_loader
+from mae_data.loading.preprocess import Images, ModelInput
 from mae_data.loading.sampler import EvalBatchSampler
 from mae_data.transforms.pipelines import Picture
 from mae_finetune.build import build_model, load_for_evaluation
-from mae_finetune.predicted import Said
+from mae_finetune.prediction.batches import image_batches
+from mae_finetune.prediction.results import Said
 
 BATCH_SIZE = 32
 
@@ -42,15 +39,6 @@ class ImageMap(NamedTuple):
 
     values: NDArray[np.float32]
     cell: tuple[int, int]
-
-
-def _map_of(
-    dataset: ImageWindows, said: Sequence[tuple[int, NDArray[np.float32]]], cell: tuple[int, int]
-) -> tuple[int, ImageMap]:
-    """Stitch what was said of an image's windows; return the image's number, too."""
-    number = int(dataset.images[said[0][0]])
-    windows, rows = [dataset.windows[i] for i, _ in said], np.stack([row for _, row in said])
-    return number, ImageMap(stitched(windows, rows, *dataset.sizes[number], cell), cell)
 
 
 class Predictor(ABC, Generic[SaidT]):
@@ -115,11 +103,7 @@ class Predictor(ABC, Generic[SaidT]):
             NonFiniteError: the model's output for an image is not finite.
         """
         self._require(topk, batch_size)
-        paths = _paths(images) if num_workers else None
-        batches = (
-            self._loaded(paths, batch_size, num_workers, bad) if paths else self._prepared(images, batch_size, bad)
-        )
-        for names, pixels in batches:
+        for names, pixels in image_batches(images, self.given, batch_size, num_workers, bad):
             for name, values in zip(names, self._forward(pixels, names), strict=True):
                 yield self.say(name, values, topk)
 
@@ -178,47 +162,6 @@ class Predictor(ABC, Generic[SaidT]):
                 "topk is for models that name one class of several; this one says all it knows: leave it out"
             )
 
-    def _prepared(self, images: Images, batch_size: int, bad: BadImages | None) -> Iterator[tuple[list[str], Tensor]]:
-        """Yield names and pixels of one batch after the other, decoded in this process."""
-        each = self._read_each(images, bad)
-        while batch := list(islice(each, batch_size)):
-            said, pixels = zip(*batch, strict=True)
-            yield list(said), paddle.to_tensor(as_paddle_takes(np.stack(pixels)))
-
-    def _read_each(self, images: Images, bad: BadImages | None) -> Iterator[tuple[str, NDArray[Any]]]:
-        for place, image in enumerate(each_image(images)):
-            try:
-                pixels = self.given.pixels(image)
-            except DataError as error:
-                if bad is None:
-                    raise
-                bad.add(place, error)
-            else:
-                yield _name(image, place), pixels
-
-    def _loaded(
-        self, paths: list[str], batch_size: int, num_workers: int, bad: BadImages | None
-    ) -> Iterator[tuple[list[str], Tensor]]:
-        """Yield the same from worker processes."""
-        dataset = ImagePaths(paths, self.given, drops=bad is not None)
-        for pixels, _, indices in make_loader(
-            dataset, EvalBatchSampler(len(paths), batch_size), num_workers=num_workers
-        ):
-            used = indices.numpy() >= 0
-            for place in (~indices.numpy()[~used]).tolist():
-                assert bad is not None
-                bad.add(place, self._why(paths[place]))
-            if used.any():
-                yield [paths[i] for i in indices.numpy()[used].tolist()], pixels[paddle.to_tensor(np.flatnonzero(used))]
-
-    def _why(self, path: str) -> DataError:
-        """Return what is wrong with a file that a worker could not read."""
-        try:
-            self.given.pixels(path)
-        except DataError as error:
-            return error
-        return DataError(f"{path}: could not be read a moment ago")
-
     @paddle.no_grad()
     def _forward(self, pixels: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
         with self.precision.autocast(self._weights):
@@ -230,16 +173,14 @@ class Predictor(ABC, Generic[SaidT]):
         return array
 
 
+def _map_of(
+    dataset: ImageWindows, said: Sequence[tuple[int, NDArray[np.float32]]], cell: tuple[int, int]
+) -> tuple[int, ImageMap]:
+    """Stitch what was said of an image's windows; return the image's number, too."""
+    number = int(dataset.images[said[0][0]])
+    windows, rows = [dataset.windows[i] for i, _ in said], np.stack([row for _, row in said])
+    return number, ImageMap(stitched(windows, rows, *dataset.sizes[number], cell), cell)
+
+
 def _read(given: ModelInput, paths: Sequence[str], number: int) -> Picture:
     return given.read(paths[number])
-
-
-def _paths(images: Images) -> list[str] | None:
-    """Return images as paths where all of them are; None otherwise."""
-    if not isinstance(images, list | tuple) or not all(isinstance(image, str | os.PathLike) for image in images):
-        return None
-    return [str(image) for image in images]
-
-
-def _name(image: OneImage, place: int) -> str:
-    return str(image) if isinstance(image, str | os.PathLike) else f"image {place}"
