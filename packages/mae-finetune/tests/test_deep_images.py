@@ -60,8 +60,8 @@ def test_predictions_of_all_but_a_bad_file(run, tmp_path, batch_size, capsys, ca
         files[-1].write_bytes(source.read_bytes()[: 100 if i == 5 else None])
     flags = {"MODEL.PRETRAINED": str(run / "run")}
     opened = load_config(RECIPE, None, flags, ["DATA.NUM_WORKERS", "2"], whole=True)
-    files = PredictionFiles(csv=str(tmp_path / "p.csv"))
-    run_predict(opened, [str(tmp_path / "in")], files, topk=1, batch_size=batch_size)
+    table = PredictionFiles(csv=str(tmp_path / "p.csv"))
+    run_predict(opened, [str(tmp_path / "in")], table, topk=1, batch_size=batch_size)
     rows = (tmp_path / "p.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == [str(file) for file in files if file.stem != "05"]
     said = capsys.readouterr().err

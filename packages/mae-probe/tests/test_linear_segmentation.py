@@ -7,8 +7,8 @@ import pytest
 from mae_core.errors import NonFiniteError
 from mae_core.training.schedule import warmup_cosine
 from mae_probe.segmentation import linear_head
-from mae_probe.segmentation.linear_head import LinearHead, PatchClassifier, pixel_loss
-from mae_probe.segmentation.upsampling import bilinear, pixel_classes
+from mae_probe.segmentation.heads import LinearHead, PatchClassifier, pixel_loss
+from mae_probe.segmentation.score import bilinear, pixel_classes
 
 torch = pytest.importorskip("torch")
 GRID, CLASSES, DIM = (3, 4), 5, 6

@@ -13,10 +13,10 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
-from mae_core.errors import UserError
 from mae_core.evaluation.knn import accuracy_by_k
 from mae_core.evaluation.rankme import rankme
 from mae_core.evaluation.whitening import fit_whitening
+from mae_core.files import png_bytes, prepare_output, write_output
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
@@ -28,9 +28,8 @@ from mae_data.errors import DataError
 from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.batch import Batch
 from mae_pretrain.build import mask_noise, masking_note
-from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitored_images import MonitoredImages, readable
-from mae_pretrain.png_file import prepare_png, write_png
+from mae_pretrain.reconstruction import split_coverage
 from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_columns
 
 NEIGHBOURS = 20
@@ -76,7 +75,7 @@ class Monitor:
         self.val = MonitoredImages(config, config.DATA.VAL_LIST, config.MONITOR.VAL_IMAGES)
         self.train = MonitoredImages(config, config.DATA.TRAIN_LIST, config.MONITOR.TRAIN_IMAGES)
         if pictures:
-            prepare_png(pictures / "step.png")
+            prepare_output(pictures / "step.png")
         known = self.val.labels is not None and self.train.labels is not None
         log.log_lines(self.val.dataset.images.notes)
         log.LOGGER.info(
@@ -173,10 +172,11 @@ class Monitor:
         caption = f"{self.config.MODEL.NAME} after step {step}, {ratio}"
         if model.norm_pix_loss:
             caption += f"\n{NORM_PIX_CAPTION}"
+        path = self.pictures / f"step_{step:08d}.png"
         try:
-            write_png(self.pictures / f"step_{step:08d}.png", draw_grid(columns, caption).save)
-        except UserError as error:  # a picture is not worth the run
-            log.LOGGER.warning(f"{error}; training goes on")
+            write_output(path, png_bytes(draw_grid(columns, caption).save))
+        except OSError as error:  # a picture is not worth the run
+            log.LOGGER.warning(f"{path} cannot be written ({error.strerror}); training goes on")
 
 
 def _knn(train: Encoded, val: Encoded) -> float:

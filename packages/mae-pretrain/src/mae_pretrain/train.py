@@ -24,11 +24,10 @@ from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_train_loader
 from mae_data.loading.sampler import steps_per_epoch
-from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
-from mae_pretrain.coverage import split_coverage
+from mae_pretrain.build import build_model, build_optimizer, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.monitor import monitoring
 from mae_pretrain.monitored_images import readable
-from mae_pretrain.optimizer import build_optimizer
+from mae_pretrain.reconstruction import split_coverage
 from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
 
 PICTURES = 4  # that boards show of a checkpoint

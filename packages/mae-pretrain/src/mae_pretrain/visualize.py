@@ -9,6 +9,7 @@ import paddle
 from numpy.typing import NDArray
 from PIL import Image
 
+from mae_core.files import png_bytes, prepare_output, refuse_unwritable, write_output
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
 from mae_core.stage.classifier import require_weights
@@ -21,7 +22,6 @@ from mae_data.drawing import draw_rows
 from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.loader import as_paddle_takes
 from mae_pretrain.build import build_model, mask_noise, masking_note, shown_input
-from mae_pretrain.png_file import prepare_png, write_png
 from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
@@ -55,7 +55,7 @@ def visualize(
         CheckpointError: weights that are missing, damaged or of another model.
     """
     path = Path(output)
-    prepare_png(path)
+    prepare_output(path)
     model = build_model(config)
     load_weights(model, require_weights(weights, "visualize"))
     model.eval()
@@ -71,7 +71,8 @@ def visualize(
         caption += f"\n{shown.caption()}"
     if config.DATA.NODATA is not None:
         caption += f"\n{NODATA_CAPTION}"
-    write_png(path, draw_grid(columns, caption).save)
+    with refuse_unwritable(path):
+        write_output(path, png_bytes(draw_grid(columns, caption).save))
     return path
 
 

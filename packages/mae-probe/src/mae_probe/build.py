@@ -13,7 +13,7 @@ from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import Transform, make_probe_transform
-from mae_probe.heads.model import LinearProbe
+from mae_probe.model import LinearProbe
 
 
 def build_model(config: Config) -> LinearProbe:

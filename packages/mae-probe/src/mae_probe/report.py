@@ -17,7 +17,7 @@ from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.drawing import ShownImages
 from mae_data.errors import DataError
 from mae_data.images.shown_bands import choose_bands
-from mae_probe.attention.overlay import attention_of, overlay
+from mae_probe.attention import attention_of, overlay
 from mae_probe.build import eval_dataset
 from mae_probe.config import RECIPE
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from mae_core.errors import UserError
-from mae_core.files import refuse_unwritable, try_folder, write_output
+from mae_core.files import prepare_output, refuse_unwritable, try_folder, write_output
 from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.run.scores_file import prepare_json, write_json
@@ -45,12 +45,12 @@ class PredictionFiles:
         prepare_json(self.json)
         if self.maps:
             require_rasterio()
-        folders = {"csv": Path(self.csv).parent if self.csv and self.csv != "-" else None}
-        folders |= {"map": Path(self.maps) if self.maps else None, "masks": Path(self.masks) if self.masks else None}
-        for flag, folder in folders.items():
-            if folder is not None:
-                with refuse_unwritable(Path(self.csv) if flag == "csv" and self.csv else folder, _advice(flag)):
-                    try_folder(folder)
+        if self.csv and self.csv != "-":
+            prepare_output(Path(self.csv), _advice("csv"))
+        for flag, folder in (("map", self.maps), ("masks", self.masks)):
+            if folder:
+                with refuse_unwritable(Path(folder), _advice(flag)):
+                    try_folder(Path(folder))
 
     def check(self, task: str, images: Sequence[str]) -> None:
         """Refuse files that a task does not have, and images that would have one file."""

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mae_core.errors import UserError
-from mae_core.files import refuse_unwritable, try_folder, write_output
+from mae_core.files import prepare_output, refuse_unwritable, write_output
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.feature_tables import csv_bytes, parquet_bytes, read_csv, read_parquet, require_pyarrow
 
@@ -28,8 +28,7 @@ def prepare_file(path: Path) -> None:
     check_suffix(path)
     if path.suffix == ".parquet":
         require_pyarrow()
-    with refuse_unwritable(path):
-        try_folder(path.parent)
+    prepare_output(path)
 
 
 def check_suffix(path: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,44 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import precision_of, statistics_of
 from mae_core.stage.config.to_data_arguments import images_of
 from mae_data.drawing import ShownImages
+from mae_data.errors import DataError, ImageError
+from mae_data.images.mask import read_mask
 from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.mask_sheet import Row, draw_sheet
 from mae_data.sources.class_file import class_colours, read_classes
-from mae_data.sources.mask_pairs import open_pairs
+from mae_data.sources.mask_pairs import MaskPairs, open_pairs
 from mae_probe.build import build_model, load_encoder
 from mae_probe.extraction.encoding import grid_of
 from mae_probe.extraction.pooling import block_numbers
-from mae_probe.segmentation.heads import KnnHead, PatchHead
-from mae_probe.segmentation.linear_head import EPOCHS, LR, LinearHead
-from mae_probe.segmentation.mask_values import largest_class
+from mae_probe.segmentation.heads import EPOCHS, LR, KnnHead, LinearHead, PatchHead
 from mae_probe.segmentation.patch_knn import MEMORY, NEIGHBOURS
-from mae_probe.segmentation.patches import Patches, patch_pixels, patch_tokens
-from mae_probe.segmentation.score import PatchScoring, WholeImage, shrunk
+from mae_probe.segmentation.score import Patches, PatchScoring, WholeImage, patch_pixels, patch_tokens, shrunk
 
 FEATURES, RANDOM_INIT, RAW_PIXELS = "features", "random init", "raw pixels"
 SHOWN = 6  # images on the sheet
+
+
+def largest_class(pairs: MaskPairs, ignore: int) -> int:
+    """Return the largest value of all masks, but for the one to ignore.
+
+    Raises:
+        DataError: a mask cannot be read; the message names its line and file.
+        UserError: no mask has any, or they have one class alone.
+    """
+    largest = -1
+    for index in range(len(pairs.masks)):
+        try:
+            mask = read_mask(pairs.masks.file(index))
+        except ImageError as error:
+            raise DataError(f"{pairs.masks.describe(index)}: {error.reason}") from error
+        values = mask[mask != ignore]
+        largest = max(largest, int(values.max()) if values.size else -1)
+    if largest < 1:
+        raise UserError(
+            f"{pairs.masks.name}: the masks have {'one class' if not largest else 'no class'}; nothing to tell apart"
+        )
+    return largest
 
 
 @dataclass(frozen=True)
@@ -195,14 +215,3 @@ def _rows(config: Config, dataset: MaskDataset, predictions: Mapping[int, NDArra
         size = picture.shape[0], picture.shape[1]
         rows.append((picture, shrunk(dataset.mask(index), size), shrunk(found, size)))
     return rows
-
-
-def sheet_path(output: str) -> Path:
-    """Return the file to draw to.
-
-    Raises:
-        UserError: it is no PNG file.
-    """
-    if Path(output).suffix != ".png":
-        raise UserError(f"-output {output} does not end in .png; name such a file")
-    return Path(output)

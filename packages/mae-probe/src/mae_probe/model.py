@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor
 
 from mae_core.models import VisionTransformer
-from mae_probe.heads.linear import HEADS
+from mae_probe.heads import HEADS
 
 HEAD_STD = 0.01
 
