@@ -20,17 +20,14 @@ from mae_core.files import png_bytes, prepare_output, write_output
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.training.precision import Precision
 from mae_core.training.validation import Validation
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.batch import Batch
-from mae_pretrain.build import mask_noise, masking_note
+from mae_pretrain.build import mask_noise
 from mae_pretrain.monitored_images import MonitoredImages, readable
 from mae_pretrain.reconstruction import split_coverage
-from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_columns
+from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, masked_columns, ratio_caption
 
 NEIGHBOURS = 20
 
@@ -164,12 +161,8 @@ class Monitor:
         images, rows = readable(self.val.dataset, rows)
         if not len(rows):
             return
-        noise = mask_noise(self.config, paddle.to_tensor(rows), epoch=0)
-        with values_from_config():
-            shown = choose_bands(*statistics_of(self.config), self.config.DATA.VALUE_RANGE)
-        columns = reconstruction_columns(model, images, self.config.MODEL.MASK_RATIO, noise, shown)
-        ratio = f"mask ratio {self.config.MODEL.MASK_RATIO:g}{masking_note(self.config)}"
-        caption = f"{self.config.MODEL.NAME} after step {step}, {ratio}"
+        columns = masked_columns(self.config, model, images, rows)
+        caption = f"{self.config.MODEL.NAME} after step {step}, {ratio_caption(self.config)}"
         if model.norm_pix_loss:
             caption += f"\n{NORM_PIX_CAPTION}"
         path = self.pictures / f"step_{step:08d}.png"

@@ -59,12 +59,9 @@ def visualize(
     model = build_model(config)
     load_weights(model, require_weights(weights, "visualize"))
     model.eval()
-    noise = mask_noise(config, paddle.arange(len(files)), epoch=0, seed=seed)
-    with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
-    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, noise, shown)
-    ratio = f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
-    caption = f"{config.MODEL.NAME}, {ratio}; {VISIBLE_CAPTION}"
+    shown = shown_bands(config, bands)
+    columns = masked_columns(config, model, shown_input(config).batch(files), range(len(files)), shown, seed)
+    caption = f"{config.MODEL.NAME}, {ratio_caption(config)}; {VISIBLE_CAPTION}"
     if model.norm_pix_loss:
         caption += f"\n{NORM_PIX_CAPTION}"
     if shown.caption():
@@ -76,8 +73,28 @@ def visualize(
     return path
 
 
-def _read(config: Config, files: Sequence[str]) -> NDArray[Any]:
-    return shown_input(config).batch(files)
+def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:
+    """Choose the bands of a config's images that pictures show; see `choose_bands`."""
+    with values_from_config():
+        return choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
+
+
+def ratio_caption(config: Config) -> str:
+    """Return how much is removed, and how, for captions."""
+    return f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
+
+
+def masked_columns(
+    config: Config,
+    model: MaskedAutoencoderViT,
+    images: NDArray[Any],
+    indices: Sequence[int] | NDArray[np.int64],
+    shown: ShownBands | None = None,
+    seed: int | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Return the four COLUMNS of images of a list under the masks that belong to their indices; see `mask_noise`."""
+    noise = mask_noise(config, paddle.to_tensor(np.asarray(indices, np.int64)), epoch=0, seed=seed)
+    return reconstruction_columns(model, images, config.MODEL.MASK_RATIO, noise, shown or shown_bands(config))
 
 
 def reconstruction_columns(

@@ -81,9 +81,9 @@ class ClassEvaluation(Evaluation):
         references: error to divide by, by corruption; empty where there are none.
     """
 
-    def __init__(self, config: Config, dropping: bool) -> None:
+    def __init__(self, config: Config, dataset: ListDataset) -> None:
+        super().__init__(config, dataset)
         robust, classes = config.ROBUST, config.MODEL.NUM_CLASSES
-        dataset = eval_dataset(config, "optional" if robust.CLASS_MAP else "required", dropping=dropping)
         self.labels: NDArray[np.int64] = dataset.images.labels
         self.absent: NDArray[np.bool_] = np.zeros(classes, dtype=bool)
         if robust.CLASS_MAP:
@@ -96,13 +96,11 @@ class ClassEvaluation(Evaluation):
         if self.references:
             self.group_of = group_images(dataset.images, list(self.references))
             require_every_group(self.group_of, list(self.references))
-        super().__init__(dataset)
-        self._config = config
 
     @property
     def best_by(self) -> str:
         """The figure that TRAIN.BEST_BY names."""
-        return best_by_of(self._config, self.labels)
+        return best_by_of(self.config, self.labels)
 
     def counts(self, model: nn.Layer) -> RobustScores:
         """Return empty counts."""
@@ -138,6 +136,7 @@ class Classification(Task):
         "top1",
         "top-1 {:.2f} %",
     )
+    predictor, evaluation = Classifier, ClassEvaluation
 
     def build(self, config: Config) -> VisionTransformer:
         """Build the classifier."""
@@ -147,9 +146,9 @@ class Classification(Task):
         """Open the training list, each image with its class."""
         return train_dataset(config)
 
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> ListDataset:
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
         """Open a list for its images."""
-        return eval_dataset(config, "optional", list_name)
+        return eval_dataset(config, "optional", list_name, dropping=dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the classes."""
@@ -160,12 +159,9 @@ class Classification(Task):
         return partial(finetune_loss, mixer_of(config, class_weights_of(config, images.images.labels)))
 
     def open_evaluation(self, config: Config, *, dropping: bool = False) -> ClassEvaluation:
-        """Open the validation list."""
-        return ClassEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> Classifier:
-        """Make a classifier ready for images."""
-        return Classifier(opened)
+        """Open the validation list, whose labels are required unless ROBUST.CLASS_MAP tells them."""
+        labels = "optional" if config.ROBUST.CLASS_MAP else "required"
+        return ClassEvaluation(config, eval_dataset(config, labels, dropping=dropping))
 
     def output(self, config: Config) -> Port:
         """Describe the logits."""

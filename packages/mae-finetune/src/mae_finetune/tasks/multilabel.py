@@ -77,18 +77,11 @@ class Labeller(Predictor[Labelled]):
 class LabelEvaluation(Evaluation):
     """The validation list, each image with a row of labels."""
 
-    def __init__(self, config: Config, dropping: bool) -> None:
-        super().__init__(eval_rows(config, labels=True, dropping=dropping))
-        self._config = config
-
-    @property
-    def best_by(self) -> str:
-        """The figure that TRAIN.BEST_BY names."""
-        return self._config.TRAIN.BEST_BY or "map"
+    usual_best = "map"
 
     def counts(self, model: nn.Layer) -> Rows:
         """Return empty counts."""
-        return Rows(len(self.dataset), self._config.MODEL.NUM_CLASSES)
+        return Rows(len(self.dataset), self.config.MODEL.NUM_CLASSES)
 
     def figures(self, counts: Rows) -> dict[str, float]:
         """Return those of `multilabel_figures`."""
@@ -96,7 +89,7 @@ class LabelEvaluation(Evaluation):
 
     def report(self, counts: Rows, seconds: float, output: str) -> dict[str, float]:
         """Log the figures and write `scores.json`, `per_label.csv` and `predictions.csv`."""
-        names = listed_names(self._config) or [str(i) for i in range(self._config.MODEL.NUM_CLASSES)]
+        names = listed_names(self.config) or [str(i) for i in range(self.config.MODEL.NUM_CLASSES)]
         table = label_table(*counts.scored)
         figures, images = self.figures(counts), len(counts.scored[0])
         whole = report_figures(figures, SPOKEN, images, seconds, output, "label", names, table)
@@ -120,6 +113,7 @@ class Multilabel(Task):
         "map",
         "mAP {:.2f} %",
     )
+    predictor, evaluation = Labeller, LabelEvaluation
 
     def build(self, config: Config) -> VisionTransformer:
         """Build a model with an output for each label."""
@@ -129,9 +123,9 @@ class Multilabel(Task):
         """Open the training list, each image with a row of labels."""
         return train_rows(config, labels=True)
 
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> ListDataset:
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
         """Open a list."""
-        return eval_rows(config, True, list_name)
+        return eval_rows(config, True, list_name, dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the labels."""
@@ -140,14 +134,6 @@ class Multilabel(Task):
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the binary cross-entropy of mixed images."""
         return partial(label_loss, mixer_of(config))
-
-    def open_evaluation(self, config: Config, *, dropping: bool = False) -> LabelEvaluation:
-        """Open the validation list."""
-        return LabelEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> Labeller:
-        """Make a trained model ready for images."""
-        return Labeller(opened)
 
     def output(self, config: Config) -> Port:
         """Describe the logits."""

@@ -100,14 +100,7 @@ class NumberRows(Rows):
 class NumberEvaluation(Evaluation):
     """The validation list, each image with its numbers."""
 
-    def __init__(self, config: Config, dropping: bool) -> None:
-        super().__init__(eval_rows(config, labels=False, dropping=dropping))
-        self._config = config
-
-    @property
-    def best_by(self) -> str:
-        """The figure that TRAIN.BEST_BY names; else the loss, which weighs numbers of different units alike."""
-        return self._config.TRAIN.BEST_BY or "val_loss"
+    usual_best = "val_loss"  # it weighs numbers of different units alike
 
     def counts(self, model: nn.Layer) -> NumberRows:
         """Return empty counts."""
@@ -119,7 +112,7 @@ class NumberEvaluation(Evaluation):
 
     def report(self, counts: NumberRows, seconds: float, output: str) -> dict[str, float]:
         """Log the figures and write `scores.json`, `per_number.csv` and `predictions.csv`."""
-        names, table = _names(self._config, listed_names(self._config)), counts.table()
+        names, table = _names(self.config, listed_names(self.config)), counts.table()
         figures, images = self.figures(counts), len(counts.scored[0])
         whole = report_figures(figures, SPOKEN, images, seconds, output, "number", names, table)
         counts.write(Path(output) / "eval/predictions.csv", names, lambda said: said, self.dataset.images.path)
@@ -137,6 +130,7 @@ class Regression(Task):
         "mae",
         "mean absolute error {:.4g}",
     )
+    predictor, evaluation = Measurer, NumberEvaluation
 
     def build(self, config: Config) -> Regressor:
         """Build a model with an output for each number."""
@@ -147,9 +141,9 @@ class Regression(Task):
         """Open the training list, each image with its numbers."""
         return train_rows(config, labels=False)
 
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> ListDataset:
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
         """Open a list."""
-        return eval_rows(config, False, list_name)
+        return eval_rows(config, False, list_name, dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the numbers, and keep their mean and deviation."""
@@ -160,14 +154,6 @@ class Regression(Task):
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the smooth L1 loss of standardised numbers."""
         return number_loss
-
-    def open_evaluation(self, config: Config, *, dropping: bool = False) -> NumberEvaluation:
-        """Open the validation list."""
-        return NumberEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> Measurer:
-        """Make a trained model ready for images."""
-        return Measurer(opened)
 
     def output(self, config: Config) -> Port:
         """Describe the numbers."""

@@ -13,7 +13,6 @@ from mae_core.models import ViTEncoder
 from mae_core.process import log
 from mae_core.report.page import Page
 from mae_core.stage.config.checks import require
-from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import encoder_of, statistics_of
@@ -42,22 +41,16 @@ _UNSTATED = 1000  # MODEL.NUM_CLASSES by default: ImageNet's
 class MaskEvaluation(Evaluation):
     """The validation list with its masks, scored by windows over all pixels."""
 
-    dataset: MaskDataset
+    usual_best = "miou"
 
-    def __init__(self, config: Config, dropping: bool) -> None:
-        super().__init__(_eval_dataset(config, dropping=dropping))
-        d = config.DATA
+    def __init__(self, config: Config, dataset: ListDataset) -> None:
+        assert isinstance(dataset, MaskDataset)
+        super().__init__(config, dataset)
         with values_from_config():
-            shown = choose_bands(*statistics_of(config), d.VALUE_RANGE)
-        self._scoring = MaskScoring(self.dataset, shown, eval_sampling_of(config)["batch_size"])
-        self._colours = class_colours(d.DATA_PATH, config.MODEL.NUM_CLASSES)
-        self._config = config
+            shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
+        self._scoring = MaskScoring(dataset, shown, eval_sampling_of(config)["batch_size"])
+        self._colours = class_colours(config.DATA.DATA_PATH, config.MODEL.NUM_CLASSES)
         self._names: list[str] = []
-
-    @property
-    def best_by(self) -> str:
-        """Name mIoU, where nothing else is asked for."""
-        return str(self._config.TRAIN.BEST_BY or "miou")
 
     def counts(self, model: nn.Layer) -> MaskCounts:
         """Return empty counts."""
@@ -79,7 +72,7 @@ class MaskEvaluation(Evaluation):
         should_stop: Callable[[], bool] = lambda: False,
     ) -> MaskCounts | None:
         """Score whole images by windows; `batches` of one size are not what is scored."""
-        self._names = known_names(self._config, model)
+        self._names = known_names(self.config, model)
         return self._scoring.score(model, precision, should_stop)
 
 
@@ -95,6 +88,7 @@ class Segmentation(Task):
         "miou",
         "mIoU {:.2f} %",
     )
+    predictor, evaluation = MaskPredictor, MaskEvaluation
     sees_batches = True
     head_keys = ("MODEL.NUM_CLASSES", "MODEL.HEAD", "MODEL.HEAD_CHANNELS")
 
@@ -121,9 +115,10 @@ class Segmentation(Task):
             transform = make_scale_transform(**cropping)
         return _dataset(config, config.DATA.TRAIN_LIST, transform, training=True)
 
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> MaskDataset:
-        """Open a list for its images."""
-        return _eval_dataset(config, list_name)
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> MaskDataset:
+        """Open a list."""
+        transform = make_eval_transform(image_size=image_size_of(config), crop_pct=1.0)
+        return _dataset(config, list_name or config.DATA.VAL_LIST, transform, dropping=dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the classes."""
@@ -139,14 +134,6 @@ class Segmentation(Task):
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the cross-entropy of the pixels that count."""
         return partial(segment_loss, config.DATA.IGNORE)
-
-    def open_evaluation(self, config: Config, *, dropping: bool = False) -> MaskEvaluation:
-        """Open the validation list."""
-        return MaskEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> MaskPredictor:
-        """Make a model ready for images."""
-        return MaskPredictor(opened)
 
     def output(self, config: Config) -> Port:
         """Describe the logits."""
@@ -172,11 +159,6 @@ class Segmentation(Task):
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together; see `segmentation_page`."""
         return segmentation_page(folder, compare)
-
-
-def _eval_dataset(config: Config, list_name: str | None = None, *, dropping: bool = False) -> MaskDataset:
-    transform = make_eval_transform(image_size=image_size_of(config), crop_pct=1.0)
-    return _dataset(config, list_name or config.DATA.VAL_LIST, transform, dropping=dropping)
 
 
 def _dataset(
