@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 
+from mae_core.errors import CheckpointError
 from mae_core.models import ViTEncoder
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.config.node import Config
@@ -29,8 +30,23 @@ def build_model(config: Config) -> ViTEncoder:
     return model
 
 
+def refuse_other_task(config: Config, weights: Weights | None) -> None:
+    """Refuse weights of a fine-tuning run of another task: of equal shape, they would be scored as what they are not.
+
+    Raises:
+        CheckpointError: MODEL.TASK is not that of the run.
+    """
+    recorded = weights.config.get("MODEL", {}) if weights else {}
+    if weights and recorded.get("TYPE") == "FINETUNE" and recorded.get("TASK", "classify") != config.MODEL.TASK:
+        raise CheckpointError(
+            f"MODEL.TASK={config.MODEL.TASK} was asked for, and {weights.file} is of"
+            f" MODEL.TASK={recorded.get('TASK', 'classify')}: leave MODEL.TASK out, or name weights of this task"
+        )
+
+
 def load_for_evaluation(config: Config, weights: Weights | None, model: ViTEncoder) -> KeyReport:
-    """Load the weights, which must be those of a whole model; see `load_classifier`."""
+    """Load the weights, which must be those of a whole model of MODEL.TASK; see `load_classifier`."""
+    refuse_other_task(config, weights)
     settings = {key: config.MODEL[key.partition(".")[2]] for key in task_of(config).head_keys}
     return load_classifier(model, weights, settings=settings, remedy="fine-tune it first")
 

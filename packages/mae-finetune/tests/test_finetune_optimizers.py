@@ -1,4 +1,4 @@
-"""Layer-wise learning rates and decay groups, by name and against AdamW written out in NumPy."""
+"""Layer-wise rates and weight decay of fine-tuning, and partial fine-tuning: exactly the last k blocks move."""
 
 import importlib.util
 
@@ -9,7 +9,7 @@ import pytest
 import mae_core
 from mae_core.models import VisionTransformer
 from mae_core.training.optim import trainable
-from mae_finetune.optimizer import build_optimizer, decays, layer_id, layer_scales
+from mae_finetune.optimizer import build_optimizer, decays, freeze_below, layer_id, layer_scales
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # without PaddleNLP the second is the first
 # What the official code gives a 3-block model, written down by hand: 4 layers above the tokens.
@@ -19,6 +19,10 @@ LAYERS = {
     "blocks.2.attn.proj.weight": 3, "fc_norm.weight": 4, "norm.bias": 4, "head.weight": 4, "head.bias": 4,
 }  # fmt: skip
 UNDECAYED = ("cls_token", "pos_embed")
+
+HEAD = {"fc_norm", "head"}
+MLP_OF_LAST = {"blocks.2.norm2", "blocks.2.mlp.fc1", "blocks.2.mlp.fc2"}
+BLOCK = {"norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"}
 
 
 def tiny(depth=3, **kwargs):
@@ -96,3 +100,30 @@ def test_without_paddlenlp_its_place_is_taken_and_said_once(caplog):
         "TRAIN.OPTIMIZER.NAME=AdamWDL: PaddleNLP is not installed; AdamW with a rate for each layer takes its"
         " place, with the same steps"
     ]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "layers"),
+    [
+        (0, HEAD),
+        (0.5, HEAD | MLP_OF_LAST),
+        (1, HEAD | {f"blocks.2.{part}" for part in BLOCK}),
+        (2, HEAD | {f"blocks.{i}.{part}" for i in (1, 2) for part in BLOCK}),
+        (3, HEAD | {f"blocks.{i}.{part}" for i in (0, 1, 2) for part in BLOCK}),
+    ],
+)
+@pytest.mark.parametrize("grad_checkpointing", [False, True])
+def test_only_the_last_blocks_move(blocks, layers, grad_checkpointing):
+    paddle.seed(0)
+    model = VisionTransformer(img_size=8, patch_size=4, embed_dim=8, depth=3, num_heads=2, num_classes=3)
+    model.head.weight.set_value(paddle.randn([8, 3]))
+    model.grad_checkpointing = grad_checkpointing
+    freeze_below(model, blocks)
+    optimizer = build_optimizer(model, layer_decay=0.75)
+    optimizer.set_lr(0.1)
+    before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+    model(paddle.randn([4, 3, 8, 8])).square().sum().backward()
+    optimizer.step()
+    moved = {name for name, p in model.named_parameters() if not np.array_equal(before[name], p.numpy())}
+    assert {name.rsplit(".", 1)[0] for name in moved} == layers
+    assert not moved & {"pos_embed", "cls_token"}
