@@ -12,6 +12,7 @@ from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_core.weights.key_report import KeyReport
 from mae_core.weights.sources import Weights
+from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset, OpenTargets
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import make_finetune_transform
@@ -49,6 +50,12 @@ def load_for_evaluation(config: Config, weights: Weights | None, model: ViTEncod
     refuse_other_task(config, weights)
     settings = {key: config.MODEL[key.partition(".")[2]] for key in task_of(config).head_keys}
     return load_classifier(model, weights, settings=settings, remedy="fine-tune it first")
+
+
+def shown_bands(config: Config) -> ShownBands:
+    """Choose the bands of a config's images that pictures show; see `choose_bands`."""
+    with values_from_config():
+        return choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
 
 
 def train_dataset(config: Config, open_targets: OpenTargets | None = None) -> ListDataset:

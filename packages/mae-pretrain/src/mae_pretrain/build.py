@@ -1,6 +1,6 @@
 """From config to images, model and optimizer: what training, evaluation and pictures share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import paddle
 from paddle import Tensor, nn
@@ -13,9 +13,10 @@ from mae_core.ops.random_masking import Noise
 from mae_core.stage.config.arguments import Images
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_core.training.optim import build_adamw
+from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform
@@ -82,6 +83,12 @@ def shown_input(config: Config) -> ModelInput:
     """Describe what evaluation and pictures show of an image, and how much of it are data."""
     with values_from_config():
         return ModelInput(**input_of(config), coverage=True, native=config.DATA.CROP == "native")
+
+
+def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:
+    """Choose the bands of a config's images that pictures show; see `choose_bands`."""
+    with values_from_config():
+        return choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
 
 
 def masking_note(config: Config) -> str:

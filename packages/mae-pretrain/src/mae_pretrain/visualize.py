@@ -14,14 +14,12 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.drawing import draw_rows
 from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.loading.loader import as_paddle_takes
-from mae_pretrain.build import build_model, mask_noise, masking_note, shown_input
+from mae_pretrain.build import build_model, mask_noise, masking_note, shown_bands, shown_input
 from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
@@ -71,12 +69,6 @@ def visualize(
     with refuse_unwritable(path):
         write_output(path, png_bytes(draw_grid(columns, caption).save))
     return path
-
-
-def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:
-    """Choose the bands of a config's images that pictures show; see `choose_bands`."""
-    with values_from_config():
-        return choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
 
 
 def ratio_caption(config: Config) -> str:

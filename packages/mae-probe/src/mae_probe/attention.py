@@ -19,14 +19,13 @@ from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.stage.config.to_data_arguments import input_of
 from mae_data.drawing import Tile, draw_rows
 from mae_data.images.shown_bands import ShownBands, choose_bands
 from mae_data.images.value_range import as_value_range
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import Images, ModelInput
-from mae_probe.build import build_model, load_encoder
+from mae_probe.build import build_model, load_encoder, shown_bands
 
 _HOT = np.array([255.0, 40.0, 0.0])
 CELL = 160  # pixels that a small image is enlarged to
@@ -51,8 +50,8 @@ def draw_attention(
     log.setup(True)
     config = opened.config
     paths = _outputs(files, Path(folder))
+    shown = shown_bands(config, bands)
     with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
         given = ModelInput(**input_of(config))
     images = ((file, given.pixels(file)) for file in files)
     for (_, picture, maps), path in zip(attention_of(opened, images, shown), paths, strict=True):

@@ -80,7 +80,7 @@ class Prediction:
             yield [rank, guess.label, guess.name, f"{guess.probability:.6g}"]
 
 
-def as_json(predictions: Iterable[Said]) -> list[dict[str, Any]]:
+def as_json(predictions: Iterable[Said]) -> list[dict[str, object]]:
     """Return predictions as plain values; those of whole images have no window."""
     values = [asdict(prediction) for prediction in predictions]
     return [{key: value for key, value in said.items() if key != "window" or value} for said in values]

@@ -17,14 +17,12 @@ from mae_core.stage.classifier import best_by_of, class_weights_of
 from mae_core.stage.classifier_report import classifier_page
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of, statistics_of
+from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
 from mae_core.training.samples import Samples
 from mae_data.drawing import ShownImages
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
-from mae_finetune.build import eval_dataset, train_dataset
+from mae_finetune.build import eval_dataset, shown_bands, train_dataset
 from mae_finetune.class_names import known_names, names_of, training_names
 from mae_finetune.config import RECIPE
 from mae_finetune.mixing import BatchMixer, mixer_of, soft_target_cross_entropy
@@ -181,9 +179,7 @@ class Classification(Task):
 
         def validation_images() -> ShownImages:
             config = RECIPE.load(f"{folder}/config.yaml")
-            with values_from_config():
-                shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
-            return ShownImages(self.eval_dataset(config), shown)
+            return ShownImages(self.eval_dataset(config), shown_bands(config))
 
         return classifier_page(folder, "Fine-tuning", compare, validation_images)
 

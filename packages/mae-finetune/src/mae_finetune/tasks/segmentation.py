@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,17 @@ from mae_core.report.page import Page
 from mae_core.stage.config.checks import require
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of, statistics_of
+from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.config.to_data_arguments import cropping_of, eval_sampling_of, image_size_of, images_of
 from mae_core.stage.run.model_card import Card
 from mae_core.training.precision import Precision
 from mae_core.training.samples import Samples
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.sources.class_file import class_colours
 from mae_data.transforms.pipelines import Transform, make_eval_transform
 from mae_data.transforms.scale_crop import make_scale_transform
+from mae_finetune.build import shown_bands
 from mae_finetune.class_names import known_names, names_of, training_names
 from mae_finetune.segmentation.model import SegmentationTransformer, segment_loss
 from mae_finetune.segmentation.page import segmentation_page
@@ -46,9 +45,7 @@ class MaskEvaluation(Evaluation):
     def __init__(self, config: Config, dataset: ListDataset) -> None:
         assert isinstance(dataset, MaskDataset)
         super().__init__(config, dataset)
-        with values_from_config():
-            shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
-        self._scoring = MaskScoring(dataset, shown, eval_sampling_of(config)["batch_size"])
+        self._scoring = MaskScoring(dataset, shown_bands(config), eval_sampling_of(config)["batch_size"])
         self._colours = class_colours(config.DATA.DATA_PATH, config.MODEL.NUM_CLASSES)
         self._names: list[str] = []
 
@@ -109,10 +106,9 @@ class Segmentation(Task):
             f"MODEL.NUM_CLASSES={_UNSTATED} is the default: name the classes of the masks in classes.txt, a line each,"
             " or state how many there are",
         )
-        cropping: dict[str, Any] = {**cropping_of(config)}
-        cropping["scale"] = tuple(config.DATA.SCALE_JITTER)
+        low, high = config.DATA.SCALE_JITTER
         with values_from_config():
-            transform = make_scale_transform(**cropping)
+            transform = make_scale_transform(**cropping_of(config) | {"scale": (low, high)})
         return _dataset(config, config.DATA.TRAIN_LIST, transform, training=True)
 
     def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> MaskDataset:
@@ -164,15 +160,9 @@ class Segmentation(Task):
 def _dataset(
     config: Config, list_name: str, transform: Transform, *, training: bool = False, dropping: bool = False
 ) -> MaskDataset:
-    options: dict[str, Any] = {**images_of(config, "optional", training=training, dropping=dropping)}
-    return MaskDataset(
-        options.pop("root"),
-        list_name,
-        transform,
-        classes=config.MODEL.NUM_CLASSES,
-        ignore=config.DATA.IGNORE,
-        **options,
-    )
+    images = images_of(config, "optional", training=training, dropping=dropping)
+    classes, ignore = config.MODEL.NUM_CLASSES, config.DATA.IGNORE
+    return MaskDataset(list_file=list_name, transform=transform, classes=classes, ignore=ignore, **images)
 
 
 TASK = Segmentation()

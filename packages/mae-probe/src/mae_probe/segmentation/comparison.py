@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +13,16 @@ from mae_core.evaluation.segmentation import IGNORE, SegmentationScores
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import precision_of, statistics_of
+from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import images_of
 from mae_data.drawing import ShownImages
 from mae_data.errors import DataError, ImageError
 from mae_data.images.mask import read_mask
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.mask_sheet import Row, draw_sheet
 from mae_data.sources.class_file import class_colours, read_classes
 from mae_data.sources.mask_pairs import MaskPairs, open_pairs
-from mae_probe.build import build_model, load_encoder
+from mae_probe.build import build_model, load_encoder, shown_bands
 from mae_probe.extraction.encoding import grid_of
 from mae_probe.extraction.pooling import block_numbers
 from mae_probe.segmentation.heads import EPOCHS, LR, KnnHead, LinearHead, PatchHead
@@ -130,11 +127,11 @@ class Segmented:
             lines.append(name.ljust(width) + "".join(f"{cell:>13}" for cell in cells))
         return lines
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, object]:
         """Return the same for programs; the IoU of a class that does not occur is None."""
         return {name.replace(" ", "_"): self._figures(scores) for name, scores in self.scores.items()}
 
-    def _figures(self, scores: SegmentationScores) -> dict[str, Any]:
+    def _figures(self, scores: SegmentationScores) -> dict[str, object]:
         each = [None if np.isnan(iou) else 100 * float(iou) for iou in scores.iou()]
         return {**scores.figures(), "iou": each, "confusion": scores.confusion.astype(np.int64).tolist()}
 
@@ -187,10 +184,9 @@ def _class_names(config: Config, ignore: int) -> list[str]:
 
 
 def _dataset(config: Config, list_name: str, classes: int, ignore: int) -> MaskDataset:
-    options: dict[str, Any] = {**images_of(config, "optional")}
-    root = options.pop("root")
     height, width = (side * config.MODEL.PATCH_SIZE for side in grid_of(config))
-    return MaskDataset(root, list_name, WholeImage((height, width)), classes=classes, ignore=ignore, **options)
+    whole, images = WholeImage((height, width)), images_of(config, "optional")
+    return MaskDataset(list_file=list_name, transform=whole, classes=classes, ignore=ignore, **images)
 
 
 def _encoders(opened: Opened, block: int) -> Mapping[str, Patches]:
@@ -207,8 +203,7 @@ def _encoders(opened: Opened, block: int) -> Mapping[str, Patches]:
 
 
 def _rows(config: Config, dataset: MaskDataset, predictions: Mapping[int, NDArray[np.integer]]) -> Sequence[Row]:
-    with values_from_config():
-        images = ShownImages(dataset, choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE))
+    images = ShownImages(dataset, shown_bands(config))
     rows = []
     for index, found in predictions.items():
         picture = images.picture(index)
