@@ -113,7 +113,7 @@ class Monitor:
         figures = {"knn_top1": _knn(train, val)}
         try:
             whitening = fit_whitening(train.features)
-        except ValueError:  # collapsed features, which RankMe tells, or one image
+        except ValueError:  # collapsed features, which RankMe shows, or one image
             return figures
         white = [replace(part, features=whitening(part.features)) for part in (train, val)]
         return figures | {"knn_whitened_top1": _knn(*white)}

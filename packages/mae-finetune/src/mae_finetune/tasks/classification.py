@@ -157,7 +157,7 @@ class Classification(Task):
         return partial(finetune_loss, mixer_of(config, class_weights_of(config, images.images.labels)))
 
     def open_evaluation(self, config: Config, *, dropping: bool = False) -> ClassEvaluation:
-        """Open the validation list, whose labels are required unless ROBUST.CLASS_MAP tells them."""
+        """Open the validation list, whose labels are required unless ROBUST.CLASS_MAP gives them."""
         labels = "optional" if config.ROBUST.CLASS_MAP else "required"
         return ClassEvaluation(config, eval_dataset(config, labels, dropping=dropping))
 

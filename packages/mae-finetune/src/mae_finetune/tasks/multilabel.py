@@ -27,8 +27,8 @@ from mae_finetune.prediction.results import Guess, printable, where
 from mae_finetune.tasks.classification import build_classifier
 from mae_finetune.tasks.figures_page import figures_page
 from mae_finetune.tasks.row_scores import THRESHOLD, label_table, multilabel_figures
-from mae_finetune.tasks.target_rows import Rows, eval_rows, report_figures, train_rows
-from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
+from mae_finetune.tasks.target_rows import Rows, RowTask, report_figures
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts
 
 SPOKEN = {"map": "mAP {:.2f} %",
     "map_of_chance": "by chance {:.2f} %", "macro_f1": "macro F1 {:.2f} %", "micro_f1": "micro F1 {:.2f} %",
@@ -101,7 +101,7 @@ def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(-np.logaddexp(0.0, -logits))
 
 
-class Multilabel(Task):
+class Multilabel(RowTask):
     """Any of K labels."""
 
     card = Card(
@@ -113,19 +113,12 @@ class Multilabel(Task):
         "map",
         "mAP {:.2f} %",
     )
+    are_labels = True
     predictor, evaluation = Labeller, LabelEvaluation
 
     def build(self, config: Config) -> VisionTransformer:
         """Build a model with an output for each label."""
         return build_classifier(config)
-
-    def train_dataset(self, config: Config) -> ListDataset:
-        """Open the training list, each image with a row of labels."""
-        return train_rows(config, labels=True)
-
-    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
-        """Open a list."""
-        return eval_rows(config, True, list_name, dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the labels."""

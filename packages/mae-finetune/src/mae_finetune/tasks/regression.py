@@ -24,8 +24,8 @@ from mae_finetune.prediction.results import printable, where
 from mae_finetune.tasks.figures_page import figures_page
 from mae_finetune.tasks.regressor import Regressor, as_regressor
 from mae_finetune.tasks.row_scores import number_table
-from mae_finetune.tasks.target_rows import Rows, eval_rows, report_figures, train_rows
-from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
+from mae_finetune.tasks.target_rows import Rows, RowTask, report_figures
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts
 
 SPOKEN = {"mae": "MAE {:.4g}", "mae_of_mean": "of the training mean {:.4g}", "rmse": "RMSE {:.4g}",
           "rmse_of_mean": "of the training mean {:.4g}", "r2": "R2 {:.4f}", "val_loss": "loss {:.4f}"}  # fmt: skip
@@ -119,7 +119,7 @@ class NumberEvaluation(Evaluation):
         return whole
 
 
-class Regression(Task):
+class Regression(RowTask):
     """MODEL.NUM_CLASSES numbers."""
 
     card = Card(
@@ -130,20 +130,13 @@ class Regression(Task):
         "mae",
         "mean absolute error {:.4g}",
     )
+    are_labels = False
     predictor, evaluation = Measurer, NumberEvaluation
 
     def build(self, config: Config) -> Regressor:
         """Build a model with an output for each number."""
         m = config.MODEL
         return Regressor(numbers=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH))
-
-    def train_dataset(self, config: Config) -> ListDataset:
-        """Open the training list, each image with its numbers."""
-        return train_rows(config, labels=False)
-
-    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
-        """Open a list."""
-        return eval_rows(config, False, list_name, dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the numbers, and keep their mean and deviation."""

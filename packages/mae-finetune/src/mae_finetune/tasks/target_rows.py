@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +16,30 @@ from mae_data.loading.dataset import ListDataset, OpenTargets
 from mae_data.sources.target_list import open_targets
 from mae_finetune.build import eval_dataset, train_dataset
 from mae_finetune.class_names import listed_names
+from mae_finetune.tasks.task import Task
 
 
-def open_rows(config: Config, labels: bool) -> OpenTargets:
-    """Return what opens lists of MODEL.NUM_CLASSES labels or numbers beside each image."""
-    return partial(open_targets, count=config.MODEL.NUM_CLASSES, labels=labels, names=listed_names(config) or ())
+class RowTask(Task):
+    """A task with a row of MODEL.NUM_CLASSES labels or numbers beside each image.
 
+    Attributes:
+        are_labels: whether they are labels.
+    """
 
-def train_rows(config: Config, labels: bool) -> ListDataset:
-    """Open the training list; see `open_rows`."""
-    return train_dataset(config, open_rows(config, labels))
+    are_labels: ClassVar[bool]
 
+    def train_dataset(self, config: Config) -> ListDataset:
+        """Open the training list."""
+        return train_dataset(config, self._open_targets(config))
 
-def eval_rows(config: Config, labels: bool, list_name: str | None = None, dropping: bool = False) -> ListDataset:
-    """Open a list as evaluation does; see `open_rows` and `eval_dataset`."""
-    return eval_dataset(config, list_name=list_name, dropping=dropping, open_targets=open_rows(config, labels))
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
+        """Open a list."""
+        targets = self._open_targets(config)
+        return eval_dataset(config, list_name=list_name, dropping=dropping, open_targets=targets)
+
+    def _open_targets(self, config: Config) -> OpenTargets:
+        names = listed_names(config) or ()
+        return partial(open_targets, count=config.MODEL.NUM_CLASSES, labels=self.are_labels, names=names)
 
 
 class Rows:

@@ -1,4 +1,4 @@
-"""`mae-probe segment`: what frozen patches tell of the class of each pixel, beside random weights and raw pixels."""
+"""`mae-probe segment`: the class of each pixel from frozen patches, beside random weights and raw pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Choices:
             raise UserError(f"--ignore {self.ignore} is no value of a mask; use 0 to 65535")
 
     def head_for(self, scoring: PatchScoring, seed: int, name: str) -> PatchHead:
-        """Make a head that learns from the training set what patches of a name tell."""
+        """Make a head that learns from the training set the classes of patches of a name."""
         make: Callable[..., PatchHead] = (
             partial(KnnHead, size=self.memory, k=self.k, whiten=self.whiten and name != RAW_PIXELS)
             if self.head == "knn"
