@@ -16,8 +16,7 @@ from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
-from mae_data.drawing import draw_rows
-from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.drawing import ShownBands, choose_bands, draw_rows
 from mae_data.loading.loader import as_paddle_takes
 from mae_pretrain.build import build_model, mask_noise, masking_note, shown_bands, shown_input
 from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images

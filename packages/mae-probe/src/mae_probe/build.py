@@ -12,7 +12,7 @@ from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_core.weights.key_report import KeyReport
 from mae_core.weights.sources import Weights
-from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.drawing import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import Transform, make_probe_transform

@@ -11,7 +11,7 @@ from paddle import Tensor
 
 from mae_data.errors import DataError
 from mae_data.loading.bad_images import BadImages
-from mae_data.loading.image_paths import ImagePaths
+from mae_data.loading.image_windows import ImagePaths
 from mae_data.loading.loader import as_paddle_takes, make_loader
 from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
 from mae_data.loading.sampler import EvalBatchSampler

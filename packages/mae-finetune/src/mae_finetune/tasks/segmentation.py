@@ -21,9 +21,9 @@ from mae_core.training.precision import Precision
 from mae_core.training.samples import Samples
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.mask_dataset import MaskDataset
-from mae_data.sources.class_file import class_colours
+from mae_data.sources.list_file import class_colours
+from mae_data.transforms.native_crop import make_scale_transform
 from mae_data.transforms.pipelines import Transform, make_eval_transform
-from mae_data.transforms.scale_crop import make_scale_transform
 from mae_finetune.build import shown_bands
 from mae_finetune.class_names import known_names, names_of, training_names
 from mae_finetune.segmentation.model import SegmentationTransformer, segment_loss

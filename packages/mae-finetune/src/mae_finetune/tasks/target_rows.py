@@ -13,7 +13,7 @@ from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
 from mae_core.training.meters import spoken_speed
 from mae_data.loading.dataset import ListDataset, OpenTargets
-from mae_data.sources.target_list import open_targets
+from mae_data.sources.annotated_list import open_targets
 from mae_finetune.build import eval_dataset, train_dataset
 from mae_finetune.class_names import listed_names
 from mae_finetune.tasks.task import Task
