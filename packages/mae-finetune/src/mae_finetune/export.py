@@ -13,6 +13,7 @@ from mae_core.export.narrowing import narrowing_on
 from mae_core.export.ports import image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.process import log
+from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_data_arguments import input_of
@@ -96,7 +97,8 @@ def export(
     narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, open_list, narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    report = load_for_evaluation(config, opened.weights, model)
+    weights = require_weights(opened.weights)
+    load_for_evaluation(config, weights, model)
     signature = Signature(lambda images: (model(images),), [images_port(model)], [task.output(config)])
     with values_from_config():
         shown = ModelInput(**input_of(config)).transform
@@ -107,5 +109,5 @@ def export(
         **image_facts(model, shown.crop_pct),
         **task.facts(config, model),
     }
-    measured = export_model(folder, file_format, model, signature, facts, report.file, narrowing)
+    measured = export_model(folder, file_format, model, signature, facts, weights, narrowing)
     return "\n".join(f"{folder}: {line}" for line in measured.lines())

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation import knn
 from mae_core.evaluation.class_figures import SCORED_CLASSES, label_figures
-from mae_core.evaluation.knn import accuracy_by_k
-from mae_core.evaluation.whitening import fit_whitening
+from mae_core.evaluation.features import accuracy_by_k, figures_by_k, fit_whitening
 from mae_core.process import log
 from mae_probe.extraction.feature_set import Features
 
@@ -23,7 +21,7 @@ MAX_ITER = 1000
 def knn_figures(
     train: Features, val: Features, ks: Sequence[int] = KS, whiten: bool = False
 ) -> dict[int, dict[str, float]]:
-    """Return the figures of `mae_core.evaluation.knn` by k, for each k that the training images suffice for.
+    """Return the figures of `mae_core.evaluation.features` by k, for each k that the training images suffice for.
 
     Args:
         whiten: compare whitened features; the whitening is that of the training images.
@@ -37,7 +35,7 @@ def knn_figures(
     if not ks:
         raise UserError(f"{len(train.labels)} training images are fewer than the least k; give more")
     features = _whitened(train, val) if whiten else (train.features, val.features)
-    return knn.figures_by_k(features[0], train.labels, features[1], val.labels, ks)
+    return figures_by_k(features[0], train.labels, features[1], val.labels, ks)
 
 
 def _whitened(train: Features, val: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -8,7 +8,7 @@ from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
 from mae_core.stage.cli.flags import STAGE_FLAGS, add_bands, add_images, split_pairs
 from mae_core.stage.cli.report_command import add_compare, add_count, add_run, prepare_page, write_page
-from mae_core.stage.run.memory import explain
+from mae_core.stage.run.system_limits import explain
 from mae_probe import __version__
 from mae_probe.commands.classify import add_knn, add_logistic
 from mae_probe.commands.features import add_features
