@@ -14,8 +14,8 @@ from mae_core.stage.config.weight_record import CHANNELS, PIXELS, Record, adapt_
 from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
 from mae_core.weights.sources import Weights
 
-# Of weights that are scored or predict, what a training run did about bad images does not matter, nor at which block of a
-# deeper encoder a probe was made: the weights end with it.
+# Of weights that are scored or predict, what a training run did about bad images does not matter, nor at which block
+# of a deeper encoder a probe was made: the weights end with it.
 _OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD", "MODEL.BLOCK")
 _CLASSES = "MODEL.NUM_CLASSES"
 
