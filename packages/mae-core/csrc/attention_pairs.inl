@@ -49,7 +49,9 @@ struct PairScratch {
 
 int64_t rounded_attention_scratch(const Attention& a) { return PairScratch(a, nullptr).words; }
 
-MAE_INLINE const int32_t* words_of(const Bfloat16* x) { return reinterpret_cast<const int32_t*>(x); }
+MAE_INLINE const int32_t* pairs_of(const Bfloat16* x) { return reinterpret_cast<const int32_t*>(x); }
+
+constexpr int64_t kAhead = 8;
 
 // Round q, k and v, with their bias, into [3, L, d], 0 in the padding.
 void round_heads(const Attention& a, int64_t head, Bfloat16* to) {
@@ -58,6 +60,7 @@ void round_heads(const Attention& a, int64_t head, Bfloat16* to) {
     for (int64_t row = 0; row < a.length; ++row, to += padded(a.head_dim)) {
       each_lanes(a.head_dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
         Lanes x, b{};
+        __builtin_prefetch(from.data + (row + kAhead) * from.row + i);  // rows are pages apart
         load(from.data + row * from.row + i, n, x);
         if (from.bias) load(from.bias + i, n, b);
         store(to + i, kLanes, x + b);
@@ -101,19 +104,19 @@ void rounded_attention(const Attention& a, int64_t head, float* memory, Bfloat16
   const Bfloat16 *keys = queries + length * d, *values = keys + length * d;
   const float scale = a.scale ? a.scale[head / a.heads] : 1.0f, factor = score_factor(a);
   round_heads(a, head, queries);
-  transpose(words_of(keys), d / 2, length, d / 2, s.keys_t);
+  transpose(pairs_of(keys), d / 2, length, d / 2, s.keys_t);
   pair_rows(values, length, d, s.columns);
   const int64_t start = (head / a.heads * asked * a.heads + head % a.heads) * dim;
   for (int64_t begin = 0; begin < asked; begin += kQueries) {
     const int64_t count = asked - begin < kQueries ? asked - begin : kQueries;
-    const int32_t* const some = words_of(queries + (a.first + begin) * d);
+    const int32_t* const some = pairs_of(queries + (a.first + begin) * d);
     product<int32_t>(count, l, d / 2, {some, d / 2, 1}, s.keys_t, l, false, s.scores, l);
     float totals[kQueries];
     for (int64_t i = 0; i < count; ++i) {
       log_sum[head * asked + begin + i] =
           rounded_exponentials(length, factor, s.scores + i * l, s.rows + i * l, totals[i]);
     }
-    product<int32_t>(count, d, (length + 1) / 2, {words_of(s.rows), l / 2, 1}, s.columns, d, false, s.sums, d);
+    product<int32_t>(count, d, (length + 1) / 2, {pairs_of(s.rows), l / 2, 1}, s.columns, d, false, s.sums, d);
     for (int64_t i = 0; i < count; ++i) {
       const float share = scale / totals[i];
       each_lanes(dim, [&](int64_t j, int64_t n) MAE_INLINE_LAMBDA {
@@ -187,8 +190,8 @@ void rounded_attention_backward(const Attention& a, int64_t head, float* memory,
   for (int64_t part = 0; part < 3; ++part) {
     std::memset(grad_bias + column_of(a, head, part), 0, sizeof(float) * dim);
   }
-  transpose(words_of(keys), d / 2, length, d / 2, s.keys_t);
-  transpose(words_of(values), d / 2, length, d / 2, s.values_t);
+  transpose(pairs_of(keys), d / 2, length, d / 2, s.keys_t);
+  transpose(pairs_of(values), d / 2, length, d / 2, s.values_t);
   pair_rows(keys, length, d, s.columns);
   const int64_t start = (head / a.heads * asked * a.heads + head % a.heads) * dim;
   for (int64_t begin = 0; begin < asked; begin += kQueries) {
@@ -197,8 +200,8 @@ void rounded_attention_backward(const Attention& a, int64_t head, float* memory,
     const bool adds = begin > 0;
     float means[kQueries], log_sums[kQueries];
     round_gradients(a, start + begin * a.heads * dim, count, scale, grad, attended, s.results, means);
-    product<int32_t>(count, l, d / 2, {words_of(some), d / 2, 1}, s.keys_t, l, false, s.scores, l);
-    product<int32_t>(count, l, d / 2, {words_of(s.results), d / 2, 1}, s.values_t, l, false, s.grad_weights, l);
+    product<int32_t>(count, l, d / 2, {pairs_of(some), d / 2, 1}, s.keys_t, l, false, s.scores, l);
+    product<int32_t>(count, l, d / 2, {pairs_of(s.results), d / 2, 1}, s.values_t, l, false, s.grad_weights, l);
     std::memcpy(log_sums, log_sum + head * asked + begin, sizeof(float) * count);
     if (count % 2) {  // the last one's partner weighs nothing
       log_sums[count] = 1e30f, means[count] = 0.0f;
@@ -214,7 +217,7 @@ void rounded_attention_backward(const Attention& a, int64_t head, float* memory,
     pair_rows(some, count, d, s.queries);
     product<int32_t>(length, d, pairs, {s.weights, 1, l}, s.gradients, d, adds, s.grad_values, d);
     product<int32_t>(length, d, pairs, {s.grad_scores, 1, l}, s.queries, d, adds, s.grad_keys, d);
-    product<int32_t>(count, d, (length + 1) / 2, {words_of(s.rows), l / 2, 1}, s.columns, d, false, s.sums, d);
+    product<int32_t>(count, d, (length + 1) / 2, {pairs_of(s.rows), l / 2, 1}, s.columns, d, false, s.sums, d);
     round_rows(a, head, 0, a.first + begin, a.first + begin + count, root, s.sums, grad_qkv, grad_bias);
   }
   const int64_t width = 3 * a.heads * dim;

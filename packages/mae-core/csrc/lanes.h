@@ -49,8 +49,18 @@ MAE_INLINE void narrow(const Lanes& x, HalfLanes& halves) {
   halves = __builtin_convertvector(bits, HalfLanes);
 #endif
 }
+// GCC's own conversion goes by way of narrower registers.
+MAE_INLINE void words_of(const HalfLanes& halves, BitLanes& words) {
+#ifdef MAE_HAS_PAIRS
+  words = (BitLanes)_mm512_cvtepu16_epi32((__m256i)halves);
+#else
+  words = __builtin_convertvector(halves, BitLanes);
+#endif
+}
 MAE_INLINE void widen(const HalfLanes& halves, Lanes& x) {
-  const BitLanes bits = __builtin_convertvector(halves, BitLanes) << 16;
+  BitLanes bits;
+  words_of(halves, bits);
+  bits <<= 16;
   std::memcpy(&x, &bits, sizeof x);
 }
 MAE_INLINE void store(Bfloat16* to, int64_t count, const HalfLanes& halves) {
@@ -71,8 +81,10 @@ MAE_INLINE void load(const Bfloat16* from, int64_t count, Lanes& x) {
 
 // Two rows of bfloat16, the elements of a column in a word, the first in its lower half.
 MAE_INLINE void store_pairs(const HalfLanes& first, const HalfLanes& second, int32_t* to) {
-  const BitLanes pairs = __builtin_convertvector(first, BitLanes) | __builtin_convertvector(second, BitLanes) << 16;
-  std::memcpy(to, &pairs, sizeof pairs);
+  BitLanes low, high;
+  words_of(first, low), words_of(second, high);
+  low |= high << 16;
+  std::memcpy(to, &low, sizeof low);
 }
 
 // The first `count` of sixteen lanes as they are, and `rest` in the others.
@@ -169,9 +181,9 @@ MAE_INLINE void error_function(const Lanes& x, Lanes& result) {
   q = q * t + 1.1409222335e-01f;
   q = q * t + 5.0203841925e-01f;
   q = q * t + 1.0f;
-  Lanes inside;
-  divide<Out>(c * p, q, inside);
-  result = x > limit ? Lanes{} + 1.0f : x < -limit ? Lanes{} - 1.0f : inside;
+  divide<Out>(c * p, q, result);
+  if constexpr (std::is_same_v<Out, Bfloat16>) return;  // 1 within 4e-7 will do
+  result = x > limit ? Lanes{} + 1.0f : x < -limit ? Lanes{} - 1.0f : result;
 }
 
 }  // namespace
