@@ -1,5 +1,5 @@
-// Attention with operands of bfloat16, one head at a time. Where a product sums, two values that follow each other share
-// a word; the processor multiplies such pairs, and other instruction sets do it in two steps.
+// Attention with operands of bfloat16, one head at a time. Where a product sums, two values that follow each other
+// share a word; the processor multiplies such pairs, and other instruction sets do it in two steps.
 namespace mae {
 namespace {
 
@@ -22,14 +22,14 @@ MAE_INLINE int64_t column_of(const Attention& a, int64_t head, int64_t part) {
 
 // Working memory of a head, cut into its matrices; d and L are padded to whole lanes.
 struct PairScratch {
-  Bfloat16* heads;                                     // q, k, v: [3, L, d]
-  int32_t *keys_t, *values_t;                          // pairs along d: [d / 2, L]
-  int32_t* columns;                                    // pairs along L of keys or values: [L / 2, d]
-  int32_t *queries, *gradients;                        // pairs along some queries: [Q / 2, d]
-  int32_t *weights, *grad_scores;                      // pairs along them: [Q / 2, L]
-  Bfloat16 *rows, *results;                            // [Q, L], [Q, d]
-  float *scores, *grad_weights, *sums;                 // [Q, L], [Q, L], [Q, d]
-  float *grad_keys, *grad_values;                      // [L, d]
+  Bfloat16* heads;                      // q, k, v: [3, L, d]
+  int32_t *keys_t, *values_t;           // pairs along d: [d / 2, L]
+  int32_t* columns;                     // pairs along L of keys or values: [L / 2, d]
+  int32_t *queries, *gradients;         // pairs along some queries: [Q / 2, d]
+  int32_t *weights, *grad_scores;       // pairs along them: [Q / 2, L]
+  Bfloat16 *rows, *results;             // of weights or the gradient of scores, and of gradients: [Q, L], [Q, d]
+  float *scores, *grad_weights, *sums;  // [Q, L], [Q, L], [Q, d]
+  float *grad_keys, *grad_values;       // [L, d]
   int64_t words = 0;
 
   PairScratch(const Attention& a, float* memory) {
@@ -51,7 +51,7 @@ int64_t rounded_attention_scratch(const Attention& a) { return PairScratch(a, nu
 
 MAE_INLINE const int32_t* pairs_of(const Bfloat16* x) { return reinterpret_cast<const int32_t*>(x); }
 
-constexpr int64_t kAhead = 8;
+constexpr int64_t kAhead = 8;  // rows
 
 // Round q, k and v, with their bias, into [3, L, d], 0 in the padding.
 void round_heads(const Attention& a, int64_t head, Bfloat16* to) {

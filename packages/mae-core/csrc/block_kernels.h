@@ -32,7 +32,8 @@ struct OperandKernels {
   // The same out from mean and inverse deviation.
   void (*normalize)(const Rows&, const float* x, const float* weight, const float* bias, const float* mean,
                     const float* inverse, Out* out);
-  // out = scale * gelu(x + bias); in place where out is x. For bfloat16 the sum is rounded, into `kept` unless it is null.
+  // out = scale * gelu(x + bias); in place where out is x. For bfloat16 the sum is rounded first, and goes to `kept`
+  // unless that is null.
   void (*gelu)(const Rows&, const float* x, const float* bias, Out* kept, Out* out);
   // out as above, and grad_x = grad * scale * gelu'(x + bias), of which grad_bias is the sum; in place where grad_x is
   // grad. For bfloat16 x is what was kept, with its bias.

@@ -73,7 +73,8 @@ class Sums {
   int64_t width_;
 };
 
-// A matrix as an operand: itself, or rounded into `to`. Its rows' sum, times their scale, goes to `sum` where asked for.
+// A matrix as an operand: itself, or rounded into `to`. Its rows' sum, times their scale, goes to `sum` where that is
+// asked for.
 template <class W>
 const W* as_operand(const Rows& all, const float* x, W* to, float* memory, float* sum) {
   constexpr bool kRounds = !std::is_same_v<W, float>;

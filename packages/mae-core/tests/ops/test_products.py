@@ -126,7 +126,7 @@ def test_what_a_block_keeps_is_rounded_once():
     block, x = make_block(case), paddle.randn([n, length, dim])
     tensors = [products.rounded(p) if p.ndim == 2 else p for p in block.parameters()]
     attrs = {"heads": heads, "first": 0, "epsilon": 1e-6, "has_qkv_bias": True, "has_scales": False}
-    out, qkv, attended, middle, hidden, _ = fused.call("mae_block_kept", {"x": x, "tensors": tensors}, attrs)
+    _, qkv, attended, middle, hidden, _ = fused.call("mae_block_kept", {"x": x, "tensors": tensors}, attrs)
     assert qkv.dtype == attended.dtype == hidden.dtype == paddle.bfloat16
     with products.in_bfloat16(), paddle.no_grad():
         q, k, v = (block.attn.qkv(block.norm1(x)).reshape([n, length, 3, heads, 8])).unbind(axis=2)

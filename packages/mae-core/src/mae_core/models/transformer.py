@@ -28,7 +28,8 @@ class Attention(nn.Layer):
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Attend from the tokens behind the first `first` ones to all -> [N, L - first, D]."""
         _, length, dim = x.shape
-        qkv = products.stored(self.qkv(x)).reshape([-1, length, 3, self.num_heads, dim // self.num_heads])  # [N, L, 3, h, d]
+        qkv = products.stored(self.qkv(x))
+        qkv = qkv.reshape([-1, length, 3, self.num_heads, dim // self.num_heads])  # [N, L, 3, h, d]
         q, k, v = qkv.unbind(axis=2)  # [N, L, h, d]
         x = F.scaled_dot_product_attention(q[:, first:] if first else q, k, v)  # [N, L - first, h, d]
         return self.proj(x.reshape([-1, length - first, dim]))
