@@ -64,7 +64,7 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     }
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
-    later = tuple(f"blocks.{len(model.blocks) + i}." for i in range(model.later_blocks))
+    later = tuple(f"blocks.{len(model.blocks) + i}." for i in range(getattr(model, "later_blocks", 0)))
     strange = [name for name in unexpected if not name.startswith(later)]
     _refuse(weights, own, fitting, missing, strange, other_metadata(weights, model, same_target))
     dtypes = {name: str(own[name].dtype).rpartition(".")[2] for name in fitting}
