@@ -67,9 +67,9 @@ def stored(folder: Path) -> Reader:
 def volumes(folder: Path) -> Reader:
     """Slices of NIfTI volumes; frames of DICOM files, where pydicom is installed."""
     from mae_data.errors import DataError
-    from mae_data.images.nifti import write_slice
     from mae_data.images.stored import read_image
     from mae_data.images.value_range import as_value_range
+    from mae_data.images.volumes.nifti import write_slice
 
     alone = write_slice(PIXELS[..., 0].astype(np.int16))
     volume = bytearray(alone)
@@ -99,7 +99,7 @@ def _dicom_files() -> list[bytes]:
 def arrays(folder: Path) -> Reader:
     """Arrays of images with their labels: IDX, packed too, and NumPy's."""
     from mae_data.errors import DataError
-    from mae_data.sources.folder_index import index_folder
+    from mae_data.sources.folders.folder_index import index_folder
 
     images, labels, saved = PIXELS[:12].transpose(0, 2, 1).copy(), np.arange(12, dtype=np.uint8), io.BytesIO()
     np.save(saved, images)

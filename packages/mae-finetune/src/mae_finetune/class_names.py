@@ -10,7 +10,7 @@ from mae_core.errors import ConfigError
 from mae_core.models import VisionTransformer
 from mae_core.process import log
 from mae_core.stage.config.node import Config
-from mae_data.sources.class_file import read_classes
+from mae_data.sources.list_file import read_classes
 from mae_data.sources.source import Source
 from mae_finetune.class_map import read_class_map
 

@@ -13,7 +13,8 @@ from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.training.precision import Precision
 from mae_core.weights.sources import Weights
-from mae_data.loading.loader import make_eval_loader
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import EvalBatchSampler
 from mae_finetune.build import build_model, load_for_evaluation
 from mae_finetune.tasks import task_of
 from mae_finetune.tasks.task import Evaluation
@@ -50,5 +51,6 @@ def score(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Counts | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early."""
-    batches = make_eval_loader(evaluation.dataset, eval_sampling_of(config), loading_of(config), should_stop)
+    sampler = EvalBatchSampler(len(evaluation.dataset), **eval_sampling_of(config))
+    batches = make_loader(evaluation.dataset, sampler, **loading_of(config), stop=should_stop)
     return evaluation.score(model, batches, precision, should_stop)

@@ -23,8 +23,7 @@ from mae_core.training.precision import Precision, RoundedWeights
 from mae_data.errors import DataError
 from mae_data.images.windows import stitched
 from mae_data.loading.bad_images import BadImages
-from mae_data.loading.image_paths import ImagePaths
-from mae_data.loading.image_windows import ImageWindows
+from mae_data.loading.image_windows import ImagePaths, ImageWindows
 from mae_data.loading.loader import as_paddle_takes, make_loader
 from mae_data.loading.preprocess import Images, ModelInput, OneImage, each_image
 from mae_data.loading.sampler import EvalBatchSampler

@@ -24,8 +24,8 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.training.precision import Precision
 from mae_core.training.validation import Validation
+from mae_data.drawing import choose_bands
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.batch import Batch
 from mae_pretrain.build import mask_noise, masking_note
 from mae_pretrain.coverage import split_coverage

@@ -11,7 +11,7 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.patches import denormalize_patches, unit_patches, unpatchify
 from mae_core.ops.random_masking import Noise
 from mae_core.ops.reference import patch_statistics
-from mae_data.images.shown_bands import ShownBands
+from mae_data.drawing import ShownBands
 from mae_pretrain.coverage import split_coverage
 
 

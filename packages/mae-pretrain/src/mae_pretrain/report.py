@@ -17,8 +17,8 @@ from mae_core.report.sections import bars_section, curves, provenance
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.load import load_model
+from mae_data.drawing import choose_bands
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
 from mae_pretrain.config import RECIPE
 from mae_pretrain.visualize import COLUMNS, SHOWN, reconstruction_columns

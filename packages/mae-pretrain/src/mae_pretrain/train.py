@@ -20,10 +20,10 @@ from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import choose_bands
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.loader import make_train_loader
-from mae_data.loading.sampler import steps_per_epoch
+from mae_data.loading.loader import BatchLoader, make_loader
+from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
 from mae_pretrain.coverage import split_coverage
 from mae_pretrain.monitor import monitoring
@@ -67,7 +67,11 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         **trainer_of(config, plan, images),
     )
     sampling = train_sampling_of(config, config.DATA.REPEATS)
-    batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
+
+    def batches(first: int, steps: int) -> BatchLoader:
+        sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
+        return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
+
     return Run(trainer, len(images), batches, CARD, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 

@@ -17,8 +17,7 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
-from mae_data.drawing import draw_rows
-from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.drawing import ShownBands, choose_bands, draw_rows
 from mae_data.loading.loader import as_paddle_takes
 from mae_pretrain.build import build_model, mask_noise, masking_note, shown_input
 from mae_pretrain.png_file import prepare_png, write_png

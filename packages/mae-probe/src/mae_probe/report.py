@@ -14,9 +14,8 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.checkpoint_folder import open_weights
-from mae_data.drawing import ShownImages
+from mae_data.drawing import ShownImages, choose_bands
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
 from mae_probe.attention.overlay import attention_of, overlay
 from mae_probe.build import eval_dataset
 from mae_probe.config import RECIPE

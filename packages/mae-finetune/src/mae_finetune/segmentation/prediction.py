@@ -21,7 +21,7 @@ from mae_data.images.mask import write_mask
 from mae_data.images.windows import Window
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.preprocess import Images, OneImage, as_image, each_image
-from mae_data.sources.class_file import class_colours
+from mae_data.sources.list_file import class_colours
 from mae_data.transforms.pipelines import Picture
 from mae_finetune.class_names import known_names
 from mae_finetune.predicted import printable

@@ -10,10 +10,9 @@ from paddle import nn
 from mae_core.evaluation.segmentation import SegmentationScores
 from mae_core.process import distributed, log
 from mae_core.training.precision import Precision
+from mae_data.drawing import Row, ShownBands
 from mae_data.images.native_code import Size
-from mae_data.images.shown_bands import ShownBands
 from mae_data.loading.mask_dataset import Classes, MaskDataset
-from mae_data.mask_sheet import Row
 from mae_data.transforms.crops import resized_crop
 from mae_data.transforms.pipelines import Picture
 from mae_finetune.segmentation.sliding import Segmenter

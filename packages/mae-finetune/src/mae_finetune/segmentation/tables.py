@@ -11,7 +11,7 @@ from mae_core.evaluation.tables import write_scores, write_table
 from mae_core.files import png_bytes, refuse_unwritable, write_output
 from mae_core.process import distributed, log
 from mae_core.training.meters import spoken_speed
-from mae_data.mask_sheet import draw_sheet
+from mae_data.drawing import draw_sheet
 from mae_finetune.segmentation.scoring import MaskCounts
 
 MOSAIC = "mosaic.png"

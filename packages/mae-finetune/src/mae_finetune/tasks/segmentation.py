@@ -21,11 +21,11 @@ from mae_core.stage.config.to_data_arguments import cropping_of, eval_sampling_o
 from mae_core.stage.run.model_card import Card
 from mae_core.training.precision import Precision
 from mae_core.training.samples import Samples
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import choose_bands
 from mae_data.loading.mask_dataset import MaskDataset
-from mae_data.sources.class_file import class_colours
+from mae_data.sources.list_file import class_colours
+from mae_data.transforms.native_crop import make_scale_transform
 from mae_data.transforms.pipelines import Transform, make_eval_transform
-from mae_data.transforms.scale_crop import make_scale_transform
 from mae_finetune.class_names import known_names, names_of, training_names
 from mae_finetune.segmentation.loss import segment_loss
 from mae_finetune.segmentation.model import SegmentationTransformer

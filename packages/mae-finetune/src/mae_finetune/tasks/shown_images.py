@@ -2,8 +2,7 @@
 
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
-from mae_data.drawing import ShownImages
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import ShownImages, choose_bands
 from mae_finetune.config import RECIPE
 from mae_finetune.tasks.task import Task
 

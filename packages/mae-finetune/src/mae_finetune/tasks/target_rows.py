@@ -11,7 +11,7 @@ from mae_core.evaluation.tables import write_table
 from mae_core.process import distributed
 from mae_core.stage.config.node import Config
 from mae_data.loading.dataset import ListDataset, OpenTargets
-from mae_data.sources.target_list import open_targets
+from mae_data.sources.annotated_list import open_targets
 from mae_finetune.class_names import listed_names
 from mae_finetune.datasets import eval_dataset, train_dataset
 

@@ -17,8 +17,7 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.stage.config.to_data_arguments import input_of
-from mae_data.drawing import draw_rows
-from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.drawing import ShownBands, choose_bands, draw_rows
 from mae_data.images.value_range import as_value_range
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import ModelInput

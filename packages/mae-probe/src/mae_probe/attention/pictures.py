@@ -13,8 +13,7 @@ from mae_core.errors import UserError
 from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
-from mae_data.drawing import Tile, draw_rows
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import Tile, choose_bands, draw_rows
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import Images, ModelInput
 from mae_probe.attention.overlay import CELL, overlay

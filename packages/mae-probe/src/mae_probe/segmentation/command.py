@@ -18,11 +18,9 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import precision_of, statistics_of
 from mae_core.stage.config.to_data_arguments import images_of
-from mae_data.drawing import ShownImages
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import Row, ShownImages, choose_bands, draw_sheet
 from mae_data.loading.mask_dataset import MaskDataset
-from mae_data.mask_sheet import Row, draw_sheet
-from mae_data.sources.class_file import class_colours, read_classes
+from mae_data.sources.list_file import class_colours, read_classes
 from mae_data.sources.mask_pairs import open_pairs
 from mae_probe.build import build_model, load_encoder
 from mae_probe.extraction.encoding import grid_of

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mae_data.images.dicom import can_read_dicom
 from mae_data.images.formats import EXTENSIONS
-from mae_data.sources.file_slices import Slicing, each_slice, is_dicom_name, looks_like_dicom, may_be_dicom
+from mae_data.images.volumes.dicom import can_read_dicom
+from mae_data.sources.folders.file_slices import Slicing, each_slice, is_dicom_name, looks_like_dicom, may_be_dicom
 
 # Names stay bytes from the file system to the list: the result does not depend on the locale.
 _EXTENSIONS = tuple(os.fsencode(extension) for extension in EXTENSIONS)
@@ -34,7 +34,7 @@ def scan_folder(root: bytes, slicing: Slicing | None = None) -> Scan:
     """Find the images of a folder and all its subfolders.
 
     Links are followed, after all else: each folder is read once, by its own name where it lies below `root`.
-    Hidden names are left out. Of files that hold many images, each is named; see `images.slices`.
+    Hidden names are left out. Of files that hold many images, each is named; see `images.volumes.slices`.
 
     Args:
         root: the folder.

@@ -1,17 +1,19 @@
-"""The images of files that hold many: slices of NIfTI volumes, frames of DICOM files, every n-th of them."""
+"""The images of files that hold many (slices of NIfTI, frames of DICOM), and which images belong together."""
 
 import io
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 from mae_data.errors import DataError, InputError
-from mae_data.images import nifti
-from mae_data.images.dicom import MAX_FRAMES, NEEDS_PYDICOM, Tags, is_dicom, read_tags
-from mae_data.images.slices import split_name
+from mae_data.images.volumes import nifti
+from mae_data.images.volumes.dicom import MAX_FRAMES, NEEDS_PYDICOM, Tags, is_dicom, read_tags
+from mae_data.images.volumes.slices import split_name
 
+Grouping = Callable[[bytes], bytes]
 PATIENT = "patient"
 MAX_SLICES = 1_000_000  # of a file; a small hostile one can promise more
 _NIFTI = (b".nii", b".nii.gz")
@@ -38,7 +40,7 @@ class Slicing:
 
 
 def may_be_dicom(name: bytes) -> bool:
-    """Return whether a file's name is one that only its content tells of."""
+    """Return whether a file may be DICOM by its name; its content decides."""
     return _NO_ENDING.fullmatch(name) is not None
 
 
@@ -133,6 +135,34 @@ def patient_of(root: bytes, name: bytes) -> bytes:
     if tags is None or not tags.patient:
         raise InputError(
             f"--group-by {PATIENT} reads PatientID of DICOM files, and {os.fsdecode(name)!r} has none;"
-            " give a regular expression that its path tells the patient by"
+            " give a regular expression that finds the patient in its path"
         )
     return tags.patient.encode()
+
+
+def grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
+    """Return what names the group of a path below a folder.
+
+    Raises:
+        InputError: it is no regular expression.
+    """
+    if group_by is None:
+        return None
+    if group_by == "folder":
+        return lambda path: path.rpartition(b"/")[0]
+    if group_by == PATIENT:
+        return cache(partial(patient_of, root))
+    try:
+        pattern = re.compile(os.fsencode(group_by))
+    except re.error as error:
+        raise InputError(
+            f"--group-by {group_by} is neither `folder`, `patient` nor a regular expression ({error})"
+        ) from None
+
+    def group_of(path: bytes) -> bytes:
+        match = pattern.search(path)
+        if match is None:
+            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must match each path")
+        return (match[1] if pattern.groups else match[0]) or b""
+
+    return group_of

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mae_data.errors import DataError
 from mae_data.images.bounds import check_growth, check_jpeg, check_size, growth_limit
-from mae_data.images.nifti import rescaled
+from mae_data.images.volumes.nifti import rescaled
 
 NEEDS_PYDICOM = 'DICOM needs pydicom: pip install "mae-data[medical]"'
 MAX_FRAMES = 100_000
@@ -66,7 +66,7 @@ def _pydicom() -> Any:
 
 
 def read_tags(file: BinaryIO) -> Tags:
-    """Read what tells patient and series apart; pixels are not read.
+    """Read what distinguishes patients and series; pixels are not read.
 
     Args:
         file: open at its beginning.

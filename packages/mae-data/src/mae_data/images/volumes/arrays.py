@@ -1,4 +1,4 @@
-"""Files of many images as one array: NumPy's `.npy` [N, H, W(, C)], and the IDX of the MNIST family."""
+"""Arrays in files: NumPy's `.npy`, of one image or of many, and the IDX of the MNIST family; nothing is executed."""
 
 import gzip
 import io
@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
-from mae_data.images import npy
 from mae_data.images.bounds import check_growth, check_size
-from mae_data.images.nifti import GZIP
+from mae_data.images.volumes.nifti import GZIP
 
 Array = npt.NDArray[Any]
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -21,6 +20,44 @@ _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _UNPACKED_BYTES = 256 << 20
 MAX_IMAGES = 10_000_000  # a small hostile file can promise more, of one pixel each
 _KEPT = 4  # files that a process keeps open
+MAGIC = np.lib.format.MAGIC_PREFIX
+_READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read_npy(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
+    """Read an array [H, W] or [H, W, C] as pixels [H, W, C].
+
+    Args:
+        file: open at its beginning.
+        max_pixels: larger arrays are refused by their header.
+
+    Raises:
+        DataError: it is another array, or cut off.
+    """
+    shape, _ = read_header(file)
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(f"shape {shape} is not an image's; save [height, width] or [height, width, channels]")
+    check_size(shape[1], shape[0], max_pixels)
+    file.seek(0)
+    return np.atleast_3d(np.load(file, allow_pickle=False))
+
+
+def read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of an array of numbers that is there as a whole; the file is left anywhere.
+
+    Raises:
+        DataError: it is another array, or cut off.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _READ_HEADER:
+        raise DataError(f"format {version} holds records; save an array of numbers")
+    shape, _, dtype = _READ_HEADER[version](file)
+    if dtype.hasobject or dtype.kind not in "uif":
+        raise DataError(f"{dtype} is not a type of pixels")
+    begin = file.tell()
+    if math.prod(shape) * dtype.itemsize > file.seek(0, io.SEEK_END) - begin:
+        raise DataError(f"it is cut off: shape {shape} of {dtype} takes more bytes than it has")
+    return shape, dtype
 
 
 def is_idx(head: bytes) -> bool:
@@ -46,8 +83,8 @@ def _open(path: bytes, state: str) -> Array:
     with open(path, "rb") as file:
         head = file.read(6)
         file.seek(0)
-        if head == npy.MAGIC:
-            npy.read_header(file)
+        if head == MAGIC:
+            read_header(file)
             return np.load(os.fsdecode(path), mmap_mode="r", allow_pickle=False)
         if head[:2] == GZIP:
             size = file.seek(0, io.SEEK_END)

@@ -14,8 +14,8 @@ from mae_data.errors import DataError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.sources.cache import SETTLED_NS, cached_index
 from mae_data.sources.file_source import FileSource
-from mae_data.sources.folder_index import FolderIndex, index_folder
-from mae_data.sources.folder_scan import describe_left_out, folder_state
+from mae_data.sources.folders.folder_index import FolderIndex, index_folder
+from mae_data.sources.folders.folder_scan import describe_left_out, folder_state
 from mae_data.sources.index_file import Index, IndexWriter
 from mae_data.sources.source import NO_LABEL
 

@@ -2,6 +2,8 @@
 
 `[:,:,40]` is slice 40 of a volume's third axis, `[:,:,40,2]` that of the third of several volumes; `[7]` is frame 7 of
 a DICOM file, image 7 of an array [N, H, W(, C)] or of an IDX file. All count from 0.
+
+The values of DICOM and NIfTI are in a unit, and a value range of floats is a window on them.
 """
 
 import gzip
@@ -17,15 +19,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.errors import DataError
-from mae_data.images import nifti
-from mae_data.images.array_stack import is_idx, read_row
-from mae_data.images.dicom import is_dicom, read_dicom
-from mae_data.images.npy import MAGIC
+from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.images.volumes import nifti
+from mae_data.images.volumes.arrays import MAGIC, is_idx, read_row
+from mae_data.images.volumes.dicom import is_dicom, read_dicom
 
 _NAME = re.compile(rb"(.+)\[((?::|\d{1,9})(?:,(?::|\d{1,9})){0,3})\]", re.DOTALL)
 _READING = threading.Lock()
 # The gzipped file that was read last, where its reading stopped: slices in order unpack it once.
 _last: tuple[Any, Any, Any] = (None, None, None)
+_HEAD = 348  # bytes by which DICOM and NIfTI are known
 
 
 def split_name(name: bytes) -> tuple[bytes, nifti.Slice] | None:
@@ -46,7 +49,7 @@ def read_slice(path: bytes, place: nifti.Slice, max_pixels: int) -> bytes:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise DataError("not a file with data, but a folder, pipe or device")
     with open(path, "rb") as file:
-        head = file.read(348)
+        head = file.read(_HEAD)
         file.seek(0)
         if nifti.is_nifti(head):
             header = nifti.read_header(file, os.fstat(file.fileno()).st_size, False)
@@ -106,3 +109,45 @@ def _encode_frame(pixels: npt.NDArray[Any]) -> bytes:
         return _encode(pixels)
     values = np.ascontiguousarray(pixels)
     return nifti.write_slice(values[:, :, 0] if pixels.shape[2] == 1 else values.view(f"V{pixels.shape[2]}")[:, :, 0])
+
+
+def is_medical(file: BinaryIO) -> bool:
+    """Return whether a file is DICOM or NIfTI; it is left at its beginning."""
+    head = file.read(_HEAD)
+    file.seek(0)
+    if head[:2] == nifti.GZIP:
+        try:
+            head = nifti.unpacked(file).read(_HEAD)
+        except (OSError, EOFError):  # whoever reads it says what is wrong
+            head = b""
+        file.seek(0)
+    return is_dicom(head) or nifti.is_nifti(head)
+
+
+def read_medical(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
+    """Read a file of one image as pixels [H, W, C], in the unit that it states."""
+    head = file.read(_HEAD)
+    file.seek(0)
+    return read_dicom(file, max_pixels) if is_dicom(head) else nifti.read_nifti(file, max_pixels)
+
+
+def fit_medical(pixels: npt.NDArray[Any], channels: int, limits: ValueRange) -> npt.NDArray[Any]:
+    """Fit pixels [H, W, C] to what is stated, where that has one meaning only.
+
+    | stated                        | what becomes of the values                                |
+    |-------------------------------|-----------------------------------------------------------|
+    | [low, high]                   | float32; what is below or above becomes the end (window)   |
+    | 255, with 1 or 3 channels     | 8-bit grey and RGB as pictures: grey repeats over RGB, ... |
+    | another white of integers     | as stored                                                  |
+    """
+    if limits.is_float:
+        return pixels.astype(np.float32).clip(*limits.bounds)
+    if pixels.dtype == np.uint8 and limits == EIGHT_BITS and {channels, pixels.shape[2]} == {1, 3}:
+        picture = Image.fromarray(pixels if channels == 1 else np.ascontiguousarray(pixels[:, :, 0]))
+        return np.atleast_3d(np.asarray(picture.convert("L" if channels == 1 else "RGB")))
+    return pixels
+
+
+def is_picture(pixels: npt.NDArray[Any]) -> bool:
+    """Return whether it is 8-bit grey or RGB."""
+    return pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_data.errors import DataError
-from mae_data.images.array_stack import count_images, open_array
+from mae_data.images.volumes.arrays import count_images, open_array
 from mae_data.sources.list_file import Entry
 from mae_data.sources.source import MAX_LABEL, NO_LABEL
 
@@ -112,7 +112,7 @@ def find_arrays(root: Path) -> dict[str, ArrayFiles]:
 
 
 def _part_of(name: str) -> tuple[str, int]:
-    """Return the part that a name tells of, and how well; without a word it is of training."""
+    """Return the part that a name stands for, and how well; a name without such a word is of training."""
     words = re.split("[^a-z0-9]+", name)
     for part, known in _WORDS.items():
         for rank, word in enumerate(known):

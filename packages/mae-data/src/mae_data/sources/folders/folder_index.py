@@ -3,22 +3,20 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
 from pathlib import Path
 
 from mae_data.errors import DataError, InputError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.loading.sampler import epoch_order
-from mae_data.sources.array_files import ArrayFiles, find_arrays
-from mae_data.sources.file_slices import PATIENT, Slicing, patient_of
-from mae_data.sources.folder_scan import Scan, folder_state, scan_folder
+from mae_data.sources.folders.array_files import ArrayFiles, find_arrays
+from mae_data.sources.folders.file_slices import Grouping, Slicing, grouping
+from mae_data.sources.folders.folder_scan import Scan, folder_state, scan_folder
 from mae_data.sources.list_file import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 from mae_data.sources.source import NO_LABEL
 
 LOOSE = "images that are in no class folder"
-Grouping = Callable[[bytes], bytes]
 OTHER_PARTS = "images beside train/ and val/"
 
 
@@ -69,7 +67,7 @@ def index_folder(
     `root/train/<class>/` and `root/val/<class>/` are taken as they are; otherwise `root/<class>/` is
     split per class. Labels follow the sorted class names. Without labels, images count in any subfolder, and
     none are held out, but for those of `root/val/` where the folder has train/. Arrays of images, with labels in
-    arrays, count instead of files; see `sources.array_files`.
+    arrays, count instead of files; see `array_files`.
 
     Args:
         root: the folder.
@@ -165,34 +163,6 @@ def _index_whole(
         val += [(path, label) for path in held_out]
     left_out = scan.left_out + Counter({LOOSE: loose})
     return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
-
-
-def grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
-    """Return what names the group of a path below a folder.
-
-    Raises:
-        InputError: it is no regular expression.
-    """
-    if group_by is None:
-        return None
-    if group_by == "folder":
-        return lambda path: path.rpartition(b"/")[0]
-    if group_by == PATIENT:
-        return cache(partial(patient_of, root))
-    try:
-        pattern = re.compile(os.fsencode(group_by))
-    except re.error as error:
-        raise InputError(
-            f"--group-by {group_by} is neither `folder`, `patient` nor a regular expression ({error})"
-        ) from None
-
-    def group_of(path: bytes) -> bytes:
-        match = pattern.search(path)
-        if match is None:
-            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must match each path")
-        return (match[1] if pattern.groups else match[0]) or b""
-
-    return group_of
 
 
 def _split_by_groups(
