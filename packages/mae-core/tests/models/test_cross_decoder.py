@@ -1,6 +1,6 @@
 """The cross-attention decoder against NumPy, one patch at a time; and what only it can do."""
 
-import sys
+import importlib.util
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey, fused, masking_noise
 from mae_core.ops.products import in_bfloat16, why_no_bfloat16
 
-sys.path.insert(0, str(Path(__file__).parent))
-import numpy_cross_mae  # noqa: E402
+_spec = importlib.util.spec_from_file_location("numpy_mae", Path(__file__).with_name("numpy_mae.py"))
+numpy_mae = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(numpy_mae)
 
 SMALL = {
     "decoder_kind": "cross", "embed_dim": 24, "depth": 2, "num_heads": 3, "decoder_embed_dim": 16, "decoder_depth": 3,
@@ -38,9 +39,9 @@ def inputs(model, n=3):
 
 
 def reference(model, images, noise, ratio, predicted, weights=None):
-    return numpy_cross_mae.forward(
-        weights or weights_of(model), images.astype("float64"), noise, p=model.patch_size, heads=3, decoder_heads=2, mask_ratio=ratio,
-        norm_pix=model.norm_pix_loss, predicted=predicted,
+    return numpy_mae.cross_forward(
+        weights or weights_of(model), images.astype("float64"), noise, p=model.patch_size, heads=3, decoder_heads=2,
+        mask_ratio=ratio, norm_pix=model.norm_pix_loss, predicted=predicted,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ own of what the encoder's blocks put out.
 
 from collections.abc import Sequence
 
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 import paddle
 from paddle import Tensor, nn
-
 from paddle.distributed.fleet.utils import recompute
 
 from mae_core.epsilons import LN_EPS
