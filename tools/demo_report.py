@@ -9,8 +9,7 @@ from PIL import Image
 from digits import PER_CLASS
 from mae_core.process import log
 from mae_core.process.runtime import import_paddle
-from mae_core.report.charts import Bar, Line, line_chart
-from mae_core.report.curves import merge_short_tail
+from mae_core.report.charts import Bar, Line, line_chart, merge_short_tail
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import Tile, picture_of, tile
 from mae_core.report.run_files import RunFiles, read_run

@@ -11,7 +11,7 @@ from stage_runs import PROBE, assert_refused, broken_set, weights
 
 import mae_core
 from mae_core.errors import UserError
-from mae_core.evaluation import knn
+from mae_core.evaluation.features import figures_by_k
 from mae_probe.cli import POOLS, SUFFIXES
 from mae_probe.extraction.feature_file import FORMATS, read_features, write_features
 from mae_probe.extraction.feature_set import Features
@@ -74,7 +74,7 @@ def test_knn_leaves_out_neighbours_that_are_not_there():
     train, val = blobs(120, 1), blobs(60, 2)
     found = knn_figures(train, val)
     assert list(found) == [10, 20, 100]
-    assert found == knn.figures_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
+    assert found == figures_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
 
 
 def test_knn_and_logistic_refuse_what_means_nothing():

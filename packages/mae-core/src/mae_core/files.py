@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there, and what is refused in one line where the disk says no."""
+"""Files and folders that are either whole or not there, and one line where the disk refuses."""
 
 import hashlib
 import io

@@ -18,7 +18,7 @@ from mae_core.stage.cli.flags import (
     split_pairs,
 )
 from mae_core.stage.cli.report_command import add_compare, add_run, prepare_page, write_page
-from mae_core.stage.run.memory import explain
+from mae_core.stage.run.system_limits import explain
 from mae_finetune import __version__
 
 DESCRIPTION = "Fine-tune the encoder of a masked autoencoder (arXiv 2111.06377): MODEL.TASK says for what."

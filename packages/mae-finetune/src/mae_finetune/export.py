@@ -15,6 +15,7 @@ from mae_core.export.ports import Port, image_facts, images_port
 from mae_core.export.program import Signature
 from mae_core.models import ViTEncoder
 from mae_core.process import log
+from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.from_weights import Opened, load_config
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
@@ -99,14 +100,15 @@ def export(
     narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, open_list, narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    report = load_for_evaluation(config, opened.weights, model)
+    weights = require_weights(opened.weights)
+    load_for_evaluation(config, weights, model)
     measured = export_model(
         folder,
         file_format,
         model,
         _signature(model, task.output(config)),
         _facts(config, model),
-        report.file,
+        weights,
         narrowing,
     )
     return "\n".join(f"{folder}: {line}" for line in measured.lines())

@@ -7,11 +7,10 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.config.arguments import Images
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import encoder_of
-from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
+from mae_core.stage.config.to_data_arguments import Images, cropping_of, images_of, input_of
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform

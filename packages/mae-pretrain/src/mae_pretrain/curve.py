@@ -7,7 +7,7 @@ from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.process.run_log import Record, read_log
-from mae_core.report.curves import merge_short_tail, smooth
+from mae_core.report.charts import merge_short_tail, smooth
 from mae_core.report.run_files import LOGGED
 from mae_pretrain.png_file import prepare_png, write_png
 

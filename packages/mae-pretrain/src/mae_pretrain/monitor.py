@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import UserError
-from mae_core.evaluation.knn import accuracy_by_k
-from mae_core.evaluation.rankme import rankme
-from mae_core.evaluation.whitening import fit_whitening
+from mae_core.evaluation.features import accuracy_by_k, fit_whitening, rankme
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config

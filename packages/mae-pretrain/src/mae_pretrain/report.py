@@ -8,8 +8,7 @@ import numpy as np
 import paddle
 
 from mae_core.errors import UserError
-from mae_core.report.charts import Bar
-from mae_core.report.curves import merge_short_tail
+from mae_core.report.charts import Bar, merge_short_tail
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import tile
 from mae_core.report.run_files import RunFiles, read_run

@@ -24,7 +24,7 @@ from mae_core.stage.cli.flags import (
     split_pairs,
 )
 from mae_core.stage.cli.report_command import add_compare, add_count, add_run, prepare_page, write_page
-from mae_core.stage.run.memory import explain
+from mae_core.stage.run.system_limits import explain
 from mae_probe import __version__
 
 if TYPE_CHECKING:

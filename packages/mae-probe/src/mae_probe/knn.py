@@ -1,4 +1,4 @@
-"""kNN on features with labels: what is refused before `mae_core.evaluation.knn` scores them."""
+"""kNN on features with labels: what is refused before `mae_core.evaluation.features` scores them."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation import knn
-from mae_core.evaluation.whitening import fit_whitening
+from mae_core.evaluation.features import figures_by_k, fit_whitening
 from mae_probe.extraction.feature_set import Features
 
 KS = (10, 20, 100, 200)
@@ -16,7 +15,7 @@ KS = (10, 20, 100, 200)
 def knn_figures(
     train: Features, val: Features, ks: Sequence[int] = KS, whiten: bool = False
 ) -> dict[int, dict[str, float]]:
-    """Return the figures of `mae_core.evaluation.knn` by k, for each k that the training images suffice for.
+    """Return the figures of `mae_core.evaluation.features` by k, for each k that the training images suffice for.
 
     Args:
         whiten: compare whitened features; the whitening is that of the training images.
@@ -30,7 +29,7 @@ def knn_figures(
     if not ks:
         raise UserError(f"{len(train.labels)} training images are fewer than the least k; give more")
     features = _whitened(train, val) if whiten else (train.features, val.features)
-    return knn.figures_by_k(features[0], train.labels, features[1], val.labels, ks)
+    return figures_by_k(features[0], train.labels, features[1], val.labels, ks)
 
 
 def _whitened(train: Features, val: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

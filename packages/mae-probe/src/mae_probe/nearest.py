@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation.knn import accuracy_by_k
+from mae_core.evaluation.features import accuracy_by_k
 
 
 def knn_top1(

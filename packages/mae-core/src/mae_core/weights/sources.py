@@ -10,7 +10,7 @@ from mae_core.weights.architecture import Architecture, architecture_of
 from mae_core.weights.formats.paddle_file import read_pdparams
 from mae_core.weights.formats.pickle_values import RefusedPickle, safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors
-from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
+from mae_core.weights.formats.shards import INDEX_ENDING, fingerprint, list_shards
 from mae_core.weights.formats.torch_file import read_torch
 from mae_core.weights.layouts import LAYOUTS, is_ours
 from mae_core.weights.metadata import Metadata
@@ -34,6 +34,7 @@ class Weights:
         unknown: names of the file that no layout of ours has.
         remarks: what a reader of the report should know.
         config: of the run that wrote them, nested; {} where no run did.
+        sha256: of the file, where it was verified as that of a run.
     """
 
     file: Path
@@ -43,10 +44,15 @@ class Weights:
     unknown: list[str]
     remarks: list[str]
     config: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
 
     def architecture(self, stated: Metadata = _NOTHING) -> Architecture:
         """Derive the architecture; what is stated goes before what the file records."""
         return architecture_of(self.arrays, self.metadata | stated)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the file; see `shards.fingerprint`."""
+        return self.sha256 or fingerprint(self.file)
 
 
 def find_file(path: Path) -> Path:

@@ -6,10 +6,11 @@ import time
 import pytest
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.base_files import read_layers
 from mae_core.stage.config.keys import Key, keys_of
 from mae_core.stage.config.merge import Merge
-from mae_core.stage.config.node import drifted_keys, to_dict
+from mae_core.stage.config.node import to_dict
+from mae_core.stage.config.yaml_file import read_layers
+from mae_core.stage.run.drift import drifted_keys
 
 KEYS = keys_of(
     {

@@ -9,8 +9,8 @@ import pytest
 from until import until
 
 from mae_core.process import watchdog
-from mae_core.process.heartbeat import EFFECT, GONE, OWN_FAULT, TIMEOUT_SECONDS, Heartbeat, hung
-from mae_core.process.watchdog import Connection, RankWatch
+from mae_core.process.heartbeat import EFFECT, GONE, OWN_FAULT, TIMEOUT_SECONDS, Connection, Heartbeat, hung
+from mae_core.process.watchdog import RankWatch
 
 LATE = TIMEOUT_SECONDS + 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_core.errors import UserError
-from mae_core.stage.run.memory import OutOfMemory, explain
+from mae_core.stage.run.system_limits import OutOfMemory, explain
 
 PADDLE = (
     "(ResourceExhausted) Fail to alloc memory of 320 size, error code is 12.\n"

@@ -1,15 +1,12 @@
-"""Keys of PaddleViT's MAE configs that a stage of ours has not: passed over where that changes nothing, else refused.
+"""Keys of other programs and stages in a config: PaddleViT's, which ours lack, and those of another stage's file."""
 
-Its three stages share one config, so a file may state keys that its own stage never reads. Runs of our own older
-versions hold some of these keys too.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.node import flatten
-from mae_core.stage.config.values import literal
+from mae_core.stage.config.merge import Merge, literal
+from mae_core.stage.config.node import Tree, Values, flatten, update
+from mae_core.stage.config.yaml_file import Layer
 
 _NO_DROPOUT = "MAE's ViT has no dropout; use MODEL.DROPPATH"
 _FROZEN = ("MODEL.DROPOUT", "MODEL.ATTENTION_DROPOUT")  # a probe's encoder drops nothing, whatever they are
@@ -45,6 +42,16 @@ _NO_EFFECT = frozenset(
 )
 
 KEYS = _NO_EFFECT | _IN_FORCE.keys() | _IN_FORCE_OF_FINETUNE.keys()
+STAGES = ("PRETRAIN", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
+# What images and model are; how they are trained is each stage's own recipe.
+_SHARED = (
+    *("MODEL.NAME", "MODEL.PATCH_SIZE", "MODEL.MLP_RATIO", "MODEL.QKV_BIAS", "MODEL.ENCODER"),
+    *("DATA", "SEED", "AMP", "AMP_DTYPE"),
+)
+_OWN = (
+    *("DATA.BATCH_SIZE", "DATA.BATCH_SIZE_EVAL", "DATA.CROP_PCT", "DATA.CROP_SCALE", "DATA.REPEATS"),
+    *("DATA.HFLIP", "DATA.VFLIP", "DATA.ROTATE90"),
+)
 
 
 @dataclass
@@ -81,3 +88,40 @@ class PassedOver:
         """Yield a line for each source that stated such keys."""
         for source, keys in self.by_source.items():
             yield f"{source}: without effect in this stage: {', '.join(dict.fromkeys(keys))}"
+
+
+def stage_of_layers(layers: Sequence[Layer]) -> str | None:
+    """Return the MODEL.TYPE that a config file, or a BASE of it, states; None where it states none of STAGES."""
+    stage = _whole(layers).get("MODEL.TYPE")
+    return stage if isinstance(stage, str) and stage in STAGES else None
+
+
+def merge_shared(merge: Merge, layers: Sequence[Layer], stage: str) -> str:
+    """Merge what a file of another stage shares with this one; return a line on what was taken and what was not."""
+    path = layers[-1].path
+    values = {key: value for key, value in _whole(layers).items() if key != "MODEL.TYPE"}
+    shared = tuple(f"{name}." for name in _SHARED)
+    taken = {
+        key: v for key, v in values.items() if key in merge.keys and key not in _OWN and f"{key}.".startswith(shared)
+    }
+    merge.values(taken, str(path))
+    ignored = _by_group(values, taken)
+    return (
+        f"{path} is a config of another stage ({stage}): it lends {', '.join(taken) or 'nothing'};"
+        f" ignored: {', '.join(ignored) or 'nothing'}"
+    )
+
+
+def _by_group(values: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """List the keys that were not taken, a group by its name where none of it was."""
+    used, taken = {key.split(".")[0] for key in taken}, set(taken)
+    left = [key for key in values if key not in taken]
+    return list(dict.fromkeys(key if key.split(".")[0] in used else key.split(".")[0] for key in left))
+
+
+def _whole(layers: Sequence[Layer]) -> Values:
+    """Return what a file states over its BASE files, by dotted key, whatever the keys."""
+    whole: Tree = {}
+    for layer in layers:
+        update(whole, layer.keys)
+    return flatten(whole)
