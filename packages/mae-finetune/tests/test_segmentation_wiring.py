@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from stage_runs import FINETUNE
 
-from mae_core.training.ema import Ema
+from mae_core.training.optim import Ema
 from mae_finetune.config import RECIPE
 from mae_finetune.segmentation.light_head import LightHead
 from mae_finetune.segmentation.upernet import PyramidHead

@@ -6,7 +6,7 @@ import pytest
 from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
 
 from mae_core.ops import STRATEGIES, MaskKey
-from mae_core.ops.block_masking import block_noise
+from mae_core.ops.masking import block_noise
 from mae_data.loading.batch import Batch
 from mae_data.transforms.native_crop import NativeCentre, NativeCrop
 from mae_pretrain import evaluate

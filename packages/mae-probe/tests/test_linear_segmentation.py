@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from mae_core.errors import NonFiniteError
-from mae_core.training.schedule import warmup_cosine
+from mae_core.training.optim import warmup_cosine
 from mae_probe.segmentation import linear_head
 from mae_probe.segmentation.linear_head import LinearHead, PatchClassifier, pixel_loss
 from mae_probe.segmentation.upsampling import bilinear, pixel_classes

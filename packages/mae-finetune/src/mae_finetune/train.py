@@ -9,8 +9,8 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
 from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
+from mae_core.training.optim import Ema
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation

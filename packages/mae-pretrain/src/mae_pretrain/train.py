@@ -18,8 +18,8 @@ from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of,
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
+from mae_core.training.plan import Samples
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_data.drawing import choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_loader

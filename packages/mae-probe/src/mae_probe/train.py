@@ -19,9 +19,9 @@ from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of,
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
+from mae_core.training.plan import Samples
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_loader

@@ -11,8 +11,7 @@ from paddle.nn import functional as F
 
 from mae_core.epsilons import LN_EPS
 from mae_core.models.transformer import Mlp
-from mae_core.ops.layer_norm import LayerNorm
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import LayerNorm, Linear
 from mae_core.ops.weighted_sums import weighted_sums
 
 

@@ -44,7 +44,7 @@ def load(
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
         random_init: keep the weights that `paddle.seed` draws: the same network untrained, as a baseline.
         channels_from: "repeat", "mean" or "first" of the weights' channels makes the `in_chans` that are asked for; see
-            `mae_core.weights.channels`.
+            `mae_core.weights.adaptation`.
         img_size, patch_size, in_chans, num_heads, decoder_num_heads, norm_pix_loss: what the weights do not record.
 
     Raises:

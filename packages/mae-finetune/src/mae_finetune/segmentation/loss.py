@@ -5,7 +5,7 @@ import paddle
 from paddle import Tensor, nn
 
 from mae_core.process import distributed
-from mae_core.training.samples import Samples
+from mae_core.training.plan import Samples
 from mae_finetune.segmentation.model import training_loss
 
 _STATISTICS = ("._mean", "._variance")

@@ -17,7 +17,7 @@ from mae_finetune.segmentation.upernet import PyramidHead
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mae_core.models.options import EncoderOptions
+    from mae_core.models.encoder import EncoderOptions
 
 HEADS = ("upernet", "light")
 AUXILIARY_WEIGHT = 0.4  # of mmsegmentation's MAE recipe

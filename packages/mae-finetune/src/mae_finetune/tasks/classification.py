@@ -19,7 +19,7 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
-from mae_core.training.samples import Samples
+from mae_core.training.plan import Samples
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_map import map_labels, read_class_map
 from mae_finetune.class_names import names_of, training_names

@@ -19,8 +19,8 @@ from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.config.to_data_arguments import cropping_of, eval_sampling_of, image_size_of, images_of
 from mae_core.stage.run.model_card import Card
+from mae_core.training.plan import Samples
 from mae_core.training.precision import Precision
-from mae_core.training.samples import Samples
 from mae_data.drawing import choose_bands
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.sources.list_file import class_colours

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from paddle import Tensor, nn
 
 from mae_core.evaluation.classifier import Counts, score_batches
+from mae_core.training.plan import Samples
 from mae_core.training.precision import Precision
-from mae_core.training.samples import Samples
 
 if TYPE_CHECKING:
     from mae_core.export.ports import Port

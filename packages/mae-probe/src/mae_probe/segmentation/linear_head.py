@@ -8,7 +8,7 @@ from paddle.nn import functional as F
 
 from mae_core.errors import NonFiniteError
 from mae_core.process import log
-from mae_core.training.schedule import warmup_cosine
+from mae_core.training.optim import warmup_cosine
 from mae_probe.segmentation.heads import Batches, Grid
 
 EPOCHS, LR, BATCH = 20, 1e-3, 16

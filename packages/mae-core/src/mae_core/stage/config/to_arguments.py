@@ -15,9 +15,9 @@ from mae_core.process import log, runtime
 from mae_core.stage.config.node import Config, to_dict
 from mae_core.stage.config.to_data_arguments import Size, image_size_of
 from mae_core.stage.config.weight_record import InputSettings, input_settings
+from mae_core.training.optim import scaled_lr, warmup_cosine
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
-from mae_core.training.schedule import scaled_lr, warmup_cosine
 
 SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
 

@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Values, flatten
 from mae_core.stage.config.recipe import Say, is_label
+from mae_core.weights.adaptation import mix_channels
 from mae_core.weights.architecture import Architecture
-from mae_core.weights.channels import mix_channels
 from mae_core.weights.sources import Weights
 
 # Pre-training's default of the evaluation crop; a run of small pictures that shows more of them has a reason to.

@@ -16,13 +16,12 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.run.drift import note_schedule, refuse_drift
 from mae_core.stage.run.model_card import Card, write_model_card
 from mae_core.stage.run.output_folder import other_stage, with_output
-from mae_core.training import environment
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
-from mae_core.training.provenance import recorded
+from mae_core.training.plan import Samples
+from mae_core.training.provenance import environment_changes, recorded
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
 from mae_core.weights.load import fit_weights
 from mae_core.weights.sources import Weights
@@ -166,7 +165,7 @@ def _go_on(trainer: Trainer, checkpoint: Checkpoint, allow_drift: Sequence[str])
     if "TRAIN.BEST_BY" in allow_drift:
         trainer.validation.best = None  # it may be of another figure
     log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
-    if changed := environment.changes(checkpoint.state.versions):
+    if changed := environment_changes(checkpoint.state.versions):
         log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
 
 
