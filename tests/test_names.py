@@ -14,8 +14,7 @@ pytestmark = pytest.mark.once
 SAME = {
     "main": "the entry of a console script",
     "build_model": "stages build theirs from a config, mae_core by a preset's name",
-    "train_dataset": "stages open theirs from a config; fine-tuning apart from the models, which its tasks build",
-    "eval_dataset": "as train_dataset",
+    "build_optimizer": "stages build theirs from a config, pre-training beside its model",
     "available_cores": "core and data may not import each other; a test compares them",
     "red": "core and data may not import each other; a test compares them",
     "explain_limit": "core and data may not import each other",

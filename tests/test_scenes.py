@@ -23,7 +23,7 @@ from mae_core.stage.config.from_weights import load_config  # noqa: E402
 from mae_data.images import geotiff as geotiff_module  # noqa: E402
 from mae_data.images.windows import sliding_windows  # noqa: E402
 from mae_finetune.config import RECIPE  # noqa: E402
-from mae_finetune.prediction import Classifier  # noqa: E402
+from mae_finetune.tasks.classification import Classifier  # noqa: E402
 from mae_probe.extraction.feature_file import read_features  # noqa: E402
 
 assert mae_core

@@ -120,6 +120,18 @@ def try_folder(folder: Path) -> None:
     TemporaryFile(dir=folder).close()
 
 
+def prepare_output(path: Path, advice: str = "choose another with -output") -> None:
+    """Refuse, before the work, a file that cannot be written.
+
+    Raises:
+        UserError: it is a folder, or its own folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file; {advice}")
+    with refuse_unwritable(path, advice):
+        try_folder(path.parent)
+
+
 def write_output(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all, and its folder where that is missing; OSError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from mae_core.training.precision import Precision
 from mae_core.weights.sources import Weights
 from mae_data.loading.loader import make_loader
 from mae_data.loading.sampler import EvalBatchSampler
-from mae_finetune.build import build_model, load_for_evaluation
+from mae_finetune.build import build_model, load_for_evaluation, refuse_other_task
 from mae_finetune.tasks import task_of
 from mae_finetune.tasks.task import Evaluation
 
@@ -31,7 +31,9 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    weights, model = require_weights(weights), build_model(config)
+    weights = require_weights(weights)
+    refuse_other_task(config, weights)  # before the list, which may be one of the other task
+    model = build_model(config)
     evaluation = task_of(config).open_evaluation(config)
     log.log_lines(evaluation.dataset.images.notes)
     load_for_evaluation(config, weights, model)

@@ -30,7 +30,7 @@ from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.extraction.encoding import RANDOM_INIT, head_features
 from mae_probe.extraction.feature_set import CachedBatches
-from mae_probe.heads.model import LinearProbe
+from mae_probe.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
 CACHED = (
