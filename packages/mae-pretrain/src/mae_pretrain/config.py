@@ -145,11 +145,13 @@ def validate(c: Config) -> None:
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",
     )
-    if c.MODEL.DECODER.KIND == "cross":
-        _require_predicted(c.MODEL.DECODER.PREDICTED, c.MODEL.MASK_RATIO, c.MODEL.MASKING)
 
 
-def _require_predicted(share: float, mask_ratio: float, masking: str) -> None:
+def validate_training(c: Config) -> None:
+    """Check what is predicted in training; scores and pictures are of all removed patches."""
+    share, mask_ratio, masking = c.MODEL.DECODER.PREDICTED, c.MODEL.MASK_RATIO, c.MODEL.MASKING
+    if c.MODEL.DECODER.KIND == "full":
+        return
     require(
         0 < share <= mask_ratio,
         f"MODEL.DECODER.PREDICTED={share} is not above 0 and at most MODEL.MASK_RATIO={mask_ratio}: what is predicted"
@@ -162,4 +164,4 @@ def _require_predicted(share: float, mask_ratio: float, masking: str) -> None:
     )
 
 
-RECIPE = Recipe("mae_pretrain", KEYS, validate)
+RECIPE = Recipe("mae_pretrain", KEYS, validate, validate_training=validate_training)
