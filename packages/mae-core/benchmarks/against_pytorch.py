@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--ours", choices=("paddle", "paddle-bf16"), default="paddle", help="raced against the others")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
-    if importlib.util.find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None and any(name.startswith("torch") for name in args.against):
         print('skipped: PyTorch is not installed; pip install "mae-core[interop]"')
         return
     print(f"{cpu_name()}, {args.threads} threads; seconds, MB, ratios to {args.ours}")

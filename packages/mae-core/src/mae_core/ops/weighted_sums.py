@@ -19,7 +19,7 @@ def weighted_sums(weight: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor]
         tensors: K of one shape.
 
     Returns:
-        M tensors of that shape, float32.
+        M tensors of that shape, float32, or what `auto_cast` makes of a matrix product.
     """
     if paddle.in_dynamic_mode() and paddle.is_grad_enabled():
         return _WeightedSums.apply(weight, *tensors)
