@@ -109,7 +109,8 @@ class MaskedAutoencoderViT(ViTEncoder):
                 otherwise, and do not count in the loss. None: all count.
             predicted: share of all patches that a cross-attention decoder predicts and scores; None: all removed ones.
                 Those of the smallest noise among the removed are taken: noise is drawn alike for all patches, so its
-                order is a random permutation, and any part of it a uniform choice, the same for the same mask.
+                order is a random permutation, and any part of it a uniform choice, the same for the same mask. Of
+                blocks and of a `mask` of one's own the order is by place.
             return_pred: predict every patch, in image order; without it (training) only removed
                 patches are predicted and pred is None. The loss is the same.
 
@@ -128,11 +129,11 @@ class MaskedAutoencoderViT(ViTEncoder):
         if masking.ids_remove.shape[1] == 0:
             raise ValueError("no patch is removed, so there is nothing to predict; use forward_features for that")
         keep, ids = masking.ids_keep.shape[1], masking.ids_remove[:, : self._count_predicted(masking, predicted)]
-        tokens = self.embed(visible, masking.ids_keep)  # [N, 1 + K, D]
         if self.decoder_kind == "cross":
+            tokens = self.embed(visible, masking.ids_keep)  # [N, 1 + K, D]
             decoded = self.decode_crosswise(tokens, paddle.concat(masking[:2], axis=1) if return_pred else ids)
         else:
-            latent = self.norm(self.run_blocks(self.blocks, tokens))  # [N, 1 + K, D]
+            latent = self.norm(self.encode(visible, masking.ids_keep))  # [N, 1 + K, D]
             decoded = self.decode(latent, masking, 1 if return_pred else 1 + keep)
         pred = self.decoder_pred(self.decoder_norm(decoded))  # [N, L or R, p*p*C], R of the L - K removed patches
         scored = pred[:, keep : keep + ids.shape[1]] if return_pred else pred  # [N, R, p*p*C]
