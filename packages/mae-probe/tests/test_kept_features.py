@@ -291,5 +291,5 @@ def test_the_own_pool_is_what_the_head_reads(pool):
     model.eval()
     assert encoding.own_pool(config) == pool
     pixels = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
-    found = encoding._take(model, [Part(pool)], pixels)[Part(pool)].numpy()
+    found = encoding.take(model, [Part(pool)], pixels)[Part(pool)].numpy()
     np.testing.assert_array_equal(found, model.head_inputs(pixels).numpy())
