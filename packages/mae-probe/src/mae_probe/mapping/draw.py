@@ -194,7 +194,7 @@ def _places_of(dataset: ListDataset, asked: Sequence[int], paths: Sequence[str])
 
 
 def _shown_patches(found: Findings) -> list[int]:
-    """Choose the images whose patches are shown: those that the page lists, and others evenly, PATCH_PICTURES in all."""
+    """Choose the images whose patches are shown: those that the page lists, and others evenly."""
     pairs = chain.from_iterable(pair[:2] for pair in found.duplicates[:LISTED])
     listed = {*found.outliers(), *found.doubtful_labels(LISTED), *pairs}
     others = [i for i in range(len(found.outlier_scores)) if i not in listed]

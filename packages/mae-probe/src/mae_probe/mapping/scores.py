@@ -131,7 +131,7 @@ def require_umap() -> None:
 
 
 def umap_plane(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lay rows [N, R] of length 1 out by UMAP (McInnes et al., arXiv 1802.03426; cosine, 15 neighbours, seed 0): [N, 2].
+    """Lay rows [N, R] out on [N, 2] by UMAP (McInnes et al., arXiv 1802.03426): cosine, 15 neighbours, seed 0.
 
     Raises:
         UserError: umap-learn is missing.
