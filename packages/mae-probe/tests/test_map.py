@@ -14,6 +14,7 @@ from mae_core.errors import UserError
 from mae_probe.mapping import scores
 from mae_probe.mapping.image_map import Findings, find
 from mae_probe.mapping.sprite import PIXELS, photo_sprite, pixel_sprite
+from mae_probe.segmentation.patch_knn import unit
 
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 
@@ -36,13 +37,15 @@ def test_neighbours_and_scores_are_those_of_their_formulas() -> None:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     labels = np.random.default_rng(2).integers(-1, 3, 700)
     found, cosines = scores.nearest(rows, 6)
-    doubts, outlier = scores.label_doubts(found, labels), scores.outlier_scores(cosines)
+    far = rows * np.linspace(1, 5, 700, dtype=np.float32)[:, None]
+    doubts, outlier = scores.label_doubts(found, labels), scores.outlier_scores(far, found)
     for i in (0, 511, 512, 699):
         expected = rows.astype(np.float64) @ rows[i]
         order = [j for j in np.argsort(-expected) if j != i][:6]
         assert found[i].tolist() == order
         np.testing.assert_allclose(cosines[i], expected[order], atol=1e-6)
-        assert outlier[i] == pytest.approx(np.mean(1 - expected[order]), abs=1e-6)
+        distances = np.sqrt(((far[order].astype(np.float64) - far[i]) ** 2).sum(axis=1))
+        assert outlier[i] == pytest.approx(distances.mean(), rel=1e-5)
         known = [labels[j] for j in order if labels[j] >= 0]
         share = np.mean([label != labels[i] for label in known]) if known and labels[i] >= 0 else 0
         assert doubts[i] == pytest.approx(share)
@@ -97,7 +100,7 @@ def test_features_that_do_not_vary_are_refused() -> None:
 @pytest.mark.skipif(scores.find_spec("umap") is None, reason="the umap extra is not installed")
 def test_umap_parts_the_classes(planted: tuple[np.ndarray, np.ndarray]) -> None:
     rows, labels = planted
-    plane = scores.umap_plane(scores.comparable(rows[:200]))
+    plane = scores.umap_plane(unit(scores.whitened(rows[:200])))
     near = np.argsort(((plane[:, None] - plane) ** 2).sum(axis=-1), axis=1)[:, 1]
     assert (labels[near] == labels[:200]).mean() > 0.9
 

@@ -66,10 +66,10 @@ def image_map(
 ) -> ImageMap:
     """Look at the images of a folder through an encoder, as `mae-probe map` does.
 
-    With rows of features that are whitened and of length 1 (see `mapping.scores.comparable`), and k = 10:
+    With whitened features (see `mapping.scores.whitened`), and k = 10:
 
     - neighbours of an image: the k images of highest cosine;
-    - outlier score: mean of 1 - cosine over its k neighbours;
+    - outlier score: mean Euclidean distance to its k neighbours;
     - near-duplicates: pairs of neighbours with cosine >= 0.97;
     - doubtful label: share of the k neighbours that have another label; listed from 0.8.
 

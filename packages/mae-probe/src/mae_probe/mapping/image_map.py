@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mae_core.files import refuse_unwritable, write_output
 from mae_probe.mapping import scores
 from mae_probe.mapping.sprite import Sprite
+from mae_probe.segmentation.patch_knn import unit
 
 LISTED = 48  # of outliers, of pairs of near-duplicates, of doubtful labels
 PATCH_PICTURES = 500  # images whose patches are shown as colours
@@ -21,8 +22,8 @@ class Findings:
 
     Attributes:
         neighbours: int64 [N, k], the nearest images of each.
-        cosines: float32 [N, k], of whitened features; see `scores.comparable`.
-        outlier_scores: float32 [N], mean of 1 - cosine over the k neighbours.
+        cosines: float32 [N, k], of whitened features; see `scores.whitened`.
+        outlier_scores: float32 [N], mean distance to the k neighbours.
         duplicates: (first, second, cosine) of pairs with cosine >= 0.97, the highest first.
         label_doubts: float32 [N], share of the k neighbours that have another label; 0 without labels.
         planes: float32 [N, 2] by name: "PCA", and "UMAP" where that was asked for.
@@ -57,13 +58,14 @@ def find(features: NDArray[np.float32], labels: NDArray[np.int64], umap: bool = 
     Raises:
         UserError: the features do not vary, or umap-learn is missing.
     """
-    rows = scores.comparable(features)
+    whitened = scores.whitened(features)
+    rows = unit(whitened)
     neighbours, cosines = scores.nearest(rows, min(scores.K, len(rows) - 1))
     planes = {"PCA": scores.principal_plane(features)} | ({"UMAP": scores.umap_plane(rows)} if umap else {})
     return Findings(
         neighbours,
         cosines,
-        scores.outlier_scores(cosines),
+        scores.outlier_scores(whitened, neighbours),
         scores.near_duplicates(neighbours, cosines),
         scores.label_doubts(neighbours, labels),
         planes,

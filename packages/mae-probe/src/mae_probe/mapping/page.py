@@ -40,6 +40,7 @@ def render_map(made: ImageMap) -> str:
             found=found,
             labelled=labelled,
             scores=scores,
+            median=float(np.median(found.outlier_scores)),
             slots={row: slot for slot, row in enumerate(patched)},
             data=_script_data(made),
             **shown,

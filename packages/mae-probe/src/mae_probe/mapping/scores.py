@@ -12,17 +12,17 @@ from mae_core.evaluation.features import fit_whitening
 K = 10  # neighbours
 DUPLICATE = 0.97  # cosine from which two images are listed as near-duplicates
 DOUBTFUL = 0.8  # share of neighbours of other labels from which a label is listed
-_FEWEST, _DIRECTIONS = 16, 256  # directions that are compared; between them an eighth of the number of images
+_FEWEST, _MOST = 16, 64  # directions that are compared; between them an eighth of the number of images
 _QUERIES = 512  # rows compared with all rows at a time
 
 
-def comparable(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make rows whose dot products are the cosines of a map.
+def whitened(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make rows that a map compares.
 
-    Features [N, D] are whitened (`mae_core.evaluation.features.fit_whitening`), cut to their first R principal
-    directions and scaled to length 1: a few directions hold nearly all of the length of MAE's features, and without
-    that any two images have a cosine near 1. R is N / 8, at least 16 and at most 256: as many directions as images
-    would make all images equally far from each other.
+    Features [N, D] are whitened (`mae_core.evaluation.features.fit_whitening`) and cut to their first R principal
+    directions: a few directions hold nearly all of the length of MAE's features, and without that any two images have
+    a cosine near 1. R is N / 8, at least 16 and at most 64: with as many directions as images all would be equally far
+    from each other, and in directions of little variance copies differ as much as other images.
 
     Returns:
         float32 [N, R].
@@ -34,9 +34,8 @@ def comparable(features: NDArray[np.float32]) -> NDArray[np.float32]:
         whitening = fit_whitening(features)
     except ValueError as error:
         raise UserError(f"{error}; a map needs images that the encoder tells apart") from None
-    kept = max(_FEWEST, min(_DIRECTIONS, len(features) // 8))
-    rows = replace(whitening, directions=whitening.directions[:, :kept])(features)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    kept = max(_FEWEST, min(_MOST, len(features) // 8))
+    return replace(whitening, directions=whitening.directions[:, :kept])(features)
 
 
 def nearest(rows: NDArray[np.float32], k: int = K) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -62,9 +61,16 @@ def nearest(rows: NDArray[np.float32], k: int = K) -> tuple[NDArray[np.int64], N
     return np.concatenate(found), np.concatenate(cosines)
 
 
-def outlier_scores(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how far each image is from its neighbours: the mean of 1 - cosine over its k nearest, [N, k] -> [N]."""
-    return (1 - cosines).mean(axis=1)
+def outlier_scores(rows: NDArray[np.float32], neighbours: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return how far each image is from its neighbours: the mean Euclidean distance to its k nearest, [N].
+
+    Args:
+        rows: [N, R], whitened, of any length: cosines alone see no outlier, as it may lie in a usual direction far out.
+        neighbours: [N, k].
+    """
+    return np.array(
+        [np.linalg.norm(rows[near] - row, axis=1).mean() for row, near in zip(rows, neighbours, strict=True)], np.float32
+    )
 
 
 def near_duplicates(

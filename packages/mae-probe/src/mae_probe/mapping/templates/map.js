@@ -1,4 +1,3 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const by = (id) => document.getElementById(id);
 const canvas = by("canvas"), pen = canvas.getContext("2d"), tip = by("tip");
@@ -6,11 +5,11 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const slots = new Map(data.patches.map((row, slot) => [row, slot]));
 const classes = Object.keys(data.names).map(Number);
 const orders = new Map(classes.map((label, order) => [label, order]));
-const sheet = new Image(); // the thumbnails, for the canvas
-sheet.src = getComputedStyle(document.querySelector(".thumb")).backgroundImage.slice(5, -2);
+const thumbnails = getComputedStyle(document.querySelector(".thumb")).backgroundImage.slice(5, -2);
+const sheet = Object.assign(new Image(), { src: thumbnails }); // for the canvas
 const PAD = 24; // pixels around the map
 let view = { x: 0, y: 0, zoom: 1 }; // what part of the plane is shown
-let chosen = 0, only = null; // an image, and a label
+let chosen = 0, only = null, asked = 0; // an image, a label, a frame
 
 function colour(label) {
   const order = orders.get(label);
@@ -49,6 +48,7 @@ function draw() {
   });
   pen.globalAlpha = 1;
   pen.strokeStyle = getComputedStyle(document.body).color;
+  pen.lineWidth = 1.5;
   pen.beginPath();
   const [x, y] = place(chosen);
   for (const row of data.neighbours[chosen]) {
@@ -60,7 +60,6 @@ function draw() {
   pen.stroke();
 }
 
-let asked = 0;
 function redraw() {
   cancelAnimationFrame(asked);
   asked = requestAnimationFrame(draw);
