@@ -68,9 +68,8 @@ def outlier_scores(rows: NDArray[np.float32], neighbours: NDArray[np.int64]) -> 
         rows: [N, R], whitened, of any length: cosines alone see no outlier, as it may lie in a usual direction far out.
         neighbours: [N, k].
     """
-    return np.array(
-        [np.linalg.norm(rows[near] - row, axis=1).mean() for row, near in zip(rows, neighbours, strict=True)], np.float32
-    )
+    distances = (np.linalg.norm(rows[near] - row, axis=1) for row, near in zip(rows, neighbours, strict=True))
+    return np.array([of_image.mean() for of_image in distances], np.float32)
 
 
 def near_duplicates(
