@@ -15,7 +15,7 @@ __all__ = ["browser"]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mae_probe.mapping.image_map import ImageMap, find
+    from mae_probe.mapping.embedding_map import EmbeddingMap, examine
     from mae_probe.mapping.sprite import photo_sprite, pixel_sprite
 
     rng = np.random.default_rng(0)
@@ -23,10 +23,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = (3 * np.eye(3, 8)[labels] + rng.normal(size=(200, 8))).astype(np.float32)
     features[90] = features[0]
     pictures = rng.integers(0, 256, (200, 12, 12, 3), dtype=np.uint8)
-    found, sheet = find(features, labels), photo_sprite(pictures, 200)
+    found, sheet = examine(features, labels), photo_sprite(pictures, 200)
     patches, rows = pixel_sprite(pictures[:40, :4, :4]), np.arange(0, 200, 5)
     names, paths = {0: "cat", 1: "<b>dog</b>", 2: "cow"}, [f"a <i>{i}</i>.jpg" for i in range(200)]
-    made = ImageMap("photos & more", paths, labels, names, features, found, sheet, patches, rows)
+    made = EmbeddingMap("photos & more", paths, labels, names, features, found, sheet, patches, rows)
     path = tmp_path_factory.mktemp("map") / "map.html"
     made.write(path)
     return path

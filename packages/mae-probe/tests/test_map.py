@@ -12,7 +12,7 @@ from stage_runs import PROBE, assert_refused
 
 from mae_core.errors import UserError
 from mae_probe.mapping import scores
-from mae_probe.mapping.image_map import Findings, find
+from mae_probe.mapping.embedding_map import Findings, examine
 from mae_probe.mapping.sprite import PIXELS, photo_sprite, pixel_sprite
 from mae_probe.segmentation.patch_knn import unit
 
@@ -80,7 +80,7 @@ def test_patches_of_one_kind_have_one_colour() -> None:
 
 
 def test_what_is_planted_is_found(planted: tuple[np.ndarray, np.ndarray]) -> None:
-    found = find(*planted)
+    found = examine(*planted)
     assert [pair[:2] for pair in found.duplicates] == [(7, 307)]
     assert sorted(found.doubtful_labels()) == [20, 33]
     assert found.outliers()[0] == 33
@@ -89,12 +89,12 @@ def test_what_is_planted_is_found(planted: tuple[np.ndarray, np.ndarray]) -> Non
 def test_as_many_directions_as_images_do_not_hide_a_pair() -> None:
     rows = np.random.default_rng(5).normal(size=(60, 500)).astype(np.float32)
     rows[40] = rows[3] + 0.01
-    assert [pair[:2] for pair in find(rows, np.full(60, -1)).duplicates] == [(3, 40)]
+    assert [pair[:2] for pair in examine(rows, np.full(60, -1)).duplicates] == [(3, 40)]
 
 
 def test_features_that_do_not_vary_are_refused() -> None:
     with pytest.raises(UserError, match="do not vary"):
-        find(np.ones((9, 4), np.float32), np.zeros(9, np.int64))
+        examine(np.ones((9, 4), np.float32), np.zeros(9, np.int64))
 
 
 @pytest.mark.skipif(scores.find_spec("umap") is None, reason="the umap extra is not installed")
@@ -197,7 +197,7 @@ def test_labels_are_doubted_where_the_folder_is_wrong(folder: Path) -> None:
     means = np.stack([np.asarray(Image.open(folder / path), np.float32).mean(axis=(0, 1)) for path in paths])
     labels, names = _labels(None, np.full(len(paths), -1), paths)  # type: ignore[arg-type]
     assert [names[label] for label in labels] == [Path(path).parent.name for path in paths]
-    found: Findings = find(means, labels)
+    found: Findings = examine(means, labels)
     assert found.doubtful_labels()[0] == paths.index("red <b>/05.png")
 
 

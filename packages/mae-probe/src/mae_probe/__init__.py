@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from mae_probe.classifiers import knn_top1 as knn_top1
     from mae_probe.extraction.image_features import features as features
     from mae_probe.mapping.draw import image_map as image_map
-    from mae_probe.mapping.image_map import ImageMap as ImageMap
+    from mae_probe.mapping.embedding_map import EmbeddingMap as EmbeddingMap
 
 __version__ = "0.1.0"
 _MODULES = {
     "AttentionMaps": "attention",
-    "ImageMap": "mapping.image_map",
+    "EmbeddingMap": "mapping.embedding_map",
     "attention_maps": "attention",
     "features": "extraction.image_features",
     "image_map": "mapping.draw",

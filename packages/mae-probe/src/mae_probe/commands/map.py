@@ -13,7 +13,7 @@ _UMAP = 'lay the images out by UMAP too, beside PCA (pip install "mae-probe[umap
 
 
 def add_map(parser: Parser) -> None:
-    """Declare the command; `mae_probe.mapping.draw.Choices` has the defaults too."""
+    """Declare the command; `mae_probe.mapping.draw.MapChoices` has the defaults too."""
     described = "write a page of a folder's images: what lies near what, outliers, near-duplicates, doubtful labels"
     command = parser.add_command("map", _map, described)
     add_flags(command, ENCODING_FLAGS)
@@ -29,12 +29,12 @@ def add_map(parser: Parser) -> None:
 def _map(args: Namespace) -> None:
     opened = open_config(args, ENCODING_FLAGS, args.pairs)
     import_paddle()
-    from mae_probe.mapping.draw import Choices, draw_map, prepare_page
+    from mae_probe.mapping.draw import MapChoices, draw_map, prepare_map
 
     path, parts = Path(args.output or "map.html"), parts_of(args, opened.config)
     if len(parts) > 1:
         raise UserError("a map is of one --pool and one --block; make a page for each")
-    prepare_page(path)
-    made = draw_map(opened, Choices(parts[0], args.list, args.limit, args.umap))
+    prepare_map(path)
+    made = draw_map(opened, MapChoices(parts[0], args.list, args.limit, args.umap))
     made.write(path)
     print(f"{path}: {made.summary()}, {path.stat().st_size / 2**20:.1f} MB")

@@ -50,7 +50,7 @@ def encode_lists(
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
     """
-    begin(command)
+    begin_alone(command)
     config = opened.config
     datasets = [  # faults of data come first
         eval_dataset(config, name, labels, dropping=True, coverage=overlap is not None) for name in list_names
@@ -59,12 +59,12 @@ def encode_lists(
     model = open_encoder(opened, command)
     precision, parts = precision_of(config), parts or [Part(own_pool(config))]
     if overlap is not None:
-        forward = partial(take, model, parts)
+        forward = partial(take_parts, model, parts)
         return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
     return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
 
 
-def begin(command: str) -> None:
+def begin_alone(command: str) -> None:
     """Prepare the log of a command that runs on one process.
 
     Raises:
@@ -121,7 +121,7 @@ def encode_parts(
         rows: the places in the list of the images that count; None: all.
     """
     if config.NO_CACHE:
-        return encode(config, partial(take, model, parts), dataset, precision, rows)
+        return encode(config, partial(take_parts, model, parts), dataset, precision, rows)
     folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
     made_of, depth = _made_of(config, model, dataset, precision), len(model.blocks)
     made_of |= {} if rows is None else {"rows": list(rows)}
@@ -130,7 +130,7 @@ def encode_parts(
     if found:
         log.LOGGER.info(f"features read from {folder}: {dataset.images.name} ({_spoken(found, depth)})")
     if missing := [part for part in parts if part not in found]:
-        found |= encode(config, partial(take, model, missing), dataset, precision, rows)
+        found |= encode(config, partial(take_parts, model, missing), dataset, precision, rows)
         missing = [part for part in missing if part in keys]
         kept = not dataset.skipped() and [
             kept_features.keep_features(folder, keys[part], found[part]) for part in missing
@@ -151,7 +151,7 @@ def _is_plain(part: Part, depth: int) -> bool:
 
 
 @paddle.no_grad()
-def take(model: LinearProbe, parts: Sequence[Part], images: Tensor) -> dict[Part, Tensor]:
+def take_parts(model: LinearProbe, parts: Sequence[Part], images: Tensor) -> dict[Part, Tensor]:
     """Make features with one pass through the encoder, as far as it is needed: through no block for pixels alone."""
     blocks = list({part.block for part in parts if part.pool != PIXELS})
     tokens = dict(zip(blocks, model.forward_intermediates(images, blocks) if blocks else (), strict=True))

@@ -25,10 +25,10 @@ from mae_data.sources.source import NO_LABEL
 from mae_probe.build import eval_dataset, shown_bands
 from mae_probe.config import RECIPE
 from mae_probe.evaluate import eval_batches
-from mae_probe.extraction.encoding import begin, encode_parts, grid_of, open_encoder, own_pool, take
+from mae_probe.extraction.encoding import begin_alone, encode_parts, grid_of, open_encoder, own_pool, take_parts
 from mae_probe.extraction.pooling import POOLS, TOKENS, Part, block_numbers
 from mae_probe.mapping import scores
-from mae_probe.mapping.image_map import LISTED, PATCH_PICTURES, Findings, ImageMap, find
+from mae_probe.mapping.embedding_map import LISTED, PATCH_PICTURES, EmbeddingMap, Findings, examine
 from mae_probe.mapping.sprite import photo_sprite, pixel_sprite
 from mae_probe.model import LinearProbe
 
@@ -36,7 +36,7 @@ LIMIT, MOST = 10_000, 50_000
 
 
 @dataclass(frozen=True)
-class Choices:
+class MapChoices:
     """What a map shows.
 
     Args:
@@ -63,7 +63,7 @@ def image_map(
     limit: int = LIMIT,
     umap: bool = False,
     settings: Mapping[str, Any] | None = None,
-) -> ImageMap:
+) -> EmbeddingMap:
     """Look at the images of a folder through an encoder, as `mae-probe map` does.
 
     With whitened features (see `mapping.scores.whitened`), and k = 10:
@@ -94,20 +94,20 @@ def image_map(
         DataError: there are no images, or none can be read.
     """
     if output is not None:
-        prepare_page(Path(output))
+        prepare_map(Path(output))
     if pool is not None and pool not in POOLS:
         raise UserError(f"pool={pool!r}; pool is one of {', '.join(POOLS)}")
     values = {"MODEL.PRETRAINED": fspath(model), "DATA.DATA_PATH": fspath(data), **(settings or {})}
     opened = load_config(RECIPE, None, values, whole=True, say=log.LOGGER.info)
     (number,) = block_numbers([block], opened.config.MODEL.ENCODER.DEPTH)
     part = Part(pool or own_pool(opened.config), number)
-    made = draw_map(opened, Choices(part, list_file, limit, umap))
+    made = draw_map(opened, MapChoices(part, list_file, limit, umap))
     if output is not None:
         made.write(output)
     return made
 
 
-def prepare_page(path: Path) -> None:
+def prepare_map(path: Path) -> None:
     """Refuse, before the work, a page that cannot be written.
 
     Raises:
@@ -119,14 +119,14 @@ def prepare_page(path: Path) -> None:
     prepare_output(path)
 
 
-def draw_map(opened: Opened, choices: Choices) -> ImageMap:
+def draw_map(opened: Opened, choices: MapChoices) -> EmbeddingMap:
     """Encode the images, or read what is kept of them, and make their map.
 
     Raises:
         UserError: choices or weights that cannot be used, or fewer than three images.
         DataError: there are no images.
     """
-    begin("map")
+    begin_alone("map")
     if not 3 <= choices.limit <= MOST:
         raise UserError(f"--limit {choices.limit}: a map shows 3 to {MOST:,} images")
     if choices.umap:
@@ -140,7 +140,7 @@ def draw_map(opened: Opened, choices: Choices) -> ImageMap:
     if len(features.paths) < 3:
         raise UserError(f"{dataset.images.name} has {len(features.paths)} images that can be used; a map needs 3")
     labels, names = _labels(dataset, features.labels, features.paths)
-    found = find(features.features, labels, choices.umap)
+    found = examine(features.features, labels, choices.umap)
     used = _places_of(dataset, range(len(dataset)) if places is None else places, features.paths)
     shown = _shown_patches(found)
     tokens = _patch_tokens(config, model, dataset, [used[i] for i in shown], choices.part.block)
@@ -150,7 +150,7 @@ def draw_map(opened: Opened, choices: Choices) -> ImageMap:
     source = f"{dataset.images.name}, seen by {_model_name(config)} ({choices.part.pool}, block {choices.part.block})"
     rows = np.array(shown, np.int64)
     patches = pixel_sprite(colours)
-    return ImageMap(source, features.paths, labels, names, features.features, found, thumbnails, patches, rows)
+    return EmbeddingMap(source, features.paths, labels, names, features.features, found, thumbnails, patches, rows)
 
 
 def _model_name(config: Config) -> str:
@@ -209,5 +209,5 @@ def _patch_tokens(
     part, precision, weights, made = Part(TOKENS, block), precision_of(config), RoundedWeights(), []
     for images, _, _ in eval_batches(config, dataset, rows=places):
         with precision.autocast(weights):
-            made.append(take(model, [part], images)[part].numpy())
+            made.append(take_parts(model, [part], images)[part].numpy())
     return np.concatenate(made)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.report.page import Page, Section, template_environment
 from mae_probe.mapping import scores
-from mae_probe.mapping.image_map import LISTED, ImageMap
+from mae_probe.mapping.embedding_map import LISTED, EmbeddingMap
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = 24  # images whose patches stand in a section of their own
 
 
-def render_map(made: ImageMap) -> str:
+def render_map(made: EmbeddingMap) -> str:
     """Return the page as one HTML file."""
     found, labelled = made.found, bool((made.labels >= 0).any())
     patched = made.patch_rows.tolist()
@@ -58,7 +58,7 @@ def _environment() -> "Environment":
     return shared.overlay(loader=ChoiceLoader([loader for loader in loaders if loader]))
 
 
-def _script_data(made: ImageMap) -> dict[str, Any]:
+def _script_data(made: EmbeddingMap) -> dict[str, Any]:
     """Return what the script reads; numbers are rounded to what can be seen, for a smaller page."""
     found = made.found
     return {

@@ -47,7 +47,7 @@ class Findings:
         return [int(i) for i in order if self.label_doubts[i] >= scores.DOUBTFUL][:most]
 
 
-def find(features: NDArray[np.float32], labels: NDArray[np.int64], umap: bool = False) -> Findings:
+def examine(features: NDArray[np.float32], labels: NDArray[np.int64], umap: bool = False) -> Findings:
     """Look for neighbours, outliers, near-duplicates and doubtful labels.
 
     Args:
@@ -73,7 +73,7 @@ def find(features: NDArray[np.float32], labels: NDArray[np.int64], umap: bool = 
 
 
 @dataclass(frozen=True, repr=False)
-class ImageMap:
+class EmbeddingMap:
     """A folder seen through an encoder; `write` makes the page.
 
     Attributes:
@@ -124,4 +124,4 @@ class ImageMap:
         return f"{len(self.paths):,} images, {len(self.found.duplicates):,} pairs of near-duplicates{doubtful}"
 
     def __repr__(self) -> str:
-        return f"ImageMap({self.summary()})"
+        return f"EmbeddingMap({self.summary()})"
