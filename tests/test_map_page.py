@@ -8,6 +8,9 @@ import pytest
 from browser_pages import SIZES, axe_findings, browser, open_page
 from until import until
 
+from mae_probe.mapping.embedding_map import EmbeddingMap, examine
+from mae_probe.mapping.sprite import photo_sprite, pixel_sprite
+
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 
 __all__ = ["browser"]
@@ -15,9 +18,6 @@ __all__ = ["browser"]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mae_probe.mapping.embedding_map import EmbeddingMap, examine
-    from mae_probe.mapping.sprite import photo_sprite, pixel_sprite
-
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 3
     features = (3 * np.eye(3, 8)[labels] + rng.normal(size=(200, 8))).astype(np.float32)
@@ -83,6 +83,20 @@ def test_points_are_drawn_in_the_colours_of_their_labels(page: Path, browser: An
     assert browser.execute_script(inked) < 0.7 * before
     browser.find_element("id", "pictures").click()
     assert browser.execute_script(inked) > 100
+
+
+def test_images_without_labels_have_a_map(browser: Any, tmp_path: Path) -> None:
+    features = np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)
+    pictures, labels = np.zeros((30, 8, 8, 1), np.uint8), np.full(30, -1)
+    patches, sheet = pixel_sprite(np.zeros((3, 2, 2, 3), np.uint8)), photo_sprite(pictures, 30)
+    paths = [f"{i}.png" for i in range(30)]
+    made = EmbeddingMap("x", paths, labels, {}, features, examine(features, labels), sheet, patches, np.arange(3))
+    made.write(tmp_path / "map.html")
+    browser.get_log("browser")  # what reading the canvas back left there
+    open_page(browser, (tmp_path / "map.html").as_uri(), SIZES["desktop"], "light")
+    assert len(neighbours(browser)) == 10
+    assert "label" not in browser.find_element("tag name", "body").text.lower()
+    assert browser.get_log("browser") == []
 
 
 def test_an_image_is_found_by_its_name(page: Path, browser: Any) -> None:
