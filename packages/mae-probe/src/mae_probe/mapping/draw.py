@@ -22,7 +22,7 @@ from mae_data.drawing import ShownImages
 from mae_data.errors import DataError
 from mae_data.loading.dataset import ListDataset
 from mae_data.sources.source import NO_LABEL
-from mae_probe.build import eval_dataset, shown_bands
+from mae_probe.build import depth_of, eval_dataset, shown_bands
 from mae_probe.config import RECIPE
 from mae_probe.evaluate import eval_batches
 from mae_probe.extraction.encoding import begin_alone, encode_parts, grid_of, open_encoder, own_pool, take_parts
@@ -99,7 +99,7 @@ def image_map(
         raise UserError(f"pool={pool!r}; pool is one of {', '.join(POOLS)}")
     values = {"MODEL.PRETRAINED": fspath(model), "DATA.DATA_PATH": fspath(data), **(settings or {})}
     opened = load_config(RECIPE, None, values, whole=True, say=log.LOGGER.info)
-    (number,) = block_numbers([block], opened.config.MODEL.ENCODER.DEPTH)
+    (number,) = block_numbers([block], depth_of(opened.config))
     part = Part(pool or own_pool(opened.config), number)
     made = draw_map(opened, MapChoices(part, list_file, limit, umap))
     if output is not None:
