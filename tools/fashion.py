@@ -55,11 +55,7 @@ TUNING = {
     "SAVE_FREQ": 1000,
 }
 # By labels per class: images of a batch, epochs, epochs of warm-up.
-LENGTHS = {"10": (20, 100, 10), "100": (50, 50, 5), "1000": (64, 15, 2), "all": (64, 6, 1)}
-RECIPES: dict[str, dict[str, dict[str, object]]] = {
-    "pre-trained": {"10": {}, "100": {}, "1000": {}, "all": {}},
-    "scratch": {labels: {"TRAIN.LAYER_DECAY": 1.0} for labels in LENGTHS},
-}
+LENGTHS = {"10": (20, 100, 10), "100": (50, 40, 4), "1000": (64, 8, 1), "all": (64, 3, 1)}
 Figures = dict[str, float]
 
 
@@ -191,22 +187,17 @@ class Trial:
     def finetune(self, labels: str, name: str) -> Figures:
         """Train a classifier on some labels per class, from pre-trained weights or from scratch."""
         batch, epochs, warmup = LENGTHS[labels]
-        settings = (
-            SIZES
-            | TUNING
-            | RECIPES["scratch" if name == "scratch" else "pre-trained"][labels]
-            | {
-                "DATA.BATCH_SIZE": batch,
-                "DATA.TRAIN_LIST": self.list_of(labels),
-                "TRAIN.NUM_EPOCHS": epochs,
-                "TRAIN.WARMUP_EPOCHS": warmup,
-                "VALIDATE_FREQ": epochs,
-                "SEED": self.seed,
-            }
-        )
-        words = ["mae-finetune", "-cfg", FINETUNE, "-data_path", self.data, "-amp"]
-        if name != "scratch":
-            words += ["-pretrained", self.pretrained]
+        recipe = {
+            "DATA.BATCH_SIZE": batch,
+            "DATA.TRAIN_LIST": self.list_of(labels),
+            "TRAIN.NUM_EPOCHS": epochs,
+            "TRAIN.WARMUP_EPOCHS": warmup,
+            "VALIDATE_FREQ": epochs,
+            "SEED": self.seed,
+        }
+        settings = SIZES | TUNING | recipe | ({"TRAIN.LAYER_DECAY": 1.0} if name == "scratch" else {})
+        words: list[object] = ["mae-finetune", "-cfg", FINETUNE, "-data_path", self.data, "-amp"]
+        words += [] if name == "scratch" else ["-pretrained", self.pretrained]
         return {labels: self.train(f"finetune-{name}-{labels}", words, settings)}
 
     def train(self, name: str, words: Sequence[object], settings: dict[str, Any]) -> float:
