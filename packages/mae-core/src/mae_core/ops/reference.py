@@ -78,7 +78,9 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation [..., 1] of each patch [..., p*p*C], from the unbiased variance plus an epsilon."""
-    mean = patches.mean(axis=-1, keepdim=True)
+    # From the first value on: of a flat patch the mean is that value exactly, whose rounding would be divided by 1e-3.
+    first = patches[..., :1]
+    mean = first + (patches - first).mean(axis=-1, keepdim=True)
     squared = ((patches - mean) ** 2).sum(axis=-1, keepdim=True)
     variance = squared / float(patches.shape[-1] - 1)  # the bits of paddle.var, which warns of types of its own
     return mean, (variance + NORM_PIX_EPS).sqrt()
@@ -105,6 +107,21 @@ def rounded(x: Tensor) -> Tensor:
     bits = values.view(np.uint32)
     nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return paddle.to_tensor(np.where(np.isnan(values), values, nearest.view(np.float32)))
+
+
+class _Stored(PyLayer):
+    @staticmethod
+    def forward(ctx: PyLayerContext, x: Tensor) -> Tensor:
+        return rounded(x)
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, grad: Tensor) -> Tensor:
+        return grad
+
+
+def stored(x: Tensor) -> Tensor:
+    """Round float32 [...] as `rounded` does; the gradient passes as it is."""
+    return _Stored.apply(x)
 
 
 class _RoundedLinear(PyLayer):
