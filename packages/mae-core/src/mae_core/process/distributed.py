@@ -105,3 +105,19 @@ def barrier() -> None:
 def no_sync(model: nn.Layer) -> AbstractContextManager[None]:
     """Return a context in which backward passes keep gradients local (accumulation)."""
     return model.no_sync() if isinstance(model, paddle.DataParallel) else nullcontext()
+
+
+def sum_tensor(values: paddle.Tensor) -> paddle.Tensor:
+    """Add tensors over ranks."""
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def concat_over_ranks(rows: paddle.Tensor) -> paddle.Tensor:
+    """Join what the ranks hold, by rank; no gradient flows back."""
+    if world_size() == 1:
+        return rows
+    parts: list[paddle.Tensor] = []
+    dist.all_gather(parts, rows.detach())
+    return paddle.concat(parts)
