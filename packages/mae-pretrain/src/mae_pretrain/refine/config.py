@@ -1,0 +1,98 @@
+"""The recipe of refinement: every key with its default (MIM-Refiner, arXiv 2402.10093), and what must hold between keys."""
+
+from mae_core.stage.config.checks import require, require_adam, require_common
+from mae_core.stage.config.keys import NO_END, Key, keys_of
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import Recipe
+from mae_core.stage.config.shared_keys import SHARED
+
+PAPER = "MIM-Refiner, appendix"
+
+KEYS = keys_of(
+    {
+        "DATA": {
+            "DATA_PATH": "/dataset/imagenet/",
+            "TRAIN_LIST": "train_list.txt",
+            "VAL_LIST": "val_list.txt",
+            "ALLOW_OUTSIDE": False,
+            "BATCH_SIZE": Key(128, "images per rank and forward pass, each in VIEWS views; 1024 over all ranks", PAPER),
+            "VIEWS": Key(2, "random crops of each image that are drawn to each other", PAPER, range=(2, 16)),
+            "IMAGE_SIZE": 224,
+            "IMAGE_CHANNELS": 3,
+            "BANDS": None,
+            "EXIF": True,
+            "NODATA": None,
+            "VALUE_RANGE": 255,
+            "IMAGENET_MEAN": [0.485, 0.456, 0.406],
+            "IMAGENET_STD": [0.229, 0.224, 0.225],
+            "CROP_PCT": Key(0.875, "monitor: part of the shorter side that the centre crop shows"),
+            "CROP_SCALE": Key([0.25, 1.0], "area range of a view's random resized crop", PAPER),
+            "HFLIP": 0.5,
+            "VFLIP": 0.0,
+            "ROTATE90": False,
+            "NUM_WORKERS": 2,
+            "TIMEOUT": 300.0,
+            "DECODER": "exact",
+            "ON_ERROR": "skip",
+            "MAX_BAD": 100,
+        },
+        "MODEL": {
+            "TYPE": Key("REFINE", "the stage; no other is taken", choices=("REFINE",)),
+            "NAME": None,
+            "PRETRAINED": Key(None, "the run, or weights, whose encoder is refined"),
+            "CHANNELS_FROM": None,
+            "RESUME": None,
+            "PATCH_SIZE": 16,
+            "MLP_RATIO": 4.0,
+            "QKV_BIAS": True,
+            "DROPPATH": Key(0.0, source="none here"),
+            "GRAD_CHECKPOINTING": False,
+            "ENCODER": {"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12},
+            "HEADS": {
+                "NUMBER": Key(
+                    None, "blocks, from the last down, with a head each; None: a third of them", PAPER, also=int
+                ),
+                "DIM": Key(256, "width of a projection", PAPER, positive=True),
+                "PROJECTOR_DIM": Key(2048, "hidden width of the projector, of three layers", PAPER, positive=True),
+                "PREDICTOR_DIM": Key(4096, "hidden width of the predictor, of two layers", PAPER, positive=True),
+                "QUEUE": Key(
+                    65536, "projections that each head remembers; at most as many as there are images", PAPER,
+                    positive=True,
+                ),
+                "NEIGHBOURS": Key(20, "most similar ones of the queue that a neighbour is drawn from", PAPER, positive=True),
+                "TEMPERATURE": Key(0.2, "what cosines are divided by", PAPER, positive=True),
+            },
+        },
+        "TRAIN": {
+            "NUM_EPOCHS": Key(50, source="MIM-Refiner: 20 of the heads alone, then 30"),
+            "HEADS_EPOCHS": Key(20, "the first ones, in which the encoder stays as it is", PAPER, range=(0, NO_END)),
+            "WARMUP_EPOCHS": Key(4, source="MIM-Refiner; of both stages"),
+            "BASE_LR": Key(4e-4, source="MIM-Refiner: 4e-4 for a batch of 1024"),
+            "HEADS_LR": Key(2e-4, "BASE_LR of the first stage", PAPER, positive=True),
+            "LINEAR_SCALED_LR": 1024,
+            "END_LR": 0.0,
+            "WEIGHT_DECAY": Key(0.05, source="MIM-Refiner"),
+            "HEADS_WEIGHT_DECAY": Key(1e-5, "that of the heads", PAPER, range=(0, 1)),
+            "LAYER_DECAY": Key(0.65, "...", PAPER, positive=True, range=(0, 1)),
+            "EMA": Key(0.9999, "...", PAPER),
+            "GRAD_CLIP": None,
+            "ACCUM_ITER": 1,
+            "OPTIMIZER": {"EPS": 1e-8, "BETAS": Key((0.9, 0.95), source="MIM-Refiner")},
+        },
+        "MONITOR": {
+            "EVERY": Key(0, "epochs between looks at RankMe and, with labels, kNN; 0: never", range=(0, NO_END)),
+            "VAL_IMAGES": Key(2000, "images of the validation list that are looked at, at most", positive=True),
+            "TRAIN_IMAGES": Key(10000, "training images that kNN compares them with, at most", positive=True),
+        },
+        "SAVE": Key(None, "run folder (log, config, checkpoints); None: the next free runs/NAME-NUMBER"),
+        "SAVE_FREQ": Key(1, "epochs between checkpoints"),
+        "SAVE_KEEP": Key(2, "checkpoints to keep"),
+        "REPORT_FREQ": 20,
+        "LOGGERS": [],
+        "SEED": 0,
+        "EVAL": False,
+        "AMP": False,
+        "AMP_DTYPE": "bfloat16",
+    },
+    SHARED,
+)
