@@ -68,16 +68,16 @@ def test_more_heads_than_blocks_are_refused():
 
 
 def test_two_stages_warm_up_and_anneal():
-    lr_at = TwoStages(heads_epochs=20, epochs=50, heads_lr=2.0, lr=4.0, warmup_epochs=4)
+    stages = TwoStages(heads_epochs=20, epochs=50, heads_lr=2.0, lr=4.0, warmup_epochs=4)
     expected = {0: 0, 2: 1, 4: 2, 12: 1, 20: 0, 22: 2, 24: 4, 37: 2, 50: 0}
-    assert {epoch: round(lr_at(epoch), 9) for epoch in expected} == expected
-    assert lr_at(19.999) < 1e-6
-    assert [lr_at.heads_alone(epoch) for epoch in (0, 19.99, 20, 49)] == [True, True, False, False]
+    assert {epoch: round(stages.lr_at(epoch), 9) for epoch in expected} == expected
+    assert stages.lr_at(19.999) < 1e-6
+    assert [stages.heads_alone(epoch) for epoch in (0, 19.99, 20, 49)] == [True, True, False, False]
     short = TwoStages(heads_epochs=2, epochs=4, heads_lr=1.0, lr=1.0, warmup_epochs=4)
-    assert [short(e) for e in (1, 3)] == [1, 1]  # half of a short stage at most
+    assert [short.lr_at(e) for e in (1, 3)] == [1, 1]  # half of a short stage at most
 
 
 def test_without_a_first_stage_all_learn_from_the_start():
-    lr_at = TwoStages(heads_epochs=0, epochs=10, heads_lr=1.0, lr=3.0, warmup_epochs=2)
-    assert not lr_at.heads_alone(0)
-    assert [lr_at(e) for e in (0, 1, 2)] == [0, 1.5, 3]
+    stages = TwoStages(heads_epochs=0, epochs=10, heads_lr=1.0, lr=3.0, warmup_epochs=2)
+    assert not stages.heads_alone(0)
+    assert [stages.lr_at(e) for e in (0, 1, 2)] == [0, 1.5, 3]

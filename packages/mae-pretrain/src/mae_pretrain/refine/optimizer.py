@@ -1,11 +1,40 @@
-"""AdamW whose steps shrink from the encoder's last block down, with a weight decay of its own for the heads."""
+"""AdamW with smaller steps in lower blocks, and a weight decay of its own for the heads."""
 
 from collections.abc import Sequence
 
-from mae_core.training.optim import AdamW, decays, trainable
+from mae_core.training.optim import AdamW, decays, layer_scales, trainable
 from mae_pretrain.refine.model import RefinedEncoder
 
 
-def layer_of(name: str, depth: int) -> int:
-    """Return a parameter's layer: 0 for what makes tokens, i + 1 for block i, depth + 1 for all after the blocks."""
-    return 0
+def build_optimizer(
+    model: RefinedEncoder,
+    *,
+    layer_decay: float,
+    weight_decay: float,
+    heads_weight_decay: float,
+    betas: Sequence[float],
+    eps: float,
+) -> AdamW:
+    """Build AdamW over the trainable parameters; the learning rate is set before each step.
+
+    Args:
+        layer_decay: factor from one layer of the encoder to the one below.
+    """
+    named, scales = trainable(model), layer_scales(model, layer_decay)
+    heads = [p for name, p in named if name.startswith("head.")]
+    encoder = [p for name, p in named if not name.startswith("head.")]
+    decayed = {p.name for name, p in named if decays(name, p)}
+    optimizer = AdamW(
+        learning_rate=0.0,
+        beta1=betas[0],
+        beta2=betas[1],
+        epsilon=eps,
+        parameters=[
+            {"params": encoder, "weight_decay": weight_decay},
+            {"params": heads, "weight_decay": heads_weight_decay},
+        ],
+        apply_decay_param_fun=lambda name: name in decayed,
+    )
+    for name, parameter in named:  # after the groups, which set one rate for all of theirs
+        parameter.optimize_attr["learning_rate"] = scales[name]
+    return optimizer

@@ -15,6 +15,7 @@ class TwoStages:
         heads_lr, lr: peaks.
         min_lr: value at the end of each stage.
         warmup_epochs: of each stage; at most half of it.
+        warmup_start_lr: value at the start of each stage.
     """
 
     heads_epochs: float
@@ -23,12 +24,13 @@ class TwoStages:
     lr: float
     min_lr: float = 0.0
     warmup_epochs: float = 4
+    warmup_start_lr: float = 0.0
 
     def heads_alone(self, epoch: float) -> bool:
         """Return whether a (fractional) epoch is of the first stage."""
         return epoch < self.heads_epochs
 
-    def __call__(self, epoch: float) -> float:
+    def lr_at(self, epoch: float) -> float:
         """Return the learning rate at a fractional epoch."""
         first = self.heads_alone(epoch)
         length = self.heads_epochs if first else self.epochs - self.heads_epochs
@@ -38,4 +40,5 @@ class TwoStages:
             min_lr=self.min_lr,
             warmup_epochs=min(self.warmup_epochs, length / 2),
             epochs=length,
+            warmup_start_lr=self.warmup_start_lr,
         )

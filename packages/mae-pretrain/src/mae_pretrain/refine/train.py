@@ -1,0 +1,144 @@
+"""One run of refinement."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import paddle
+from paddle import Tensor, nn
+
+from mae_core.errors import ConfigError
+from mae_core.stage.config.from_weights import Opened
+from mae_core.stage.config.node import Config
+from mae_core.stage.config.recipe import values_from_config
+from mae_core.stage.config.to_arguments import encoder_of, plan_of, precision_of, trainer_of
+from mae_core.stage.config.to_data_arguments import (
+    cropping_of,
+    global_batch_of,
+    images_of,
+    loading_of,
+    train_sampling_of,
+)
+from mae_core.stage.run.lifecycle import Run, run_training
+from mae_core.stage.run.model_card import Card
+from mae_core.training.ema import Ema
+from mae_core.training.engine import Trainer
+from mae_core.training.plan import Plan
+from mae_core.training.run_folder import RunFolder
+from mae_core.training.samples import Samples
+from mae_core.training.schedule import scaled_lr
+from mae_data.loading.dataset import ListDataset
+from mae_data.loading.loader import make_train_loader
+from mae_data.loading.sampler import steps_per_epoch
+from mae_data.transforms.pipelines import make_pretrain_transform
+from mae_pretrain.refine.heads import HeadSettings
+from mae_pretrain.refine.model import RefinedEncoder
+from mae_pretrain.refine.optimizer import build_optimizer
+from mae_pretrain.refine.schedule import TwoStages
+
+CARD = Card(
+    "Masked autoencoder, refined",
+    "Features for kNN, retrieval, probing and fine-tuning.",
+    "It tells apart what looks alike, not classes; what crops and flips of an image share is what it keeps.",
+)
+
+
+def train(opened: Opened, allow_drift: Sequence[str] = ()) -> Trainer:
+    """Refine by the config; see `mae_core.stage.run.lifecycle.run_training`.
+
+    Raises:
+        ConfigError: there is nothing to refine.
+    """
+    if not (opened.weights or opened.checkpoint):
+        raise ConfigError("refine begins with a finished model: -pretrained RUN, a checkpoint folder or a weight file")
+    return run_training(opened, build_run, allow_drift)
+
+
+def build_run(config: Config, folder: RunFolder | None = None) -> Run:
+    """Put a run together: images, model, optimizer, loss, and what looks at the model meanwhile.
+
+    Args:
+        folder: where the run writes; None writes nothing.
+    """
+    t, views, images = config.TRAIN, config.DATA.VIEWS, train_dataset(config)
+    # A pass of the loader: VIEWS of its own epochs, of a part of the images each.
+    batches = {**global_batch_of(config), "batch_size": config.DATA.BATCH_SIZE * views}
+    plan = plan_of(config, views * steps_per_epoch(len(images), **batches))
+    model, stages = build_model(config, len(images)), stages_of(config, plan)
+    optimizer = build_optimizer(
+        model,
+        layer_decay=t.LAYER_DECAY,
+        weight_decay=t.WEIGHT_DECAY,
+        heads_weight_decay=t.HEADS_WEIGHT_DECAY,
+        betas=t.OPTIMIZER.BETAS,
+        eps=t.OPTIMIZER.EPS,
+    )
+    trainer = Trainer(
+        model=model,
+        optimizer=optimizer,
+        loss_fn=partial(refine_loss, stages, config.SEED),
+        precision=precision_of(config),
+        folder=folder,
+        loggers=config.LOGGERS,
+        ema=Ema(model, t.EMA, leave_out="head.") if t.EMA else None,
+        program="mae-pretrain refine",
+        **{**trainer_of(config, plan, images), "lr_at": stages.lr_at},
+    )
+    sampling = {**train_sampling_of(config, views), "batch_size": config.DATA.BATCH_SIZE * views}
+    loader = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
+    # Negatives are of one forward pass, so a global batch that is cut otherwise is another contrast.
+    return Run(trainer, len(images), loader, CARD, free_cut=False, notes=images.notes(), closing=images.skipped)
+
+
+def train_dataset(config: Config) -> ListDataset:
+    """Open the training list with the random crops of a view; labels are not needed."""
+    with values_from_config():
+        transform = make_pretrain_transform(**cropping_of(config))
+    images = images_of(config, "optional", training=True)
+    return ListDataset(list_file=config.DATA.TRAIN_LIST, transform=transform, reuse=True, **images)
+
+
+def build_model(config: Config, images: int) -> RefinedEncoder:
+    """Build the model of a config, initialised from SEED alone.
+
+    Args:
+        images: training images; a queue remembers each once at most.
+    """
+    paddle.seed(config.SEED)
+    h = config.MODEL.HEADS
+    settings = HeadSettings(
+        out_dim=h.DIM,
+        projector_dim=h.PROJECTOR_DIM,
+        predictor_dim=h.PREDICTOR_DIM,
+        queue=min(h.QUEUE, images),
+        neighbours=h.NEIGHBOURS,
+        temperature=h.TEMPERATURE,
+    )
+    number = h.NUMBER or -(-config.MODEL.ENCODER.DEPTH // 3)
+    with values_from_config():
+        model = RefinedEncoder(
+            heads=number, settings=settings, views=config.DATA.VIEWS, **encoder_of(config, config.MODEL.DROPPATH)
+        )
+    model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
+    return model
+
+
+def stages_of(config: Config, plan: Plan) -> TwoStages:
+    """Read the learning rate of the two stages."""
+    t = config.TRAIN
+    lr, heads_lr = (scaled_lr(rate, plan.global_batch, t.LINEAR_SCALED_LR) for rate in (t.BASE_LR, t.HEADS_LR))
+    return TwoStages(
+        heads_epochs=t.HEADS_EPOCHS,
+        epochs=t.NUM_EPOCHS,
+        heads_lr=heads_lr,
+        lr=lr,
+        min_lr=t.END_LR,
+        warmup_epochs=t.WARMUP_EPOCHS,
+        warmup_start_lr=t.WARMUP_START_LR,
+    )
+
+
+def refine_loss(
+    stages: TwoStages, seed: int, model: nn.Layer, batch: Samples, epoch: int
+) -> tuple[Tensor, dict[str, float]]:
+    """Score one batch of views, the encoder's gradients left out in the first stage."""
+    return model(batch.images, batch.indices, seed, epoch, stages.heads_alone(epoch)), {}
