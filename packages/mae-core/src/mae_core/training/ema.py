@@ -1,6 +1,6 @@
 """Exponential moving average of a model's weights (paper Table 11)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,23 +15,26 @@ class Ema:
 
     Args:
         decay: 0.9999 in the paper.
+        averaged: whether a weight of a structured name is averaged; others are as the model has them.
     """
 
-    def __init__(self, model: nn.Layer, decay: float) -> None:
+    def __init__(self, model: nn.Layer, decay: float, averaged: Callable[[str], bool] = lambda name: True) -> None:
         self.decay = decay
-        self._averages = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        state = model.state_dict()
+        self._averages = {name: value.detach().clone() for name, value in state.items() if averaged(name)}
 
     @paddle.no_grad()
     def update(self, model: nn.Layer) -> None:
         """Take in the weights after a step."""
-        for name, value in model.state_dict().items():
-            self._averages[name].lerp_(value, 1.0 - self.decay)
+        state = model.state_dict()
+        for name, average in self._averages.items():
+            average.lerp_(state[name], 1.0 - self.decay)
 
     @contextmanager
     def swapped_in(self, model: nn.Layer) -> Iterator[None]:
         """Put the averages in the model's place, and the weights back afterwards."""
         weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.set_state_dict(self._averages)
+        model.set_state_dict(weights | self._averages)
         try:
             yield
         finally:

@@ -16,6 +16,29 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith(".bias")
 
 
+POSITIONS = ("cls_token", "pos_embed")
+
+
+def layer_id(name: str, depth: int) -> int:
+    """Return a parameter's layer: 0 for what makes tokens, i + 1 for block i, depth + 1 for all after the blocks.
+
+    Args:
+        name: structured name, such as "blocks.3.attn.qkv.weight".
+        depth: number of blocks.
+    """
+    if name in POSITIONS or name.startswith("patch_embed."):
+        return 0
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return depth + 1
+
+
+def layer_scales(model: nn.Layer, layer_decay: float) -> dict[str, float]:
+    """Return each parameter's share of the learning rate, layer_decay ** (depth + 1 - layer), by structured name."""
+    depth = len(model.blocks)
+    return {name: layer_decay ** (depth + 1 - layer_id(name, depth)) for name, _ in model.named_parameters()}
+
+
 class AdamW(paddle.optimizer.AdamW):
     """Paddle's AdamW, which gives the gradients' memory back to the next forward pass instead of filling it with 0."""
 

@@ -79,7 +79,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         precision=precision_of(config),
         folder=folder,
         loggers=config.LOGGERS,
-        ema=Ema(model, t.EMA, leave_out="head.") if t.EMA else None,
+        ema=Ema(model, t.EMA, lambda name: not name.startswith("head.")) if t.EMA else None,
         program="mae-pretrain refine",
         **{**trainer_of(config, plan, images), "lr_at": stages.lr_at},
     )
