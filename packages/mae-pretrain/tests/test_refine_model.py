@@ -32,7 +32,7 @@ def test_the_loss_is_the_sum_over_heads_on_class_tokens_of_the_last_blocks():
     tokens = again.forward_intermediates(images, [1, 2])
     for place, (head, output) in enumerate(zip(again.head.values(), tokens, strict=True)):
         views = [output[view::2, 0] for view in range(2)]
-        uniform = [draw_words(3, 5, [4, 7, 2], 2 * place + view)[0] for view in range(2)]
+        uniform = [draw_words(3, 5, [4, 7, 2], 2**24 + 2 * place + view)[0] for view in range(2)]
         expected += float(head(views, paddle.to_tensor([4, 7, 2]), paddle.to_tensor(np.stack(uniform))))
     assert float(loss) == pytest.approx(expected, rel=1e-6)
     assert list(model.head.keys()) == ["block_1", "block_2"]

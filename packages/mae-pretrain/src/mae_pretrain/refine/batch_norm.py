@@ -1,6 +1,5 @@
 """Batch norm without scale and shift, over the samples of all ranks."""
 
-import paddle
 from paddle import Tensor, nn
 from paddle.autograd import PyLayer, PyLayerContext
 

@@ -11,12 +11,17 @@ from paddle import Tensor, nn
 
 from mae_core.models.encoder import ViTEncoder
 from mae_core.ops.philox import draw_words
+from mae_core.ops.random_masking import MaskKey, random_masking
 from mae_pretrain.refine.heads import ContrastHead, HeadSettings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mae_core.models.options import EncoderOptions
+
+
+NEIGHBOURS = 2**24  # the first of Philox's blocks that neighbours are drawn from; masks take those from 0
+FURTHER = 2**40  # more than a list has images
 
 
 class RefinedEncoder(ViTEncoder):
@@ -28,15 +33,24 @@ class RefinedEncoder(ViTEncoder):
         heads: how many of the last blocks have one.
         settings: of each head.
         views: of each image in a batch, V.
+        mask_ratio: part of the patches that each view lacks.
         kwargs: see `ViTEncoder`.
     """
 
-    def __init__(self, *, heads: int, settings: HeadSettings, views: int, **kwargs: Unpack[EncoderOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        heads: int,
+        settings: HeadSettings,
+        views: int,
+        mask_ratio: float = 0.0,
+        **kwargs: Unpack[EncoderOptions],
+    ) -> None:
         super().__init__(trainable_pos=False, **kwargs)
         depth = len(self.blocks)
         if not 1 <= heads <= depth:
             raise ValueError(f"heads={heads}; the encoder has {depth} blocks, each takes one")
-        self.views, self.refined = views, list(range(depth - heads, depth))
+        self.views, self.mask_ratio, self.refined = views, mask_ratio, list(range(depth - heads, depth))
         self.head = nn.LayerDict({f"block_{i}": ContrastHead(self.embed_dim, settings) for i in self.refined})
 
     def forward(self, images: Tensor, numbers: Tensor, seed: int, epoch: int, heads_alone: bool) -> Tensor:
@@ -45,21 +59,36 @@ class RefinedEncoder(ViTEncoder):
         Args:
             images: [N * V, H, W, C] as stored or normalised [N * V, C, H, W]; the views of an image in a row.
             numbers: int64 [N * V], the images' numbers in their list.
-            seed, epoch: decide with a sample's number which neighbours it is drawn to.
+            seed, epoch: decide with a sample's number what is masked, and whom it is drawn to.
             heads_alone: whether the encoder stays as it is.
 
         Returns:
             scalar, the sum over the heads; see `ContrastHead.forward`.
         """
         with paddle.no_grad() if heads_alone else nullcontext():
-            outputs = self.forward_intermediates(images, self.refined)
+            tokens = self._class_tokens(images, MaskKey(seed, epoch, self._number_views(numbers)))
         samples, total = numbers[:: self.views], paddle.zeros([])
-        for place, (head, tokens) in enumerate(zip(self.head.values(), outputs, strict=True)):
-            views = tokens[:, 0].reshape([-1, self.views, self.embed_dim]).unbind(axis=1)  # V times [N, D]
-            blocks = range(place * self.views, (place + 1) * self.views)
+        for place, (head, of_views) in enumerate(zip(self.head.values(), tokens, strict=True)):
+            views = of_views.reshape([-1, self.views, self.embed_dim]).unbind(axis=1)  # V times [N, D]
+            blocks = range(NEIGHBOURS + place * self.views, NEIGHBOURS + (place + 1) * self.views)
             uniform = np.stack([draw_words(seed, epoch, samples.numpy(), block)[0] for block in blocks])  # [V, N]
             total = total + head(views, samples, paddle.to_tensor(uniform))
         return total
+
+    def _class_tokens(self, images: Tensor, key: MaskKey) -> list[Tensor]:
+        """Encode views to the normalised class tokens [N * V, D] behind each of the refined blocks."""
+        if self.mask_ratio:
+            self.check_images(images)
+            visible, masking = random_masking(images, self.mask_ratio, noise=key, pixels=self.pixels)
+            embedded = self.embed(visible, masking.ids_keep)
+        else:
+            embedded = self.embed(self.normalize(self.patchify(images)))
+        outputs = list(self.block_outputs(self.blocks, embedded))
+        return [self.norm(outputs[block])[:, 0] for block in self.refined]
+
+    def _number_views(self, numbers: Tensor) -> Tensor:
+        """Number the views apart, beyond all numbers of images -> int64 [N * V]."""
+        return numbers + FURTHER * (paddle.arange(len(numbers), dtype="int64") % self.views)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Encode whole images -> [N, 1 + L, D] after the norm, class token first, image order."""

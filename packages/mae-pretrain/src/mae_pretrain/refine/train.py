@@ -27,13 +27,14 @@ from mae_core.training.run_folder import RunFolder
 from mae_core.training.samples import Samples
 from mae_core.training.schedule import scaled_lr
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.loader import make_train_loader
-from mae_data.loading.sampler import steps_per_epoch
+from mae_data.loading.loader import BatchLoader, make_loader
+from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_data.transforms.pipelines import make_pretrain_transform
 from mae_pretrain.refine.heads import HeadSettings
 from mae_pretrain.refine.model import RefinedEncoder
 from mae_pretrain.refine.optimizer import build_optimizer
 from mae_pretrain.refine.schedule import TwoStages
+from mae_pretrain.refine.views import ViewSampler
 
 CARD = Card(
     "Masked autoencoder, refined",
@@ -59,10 +60,8 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     Args:
         folder: where the run writes; None writes nothing.
     """
-    t, views, images = config.TRAIN, config.DATA.VIEWS, train_dataset(config)
-    # A pass of the loader: VIEWS of its own epochs, of a part of the images each.
-    batches = {**global_batch_of(config), "batch_size": config.DATA.BATCH_SIZE * views}
-    plan = plan_of(config, views * steps_per_epoch(len(images), **batches))
+    t, images = config.TRAIN, train_dataset(config)
+    plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
     model, stages = build_model(config, len(images)), stages_of(config, plan)
     optimizer = build_optimizer(
         model,
@@ -83,10 +82,14 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         program="mae-pretrain refine",
         **{**trainer_of(config, plan, images), "lr_at": stages.lr_at},
     )
-    sampling = {**train_sampling_of(config, views), "batch_size": config.DATA.BATCH_SIZE * views}
-    loader = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
+
+    def batches(start_step: int, num_steps: int) -> BatchLoader:
+        drawn = TrainBatchSampler(len(images), **train_sampling_of(config), start_step=start_step, num_steps=num_steps)
+        sampler = ViewSampler(drawn, config.DATA.VIEWS)
+        return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
+
     # Negatives are of one forward pass, so a global batch that is cut otherwise is another contrast.
-    return Run(trainer, len(images), loader, CARD, free_cut=False, notes=images.notes(), closing=images.skipped)
+    return Run(trainer, len(images), batches, CARD, free_cut=False, notes=images.notes(), closing=images.skipped)
 
 
 def train_dataset(config: Config) -> ListDataset:
@@ -116,7 +119,11 @@ def build_model(config: Config, images: int) -> RefinedEncoder:
     number = h.NUMBER or -(-config.MODEL.ENCODER.DEPTH // 3)
     with values_from_config():
         model = RefinedEncoder(
-            heads=number, settings=settings, views=config.DATA.VIEWS, **encoder_of(config, config.MODEL.DROPPATH)
+            heads=number,
+            settings=settings,
+            views=config.DATA.VIEWS,
+            mask_ratio=config.MODEL.MASK_RATIO,
+            **encoder_of(config, config.MODEL.DROPPATH),
         )
     model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     return model

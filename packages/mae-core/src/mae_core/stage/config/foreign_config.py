@@ -6,7 +6,7 @@ from mae_core.stage.config.base_files import Layer
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Tree, Values, flatten, update
 
-STAGES = ("PRETRAIN", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
+STAGES = ("PRETRAIN", "REFINE", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
 # What images and model are; how they are trained is each stage's own recipe.
 _SHARED = (
     *("MODEL.NAME", "MODEL.PATCH_SIZE", "MODEL.MLP_RATIO", "MODEL.QKV_BIAS", "MODEL.ENCODER"),
