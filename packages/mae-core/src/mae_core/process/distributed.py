@@ -58,8 +58,12 @@ def _watch_each_other() -> None:
 
 
 def wrap(model: nn.Layer) -> nn.Layer:
-    """Make backward passes average gradients over ranks; one process keeps the model as it is."""
-    return paddle.DataParallel(model) if world_size() > 1 else model
+    """Make backward passes average gradients over ranks; one process keeps the model as it is.
+
+    A model whose parts rest at times, without gradients, says so by an attribute `rests`.
+    """
+    rests = getattr(model, "rests", False)
+    return paddle.DataParallel(model, find_unused_parameters=rests) if world_size() > 1 else model
 
 
 def sum_over_ranks(values: list[float]) -> list[float]:

@@ -37,6 +37,8 @@ class RefinedEncoder(ViTEncoder):
         kwargs: see `ViTEncoder`.
     """
 
+    rests = True  # all but the heads, in the first stage
+
     def __init__(
         self,
         *,
