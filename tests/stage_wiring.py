@@ -17,7 +17,6 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.run import lifecycle as runner
 from mae_core.training.precision import Precision
-from mae_data.loading import loader as loader_module
 from mae_data.loading.batch import Batch
 from mae_data.loading.sampler import EvalBatchSampler
 
@@ -119,6 +118,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
     """Run a stage's `train` on a config with these values, without weights, loop and loaders."""
     write_lists(folder)
     found, module = Wired(), import_module(f"{recipe.package}.train")
+    scoring = import_module(f"{recipe.package}.evaluate")
 
     def fit(trainer: Any, loader: Any, output: str) -> None:
         found.trainer, found.loader, found.output = trainer, loader, output
@@ -130,7 +130,8 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(runner, "begin", lambda trainer, **kwargs: found.begin.update(kwargs))
         patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
-        patch.setattr(loader_module, "make_loader", found.make_loader)
+        patch.setattr(module, "make_loader", found.make_loader)
+        patch.setattr(scoring, "make_loader", found.make_loader)
         config = recipe.load(None, {key: wire.value for key, wire in wires.items()})
         module.train(Opened(config, weights=config.MODEL.PRETRAINED))  # the name stands for what it names
         if found.trainer.validation.evaluate:
@@ -149,7 +150,7 @@ def assert_evaluation_is_wired(recipe: Recipe, wires: Mapping[str, Wire], folder
         patch.chdir(folder)
         patch.setattr(settings, "Precision", AskedPrecision)
         write_lists(folder)
-        patch.setattr(loader_module, "make_loader", found.make_loader)
+        patch.setattr(module, "make_loader", found.make_loader)
         patch.setattr(module, "require_weights", lambda weights: weights)
         patch.setattr(module, load, lambda *args: None)
         values = {key: wire.value for key, wire in wires.items()}

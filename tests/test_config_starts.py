@@ -11,7 +11,7 @@ import yaml
 from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage, assert_refused, assert_same
 
 from mae_core.errors import CheckpointError, ConfigError
-from mae_core.stage.config import base_files
+from mae_core.stage.config import yaml_file
 from mae_core.stage.config.from_call import config_of_call
 from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.merge import Merge
@@ -65,8 +65,8 @@ def test_a_start_reads_each_file_once_and_merges_once(
     (tmp_path / "base.yaml").write_text("SEED: 3\nTRAIN: {NUM_EPOCHS: 80, WARMUP_EPOCHS: 10}\n")
     (tmp_path / "own.yaml").write_text("BASE: base.yaml\nSAVE: out\n")
     reads, merges = [], []
-    read, layers = base_files.read_yaml, Merge.layers
-    monkeypatch.setattr(base_files, "read_yaml", lambda path: reads.append(path.name) or read(path))
+    read, layers = yaml_file.read_yaml, Merge.layers
+    monkeypatch.setattr(yaml_file, "read_yaml", lambda path: reads.append(path.name) or read(path))
     monkeypatch.setattr(Merge, "layers", lambda self, files: merges.append(files) or layers(self, files))
     config = start(stage, str(tmp_path / "own.yaml"), run)
     assert (reads, len(merges)) == (["own.yaml", "base.yaml"], 1)

@@ -15,10 +15,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 from stage_runs import IS_PADDLE2
 
-from console import call, call_together
-from demo_report import DIGITS_SHOWN, FEW, write_report
-from digits import PER_CLASS, few_labels, top1, words_of, write_initial_weights
-from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, mean_over_seeds
+from demo_report import DIGITS_SHOWN, FEW, Results, write_report
+from digits import PER_CLASS, call, call_together, few_labels, top1, words_of, write_initial_weights
+from learning_curve import KNN, LOGISTIC, RESULTS, SCRATCH, STEPS, TUNED, TUNED_ALL, Measured, mean_over_seeds
 
 PYTHON = Path(sys.executable).name
 
@@ -83,19 +82,18 @@ def test_the_accuracy_is_read_from_what_the_command_writes(tmp_path: Path) -> No
 
 
 def test_means_are_over_seeds_alone() -> None:
-    records = [
-        {"seed": seed, "step": step, "way": TUNED, "top1": 90.0 + seed + step / STEPS[-1]}
-        for seed in range(3)
-        for step in (0, STEPS[-1])
-    ]
-    records += [{"seed": s, "step": 0, "way": SCRATCH, "rate": r, "top1": 80 + s + r} for s in (0, 1) for r in (1, 2)]
+    last = STEPS[-1]
+    records = [Measured(seed, step, TUNED, None, 90.0 + seed + step / last) for seed in range(3) for step in (0, last)]
+    records += [Measured(s, 0, SCRATCH, r, 80 + s + r) for s in (0, 1) for r in (1, 2)]
     means = mean_over_seeds(records)
     assert means == {(TUNED, 0, None): 91, (TUNED, STEPS[-1], None): 92, (SCRATCH, 0, 1): 81.5, (SCRATCH, 0, 2): 82.5}
 
 
 def test_the_recorded_curve_shows_that_pre_training_pays() -> None:
     """What the README says of it, as three seeds' means: change both together."""
-    means = mean_over_seeds(json.loads((RESULTS / "learning_curve.json").read_text()))
+    means = mean_over_seeds(
+        Measured(**{"rate": None} | record) for record in json.loads((RESULTS / "learning_curve.json").read_text())
+    )
     scratch = max(accuracy for (way, _, _), accuracy in means.items() if way == SCRATCH)
     last = STEPS[-1]
     assert means[KNN, last, None] >= 85
@@ -134,11 +132,11 @@ def test_the_report_holds_everything_in_one_file(tmp_path: Path) -> None:
     (tmp_path / "finetune/eval/predictions.csv").write_text(
         "index,image,class,predicted,probability\n3,val/8.jpg,0,1,0.6\n"
     )
-    results = {
-        "reconstruction_mse": {"MAE": 0.0123, "mean image": 0.05},
-        "accuracy": {"kNN <k>": {"MAE": 98.04, "random init": 71.0}, FEW: {"MAE": 93.6, "random init": 88.0}},
-        "seconds": 12,
-    }
+    results = Results(
+        {"MAE": 0.0123, "mean image": 0.05},
+        {"kNN <k>": {"MAE": 98.04, "random init": 71.0}, FEW: {"MAE": 93.6, "random init": 88.0}},
+        12,
+    )
     page = write_report(tmp_path, results).read_text()
     sources = Sources()
     sources.feed(page)

@@ -16,7 +16,7 @@ from document_blocks import PAGES, Block, blocks_of, write_pictures
 
 import dev
 import mae_core
-from mae_core.stage.config import predecessor_keys
+from mae_core.stage.config import foreign_keys
 from site_commands import parsers
 from workspace import ROOT, read_packages
 
@@ -125,7 +125,7 @@ def test_flags_keys_and_extras_that_a_page_names_exist(page: Path) -> None:
     keys = set(re.findall(r"\b(?:DATA|MODEL|TRAIN|MONITOR|ROBUST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]", text))
     known = set().union(*KEYS.values())
     groups = {key.rpartition(".")[0] for key in known}
-    assert keys <= known | groups | predecessor_keys.KEYS
+    assert keys <= known | groups | foreign_keys.KEYS
     for package, extras in re.findall(r"\b(mae-\w+)\[([\w,]+)\]", text):
         assert set(extras.split(",")) <= read_packages()[package].extras.keys(), f"{package}[{extras}]"
 

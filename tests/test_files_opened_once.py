@@ -10,7 +10,7 @@ from PIL import Image
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage
 
 from mae_core.weights import checkpoint_folder, checkpoint_state, sources
-from mae_core.weights.formats import safetensors_file
+from mae_core.weights.formats import safetensors_file, shards
 
 SHORT = ["TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0, "DATA.NUM_WORKERS", 0, "-batch_size", 8]
 STATE, MODEL, EMA, OPTIMIZER = "state.json", "model.safetensors", "ema.safetensors", "optimizer.safetensors"
@@ -47,7 +47,8 @@ def passes(monkeypatch) -> Passes:
         counts["read"][STATE] += 1
         return decode(data)
 
-    monkeypatch.setattr(checkpoint_folder, "sha256", counted_sha256)
+    for module in (checkpoint_folder, shards):
+        monkeypatch.setattr(module, "sha256", counted_sha256)
     monkeypatch.setattr(checkpoint_state, "decode_record", counted_decode)
     from mae_core.training.checkpoints import checkpoint
 
@@ -73,6 +74,8 @@ def run_here(stage: Stage, *words: object) -> None:
         (PROBE, ["-eval"], MODEL),
         (PRETRAIN, ["visualize", "{image}"], MODEL),
         (FINETUNE, ["predict", "{image}"], EMA),
+        (PRETRAIN, ["export"], MODEL),
+        (FINETUNE, ["export"], EMA),
         (PROBE, ["features"], MODEL),
         (PROBE, ["knn", "--k", "1"], MODEL),
         (PROBE, ["attention", "{image}"], MODEL),

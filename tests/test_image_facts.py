@@ -20,7 +20,7 @@ from mae_core.weights.convert import convert
 from mae_core.weights.sources import read_weights
 from mae_data.loading.preprocess import ModelInput
 from mae_finetune.config import RECIPE as FINETUNE
-from mae_finetune.prediction import Classifier
+from mae_finetune.tasks.classification import Classifier
 from mae_pretrain.build import eval_dataset
 from mae_pretrain.config import RECIPE as PRETRAIN
 from mae_probe.config import RECIPE as PROBE

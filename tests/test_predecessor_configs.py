@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mae_core.stage.config import predecessor_keys
+from mae_core.stage.config import foreign_keys
 from mae_core.stage.config.node import flatten, get_key
 
 # Keys and values of the eleven files, as written: `5e-4`, `(0.9, 0.95)` and `None` are text to YAML.
@@ -139,7 +139,7 @@ def test_a_file_loads_and_means_the_same(tmp_path, name: str) -> None:
     recipe = import_module(f"{package}.config").RECIPE
     config = recipe.load(str(path))
     for key, value in flat.items():
-        if key in predecessor_keys.KEYS - recipe.keys.keys():
+        if key in foreign_keys.KEYS - recipe.keys.keys():
             continue
         assert (key, get_key(config, key)) == (key, meaning(value))
         assert type(get_key(config, key)) is type(meaning(value))

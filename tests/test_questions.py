@@ -214,13 +214,13 @@ def test_a_dry_run_says_it_all_and_writes_nothing(data, tmp_path) -> None:
         assert words in result.stdout
     large = ["DATA.BATCH_SIZE", 26, "MODEL.ENCODER.EMBED_DIM", 2048, "MODEL.ENCODER.DEPTH", 48, "DATA.IMAGE_SIZE", 192]
     # Too large to be tried is told from the model's sizes; the model itself is small here.
-    from mae_core.stage.run.estimate import estimate
+    from mae_core.stage.run.dry_run import estimate
 
     assert estimate(recipe(PRETRAIN).load(pairs=[str(word) for word in [*PRETRAIN.tiny, *large]]), "cpu").seconds > 20
 
 
 def test_estimates_are_those_of_the_cost_module(monkeypatch) -> None:
-    from mae_core.stage.run.estimate import estimate
+    from mae_core.stage.run.dry_run import estimate
 
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     base = estimate(recipe(PRETRAIN).load("vit_base_patch16_224_pretrain"), "cpu")

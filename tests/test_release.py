@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import release
-from changelog import unreleased, with_release
+from release import unreleased, with_release
 from workspace import ROOT, WorkspaceError, read_packages, tagged_package
 
 pytestmark = pytest.mark.once

@@ -20,10 +20,10 @@ import mae_pretrain.cli  # noqa: E402
 import mae_probe  # noqa: E402
 import mae_probe.cli  # noqa: E402
 from mae_core.stage.config.from_weights import load_config  # noqa: E402
-from mae_data.images import scene as scene_module  # noqa: E402
+from mae_data.images import geotiff as geotiff_module  # noqa: E402
 from mae_data.images.windows import sliding_windows  # noqa: E402
 from mae_finetune.config import RECIPE  # noqa: E402
-from mae_finetune.prediction import Classifier  # noqa: E402
+from mae_finetune.tasks.classification import Classifier  # noqa: E402
 from mae_probe.extraction.feature_file import read_features  # noqa: E402
 
 assert mae_core
@@ -34,7 +34,7 @@ BANDS = ["DATA.IMAGE_CHANNELS", "4", "DATA.VALUE_RANGE", "10000", "DATA.NODATA",
 @pytest.fixture(scope="module", autouse=True)
 def small_scenes():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene_module, "LEAST", 5000)
+        patch.setattr(geotiff_module, "LEAST", 5000)
         yield
 
 
@@ -161,7 +161,7 @@ def test_what_leaves_no_step_or_draws_nothing_is_refused(home, capsys, words, sa
 def test_a_stage_says_what_to_install(home, monkeypatch, capsys):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rasterio" else find_spec(name))
-    monkeypatch.setattr(scene_module, "MAX_PIXELS", 100)
+    monkeypatch.setattr(geotiff_module, "MAX_PIXELS", 100)
     words = ["-pretrained", str(home / "run"), "-data_path", str(home / "data"), "DATA.ON_ERROR", "raise"]
     assert mae_probe.cli.main(["features", *words, "DATA.NUM_WORKERS", "0"]) == 3
     assert 'pip install "mae-data[geo]"' in capsys.readouterr().err

@@ -27,20 +27,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tifffile
-from PIL import Image
 from safetensors.numpy import load_file
 
-COMMON: dict[str, object] = {
-    "DATA.IMAGE_SIZE": 16, "MODEL.PATCH_SIZE": 4, "MODEL.ENCODER.EMBED_DIM": 32, "MODEL.ENCODER.DEPTH": 2,
-    "MODEL.ENCODER.NUM_HEADS": 2, "TRAIN.NUM_EPOCHS": 24, "TRAIN.WARMUP_EPOCHS": 1, "REPORT_FREQ": 1, "SAVE_KEEP": 2,
-}  # fmt: skip
+from soak import COMMON, PRETRAIN, write_data
+
 CLASSIFY: dict[str, object] = {"MODEL.NUM_CLASSES": 3, "VALIDATE_FREQ": 2}
 MONITORED: dict[str, object] = {"MONITOR.EVERY": 2}  # what stands for validation in pre-training
 STEPS_TO_SCORE = 12  # two epochs of 48 images in batches of 8
-PRETRAIN: dict[str, object] = {
-    "MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2
-}  # fmt: skip
 
 
 class Kind(NamedTuple):
@@ -106,47 +99,14 @@ class Scenario:
         return f"{self.kind}-workers{self.workers}-ranks{self.ranks}"
 
 
-def write_data(root: Path) -> None:
-    """Write 48 training and 12 validation JPEGs of noise, with lists; the same as shards, with masks; and 4 scenes."""
-    rng, images = np.random.default_rng(0), root / "images"
-    for part, number in (("train", 48), ("val", 12)):
-        (images / part).mkdir(parents=True, exist_ok=True)
-        for i in range(number):
-            Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(images / part / f"{i}.jpg")
-        (images / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
-    command = [sys.executable, "-m", "mae_data", "shard", images, root / "shards"]
-    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
-    for part, number in (("train", 48), ("val", 12)):
-        for kind in ("images", "masks"):
-            (root / "masks" / kind / part).mkdir(parents=True)
-        for i in range(number):
-            mask = np.kron(rng.integers(0, 3, (5, 6), dtype=np.uint8), np.ones((4, 4), np.uint8))
-            Image.fromarray(mask).save(root / "masks/masks" / part / f"{i}.png")
-            shutil.copy(images / part / f"{i}.jpg", root / "masks/images" / part)
-    scenes = root / "scenes"
-    scenes.mkdir()
-    for i in range(4):  # large enough to be read by windows; a quarter of each holds no data
-        scene = rng.integers(1, 256, (2100, 2100, 3), dtype=np.uint8)
-        scene[:1050, :1050] = 0
-        tifffile.imwrite(scenes / f"{i}.tif", scene, tile=(256, 256), photometric="rgb")
-
-
 def start(scenario: Scenario, data: Path, run: Path, scoring: bool) -> subprocess.Popen[bytes]:
     """Begin or resume a scenario's run, in a process group of its own."""
     kind = KINDS[scenario.kind]
     settings = {**COMMON, **kind.settings, "DATA.NUM_WORKERS": scenario.workers}
     settings |= MONITORED if scoring and scenario.kind == "mae_pretrain" else {}
     pairs = [word for pair in settings.items() for word in pair]
-    flags: list[object] = [
-        "-batch_size",
-        8 // scenario.ranks,
-        "-data_path",
-        data / kind.data,
-        "-output",
-        run,
-        "-resume",
-        "auto",
-    ]
+    flags: list[object] = ["-batch_size", 8 // scenario.ranks, "-data_path", data / kind.data]
+    flags += ["-output", run, "-resume", "auto"]
     command: list[object] = [sys.executable, "-m", kind.module]
     if scenario.ranks > 1:
         script = subprocess.check_output([sys.executable, "-c", f"import {kind.module} as s; print(s.__path__[0])"])

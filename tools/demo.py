@@ -9,16 +9,17 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from console import call, call_together
-from demo_report import write_report
+from demo_report import Results, write_report
 from digits import (
     FEW_LABELS,
     FINETUNE,
     PRETRAIN,
     PROBE,
+    call,
+    call_together,
     few_labels,
     last_top1,
     prepare,
@@ -40,11 +41,11 @@ def main() -> int:
     digits, run = args.output / "digits", _next_run(args.output)
     prepare(digits)
     few = few_labels(digits, seed=0)
-    results: dict[str, Any] = {"reconstruction_mse": _pretrain(digits, run, args.pairs)}
-    results["accuracy"] = _classify(digits, run, few)
+    errors = _pretrain(digits, run, args.pairs)
+    accuracy = _classify(digits, run, few)
     _look_inside(digits, run)
-    results["seconds"] = round(time.perf_counter() - started)
-    (run / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    results = Results(errors, accuracy, round(time.perf_counter() - started))
+    (run / "results.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
     report = write_report(run, results)
     print(_summary(results, report))
     return 0
@@ -121,9 +122,9 @@ def _look_inside(digits: Path, run: Path) -> None:
         call("mae-pretrain", "curve", run / name)
 
 
-def _summary(results: dict[str, Any], report: Path) -> str:
+def _summary(results: Results, report: Path) -> str:
     """Lay the figures out as tables, with where the rest is."""
-    errors = results["reconstruction_mse"]
+    errors = results.reconstruction_mse
     return "\n".join(
         [
             "",
@@ -131,12 +132,12 @@ def _summary(results: dict[str, Any], report: Path) -> str:
             *(f"  {name:38}{error:.4f}  {error / errors['mean image']:5.0%}" for name, error in errors.items()),
             "",
             f"Held-out digits, top-1 accuracy (%):      {NAMES[0]:>10}{NAMES[1]:>15}",
-            *(f"  {way:44}{row[NAMES[0]]:6.1f}{row[NAMES[1]]:15.1f}" for way, row in results["accuracy"].items()),
+            *(f"  {way:44}{row[NAMES[0]]:6.1f}{row[NAMES[1]]:15.1f}" for way, row in results.accuracy.items()),
             "  More pre-training, three seeds: tools/results/learning_curve.png",
             "",
             f"report with pictures: {report}",
             f"the numbers:          {report.with_name('results.json')}",
-            f"took {results['seconds']} s",
+            f"took {results.seconds} s",
         ]
     )
 

@@ -1,7 +1,9 @@
 """The demo's report: one HTML file with everything in it, to open or to send."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -9,8 +11,7 @@ from PIL import Image
 from digits import PER_CLASS
 from mae_core.process import log
 from mae_core.process.runtime import import_paddle
-from mae_core.report.charts import Bar, Line, line_chart
-from mae_core.report.curves import merge_short_tail
+from mae_core.report.charts import Bar, Line, line_chart, merge_short_tail
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import Tile, picture_of, tile
 from mae_core.report.run_files import RunFiles, read_run
@@ -28,13 +29,22 @@ ABOUT = (
 )
 
 
-def write_report(run: Path, results: dict[str, Any]) -> Path:
+@dataclass(frozen=True)
+class Results:
+    """What the demo measured: errors of reconstruction, top-1 in % by way and start, and the seconds that it took."""
+
+    reconstruction_mse: dict[str, float]
+    accuracy: dict[str, dict[str, float]]
+    seconds: int
+
+
+def write_report(run: Path, results: Results) -> Path:
     """Write `run/report.html` from the demo's runs and figures; returns its path."""
     import_paddle()  # quietly, before what needs it
     log.setup()
     from mae_probe.report import attention
 
-    accuracy, errors = results["accuracy"], results["reconstruction_mse"]
+    accuracy, errors = results.accuracy, results.reconstruction_mse
     tuned, pixels = read_run(run / "finetune"), read_run(run / "pixels")
     names = {digit: str(digit) for digit in range(10)}
     gallery, shown = mistakes(read_predictions(tuned), names, _drawing(tuned))
@@ -52,7 +62,7 @@ def write_report(run: Path, results: dict[str, Any]) -> Path:
     headline = (
         f"{best['MAE']:.1f} % with {PER_CLASS} labels per class, {best['random init']:.1f} % without pre-training"
     )
-    lede = f"{ABOUT} The demo took {results['seconds']} s; the numbers are in results.json beside this file."
+    lede = f"{ABOUT} The demo took {results.seconds} s; the numbers are in results.json beside this file."
     page = Page("Masked autoencoder on handwritten digits", headline, lede, [s for s in sections if s])
     path = run / "report.html"
     path.write_text(render(page), encoding="utf-8")
@@ -97,7 +107,7 @@ def _errors(errors: dict[str, float], run: Path) -> Section:
     )
 
 
-def _drawing(run: RunFiles) -> Any:
+def _drawing(run: RunFiles) -> Callable[[PredictedImage, str], Tile]:
     root = Path(run.config["DATA"]["DATA_PATH"])
 
     def draw(prediction: PredictedImage, alt: str) -> Tile:

@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affected import affected, changed_paths
-from clean_install import try_files
 from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install, install_file, wheel_environment
-from steps import run
-from wheels import SUPPORTED_PADDLES, build_distributions, unpack_paddle
-from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, tagged_package, with_dependencies
+from wheels import SUPPORTED_PADDLES, build_distributions, try_files, unpack_paddle
+from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, run, tagged_package, with_dependencies
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps import CommandError, run_quietly
-from workspace import ROOT, Package, WorkspaceError, dependency_graph, with_dependencies
+from workspace import ROOT, CommandError, Package, WorkspaceError, dependency_graph, run_quietly, with_dependencies
 
 # Paddle does not declare which NumPy it works with: 3.3.1 fails on 2.4, 2.6.2 on 2.0.
 PADDLE_REQUIREMENTS = {

@@ -35,10 +35,8 @@ def photographs(folder: Path) -> Reader:
         assert native_code.native(), "the library with sanitizers does not load"
     smooth = np.asarray(Image.fromarray(PIXELS).resize((112, 80)))
     seeds = [encoded(smooth, "JPEG", quality=q, progressive=p, subsampling=s) for q, p, s in ((90, 0, 0), (60, 1, 2))]
-    seeds += [
-        encoded(smooth[..., 0], "JPEG"),
-        *(encoded(PIXELS, kind) for kind in ("PNG", "BMP", "GIF", "TIFF", "WEBP")),
-    ]
+    seeds += [encoded(smooth[..., 0], "JPEG")]
+    seeds += [encoded(PIXELS, kind) for kind in ("PNG", "BMP", "GIF", "TIFF", "WEBP")]
 
     def read(data: bytes) -> None:
         image = open_lazily(data)
@@ -55,21 +53,17 @@ def stored(folder: Path) -> Reader:
 
     deep, arrays = PIXELS[..., 0].astype(np.uint16) * 257, io.BytesIO()
     np.save(arrays, deep)
-    seeds = [
-        arrays.getvalue(),
-        encoded(deep, "PNG"),
-        encoded(deep, "TIFF"),
-        encoded(deep, "TIFF", compression="tiff_lzw"),
-    ]
+    seeds = [arrays.getvalue(), encoded(deep, "PNG")]
+    seeds += [encoded(deep, "TIFF"), encoded(deep, "TIFF", compression="tiff_lzw")]
     return seeds, lambda data: read_image(io.BytesIO(data), 1, as_value_range(65535)), (DataError,)
 
 
 def volumes(folder: Path) -> Reader:
     """Slices of NIfTI volumes; frames of DICOM files, where pydicom is installed."""
     from mae_data.errors import DataError
-    from mae_data.images.nifti import write_slice
     from mae_data.images.stored import read_image
     from mae_data.images.value_range import as_value_range
+    from mae_data.images.volumes.nifti import write_slice
 
     alone = write_slice(PIXELS[..., 0].astype(np.int16))
     volume = bytearray(alone)
@@ -99,7 +93,7 @@ def _dicom_files() -> list[bytes]:
 def arrays(folder: Path) -> Reader:
     """Arrays of images with their labels: IDX, packed too, and NumPy's."""
     from mae_data.errors import DataError
-    from mae_data.sources.folder_index import index_folder
+    from mae_data.sources.folders.folder_index import index_folder
 
     images, labels, saved = PIXELS[:12].transpose(0, 2, 1).copy(), np.arange(12, dtype=np.uint8), io.BytesIO()
     np.save(saved, images)
@@ -250,19 +244,5 @@ def configs(folder: Path) -> Reader:
     return [text], read, (UserError,)
 
 
-READERS: dict[str, Callable[[Path], Reader]] = {
-    reader.__name__: reader
-    for reader in (
-        photographs,
-        stored,
-        volumes,
-        arrays,
-        telephone_pictures,
-        lists,
-        indexes,
-        shards,
-        weights,
-        states,
-        configs,
-    )
-}
+_ALL = (photographs, stored, volumes, arrays, telephone_pictures, lists, indexes, shards, weights, states, configs)
+READERS: dict[str, Callable[[Path], Reader]] = {reader.__name__: reader for reader in _ALL}

@@ -12,14 +12,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-from console import start
 from digits import (
     FEW_LABELS,
     FINETUNE,
@@ -28,6 +27,7 @@ from digits import (
     few_labels,
     last_top1,
     prepare,
+    start,
     top1,
     words_of,
     write_initial_weights,
@@ -54,6 +54,17 @@ RESULTS = Path(__file__).with_name("results")
 KNN, LOGISTIC, TUNED = "kNN, k = 10, all labels", "logistic, 10 per class", "fine-tuned, 10 per class"
 SCRATCH = "scratch"
 TUNED_ALL, SCRATCH_ALL = "fine-tuned, all labels", "scratch, all labels"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A held-out top-1 in %: of which seed, after how many steps of pre-training, in which way, at which rate."""
+
+    seed: int
+    step: int
+    way: str
+    rate: float | None
+    top1: float
 
 
 def main() -> int:
@@ -86,7 +97,7 @@ def pretrain(folder: Path, seed: int) -> None:
     run(folder / f"seed-{seed}/pretrain", [*words, *words_of(PRETRAINING | {"SEED": seed})])
 
 
-def measure_step(folder: Path, seed: int, few: str, step: int, initial: Path) -> list[dict[str, Any]]:
+def measure_step(folder: Path, seed: int, few: str, step: int, initial: Path) -> list[Measured]:
     """Measure the weights after some steps: features as they are, and fine-tuned with few labels."""
     checkpoint = folder / f"seed-{seed}/pretrain/checkpoints/step_{step:08d}" if step else initial
     common = ["-cfg", PROBE, "-data_path", folder / "digits", "-pretrained", checkpoint, *words_of(MODEL)]
@@ -95,8 +106,8 @@ def measure_step(folder: Path, seed: int, few: str, step: int, initial: Path) ->
         LOGISTIC: classify(folder, f"seed-{seed}/logistic-{step}", ["logistic", *common, "DATA.TRAIN_LIST", few]),
     }
     if step in TUNED_STEPS:
-        found[TUNED] = finetune(folder, seed, f"tuned-{step}", checkpoint, FEW | {"DATA.TRAIN_LIST": few})
-    return [{"seed": seed, "step": step, "way": way, "top1": accuracy} for way, accuracy in found.items()]
+        found[TUNED] = finetune(folder, seed, f"tuned-{step}", checkpoint, {**FEW, "DATA.TRAIN_LIST": few})
+    return [Measured(seed, step, way, None, accuracy) for way, accuracy in found.items()]
 
 
 def classify(folder: Path, name: str, words: Sequence[object]) -> float:
@@ -106,30 +117,30 @@ def classify(folder: Path, name: str, words: Sequence[object]) -> float:
     return top1(file)
 
 
-def measure_labels(folder: Path, seed: int, few: str) -> list[dict[str, Any]]:
+def measure_labels(folder: Path, seed: int, few: str) -> list[Measured]:
     """Train from scratch with few and with all labels, and fine-tune with all labels."""
     flat, last = {"TRAIN.LAYER_DECAY": 1.0}, STEPS[-1]
     checkpoint = folder / f"seed-{seed}/pretrain/checkpoints/step_{last:08d}"
-    scratch = FEW | flat | {"DATA.TRAIN_LIST": few}
-    records = [
-        {"step": 0, "way": SCRATCH, "rate": rate,
-         "top1": finetune(folder, seed, f"scratch-{rate:g}", None, scratch | {"TRAIN.BASE_LR": rate})}
+    scratch = {**FEW, **flat, "DATA.TRAIN_LIST": few}
+    scratches = {
+        rate: finetune(folder, seed, f"scratch-{rate:g}", None, {**scratch, "TRAIN.BASE_LR": rate})
         for rate in SCRATCH_RATES
-    ]  # fmt: skip
-    records += [
-        {"step": last, "way": TUNED_ALL, "top1": finetune(folder, seed, "tuned-all", checkpoint, ALL)},
-        {"step": 0, "way": SCRATCH_ALL, "top1": finetune(folder, seed, "scratch-all", None, ALL | flat)},
+    }
+    tuned = finetune(folder, seed, "tuned-all", checkpoint, ALL)
+    return [
+        *(Measured(seed, 0, SCRATCH, rate, accuracy) for rate, accuracy in scratches.items()),
+        Measured(seed, last, TUNED_ALL, None, tuned),
+        Measured(seed, 0, SCRATCH_ALL, None, finetune(folder, seed, "scratch-all", None, {**ALL, **flat})),
     ]
-    return [{"seed": seed, **record} for record in records]
 
 
-def finetune(folder: Path, seed: int, name: str, checkpoint: Path | None, settings: dict[str, Any]) -> float:
+def finetune(folder: Path, seed: int, name: str, checkpoint: Path | None, settings: Mapping[str, object]) -> float:
     """Train a classifier; returns the accuracy after its last epoch."""
     words = ["mae-finetune", "-cfg", FINETUNE, "-data_path", folder / "digits"]
     if checkpoint:
         words += ["-pretrained", checkpoint]
     output = folder / f"seed-{seed}" / name
-    run(output, [*words, *words_of(MODEL | settings | {"SEED": seed})])
+    run(output, [*words, *words_of({**MODEL, **settings, "SEED": seed})])
     return last_top1(output)
 
 
@@ -149,12 +160,13 @@ def quietly(words: Sequence[object]) -> str:
     return output
 
 
-def write_results(records: list[dict[str, Any]]) -> None:
+def write_results(records: list[Measured]) -> None:
     """Write the records, their means over seeds as a table, and the curve."""
     RESULTS.mkdir(exist_ok=True)
     means = mean_over_seeds(records)
     scratch = max(value for (way, _, rate), value in means.items() if way == SCRATCH)
-    (RESULTS / "learning_curve.json").write_text("[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n")
+    known = [{key: value for key, value in asdict(record).items() if value is not None} for record in records]
+    (RESULTS / "learning_curve.json").write_text("[\n" + ",\n".join(map(json.dumps, known)) + "\n]\n")
     draw(means, scratch)
     print(f"\n| pre-training steps | {KNN} | {LOGISTIC} | {TUNED} (from scratch {scratch:.1f}) |\n|---|---|---|---|")
     for step in STEPS:
@@ -165,11 +177,11 @@ def write_results(records: list[dict[str, Any]]) -> None:
     print(f"all labels: fine-tuned {means[TUNED_ALL, STEPS[-1], None]:.2f}, scratch {means[SCRATCH_ALL, 0, None]:.2f}")
 
 
-def mean_over_seeds(records: list[dict[str, Any]]) -> dict[tuple[str, int, float | None], float]:
+def mean_over_seeds(records: Iterable[Measured]) -> dict[tuple[str, int, float | None], float]:
     """Average top-1 by way, step and learning rate."""
     groups: dict[tuple[str, int, float | None], list[float]] = {}
     for record in records:
-        groups.setdefault((record["way"], record["step"], record.get("rate")), []).append(record["top1"])
+        groups.setdefault((record.way, record.step, record.rate), []).append(record.top1)
     return {key: mean(values) for key, values in groups.items()}
 
 

@@ -7,6 +7,7 @@ Run it as `tools/dev.py release`, which brings the environment that it needs.
 
 import argparse
 import datetime
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,10 +18,19 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from changelog import release_notes, unreleased, with_release
-from steps import CommandError
 from wheels import build_distributions
-from workspace import ROOT, Package, WorkspaceError, dependency_graph, read_packages, release_tag, with_dependencies
+from workspace import (
+    ROOT,
+    CommandError,
+    Package,
+    WorkspaceError,
+    dependency_graph,
+    read_packages,
+    release_tag,
+    with_dependencies,
+)
+
+UNRELEASED = re.compile(r"^## Unreleased[ \t]*\n(?P<lines>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,38 @@ def git(root: Path, *arguments: str) -> str:
     if done.returncode:
         raise CommandError(f"git {arguments[0]} failed: {(done.stderr.strip() or done.stdout.strip())[-500:]}")
     return done.stdout.strip()
+
+
+def unreleased(text: str) -> str:
+    """Return the lines under `## Unreleased`; empty where there are none or the heading is missing."""
+    found = UNRELEASED.search(text)
+    return found["lines"].strip() if found else ""
+
+
+def release_notes(text: str, version: str) -> str:
+    """Return the notes of that version: an undated section `## VERSION`, if any, and what is unreleased."""
+    begun = _undated(version).search(text)
+    return "\n\n".join(part for part in (begun[1].strip() if begun else "", unreleased(text)) if part)
+
+
+def with_release(text: str, version: str, date: str) -> str:
+    """Move the notes of a release under a heading of version and date; an empty `## Unreleased` stays above it.
+
+    A section of that version without a date was written before any release: it becomes part of this one.
+
+    Raises:
+        WorkspaceError: Nothing is unreleased.
+    """
+    lines = release_notes(text, version)
+    if not lines or not UNRELEASED.search(text):
+        raise WorkspaceError("nothing stands under '## Unreleased' in the changelog; write there what changed")
+    section = f"## Unreleased\n\n## {version} ({date})\n\n{lines}\n\n"
+    rest = _undated(version).sub("", text, count=1)
+    return UNRELEASED.sub(lambda found: section, rest, count=1).rstrip("\n") + "\n"
+
+
+def _undated(version: str) -> re.Pattern[str]:
+    return re.compile(rf"^## {re.escape(version)}[ \t]*\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -180,9 +180,9 @@ def needs(c: Cluster, cores: float, storage: float, **options: Any) -> Iterator[
         steps = {r: simulate(size, r, c, **options) for r in RANKS}
         for r in RANKS[::2]:
             s = steps[r]
-            told = [f"{s.images:,.0f}", f"{s.seconds * 1e3:.0f} ms", f"{IMAGES / s.images:.0f} s", f"{s.cores:.2f}"]
-            told += [f"{s.read / GB:.2f} GB/s", f"{s.stall:.2f} s", f"{s.write:.1f} s"]
-            yield _row([f"{name}, {r} GPUs", *told])
+            cells = [f"{s.images:,.0f}", f"{s.seconds * 1e3:.0f} ms", f"{IMAGES / s.images:.0f} s", f"{s.cores:.2f}"]
+            cells += [f"{s.read / GB:.2f} GB/s", f"{s.stall:.2f} s", f"{s.write:.1f} s"]
+            yield _row([f"{name}, {r} GPUs", *cells])
         first = limits(steps, cores, storage)
         yield _row(["limits, from GPUs", ", ".join(f"{k}: {v or 'none'}" for k, v in first.items()), *[""] * 6])
 

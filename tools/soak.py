@@ -20,8 +20,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from chaos import COMMON, PRETRAIN, write_data
+import numpy as np
+import tifffile
+from PIL import Image
 
+COMMON: dict[str, object] = {
+    "DATA.IMAGE_SIZE": 16, "MODEL.PATCH_SIZE": 4, "MODEL.ENCODER.EMBED_DIM": 32, "MODEL.ENCODER.DEPTH": 2,
+    "MODEL.ENCODER.NUM_HEADS": 2, "TRAIN.NUM_EPOCHS": 24, "TRAIN.WARMUP_EPOCHS": 1, "REPORT_FREQ": 1, "SAVE_KEEP": 2,
+}  # fmt: skip
+PRETRAIN: dict[str, object] = {
+    "MODEL.DECODER.EMBED_DIM": 16, "MODEL.DECODER.DEPTH": 1, "MODEL.DECODER.NUM_HEADS": 2
+}  # fmt: skip
 SETTINGS: dict[str, object] = {
     **COMMON, **PRETRAIN, "DATA.NUM_WORKERS": 2, "TRAIN.NUM_EPOCHS": 10**6, "REPORT_FREQ": 24,
     "SAVE_FREQ": 5, "MONITOR.EVERY": 10,
@@ -37,6 +46,31 @@ class Sample:
     memory_mb: float
     descriptors: int
     threads: int
+
+
+def write_data(root: Path) -> None:
+    """Write 48 training and 12 validation JPEGs of noise, with lists; the same as shards, with masks; and 4 scenes."""
+    rng, images = np.random.default_rng(0), root / "images"
+    for part, number in (("train", 48), ("val", 12)):
+        (images / part).mkdir(parents=True, exist_ok=True)
+        for i in range(number):
+            Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(images / part / f"{i}.jpg")
+        (images / f"{part}_list.txt").write_text("".join(f"{part}/{i}.jpg {i % 3}\n" for i in range(number)))
+    command = [sys.executable, "-m", "mae_data", "shard", images, root / "shards"]
+    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    for part, number in (("train", 48), ("val", 12)):
+        for kind in ("images", "masks"):
+            (root / "masks" / kind / part).mkdir(parents=True)
+        for i in range(number):
+            mask = np.kron(rng.integers(0, 3, (5, 6), dtype=np.uint8), np.ones((4, 4), np.uint8))
+            Image.fromarray(mask).save(root / "masks/masks" / part / f"{i}.png")
+            shutil.copy(images / part / f"{i}.jpg", root / "masks/images" / part)
+    scenes = root / "scenes"
+    scenes.mkdir()
+    for i in range(4):  # large enough to be read by windows; a quarter of each holds no data
+        scene = rng.integers(1, 256, (2100, 2100, 3), dtype=np.uint8)
+        scene[:1050, :1050] = 0
+        tifffile.imwrite(scenes / f"{i}.tif", scene, tile=(256, 256), photometric="rgb")
 
 
 def tree(pid: int) -> list[int]:

@@ -2,11 +2,10 @@
 
 from importlib import import_module
 
-from mae_core.stage.config.base_files import read_layers
-from mae_core.stage.config.foreign_config import stage_of_layers
-from mae_core.stage.config.model_name import name_model
+from mae_core.stage.config.foreign_keys import stage_of_layers
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import Recipe
+from mae_core.stage.config.recipe import Recipe, name_model
+from mae_core.stage.config.yaml_file import read_layers
 
 _PACKAGES = {"PRETRAIN": "mae_pretrain", "FINETUNE": "mae_finetune", "LINEARPROBE": "mae_probe"}
 

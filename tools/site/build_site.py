@@ -19,8 +19,7 @@ import yaml
 from site_links import include_sections, linked_files, rewrite_links
 from site_pages import HERE, SECTIONS, Page, api_pages, first_heading, notebooks, pages
 from site_reference import generated
-from steps import show
-from workspace import ROOT, WorkspaceError
+from workspace import ROOT, WorkspaceError, show
 
 STAGED = HERE / "build" / "pages"
 CONFIG = HERE / "build" / "mkdocs.yml"

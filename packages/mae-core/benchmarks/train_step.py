@@ -19,7 +19,7 @@ import paddle
 from paddle import nn
 
 from mae_core.models import MaskedAutoencoderViT
-from mae_core.ops import MaskKey, linear
+from mae_core.ops import MaskKey, layers
 from mae_core.training.optim import build_adamw
 
 DIGITS = {"img_size": 32, "patch_size": 4, "in_chans": 1, "embed_dim": 128, "depth": 4, "num_heads": 4,
@@ -55,7 +55,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
     step = make_step(MODELS[args.model](), args.batch)
-    ours = linear.Linear.forward
+    ours = layers.Linear.forward
     kinds = {
         "Paddle's": (nn.Linear.forward, "reference"),
         "linear layer": (ours, "reference"),
@@ -63,7 +63,7 @@ def main():
     }
     times = {name: [] for name in kinds}
     for i in range(args.steps + 2):
-        for name, (linear.Linear.forward, os.environ["MAE_CORE_OPS"]) in kinds.items():
+        for name, (layers.Linear.forward, os.environ["MAE_CORE_OPS"]) in kinds.items():
             figures = step()
             if i >= 2:  # the first two warm up
                 times[name].append(figures)

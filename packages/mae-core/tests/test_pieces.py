@@ -7,24 +7,35 @@ import paddle
 import pytest
 
 import mae_core  # noqa: F401  (prepares the runtime before Paddle)
-from mae_core.models.pos_embed import sincos_pos_embed
+from mae_core.models.transformer import sincos_pos_embed
 from mae_core.ops import patch_targets
-from mae_core.ops.linear import Linear
-from mae_core.ops.patches import patchify, unpatchify
+from mae_core.ops.layers import Linear
+from mae_core.ops.patches import patchify, pixel_statistics, unpatchify
 from mae_core.training import meters
-from mae_core.training.schedule import scaled_lr, warmup_cosine
+from mae_core.training.optim import scaled_lr, warmup_cosine
 
 
-def test_position_embedding_by_hand():
-    table = sincos_pos_embed(8, (2, 3))
+def test_positions_are_column_then_row_each_sines_then_cosines():
+    table = sincos_pos_embed(8, (2, 3))  # 2 frequencies: 1 and 1/100
     assert table.shape == (7, 8)
     assert table.dtype == np.float32
-    assert not table[0].any()
-    row, column = 1, 2  # patch 1 * 3 + 2 = 5, after the class token
-    omegas = [1.0, 10000 ** (-1 / 2)]
-    encode = lambda x: [math.sin(x * o) for o in omegas] + [math.cos(x * o) for o in omegas]  # noqa: E731
-    np.testing.assert_allclose(table[6], encode(column) + encode(row), rtol=1e-6)
-    np.testing.assert_allclose(table[1], [0, 0, 1, 1, 0, 0, 1, 1])
+    assert not table[0].any()  # the class token
+    for row in range(2):
+        for column in range(3):
+            wanted = [
+                wave(place * frequency)
+                for place in (column, row)
+                for wave in (math.sin, math.cos)
+                for frequency in (1, 0.01)
+            ]
+            assert abs(table[1 + row * 3 + column] - wanted).max() < 1e-7
+
+
+def test_imagenets_statistics_are_for_three_channels_only():
+    imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert pixel_statistics(3, *map(list, imagenet)) == imagenet
+    assert pixel_statistics(1, *imagenet) == ((0.5,), (0.5,))
+    assert pixel_statistics(1, [0.1], [0.2]) == ((0.1,), (0.2,))
 
 
 @pytest.mark.parametrize(("p", "chans", "grid"), [(4, 3, (2, 3)), (7, 1, (1, 2)), (2, 5, (3, 1))])

@@ -13,7 +13,7 @@ from mae_data.cli import main
 from mae_data.errors import DataError
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
-from mae_data.sources.class_file import count_classes
+from mae_data.sources.list_file import count_classes
 from mae_data.sources.open_source import open_source
 
 NUMBERS = np.random.default_rng(0)

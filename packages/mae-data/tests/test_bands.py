@@ -11,9 +11,8 @@ from mae_data.cli import main
 from mae_data.errors import DataError
 from mae_data.images import tiff
 from mae_data.images.bands import as_bands, take_bands
-from mae_data.images.multiband import Planes
 from mae_data.images.stored import inspect_image, read_image
-from mae_data.images.value_range import EIGHT_BITS, as_value_range
+from mae_data.images.value_range import EIGHT_BITS, Planes, as_value_range
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import preprocess
 from mae_data.transforms.pipelines import make_eval_transform

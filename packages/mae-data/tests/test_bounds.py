@@ -13,7 +13,7 @@ from PIL import Image
 from mae_data.errors import DataError
 from mae_data.images.formats import open_image
 from mae_data.images.jpeg import JpegImage, open_lazily
-from mae_data.images.jpeg_markers import read_frame
+from mae_data.images.jpeg_header import read_frame
 from mae_data.images.native_code import native, pillow_resized
 from mae_data.images.stored import inspect_image, read_image
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from mae_data.cli import main
 from mae_data.errors import DataError, InputError
-from mae_data.images import dicom
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import ANY_FLOATS, as_value_range
-from mae_data.sources.folder_index import index_folder
+from mae_data.images.volumes import dicom
+from mae_data.sources.folders.folder_index import index_folder
 from mae_data.sources.open_source import open_source
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
@@ -223,7 +223,7 @@ def test_a_deflated_file_that_inflates_without_end_is_refused(tmp_path, monkeypa
 def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch, capsys):
     path = make(tmp_path / "set/a.dcm", np.zeros((4, 5), np.uint16))
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
-    monkeypatch.setattr("mae_data.sources.folder_scan.can_read_dicom", lambda: False)
+    monkeypatch.setattr("mae_data.sources.folders.folder_scan.can_read_dicom", lambda: False)
     with pytest.raises(DataError, match=r'DICOM needs pydicom: pip install "mae-data\[medical\]"'):
         read_image(path, 1, ANY_FLOATS)
     assert main(["index", str(tmp_path / "set")]) == 3
@@ -254,7 +254,7 @@ def test_every_nth_slice_of_a_series_by_its_number(tmp_path):
 
 
 def dicom_slicing(every):
-    from mae_data.sources.file_slices import Slicing
+    from mae_data.sources.folders.file_slices import Slicing
 
     return Slicing(every=every)
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from mae_data.cli import main
-from mae_data.images.exif import jpeg_orientation, turned_pixels
 from mae_data.images.formats import open_image
 from mae_data.images.jpeg import JpegImage, open_lazily
+from mae_data.images.jpeg_header import jpeg_orientation, turned_pixels
 from mae_data.images.native_code import native, pillow_resized
 from mae_data.images.stored import read_image
 from mae_data.loading.dataset import ListDataset

@@ -1,7 +1,7 @@
 import pytest
 
 from mae_data.errors import DataError, InputError
-from mae_data.sources.folder_index import index_folder, split_class
+from mae_data.sources.folders.folder_index import index_folder, split_class
 from mae_data.sources.image_list import read_list
 
 

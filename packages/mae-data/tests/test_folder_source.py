@@ -8,8 +8,8 @@ import pytest
 
 from mae_data.errors import DataError
 from mae_data.loading.dataset import ListDataset
-from mae_data.sources import folder as folder_module
-from mae_data.sources.folder_scan import describe_left_out, scan_folder
+from mae_data.sources.folders import folder as folder_module
+from mae_data.sources.folders.folder_scan import describe_left_out, scan_folder
 from mae_data.sources.open_source import open_source
 from mae_data.transforms.pipelines import make_eval_transform
 

@@ -33,6 +33,6 @@ def test_a_picture_lies_nowhere(tmp_path):
 
 
 def test_without_rasterio_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("mae_data.images.geotiff.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "mae-data\[geo\]"'):
         write_map(tmp_path / "a.tif", np.zeros((2, 3, 1), np.float32), ["a"], "b.png", (1, 1))

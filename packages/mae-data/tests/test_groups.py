@@ -6,7 +6,7 @@ from PIL import Image
 
 from mae_data.cli import main
 from mae_data.errors import InputError
-from mae_data.sources.folder_index import index_folder
+from mae_data.sources.folders.folder_index import index_folder
 
 
 def make_slices(root, patients=12, slices=5):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mae_data.sources import image_list
-from mae_data.sources.folder import open_folder
+from mae_data.sources.folders.folder import open_folder
 from mae_data.sources.index_file import open_index
 
 

@@ -15,10 +15,10 @@ from until import until
 
 from mae_data.errors import DataError
 from mae_data.loading import worker_pool
-from mae_data.loading.batch import TargetType
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_loader
 from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
+from mae_data.sources.source import TargetType
 from mae_data.transforms.pipelines import make_pretrain_transform
 
 both_ways = pytest.mark.parametrize("num_workers", [0, 2])

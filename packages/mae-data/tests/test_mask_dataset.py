@@ -11,8 +11,8 @@ from mae_data.loading.loader import make_loader
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.loading.sampler import EvalBatchSampler
 from mae_data.rng import sample_rng
+from mae_data.transforms.native_crop import make_scale_transform
 from mae_data.transforms.pipelines import make_eval_transform
-from mae_data.transforms.scale_crop import make_scale_transform
 
 SIZE = (96, 128)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from mae_data.errors import DataError
 from mae_data.images.mask import MaskPicture, read_mask, write_mask
 from mae_data.rng import sample_rng
-from mae_data.sources.class_file import count_classes
+from mae_data.sources.list_file import count_classes
 from mae_data.sources.mask_pairs import open_pairs
 from mae_data.transforms.pipelines import make_eval_transform, make_pretrain_transform
 

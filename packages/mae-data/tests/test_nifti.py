@@ -14,10 +14,10 @@ from PIL import Image
 from mae_data import preprocess
 from mae_data.cli import main
 from mae_data.errors import DataError
-from mae_data.images.slices import read_slice, split_name
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import ANY_FLOATS, as_value_range
-from mae_data.sources.folder_index import index_folder
+from mae_data.images.volumes.slices import read_slice, split_name
+from mae_data.sources.folders.folder_index import index_folder
 from mae_data.sources.image_list import read_list
 from mae_data.sources.open_source import open_source
 

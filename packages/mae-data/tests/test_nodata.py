@@ -8,10 +8,9 @@ from PIL import Image
 
 from mae_data.cli import main
 from mae_data.errors import DataError, ImageError
-from mae_data.images.multiband import Planes
 from mae_data.images.nodata import as_nodata, has_data, nodata_of_file
 from mae_data.images.stored import read_image
-from mae_data.images.value_range import as_value_range
+from mae_data.images.value_range import Planes, as_value_range
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import as_image, preprocess
 from mae_data.rng import sample_rng

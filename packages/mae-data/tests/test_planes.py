@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_data.images.multiband import Planes
 from mae_data.images.native_code import resized
-from mae_data.images.value_range import EIGHT_BITS, as_value_range
+from mae_data.images.value_range import EIGHT_BITS, Planes, as_value_range
 from mae_data.transforms.pipelines import (
     make_eval_transform,
     make_finetune_transform,

@@ -13,12 +13,13 @@ from rasterio.windows import Window  # noqa: E402
 
 from mae_data.cli import main  # noqa: E402
 from mae_data.errors import DataError, ImageError  # noqa: E402
+from mae_data.images import geotiff as geotiff_module  # noqa: E402
 from mae_data.images import scene as scene_module  # noqa: E402
-from mae_data.images.multiband import Planes  # noqa: E402
+from mae_data.images.geotiff import is_scene  # noqa: E402
 from mae_data.images.nodata import as_nodata  # noqa: E402
-from mae_data.images.scene import OpenScenes, Scene, is_scene  # noqa: E402
+from mae_data.images.scene import OpenScenes, Scene  # noqa: E402
 from mae_data.images.stored import read_image  # noqa: E402
-from mae_data.images.value_range import as_value_range  # noqa: E402
+from mae_data.images.value_range import Planes, as_value_range  # noqa: E402
 from mae_data.loading.dataset import ListDataset  # noqa: E402
 from mae_data.loading.preprocess import ModelInput  # noqa: E402
 from mae_data.rng import sample_rng  # noqa: E402
@@ -53,7 +54,7 @@ TILED = {"tiled": True, "blockxsize": 64, "blockysize": 32}
 
 @pytest.fixture(autouse=True)
 def small_scenes(monkeypatch):
-    monkeypatch.setattr(scene_module, "LEAST", 80_000)
+    monkeypatch.setattr(geotiff_module, "LEAST", 80_000)
     monkeypatch.setattr(scene_module, "_STRIP", 1 << 13)
     monkeypatch.setattr(scene_module, "_PART", 1 << 12)
 
@@ -207,7 +208,7 @@ def test_without_rasterio_the_extra_is_named_where_nothing_else_reads(tmp_path, 
     write(tmp_path / "a.jp2", draw((1, 64, 64), "uint8"), driver="JP2OpenJPEG")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not is_scene(tmp_path / "a.tif")
-    monkeypatch.setattr(scene_module, "MAX_PIXELS", 10**4)
+    monkeypatch.setattr(geotiff_module, "MAX_PIXELS", 10**4)
     for name in ("a.tif", "a.jp2"):
         with pytest.raises(ImageError, match=r'pip install "mae-data\[geo\]"') as error:
             is_scene(tmp_path / name)

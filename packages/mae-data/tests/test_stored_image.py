@@ -11,9 +11,8 @@ from PIL import Image
 
 from mae_data.errors import DataError
 from mae_data.images.formats import open_image
-from mae_data.images.multiband import Planes
 from mae_data.images.stored import inspect_image, read_image
-from mae_data.images.value_range import as_value_range
+from mae_data.images.value_range import Planes, as_value_range
 from mae_data.loading.dataset import ListDataset
 from mae_data.transforms.pipelines import make_eval_transform
 

@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from mae_data.errors import DataError
-from mae_data.images.multiband import Planes
 from mae_data.images.nodata import as_nodata
-from mae_data.images.value_range import as_value_range
+from mae_data.images.value_range import Planes, as_value_range
 from mae_data.images.windows import Window, sliding_windows, stitched
 from mae_data.loading.bad_images import BadImages
 from mae_data.loading.image_windows import ImageWindows

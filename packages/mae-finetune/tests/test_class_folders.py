@@ -6,9 +6,9 @@ from PIL import Image
 
 from mae_core.errors import ConfigError
 from mae_core.stage.config.from_weights import load_config
+from mae_finetune.build import train_dataset
 from mae_finetune.class_names import training_names
 from mae_finetune.config import RECIPE
-from mae_finetune.datasets import train_dataset
 
 
 def make_folders(root, names):

@@ -10,7 +10,7 @@ from mae_core.errors import ConfigError
 from mae_core.stage.config.from_weights import load_config
 from mae_data.errors import DataError
 from mae_finetune.config import RECIPE
-from mae_finetune.predict_command import run_predict
+from mae_finetune.prediction.command import PredictionFiles, run_predict
 
 TINY = {
     "DATA.IMAGE_SIZE": 16, "DATA.IMAGE_CHANNELS": 2, "DATA.VALUE_RANGE": 10000, "DATA.NUM_WORKERS": 0,
@@ -60,7 +60,8 @@ def test_predictions_of_all_but_a_bad_file(run, tmp_path, batch_size, capsys, ca
         files[-1].write_bytes(source.read_bytes()[: 100 if i == 5 else None])
     flags = {"MODEL.PRETRAINED": str(run / "run")}
     opened = load_config(RECIPE, None, flags, ["DATA.NUM_WORKERS", "2"], whole=True)
-    run_predict(opened, [str(tmp_path / "in")], topk=1, batch_size=batch_size, csv=str(tmp_path / "p.csv"))
+    table = PredictionFiles(csv=str(tmp_path / "p.csv"))
+    run_predict(opened, [str(tmp_path / "in")], table, topk=1, batch_size=batch_size)
     rows = (tmp_path / "p.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == [str(file) for file in files if file.stem != "05"]
     said = capsys.readouterr().err
@@ -69,4 +70,4 @@ def test_predictions_of_all_but_a_bad_file(run, tmp_path, batch_size, capsys, ca
     for pair in (["DATA.ON_ERROR", "raise"], ["DATA.MAX_BAD", "0"]):
         opened = load_config(RECIPE, None, flags, pair, whole=True)
         with pytest.raises(DataError, match=r"05\.npy"):
-            run_predict(opened, [str(tmp_path / "in")], topk=1, batch_size=batch_size)
+            run_predict(opened, [str(tmp_path / "in")], PredictionFiles(), topk=1, batch_size=batch_size)

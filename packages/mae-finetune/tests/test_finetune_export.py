@@ -16,10 +16,9 @@ import mae_data
 from mae_core.weights.checkpoint_folder import find_weights, open_weights
 from mae_core.weights.load import load_model
 from mae_data import open_image
-from mae_finetune.build import build_model, load_for_evaluation
+from mae_finetune.build import build_model, eval_dataset, load_for_evaluation
 from mae_finetune.cli import main
 from mae_finetune.config import RECIPE
-from mae_finetune.datasets import eval_dataset
 
 TINY = FINETUNE.tiny
 README = Path(__file__).parents[1] / "README.md"

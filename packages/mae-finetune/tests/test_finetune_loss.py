@@ -10,11 +10,9 @@ import mae_core  # noqa: F401
 from mae_core.stage.classifier import class_weights_of
 from mae_data.loading.batch import Batch
 from mae_data.transforms.mixup import Mixup
-from mae_finetune.build import build_model
+from mae_finetune.build import build_model, train_dataset
 from mae_finetune.config import RECIPE
-from mae_finetune.datasets import train_dataset
-from mae_finetune.loss import soft_target_cross_entropy
-from mae_finetune.mixing import BatchMixer, mixer_of
+from mae_finetune.mixing import BatchMixer, mixer_of, soft_target_cross_entropy
 from mae_finetune.tasks.classification import finetune_loss
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from stage_runs import FINETUNE, weights, write_images
 
-import mae_finetune.predictor
+import mae_finetune.prediction.predictor
 from mae_core.errors import ConfigError, UserError
 from mae_core.files import sha256
 from mae_core.ops import products
@@ -252,9 +252,10 @@ def test_workers_decode_ahead_and_change_nothing(run, photos, tmp_path, monkeypa
     files = sorted((photos / "train").rglob("*.jpg"))
     here = mae_finetune.predict(run, files, topk=3, batch_size=5)
     asked = []
-    real = mae_finetune.predictor.make_loader
+    real = mae_finetune.prediction.batches.make_loader
     monkeypatch.setattr(
-        "mae_finetune.predictor.make_loader", lambda *args, **kwargs: asked.append(kwargs) or real(*args, **kwargs)
+        "mae_finetune.prediction.batches.make_loader",
+        lambda *args, **kwargs: asked.append(kwargs) or real(*args, **kwargs),
     )
     assert mae_finetune.predict(run, files, topk=3, batch_size=5, num_workers=2) == here
     assert asked == [{"num_workers": 2}]
@@ -267,10 +268,8 @@ def test_workers_decode_ahead_and_change_nothing(run, photos, tmp_path, monkeypa
 
 def test_the_command_takes_workers_for_more_than_a_batch(run, photos, tmp_path, monkeypatch, capsys):
     asked = []
-    real = mae_finetune.prediction.Classifier.predict
-    monkeypatch.setattr(
-        mae_finetune.prediction.Classifier, "predict", lambda self, *a: asked.append(a[3]) or real(self, *a)
-    )
+    real = mae_finetune.Classifier.predict
+    monkeypatch.setattr(mae_finetune.Classifier, "predict", lambda self, *a: asked.append(a[3]) or real(self, *a))
     words = ["predict", "-pretrained", str(run), "--set", "DATA.NUM_WORKERS", "2", str(photos / "val")]
     assert main([*words, "-batch_size", "4", "--csv", "-"]) == 0
     with_workers = capsys.readouterr().out

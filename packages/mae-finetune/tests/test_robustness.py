@@ -11,9 +11,16 @@ from mae_core.evaluation.classifier import score_batches
 from mae_core.training.precision import Precision
 from mae_data.errors import DataError
 from mae_data.sources.image_list import read_list
-from mae_finetune.class_map import map_labels, read_class_map
-from mae_finetune.corruptions import ALEXNET_ERRORS, corruption_errors, group_images, read_errors, require_every_group
-from mae_finetune.robust_scores import RobustScores
+from mae_finetune.robustness import (
+    ALEXNET_ERRORS,
+    RobustScores,
+    corruption_errors,
+    group_images,
+    map_labels,
+    read_class_map,
+    read_errors,
+    require_every_group,
+)
 
 
 def image_list(tmp_path, paths):

@@ -1,11 +1,13 @@
-"""Segmentation heads against transformers' UPerNet, the loss against NumPy, and what a small one learns."""
+"""The segmentation model: its heads, its loss, and resizing and pooling by products."""
 
 import numpy as np
 import paddle
 import pytest
+from paddle.nn import functional as F
 
+from mae_finetune.segmentation.heads import UPerNet
 from mae_finetune.segmentation.model import SegmentationTransformer, segmentation_loss, spread_blocks, training_loss
-from mae_finetune.segmentation.upernet import UPerNet
+from mae_finetune.segmentation.resampling import pool, resize
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
 
@@ -92,3 +94,22 @@ def test_a_small_model_learns_where_bright_pixels_are(head):
 def test_another_head_is_refused():
     with pytest.raises(ValueError, match="head='unet'; use one of upernet, light"):
         SegmentationTransformer(num_classes=2, head="unet", **TINY)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (10, 14), (11, 4), (1, 1), (40, 9)])
+def test_resizing_is_bilinear(size):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 7)).astype("float32")
+    expected = torch.nn.functional.interpolate(torch.from_numpy(x), size=size, mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(resize(paddle.to_tensor(x), size).numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 6, 9])
+def test_pooling_is_adaptive(side):
+    x = paddle.to_tensor(np.random.default_rng(0).standard_normal((2, 3, 5, 8)).astype("float32"))
+    np.testing.assert_allclose(pool(x, side).numpy(), F.adaptive_avg_pool2d(x, side).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_type_stays():
+    x = paddle.ones([1, 2, 4, 4], dtype="float64")
+    assert resize(x, (8, 8)).dtype == pool(x, 3).dtype == paddle.float64

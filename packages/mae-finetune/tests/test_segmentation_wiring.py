@@ -5,10 +5,9 @@ import pytest
 from PIL import Image
 from stage_runs import FINETUNE
 
-from mae_core.training.ema import Ema
+from mae_core.training.optim import Ema
 from mae_finetune.config import RECIPE
-from mae_finetune.segmentation.light_head import LightHead
-from mae_finetune.segmentation.upernet import PyramidHead
+from mae_finetune.segmentation.heads import LightHead, PyramidHead
 from mae_finetune.tasks import task_of
 
 OFF = "MODEL.TASK segment TRAIN.MIXUP_PROB 0.0 TRAIN.SMOOTHING 0.0 TRAIN.RAND_AUGMENT False TRAIN.RANDOM_ERASE_PROB 0.0"

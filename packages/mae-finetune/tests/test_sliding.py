@@ -8,8 +8,7 @@ from PIL import Image
 from mae_core.errors import NonFiniteError
 from mae_core.training.precision import Precision
 from mae_data.images.windows import Window
-from mae_finetune.segmentation.canvas import Canvas
-from mae_finetune.segmentation.sliding import Segmenter
+from mae_finetune.segmentation.sliding import Canvas, Segmenter
 
 
 class Fake(paddle.nn.Layer):

@@ -8,11 +8,10 @@ import mae_core  # noqa: F401
 from mae_data.loading.batch import Batch
 from mae_data.transforms.mixup import Mixup
 from mae_finetune.mixing import BatchMixer
-from mae_finetune.tasks.label_scores import label_table, multilabel_figures
 from mae_finetune.tasks.multilabel import label_loss
-from mae_finetune.tasks.number_scores import number_table
 from mae_finetune.tasks.regression import number_loss
 from mae_finetune.tasks.regressor import Regressor
+from mae_finetune.tasks.row_scores import label_table, multilabel_figures, number_table
 
 
 def labelled(n=60, ties=True):

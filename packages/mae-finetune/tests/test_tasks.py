@@ -12,6 +12,7 @@ from stage_runs import FINETUNE
 
 import mae_data
 import mae_finetune
+from mae_finetune.cli import main
 
 COMMON = ["-batch_size", 8, "TRAIN.RAND_AUGMENT", False, "TRAIN.RANDOM_ERASE_PROB", 0, "TRAIN.NUM_EPOCHS", 6]
 LABELS = ["MODEL.TASK", "multilabel", "TRAIN.CUTMIX_ALPHA", 0]
@@ -104,6 +105,17 @@ def test_predictions_of_labels_have_a_column_each(labelled, tmp_path):
     refused = FINETUNE.start("predict", "-pretrained", run, folder / "val 0.png", "--topk", 2)
     assert refused.returncode == 2
     assert "topk is for models that name one class" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["-eval", "predict"])
+@pytest.mark.parametrize("task", ["classify", "regress", "segment"])
+def test_another_task_than_that_of_the_weights_is_refused(labelled, tmp_path, capsys, command, task):
+    run, _, folder = labelled
+    words = ["-output", str(tmp_path)] if command == "-eval" else [str(folder / "val 0.png")]
+    assert main([command, "-pretrained", str(run), *words, "MODEL.TASK", task]) == 4
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert f"MODEL.TASK={task} was asked for" in line
+    assert "is of MODEL.TASK=multilabel: leave MODEL.TASK out" in line
 
 
 def test_numbers_are_learnt_and_scored_beside_the_mean(measured):

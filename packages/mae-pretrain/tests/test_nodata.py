@@ -16,8 +16,7 @@ from mae_data.images.stored import as_read
 from mae_data.images.value_range import as_value_range
 from mae_data.loading.loader import as_paddle_takes
 from mae_pretrain.cli import main
-from mae_pretrain.coverage import split_coverage
-from mae_pretrain.reconstruction import masked_error, predict_patches
+from mae_pretrain.reconstruction import masked_error, predict_patches, split_coverage
 from mae_pretrain.visualize import reconstruction_columns
 
 assert mae_core

@@ -9,9 +9,8 @@ import pytest
 import mae_core  # noqa: F401
 from mae_core.errors import ConfigError
 from mae_core.training.optim import trainable
-from mae_pretrain.build import build_model
+from mae_pretrain.build import BUILDERS, build_model, build_optimizer
 from mae_pretrain.config import OPTIMIZERS, RECIPE
-from mae_pretrain.optimizer import BUILDERS, build_optimizer
 
 TINY = {
     "DATA.IMAGE_SIZE": 8, "MODEL.PATCH_SIZE": 4, "MODEL.ENCODER.EMBED_DIM": 8, "MODEL.ENCODER.DEPTH": 1,

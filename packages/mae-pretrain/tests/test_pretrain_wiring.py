@@ -6,8 +6,7 @@ import pytest
 from stage_wiring import COMMON, Loader, assert_every_key_is_wired, assert_seed_decides_weights, put_together, wire
 
 from mae_core.ops import STRATEGIES, MaskKey
-from mae_core.ops.block_masking import block_noise
-from mae_data.loading import loader as loader_module
+from mae_core.ops.masking import block_noise
 from mae_data.loading.batch import Batch
 from mae_data.transforms.native_crop import NativeCentre, NativeCrop
 from mae_pretrain import evaluate
@@ -106,9 +105,7 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
     for name, count in (("a.txt", 3), ("b.txt", 2)):
         (tmp_path / name).write_text("x.jpg\n" * count)
     loaders, asked = [], []
-    monkeypatch.setattr(
-        loader_module, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1]
-    )
+    monkeypatch.setattr(evaluate, "make_loader", lambda *args, **kw: loaders.append(Loader(*args, **kw)) or loaders[-1])
     original = evaluate.predict_patches
 
     def predict_patches(model, images, ratio, noise):

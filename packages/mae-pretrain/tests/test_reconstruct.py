@@ -7,7 +7,7 @@ import pytest
 import mae_core  # noqa: F401
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import MaskKey
-from mae_data.images.shown_bands import choose_bands
+from mae_data.drawing import choose_bands
 from mae_pretrain.reconstruction import Reconstruction, inpaint, masked_error, predict_patches, to_images
 from mae_pretrain.visualize import COLUMNS, draw_grid, reconstruction_columns
 

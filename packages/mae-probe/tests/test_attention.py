@@ -8,7 +8,7 @@ from stage_runs import PROBE
 import mae_core
 from mae_core.evaluation.attention import attention_weights, class_maps, rollout
 from mae_core.models import VisionTransformer
-from mae_probe.attention.overlay import overlay
+from mae_probe.attention import overlay
 
 TINY = PROBE.tiny
 

@@ -11,10 +11,8 @@ from mae_core.errors import ConfigError
 from mae_probe.build import build_model
 from mae_probe.config import HEADS as NAMES
 from mae_probe.config import RECIPE
-from mae_probe.extraction.feature_norm import FeatureNorm
-from mae_probe.heads.attentive_pooling import AttentivePooling
-from mae_probe.heads.linear import HEADS
-from mae_probe.heads.model import LinearProbe
+from mae_probe.heads import HEADS, AttentivePooling, FeatureNorm
+from mae_probe.model import LinearProbe
 
 N, L, D, M, CLASSES = 5, 7, 12, 3, 4
 

@@ -14,10 +14,10 @@ import mae_probe
 from mae_core.errors import UserError
 from mae_data.loading.preprocess import preprocess
 from mae_probe.cli import main
+from mae_probe.commands.classify import sweep_lines
 from mae_probe.extraction import encoding
 from mae_probe.extraction.feature_file import read_features
 from mae_probe.extraction.pooling import Part, block_numbers
-from mae_probe.sweep import sweep_lines
 
 TINY = PROBE.tiny
 

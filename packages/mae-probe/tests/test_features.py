@@ -11,14 +11,14 @@ from stage_runs import PROBE, assert_refused, broken_set, weights
 
 import mae_core
 from mae_core.errors import UserError
-from mae_core.evaluation import knn
-from mae_probe.cli import POOLS, SUFFIXES
+from mae_core.evaluation.features import figures_by_k
+from mae_probe.classifiers import knn_figures, logistic_figures
+from mae_probe.commands.features import SUFFIXES
+from mae_probe.commands.flags import POOLS
 from mae_probe.extraction.feature_file import FORMATS, read_features, write_features
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.pooling import POOLS as POOLINGS
-from mae_probe.extraction.raw_pixels import pixel_features
-from mae_probe.knn import knn_figures
-from mae_probe.logistic import logistic_figures
+from mae_probe.extraction.pooling import pixel_features
 
 TINY = PROBE.tiny
 
@@ -74,7 +74,7 @@ def test_knn_leaves_out_neighbours_that_are_not_there():
     train, val = blobs(120, 1), blobs(60, 2)
     found = knn_figures(train, val)
     assert list(found) == [10, 20, 100]
-    assert found == knn.figures_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
+    assert found == figures_by_k(train.features, train.labels, val.features, val.labels, [10, 20, 100])
 
 
 def test_knn_and_logistic_refuse_what_means_nothing():
@@ -126,7 +126,7 @@ def test_logistic_regression_is_near_the_best_linear_rule():
 
 
 def test_without_sklearn_logistic_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("mae_probe.logistic.find_spec", lambda name: None)
+    monkeypatch.setattr("mae_probe.classifiers.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[logistic\]"):
         logistic_figures(blobs(9, 0), blobs(9, 1))
 

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 import mae_core
-from mae_probe.lars import Lars
+from mae_probe.optimizer import Lars
 
 assert mae_core
 

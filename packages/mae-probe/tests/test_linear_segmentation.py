@@ -5,10 +5,10 @@ import paddle
 import pytest
 
 from mae_core.errors import NonFiniteError
-from mae_core.training.schedule import warmup_cosine
-from mae_probe.segmentation import linear_head
-from mae_probe.segmentation.linear_head import LinearHead, PatchClassifier, pixel_loss
-from mae_probe.segmentation.upsampling import bilinear, pixel_classes
+from mae_core.training.optim import warmup_cosine
+from mae_probe.segmentation import heads
+from mae_probe.segmentation.heads import LinearHead, PatchClassifier, pixel_loss
+from mae_probe.segmentation.score import bilinear, pixel_classes
 
 torch = pytest.importorskip("torch")
 GRID, CLASSES, DIM = (3, 4), 5, 6
@@ -52,7 +52,7 @@ def test_the_loss_is_the_mean_over_pixels_that_count():
 
 def test_training_is_that_of_pytorch(monkeypatch):
     """Without dropout, whose random numbers differ; weights begin alike, batches come in the same order."""
-    monkeypatch.setattr(linear_head, "DROPOUT", 0.0)
+    monkeypatch.setattr(heads, "DROPOUT", 0.0)
     patches, masks = samples(1)
     head = LinearHead(CLASSES, 255, GRID, len(patches), epochs=4, lr=0.01, seed=7)
     head.fit(lambda: [(patches[:9], masks[:9]), (patches[9:], masks[9:])])
@@ -98,7 +98,7 @@ def test_weights_begin_as_stated():
 
 
 def test_more_images_than_fit_are_drawn(monkeypatch):
-    monkeypatch.setattr(linear_head, "MOST", 5 * 12 * DIM * 2)
+    monkeypatch.setattr(heads, "MOST", 5 * 12 * DIM * 2)
     patches, masks = samples(2)
     head = LinearHead(CLASSES, 255, GRID, len(patches), epochs=1, seed=3)
     kept, of_masks = head._keep(lambda: [(patches[:8], masks[:8]), (patches[8:], masks[8:])], np.random.default_rng(0))

@@ -9,8 +9,8 @@ from mae_core.errors import ConfigError
 from mae_data.loading.batch import Batch
 from mae_probe.build import build_model
 from mae_probe.config import RECIPE
-from mae_probe.extraction.feature_norm import FeatureNorm
-from mae_probe.heads.model import LinearProbe
+from mae_probe.heads import FeatureNorm
+from mae_probe.model import LinearProbe
 from mae_probe.train import probe_loss
 
 assert mae_core

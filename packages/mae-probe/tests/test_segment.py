@@ -11,11 +11,11 @@ from stage_runs import PROBE
 
 import mae_core
 from mae_core.stage.config.from_weights import load_config
-from mae_data.mask_sheet import draw_sheet, painted, wrong_pixels
+from mae_data.drawing import draw_sheet, painted, wrong_pixels
 from mae_probe.build import build_model
 from mae_probe.cli import main
 from mae_probe.config import RECIPE
-from mae_probe.segmentation.command import RANDOM_INIT, RAW_PIXELS
+from mae_probe.segmentation.comparison import RANDOM_INIT, RAW_PIXELS
 
 TINY = PROBE.tiny
 SIZE, GRID = (16, 24), (4, 6)  # of the weights

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mae_core.models.pos_embed import sincos_pos_embed
+from mae_core.models.transformer import sincos_pos_embed
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

@@ -80,7 +80,7 @@ def _convert(args: Namespace) -> None:
 
 def _inspect(args: Namespace) -> None:
     from mae_core.weights.checkpoint_folder import find_weights
-    from mae_core.weights.inspection import inspect_lines
+    from mae_core.weights.sources import inspect_lines
 
     for line in inspect_lines(find_weights(args.file)):
         print(line)

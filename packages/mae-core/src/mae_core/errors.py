@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Wrong input: the message says what was received, what is allowed and what to do."""
+    """Wrong input: the message names what was received, what is allowed and what to do."""
 
     exit_code = 2
 

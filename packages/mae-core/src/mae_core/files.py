@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there, and what is refused in one line where the disk says no."""
+"""Files and folders that are either whole or not there, and one line where the disk refuses."""
 
 import hashlib
 import io
@@ -118,6 +118,18 @@ def try_folder(folder: Path) -> None:
     """Make a folder and try to write in it, before the work; OSError where that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     TemporaryFile(dir=folder).close()
+
+
+def prepare_output(path: Path, advice: str = "choose another with -output") -> None:
+    """Refuse, before the work, a file that cannot be written.
+
+    Raises:
+        UserError: it is a folder, or its own folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file; {advice}")
+    with refuse_unwritable(path, advice):
+        try_folder(path.parent)
 
 
 def write_output(path: Path, data: bytes) -> None:

@@ -17,10 +17,11 @@ from mae_core.errors import CheckpointError, UserError
 from mae_core.export import onnx_file, parity
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.ports import Port, images_port
-from mae_core.export.program import PROGRAMS, Signature
-from mae_core.export.standard_output import quiet
+from mae_core.export.program import PROGRAMS, Signature, quiet
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import draw_masking, fused
+from mae_core.weights.metadata import Metadata
+from mae_core.weights.sources import Weights
 
 TESTS = Path(__file__).parent
 _spec = importlib.util.spec_from_file_location("numpy_mae", TESTS.parent / "models" / "numpy_mae.py")
@@ -72,11 +73,15 @@ def autoencoder(**kwargs):
     return model, lambda x, noise: model(x, 0.5, noise=noise)[1:], inputs, outputs
 
 
+def weights_of(file):
+    return Weights(file, "mae-core", {}, Metadata(), [], [])
+
+
 def write(folder, parts, file_format="paddle", facts=None, narrowing=None):
     weights = folder.parent / "weights.bin"
     weights.write_bytes(b"weights")
     model, *signature = parts
-    return export_model(folder, file_format, model, Signature(*signature), facts or {}, weights, narrowing)
+    return export_model(folder, file_format, model, Signature(*signature), facts or {}, weights_of(weights), narrowing)
 
 
 def serve(folder, file_format, tmp_path, *batches):
@@ -172,7 +177,7 @@ def test_shards_are_named_by_the_fingerprint_of_the_weights(tmp_path):
         listed += f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n"  # as sha256sum prints it
     index.write_text(json.dumps({"weight_map": {"y": "b.safetensors", "x": "a.safetensors"}}))
     model, *signature = classifier()
-    export_model(tmp_path / "served", "paddle", model, Signature(*signature), {}, index)
+    export_model(tmp_path / "served", "paddle", model, Signature(*signature), {}, weights_of(index))
     said = json.loads((tmp_path / "served/export.json").read_text())["source"]
     assert said == {"file": str(index), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
 
@@ -306,7 +311,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("mine")
     model, *signature = classifier()
     with pytest.raises(UserError, match="could not be written"):
-        export_model(tmp_path / "file/served", "paddle", model, Signature(*signature), {}, tmp_path / "file")
+        export_model(
+            tmp_path / "file/served", "paddle", model, Signature(*signature), {}, weights_of(tmp_path / "file")
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import mae_core
 from mae_core.models import PRESETS, MaskedAutoencoderViT, VisionTransformer
 from mae_core.models.cost import ModelSize, mae_macs, mae_macs_as_written, mae_parameters, vit_macs, vit_parameters
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import Linear
 
 SMALL = [
     {"embed_dim": 16, "depth": 2, "patch_size": 4, "img_size": (8, 24), "in_chans": 1, "mlp_ratio": 3.0},

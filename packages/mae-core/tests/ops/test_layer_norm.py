@@ -6,8 +6,7 @@ import pytest
 from paddle import nn
 
 from mae_core.ops import fused
-from mae_core.ops.layer_norm import LayerNorm
-from mae_core.ops.token import add_token
+from mae_core.ops.layers import LayerNorm, add_token
 
 pytestmark = pytest.mark.skipif(
     not fused.gemm_library(), reason=f"no fused operators or no matrix products: {fused.why_not()}"

@@ -11,7 +11,7 @@ import pytest
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.models.transformer import Block
 from mae_core.ops import MaskKey, fused, products, reference
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import Linear
 from mae_core.training.optim import build_adamw
 
 pytestmark = pytest.mark.skipif(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_core.report.curves import merge_short_tail, smooth
+from mae_core.report.charts import merge_short_tail, smooth
 
 
 def records(*pairs):

@@ -14,12 +14,11 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar, Line, line_chart
-from mae_core.report.http_server import make_server
+from mae_core.report.http_server import LivePage, make_server
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import columns_for, tile
 from mae_core.report.run_files import read_run
 from mae_core.report.sections import bars_section, confusion, mistakes, provenance, read_predictions
-from mae_core.report.watch import LivePage
 
 EVIL = "<script>alert(1)</script>"
 

@@ -13,9 +13,8 @@ import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.stage.run.lifecycle import begin, fit, log_run, open_run
 from mae_core.training.checkpoints.checkpoint import update_state
-from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
-from mae_core.training.optim import build_adamw
+from mae_core.training.optim import Ema, build_adamw
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint, open_weights

@@ -16,8 +16,7 @@ import pytest
 import mae_core  # noqa: F401
 from mae_core.errors import CheckpointError
 from mae_core.training.checkpoints.checkpoint import Snapshot, save_checkpoint, sweep, take_snapshot, write_snapshot
-from mae_core.training.checkpoints.host_copy import host_copy
-from mae_core.training.checkpoints.writer import CheckpointWriter
+from mae_core.training.checkpoints.writer import CheckpointWriter, host_copy
 from mae_core.training.optim import build_adamw
 from mae_core.weights.checkpoint_folder import list_checkpoints, newest_checkpoint, open_checkpoint
 from mae_core.weights.checkpoint_state import Interval, State

@@ -22,10 +22,9 @@ from mae_core.process import log
 from mae_core.process.signals import Stop
 from mae_core.training import engine, meters
 from mae_core.training.checkpoints import retention
-from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import SlowData
-from mae_core.training.optim import build_adamw, trainable
+from mae_core.training.optim import Ema, build_adamw, trainable
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder

@@ -1,10 +1,22 @@
-"""AdamW, its decay groups and clipping, against NumPy."""
+"""Learning rates at places known from the paper; AdamW, its decay groups and clipping, against NumPy."""
 
 import numpy as np
 import paddle
+import pytest
 
 import mae_core
-from mae_core.training.optim import build_adamw, clip_gradients, decays, grad_norm, trainable
+from mae_core.training.optim import build_adamw, clip_gradients, decays, grad_norm, trainable, warmup_cosine
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(0, 0.1), (4, 0.34), (10, 0.7), (35, 0.4), (60, 0.1), (70, 0.1)])
+def test_warm_up_and_half_a_cosine(epoch, rate):
+    settings = {"lr": 0.7, "min_lr": 0.1, "warmup_epochs": 10, "epochs": 60, "warmup_start_lr": 0.1}
+    assert warmup_cosine(epoch, **settings) == pytest.approx(rate)
+
+
+def test_adamw_has_the_betas_of_pre_training():
+    optimizer = build_adamw(paddle.nn.Linear(2, 2))
+    assert (optimizer._beta1, optimizer._beta2) == (0.9, 0.95)
 
 
 def test_decay_groups_by_name():

@@ -1,4 +1,4 @@
-"""Boards get what the log gets; a broken one is said once and ends nothing."""
+"""Boards get what the log gets; a broken one gets one warning and ends nothing."""
 
 import logging
 

@@ -11,7 +11,7 @@ import mae_core
 from mae_core import MaskedAutoencoderViT, VisionTransformer
 from mae_core.errors import CheckpointError, UserError
 from mae_core.training.checkpoints.checkpoint import model_arrays
-from mae_core.weights.channels import mix_channels, mixed_statistics, mixture
+from mae_core.weights.adaptation import mix_channels, mixed_statistics, mixture
 from mae_core.weights.convert import convert
 from mae_core.weights.metadata import metadata_of
 from mae_core.weights.sources import read_weights
@@ -44,7 +44,7 @@ def features(model, images):
 @pytest.mark.parametrize("channels", [1, 2, 4, 13])
 def test_a_grey_image_gives_what_it_gave_as_rgb(original, channels, published, tmp_path):
     model, file = original
-    if published:  # a file that tells no statistics: ImageNet's are meant
+    if published:  # a file that records no statistics: ImageNet's are meant
         convert(file, tmp_path / "a.pth")
         file = tmp_path / "a.pth"
     facts = {"num_heads": 4, "decoder_num_heads": 2, "img_size": (8, 12), "norm_pix_loss": False} if published else {}

@@ -9,11 +9,10 @@ import pytest
 from mae_core.errors import UserError
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import read_safetensors, write_safetensors
-from mae_core.weights.inspection import inspect_lines
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.metadata import Metadata
 from mae_core.weights.parameter_names import Layout
-from mae_core.weights.sources import read_weights
+from mae_core.weights.sources import inspect_lines, read_weights
 
 DIM, PATCH = 8, 2
 RENAMED = {"cls_token": "tokens.class", "patch_embed.proj": "stem"}

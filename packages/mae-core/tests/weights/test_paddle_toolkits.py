@@ -16,11 +16,11 @@ from mae_core import cli
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.training.checkpoints.checkpoint import model_arrays
+from mae_core.weights.adaptation import resize_positions
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.metadata import metadata_of
-from mae_core.weights.positions import resize_positions
 from mae_core.weights.sources import read_weights
 
 DIM, SIDE = 24, 12

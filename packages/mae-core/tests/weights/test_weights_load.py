@@ -1,4 +1,4 @@
-"""`load_pretrained`: what fits is loaded, what does not is said or refused; positions resize as in PyTorch."""
+"""`load_pretrained`: what fits is loaded, what does not is reported or refused; positions resize as in PyTorch."""
 
 import importlib.util
 import json
@@ -13,11 +13,11 @@ import mae_core
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.training.checkpoints.checkpoint import model_arrays
+from mae_core.weights.adaptation import resize_positions
 from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.load import load_model
 from mae_core.weights.metadata import metadata_of
-from mae_core.weights.positions import resize_positions
 
 _spec = importlib.util.spec_from_file_location("weights_reference", Path(__file__).with_name("weights_reference.py"))
 reference = importlib.util.module_from_spec(_spec)
@@ -142,7 +142,7 @@ def test_what_no_shape_shows_is_compared_where_the_file_tells_it(tmp_path, saved
 
 def test_what_is_not_told_or_not_loaded_is_not_compared(tmp_path):
     mae_core.load_pretrained(mae(num_heads=4), official(tmp_path, mae()))  # the official format has no such fact
-    encoder = save(tmp_path / "encoder.safetensors", mae(), DECODER)  # its header still tells the decoder's heads
+    encoder = save(tmp_path / "encoder.safetensors", mae(), DECODER)  # its header still names the decoder's heads
     mae_core.load_pretrained(mae(decoder_num_heads=4), encoder)
     mae_core.load_pretrained(mae(img_size=32, norm_pix_loss=False), save(tmp_path / "own.safetensors", mae()))
 
@@ -208,8 +208,8 @@ def test_a_grid_that_nobody_can_know_is_not_guessed(tmp_path):
     file = official(tmp_path, wide)
     with pytest.raises(CheckpointError, match=r"16 positions in a grid that it does not record, the model 2x8"):
         mae_core.load_pretrained(mae(img_size=(8, 32)), file)
-    convert(file, tmp_path / "told.safetensors", settings={"img_size": (8, 32)})
-    assert mae_core.load_pretrained(mae(img_size=(8, 32)), tmp_path / "told").resized == {}
+    convert(file, tmp_path / "stated.safetensors", settings={"img_size": (8, 32)})
+    assert mae_core.load_pretrained(mae(img_size=(8, 32)), tmp_path / "stated").resized == {}
     oblong = official(tmp_path, mae(img_size=(8, 12)))  # 2x3: no square, so it can only be the model's
     assert mae_core.load_pretrained(mae(img_size=(8, 12)), oblong).resized == {}
     with pytest.raises(CheckpointError, match="6 positions"):

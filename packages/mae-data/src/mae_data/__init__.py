@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mae_data.errors import DataError as DataError
     from mae_data.errors import InputError as InputError
     from mae_data.images.formats import open_image as open_image
-    from mae_data.images.multiband import Planes as Planes
     from mae_data.images.stored import read_image as read_image
+    from mae_data.images.value_range import Planes as Planes
     from mae_data.images.value_range import as_value_range as as_value_range
     from mae_data.loading.dataset import ListDataset as ListDataset
     from mae_data.loading.loader import make_loader as make_loader
@@ -58,7 +58,7 @@ _MODULES = {
     "InputError": "errors",
     "ListDataset": "loading.dataset",
     "Mixup": "transforms.mixup",
-    "Planes": "images.multiband",
+    "Planes": "images.value_range",
     "TrainBatchSampler": "loading.sampler",
     "as_value_range": "images.value_range",
     "draw_mixture": "transforms.mixup",

@@ -109,13 +109,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
+    cores = available_cores()
     index = _add(commands, "index", run.index, "write train_list.txt, val_list.txt and classes.txt for a folder")
     index.add_argument("root", metavar="ROOT", type=Path, help="folder with train/ and val/, or one per class")
     index.add_argument(
-        "--val-fraction",
-        type=float,
-        default=0.1,
-        help="share held out where there is no train/ (default 0.1)",
+        "--val-fraction", type=float, default=0.1, help="share held out where there is no train/ (default 0.1)"
     )
     index.add_argument(
         "--group-by",
@@ -129,7 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     index.add_argument("--force", action="store_true", help="replace lists that exist")
     index.add_argument("--tar", metavar="PATTERN", help="index tar shards in ROOT instead: 'train-*.tar'")
     index.add_argument("--part", choices=("train", "val"), default="train", help="what the shards are (default train)")
-    index.add_argument("--workers", type=int, help="number of processes that read shards (default: one per core)")
+    index.add_argument("--workers", type=int, default=cores, help="processes that read shards (default: one per core)")
 
     shard = _add(commands, "shard", run.shard, "write a data set as indexed tar shards, in WebDataset's layout")
     shard.add_argument("root", metavar="ROOT", help="folder with lists, or without any")
@@ -138,7 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     shard.add_argument("--per-shard", type=_count, default=1000, help="images in each shard (default 1000)")
     shard.add_argument("--side", type=_count, help="scale larger images down to this shorter side, as JPEG")
     shard.add_argument("--quality", type=int, default=95, choices=range(1, 101), metavar="Q", help="JPEG (default 95)")
-    shard.add_argument("--workers", type=int, help="number of processes (default: one per core)")
+    shard.add_argument("--workers", type=int, default=cores, help="number of processes (default: one per core)")
     shard.add_argument("--allow-outside", action="store_true", help="accept absolute paths and .. in the lists")
     shard.add_argument("--force", action="store_true", help="replace shards of other images")
     _add_readers(commands)
@@ -202,7 +200,9 @@ def _add_lists(parser: argparse.ArgumentParser, action: str, text: str, workers:
     parser.add_argument("root", metavar="ROOT", help="folder that the lists' paths start from, or another data set")
     parser.add_argument("--list", metavar="FILE", action=action, help=text)
     if workers:
-        parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
+        parser.add_argument(
+            "--workers", type=int, default=available_cores(), help="number of processes (default: one per core)"
+        )
     parser.add_argument("--allow-outside", action="store_true", help="accept absolute paths and .. in the lists")
 
 

@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from mae_data.errors import DataError, InputError, StoreError
-from mae_data.images.scene import is_scene
+from mae_data.images.geotiff import is_scene
 from mae_data.sources.source import Source
 
 Result = TypeVar("Result")

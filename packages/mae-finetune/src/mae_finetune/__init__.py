@@ -9,21 +9,15 @@ if TYPE_CHECKING:
     from mae_finetune.api import finetune as finetune
     from mae_finetune.api import predict as predict
     from mae_finetune.export import export_classifier as export_classifier
-    from mae_finetune.prediction import (
-        Classifier as Classifier,
-    )
-    from mae_finetune.prediction import (
-        Guess as Guess,
-    )
-    from mae_finetune.prediction import (
-        Prediction as Prediction,
-    )
+    from mae_finetune.prediction.results import Guess as Guess
+    from mae_finetune.prediction.results import Prediction as Prediction
+    from mae_finetune.tasks.classification import Classifier as Classifier
 
 __version__ = "0.1.0"
 _MODULES = {
-    "Classifier": "prediction",
-    "Guess": "prediction",
-    "Prediction": "prediction",
+    "Classifier": "tasks.classification",
+    "Guess": "prediction.results",
+    "Prediction": "prediction.results",
     "export_classifier": "export",
     "finetune": "api",
     "predict": "api",

@@ -12,7 +12,8 @@ from mae_core.training.engine import Trainer
 from mae_data.loading.preprocess import Images
 from mae_data.sources.open_source import open_source
 from mae_finetune.config import RECIPE
-from mae_finetune.predictor import BATCH_SIZE
+from mae_finetune.prediction.predictor import BATCH_SIZE
+from mae_finetune.prediction.results import Said
 from mae_finetune.tasks import task_of
 from mae_finetune.train import train
 
@@ -83,7 +84,7 @@ def predict(
     num_workers: int = 0,
     cfg: str | None = None,
     class_names: str | Path | None = None,
-) -> list[Any]:
+) -> list[Said]:
     """Ask a fine-tuned run about images.
 
     Args:

@@ -10,9 +10,9 @@ from mae_core.errors import ConfigError
 from mae_core.models import VisionTransformer
 from mae_core.process import log
 from mae_core.stage.config.node import Config
-from mae_data.sources.class_file import read_classes
+from mae_data.sources.list_file import read_classes
 from mae_data.sources.source import Source
-from mae_finetune.class_map import read_class_map
+from mae_finetune.robustness import read_class_map
 
 _LOOKED_AT = 4096  # images whose folders must agree before these name classes
 
@@ -21,7 +21,7 @@ def training_names(config: Config, images: Source) -> list[str] | None:
     """Name the classes of a run: by DATA.CLASS_NAMES, else by classes.txt in the data folder, else by class folders.
 
     Returns:
-        a name for each output; None where nothing tells them all.
+        a name for each output; None where some are not known.
 
     Raises:
         ConfigError: DATA.CLASS_NAMES cannot be read, or does not fit MODEL.NUM_CLASSES.
@@ -48,7 +48,7 @@ def names_of(config: Config, model: VisionTransformer) -> list[str | None] | Non
     of older versions hold none, from classes.txt in the data folder.
 
     Returns:
-        a name for each output, None for one that the map leaves out; None where nothing tells the names.
+        a name for each output, None for one that the map leaves out; None where no names are known.
 
     Raises:
         ConfigError: DATA.CLASS_NAMES is not there and the weights hold no names, or a file does not fit.
@@ -67,7 +67,7 @@ def names_of(config: Config, model: VisionTransformer) -> list[str | None] | Non
 
 
 def known_names(config: Config, model: VisionTransformer) -> list[str]:
-    """Name all outputs of a trained model; those without names by their numbers, of which a warning tells."""
+    """Name all outputs of a trained model; those without names by their numbers, with a warning."""
     known = names_of(config, model)
     if known is None:
         log.LOGGER.warning("no names of the classes are known: they are numbers; --class-names FILE names them")

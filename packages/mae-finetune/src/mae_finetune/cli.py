@@ -18,7 +18,7 @@ from mae_core.stage.cli.flags import (
     split_pairs,
 )
 from mae_core.stage.cli.report_command import add_compare, add_run, prepare_page, write_page
-from mae_core.stage.run.memory import explain
+from mae_core.stage.run.system_limits import explain
 from mae_finetune import __version__
 
 DESCRIPTION = "Fine-tune the encoder of a masked autoencoder (arXiv 2111.06377): MODEL.TASK says for what."
@@ -89,14 +89,15 @@ def _predict(args: Namespace) -> None:
     import_paddle()
     from mae_core.stage.config.from_weights import load_config
     from mae_finetune.config import RECIPE
-    from mae_finetune.predict_command import run_predict
+    from mae_finetune.prediction.command import PredictionFiles, run_predict
+    from mae_finetune.prediction.predictor import BATCH_SIZE
 
     images, pairs = split_pairs(args, RECIPE)
     opened = load_config(RECIPE, args.cfg, flag_pairs(args, PREDICT_FLAGS), pairs, whole=True)
     require_overlap(args.windows, opened.config.DATA.IMAGE_SIZE)
-    files = {"json": args.json, "csv": args.csv, "maps": args.map, "masks": args.masks}
-    chosen = {"topk": args.topk, "batch_size": args.batch_size, "overlap": args.windows}
-    run_predict(opened, images, **chosen, **files, probabilities=args.probabilities)
+    files = PredictionFiles(args.json, args.csv, args.map, args.masks, args.probabilities)
+    batch_size = args.batch_size or BATCH_SIZE
+    run_predict(opened, images, files, topk=args.topk, batch_size=batch_size, overlap=args.windows)
 
 
 def _export(args: Namespace) -> None:
@@ -111,6 +112,8 @@ def _export(args: Namespace) -> None:
 def _report(args: Namespace) -> None:
     path = prepare_page(args.run, args.output)
     import_paddle()
-    from mae_finetune.report import run_page
+    from mae_core.report.run_files import read_run
+    from mae_finetune.tasks import task_named
 
-    print(write_page(run_page(args.run, args.compare), path))
+    recorded = read_run(args.run).config.get("MODEL", {})
+    print(write_page(task_named(recorded.get("TASK", "classify")).page(args.run, args.compare), path))

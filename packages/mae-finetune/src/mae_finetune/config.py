@@ -15,7 +15,7 @@ from mae_core.stage.config.keys import Key, keys_of
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.config.shared_keys import SHARED
-from mae_data.sources.class_file import count_classes
+from mae_data.sources.list_file import count_classes
 from mae_finetune.tasks import TASKS
 from mae_finetune.tasks.checks import REQUIRE, REQUIRE_TRAINING
 

@@ -13,8 +13,9 @@ from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.training.precision import Precision
 from mae_core.weights.sources import Weights
-from mae_data.loading.loader import make_eval_loader
-from mae_finetune.build import build_model, load_for_evaluation
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import EvalBatchSampler
+from mae_finetune.build import build_model, load_for_evaluation, refuse_other_task
 from mae_finetune.tasks import task_of
 from mae_finetune.tasks.task import Evaluation
 
@@ -30,7 +31,9 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    weights, model = require_weights(weights), build_model(config)
+    weights = require_weights(weights)
+    refuse_other_task(config, weights)  # before the list, which may be one of the other task
+    model = build_model(config)
     evaluation = task_of(config).open_evaluation(config)
     log.log_lines(evaluation.dataset.images.notes)
     load_for_evaluation(config, weights, model)
@@ -50,5 +53,6 @@ def score(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Counts | None:
     """Score a model in evaluation mode; None when any rank was asked to stop early."""
-    batches = make_eval_loader(evaluation.dataset, eval_sampling_of(config), loading_of(config), should_stop)
+    sampler = EvalBatchSampler(len(evaluation.dataset), **eval_sampling_of(config))
+    batches = make_loader(evaluation.dataset, sampler, **loading_of(config), stop=should_stop)
     return evaluation.score(model, batches, precision, should_stop)

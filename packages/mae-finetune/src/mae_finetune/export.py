@@ -3,7 +3,6 @@
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import paddle
 
@@ -11,12 +10,11 @@ from mae_core.errors import UserError
 from mae_core.export import FORMATS, MIN_AGREEMENT, format_for
 from mae_core.export.model_folder import check_export, export_model
 from mae_core.export.narrowing import narrowing_on
-from mae_core.export.ports import Port, image_facts, images_port
+from mae_core.export.ports import image_facts, images_port
 from mae_core.export.program import Signature
-from mae_core.models import ViTEncoder
 from mae_core.process import log
+from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.from_weights import Opened, load_config
-from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_data_arguments import input_of
 from mae_data.loading.preprocess import ModelInput
@@ -99,30 +97,17 @@ def export(
     narrowing = narrowing_on(data.VAL_LIST, data.TRAIN_LIST, open_list, narrow, min_agreement)
     paddle.set_device("cpu")  # a graph drawn for a GPU holds its attention kernels
     model = build_model(config)
-    report = load_for_evaluation(config, opened.weights, model)
-    measured = export_model(
-        folder,
-        file_format,
-        model,
-        _signature(model, task.output(config)),
-        _facts(config, model),
-        report.file,
-        narrowing,
-    )
-    return "\n".join(f"{folder}: {line}" for line in measured.lines())
-
-
-def _signature(model: ViTEncoder, output: Port) -> Signature:
-    return Signature(lambda images: (model(images),), [images_port(model)], [output])
-
-
-def _facts(config: Config, model: ViTEncoder) -> dict[str, Any]:
+    weights = require_weights(opened.weights)
+    load_for_evaluation(config, weights, model)
+    signature = Signature(lambda images: (model(images),), [images_port(model)], [task.output(config)])
     with values_from_config():
         shown = ModelInput(**input_of(config)).transform
     assert isinstance(shown, EvalTransform)
-    return {
+    facts = {
         "command": f"mae-finetune {__version__}",
         "model": config.MODEL.NAME,
         **image_facts(model, shown.crop_pct),
-        **task_of(config).facts(config, model),
+        **task.facts(config, model),
     }
+    measured = export_model(folder, file_format, model, signature, facts, weights, narrowing)
+    return "\n".join(f"{folder}: {line}" for line in measured.lines())

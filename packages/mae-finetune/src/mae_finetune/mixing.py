@@ -1,9 +1,10 @@
-"""A training batch mixed by mixup or cutmix, with its soft targets."""
+"""A training batch mixed by mixup or cutmix, its soft targets, and their cross-entropy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paddle import Tensor
+from paddle.nn import functional as F
 
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import statistics_of
@@ -77,3 +78,13 @@ def mixer_of(config: Config, class_weights: Tensor | None = None) -> BatchMixer:
     return BatchMixer(
         mixup, config.MODEL.NUM_CLASSES, t.SMOOTHING, mean, std, config.SEED, config.DATA.VALUE_RANGE, class_weights
     )
+
+
+def soft_target_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over samples of -sum(targets * log softmax(logits)), in float32.
+
+    Args:
+        logits: [N, K].
+        targets: float32 [N, K], each row sums to what its image counts for, such as one.
+    """
+    return -(targets * F.log_softmax(logits.astype("float32"), axis=-1)).sum(axis=-1).mean()

@@ -1,7 +1,6 @@
 """One fine-tuning run."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from paddle import nn
 
@@ -10,13 +9,13 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
 from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
-from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
+from mae_core.training.optim import Ema
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
 from mae_core.training.validation import Validation
-from mae_data.loading.loader import make_train_loader
-from mae_data.loading.sampler import steps_per_epoch
+from mae_data.loading.loader import BatchLoader, make_loader
+from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_finetune.build import build_model
 from mae_finetune.config import mixes
 from mae_finetune.evaluate import score
@@ -60,7 +59,11 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         program="mae-finetune",
         **trainer_of(config, plan, images.images),
     )
-    batches = partial(make_train_loader, images, train_sampling_of(config), loading_of(config), trainer.stopping)
+
+    def batches(first: int, steps: int) -> BatchLoader:
+        sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **train_sampling_of(config))
+        return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
+
     return Run(
         trainer,
         len(images),

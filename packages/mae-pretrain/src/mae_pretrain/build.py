@@ -1,17 +1,21 @@
-"""From config to model, data and loss: what training, evaluation and pictures share."""
+"""From config to images, model and optimizer: what training, evaluation and pictures share."""
+
+from collections.abc import Callable, Sequence
 
 import paddle
-from paddle import Tensor
+from paddle import Tensor, nn
+from paddle.optimizer import Optimizer
 
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.config.arguments import Images
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of
-from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
+from mae_core.stage.config.to_arguments import encoder_of, statistics_of
+from mae_core.stage.config.to_data_arguments import Images, cropping_of, images_of, input_of
+from mae_core.training.optim import build_adamw
+from mae_data.drawing import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform
@@ -80,6 +84,12 @@ def shown_input(config: Config) -> ModelInput:
         return ModelInput(**input_of(config), coverage=True, native=config.DATA.CROP == "native")
 
 
+def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:
+    """Choose the bands of a config's images that pictures show; see `choose_bands`."""
+    with values_from_config():
+        return choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
+
+
 def masking_note(config: Config) -> str:
     """Return how patches are removed, where not at random, to stand behind the ratio."""
     return "" if config.MODEL.MASKING == "random" else f" ({config.MODEL.MASKING})"
@@ -90,3 +100,18 @@ def mask_noise(config: Config, indices: Tensor, epoch: int, seed: int | None = N
     m, (height, width) = config.MODEL, pair(config.DATA.IMAGE_SIZE)
     key = MaskKey(config.SEED if seed is None else seed, epoch, indices)
     return STRATEGIES[m.MASKING](key, (height // m.PATCH_SIZE, width // m.PATCH_SIZE), m.MASK_RATIO)
+
+
+def _adamw(model: nn.Layer, train: Config) -> Optimizer:
+    """Build AdamW of Table 8; without layer decay, PaddleNLP's AdamWDL takes the same steps."""
+    o = train.OPTIMIZER
+    return build_adamw(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
+
+
+# Each takes the model and the config's TRAIN, and starts at a learning rate of 0: the loop sets it before each step.
+BUILDERS: dict[str, Callable[[nn.Layer, Config], Optimizer]] = {"AdamW": _adamw, "AdamWDL": _adamw}
+
+
+def build_optimizer(model: nn.Layer, train: Config) -> Optimizer:
+    """Build the optimizer of a config's TRAIN section over the trainable parameters."""
+    return BUILDERS[train.OPTIMIZER.NAME](model, train)

@@ -10,7 +10,7 @@ from mae_core.stage.cli.command import add_stage, stage_parser
 from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
 from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
 from mae_core.stage.cli.report_command import add_count, add_run, prepare_page, write_page
-from mae_core.stage.run.memory import explain
+from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
 
 
@@ -118,7 +118,7 @@ def _report(args: Namespace) -> None:
 def _watch(args: Namespace) -> None:
     prepare_page(args.run, None)
     import_paddle()
-    from mae_core.report.watch import watch
+    from mae_core.report.http_server import watch
     from mae_pretrain.report import run_page
 
     watch(args.run, lambda: run_page(args.run, args.images), args.host, args.port)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.errors import UserError
+from mae_core.files import png_bytes, prepare_output, refuse_unwritable, write_output
 from mae_core.process.run_log import Record, read_log
-from mae_core.report.curves import merge_short_tail, smooth
+from mae_core.report.charts import merge_short_tail, smooth
 from mae_core.report.run_files import LOGGED
-from mae_pretrain.png_file import prepare_png, write_png
 
 
 def draw_curve(runs: Sequence[str | Path], output: str | Path, smoothing: float = 0.0, log_axes: str = "") -> Path:
@@ -28,7 +28,7 @@ def draw_curve(runs: Sequence[str | Path], output: str | Path, smoothing: float 
         raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
     logs = {str(run): _read(Path(run)) for run in runs}
     path = Path(output)
-    prepare_png(path)
+    prepare_output(path)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, records in logs.items():
@@ -45,7 +45,8 @@ def draw_curve(runs: Sequence[str | Path], output: str | Path, smoothing: float 
         rate = axes.twinx()
         rate.plot([r["epoch"] for r in records], [r["lr"] for r in records], color="tab:gray", lw=1, ls="--")
         rate.set_ylabel("learning rate (dashed)")
-    write_png(path, partial(figure.savefig, dpi=120))
+    with refuse_unwritable(path):
+        write_output(path, png_bytes(partial(figure.savefig, dpi=120)))
     return path
 
 

@@ -14,7 +14,8 @@ from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.loader import make_eval_loader
+from mae_data.loading.loader import make_loader
+from mae_data.loading.sampler import EvalBatchSampler
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
 from mae_pretrain.reconstruction import inpaint, masked_error, predict_patches
 
@@ -64,7 +65,8 @@ def score_reconstructions(
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
     names, precision = ("loss", "mae", "inpainting", "mean_image"), precision_of(config)
     sums = np.zeros(len(names) + 2)
-    for images, _, indices in make_eval_loader(dataset, eval_sampling_of(config), loading_of(config)):
+    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
+    for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         with precision.autocast():
             recon = predict_patches(model, images, config.MODEL.MASK_RATIO, noise)

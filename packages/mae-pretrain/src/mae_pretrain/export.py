@@ -71,7 +71,7 @@ def export(
         signature = _autoencoder(model, config.MODEL.MASK_RATIO)
     else:
         signature = _encoder(model)
-    measured = export_model(folder, file_format, model, signature, facts, weights.file, narrowing)
+    measured = export_model(folder, file_format, model, signature, facts, weights, narrowing)
     return "\n".join(f"{folder}: {line}" for line in measured.lines())
 
 

@@ -13,25 +13,19 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor, nn
 
-from mae_core.errors import UserError
-from mae_core.evaluation.knn import accuracy_by_k
-from mae_core.evaluation.rankme import rankme
-from mae_core.evaluation.whitening import fit_whitening
+from mae_core.evaluation.features import accuracy_by_k, fit_whitening, rankme
+from mae_core.files import png_bytes, prepare_output, write_output
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.training.precision import Precision
 from mae_core.training.validation import Validation
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.batch import Batch
-from mae_pretrain.build import mask_noise, masking_note
-from mae_pretrain.coverage import split_coverage
+from mae_pretrain.build import mask_noise
 from mae_pretrain.monitored_images import MonitoredImages, readable
-from mae_pretrain.png_file import prepare_png, write_png
-from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, reconstruction_columns
+from mae_pretrain.reconstruction import split_coverage
+from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, masked_columns, ratio_caption
 
 NEIGHBOURS = 20
 
@@ -76,7 +70,7 @@ class Monitor:
         self.val = MonitoredImages(config, config.DATA.VAL_LIST, config.MONITOR.VAL_IMAGES)
         self.train = MonitoredImages(config, config.DATA.TRAIN_LIST, config.MONITOR.TRAIN_IMAGES)
         if pictures:
-            prepare_png(pictures / "step.png")
+            prepare_output(pictures / "step.png")
         known = self.val.labels is not None and self.train.labels is not None
         log.log_lines(self.val.dataset.images.notes)
         log.LOGGER.info(
@@ -117,7 +111,7 @@ class Monitor:
         figures = {"knn_top1": _knn(train, val)}
         try:
             whitening = fit_whitening(train.features)
-        except ValueError:  # collapsed features, which RankMe tells, or one image
+        except ValueError:  # collapsed features, which RankMe shows, or one image
             return figures
         white = [replace(part, features=whitening(part.features)) for part in (train, val)]
         return figures | {"knn_whitened_top1": _knn(*white)}
@@ -165,18 +159,15 @@ class Monitor:
         images, rows = readable(self.val.dataset, rows)
         if not len(rows):
             return
-        noise = mask_noise(self.config, paddle.to_tensor(rows), epoch=0)
-        with values_from_config():
-            shown = choose_bands(*statistics_of(self.config), self.config.DATA.VALUE_RANGE)
-        columns = reconstruction_columns(model, images, self.config.MODEL.MASK_RATIO, noise, shown)
-        ratio = f"mask ratio {self.config.MODEL.MASK_RATIO:g}{masking_note(self.config)}"
-        caption = f"{self.config.MODEL.NAME} after step {step}, {ratio}"
+        columns = masked_columns(self.config, model, images, rows)
+        caption = f"{self.config.MODEL.NAME} after step {step}, {ratio_caption(self.config)}"
         if model.norm_pix_loss:
             caption += f"\n{NORM_PIX_CAPTION}"
+        path = self.pictures / f"step_{step:08d}.png"
         try:
-            write_png(self.pictures / f"step_{step:08d}.png", draw_grid(columns, caption).save)
-        except UserError as error:  # a picture is not worth the run
-            log.LOGGER.warning(f"{error}; training goes on")
+            write_output(path, png_bytes(draw_grid(columns, caption).save))
+        except OSError as error:  # a picture is not worth the run
+            log.LOGGER.warning(f"{path} cannot be written ({error.strerror}); training goes on")
 
 
 def _knn(train: Encoded, val: Encoded) -> float:

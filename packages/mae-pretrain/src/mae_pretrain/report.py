@@ -5,23 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
 from mae_core.errors import UserError
-from mae_core.report.charts import Bar
-from mae_core.report.curves import merge_short_tail
+from mae_core.report.charts import Bar, merge_short_tail
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import tile
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import bars_section, curves, provenance
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.load import load_model
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
-from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
+from mae_pretrain.build import build_model, eval_dataset, masking_note
 from mae_pretrain.config import RECIPE
-from mae_pretrain.visualize import COLUMNS, SHOWN, reconstruction_columns
+from mae_pretrain.visualize import COLUMNS, SHOWN, masked_columns
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -119,10 +114,7 @@ def _grid(folder: str, count: int) -> "Markup":
     model = build_model(config)
     load_model(folder, model)
     model.eval()
-    noise = mask_noise(config, paddle.to_tensor(chosen.astype(np.int64)), epoch=0)
-    with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
-    columns = reconstruction_columns(model, pixels, config.MODEL.MASK_RATIO, noise, shown)
+    columns = masked_columns(config, model, pixels, chosen)
     heads = [COLUMNS[i] for i in SHOWN]
     names = [dataset.images.path(int(i)) for i in chosen]
     rows = [

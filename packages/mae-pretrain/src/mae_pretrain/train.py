@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import paddle
@@ -12,24 +11,21 @@ from paddle import Tensor, nn
 from mae_core.ops.patches import Pixels
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import plan_of, precision_of, statistics_of, trainer_of
+from mae_core.stage.config.to_arguments import plan_of, precision_of, trainer_of
 from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of, train_sampling_of
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
+from mae_core.training.plan import Samples
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.loader import make_train_loader
-from mae_data.loading.sampler import steps_per_epoch
-from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, train_dataset
-from mae_pretrain.coverage import split_coverage
+from mae_data.loading.loader import BatchLoader, make_loader
+from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
+from mae_pretrain.build import build_model, build_optimizer, eval_dataset, mask_noise, train_dataset
 from mae_pretrain.monitor import monitoring
 from mae_pretrain.monitored_images import readable
-from mae_pretrain.optimizer import build_optimizer
-from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, reconstruction_columns
+from mae_pretrain.reconstruction import split_coverage
+from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, masked_columns, ratio_caption
 
 PICTURES = 4  # that boards show of a checkpoint
 CARD = Card(
@@ -67,7 +63,11 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         **trainer_of(config, plan, images),
     )
     sampling = train_sampling_of(config, config.DATA.REPEATS)
-    batches = partial(make_train_loader, images, sampling, loading_of(config), trainer.stopping)
+
+    def batches(first: int, steps: int) -> BatchLoader:
+        sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
+        return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
+
     return Run(trainer, len(images), batches, CARD, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
 
 
@@ -79,23 +79,14 @@ def board_pictures(config: Config) -> Callable[[nn.Layer], dict[str, NDArray[np.
         if not opened:
             opened.append(eval_dataset(config, dropping=True))
         chosen = np.unique(np.linspace(0, len(opened[0]) - 1, PICTURES).astype(np.int64))
-        return _reconstructions(config, model, *readable(opened[0], chosen))
+        pixels, used = readable(opened[0], chosen)
+        if not len(used):
+            return {}
+        columns = masked_columns(config, model, pixels, used)
+        grid = draw_grid([columns[i] for i in SHOWN], ratio_caption(config), titles=[COLUMNS[i] for i in SHOWN])
+        return {"reconstructions": np.asarray(grid)}
 
     return draw
-
-
-def _reconstructions(
-    config: Config, model: nn.Layer, pixels: NDArray[Any], chosen: NDArray[np.int64]
-) -> dict[str, NDArray[np.uint8]]:
-    if not len(chosen):
-        return {}
-    with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE)
-    noise = mask_noise(config, paddle.to_tensor(chosen), epoch=0)
-    columns = reconstruction_columns(model, pixels, config.MODEL.MASK_RATIO, noise, shown)
-    caption = f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
-    grid = draw_grid([columns[i] for i in SHOWN], caption, titles=[COLUMNS[i] for i in SHOWN])
-    return {"reconstructions": np.asarray(grid)}
 
 
 def pretrain_loss(

@@ -9,19 +9,16 @@ import paddle
 from numpy.typing import NDArray
 from PIL import Image
 
+from mae_core.files import png_bytes, prepare_output, refuse_unwritable, write_output
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
 from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
-from mae_data.drawing import draw_rows
-from mae_data.images.shown_bands import ShownBands, choose_bands
+from mae_data.drawing import ShownBands, choose_bands, draw_rows
 from mae_data.loading.loader import as_paddle_takes
-from mae_pretrain.build import build_model, mask_noise, masking_note, shown_input
-from mae_pretrain.png_file import prepare_png, write_png
+from mae_pretrain.build import build_model, mask_noise, masking_note, shown_bands, shown_input
 from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
@@ -55,28 +52,40 @@ def visualize(
         CheckpointError: weights that are missing, damaged or of another model.
     """
     path = Path(output)
-    prepare_png(path)
+    prepare_output(path)
     model = build_model(config)
     load_weights(model, require_weights(weights, "visualize"))
     model.eval()
-    noise = mask_noise(config, paddle.arange(len(files)), epoch=0, seed=seed)
-    with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
-    columns = reconstruction_columns(model, _read(config, files), config.MODEL.MASK_RATIO, noise, shown)
-    ratio = f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
-    caption = f"{config.MODEL.NAME}, {ratio}; {VISIBLE_CAPTION}"
+    shown = shown_bands(config, bands)
+    columns = masked_columns(config, model, shown_input(config).batch(files), range(len(files)), shown, seed)
+    caption = f"{config.MODEL.NAME}, {ratio_caption(config)}; {VISIBLE_CAPTION}"
     if model.norm_pix_loss:
         caption += f"\n{NORM_PIX_CAPTION}"
     if shown.caption():
         caption += f"\n{shown.caption()}"
     if config.DATA.NODATA is not None:
         caption += f"\n{NODATA_CAPTION}"
-    write_png(path, draw_grid(columns, caption).save)
+    with refuse_unwritable(path):
+        write_output(path, png_bytes(draw_grid(columns, caption).save))
     return path
 
 
-def _read(config: Config, files: Sequence[str]) -> NDArray[Any]:
-    return shown_input(config).batch(files)
+def ratio_caption(config: Config) -> str:
+    """Return how much is removed, and how, for captions."""
+    return f"mask ratio {config.MODEL.MASK_RATIO:g}{masking_note(config)}"
+
+
+def masked_columns(
+    config: Config,
+    model: MaskedAutoencoderViT,
+    images: NDArray[Any],
+    indices: Sequence[int] | NDArray[np.int64],
+    shown: ShownBands | None = None,
+    seed: int | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Return the four COLUMNS of images of a list under the masks that belong to their indices; see `mask_noise`."""
+    noise = mask_noise(config, paddle.to_tensor(np.asarray(indices, np.int64)), epoch=0, seed=seed)
+    return reconstruction_columns(model, images, config.MODEL.MASK_RATIO, noise, shown or shown_bands(config))
 
 
 def reconstruction_columns(

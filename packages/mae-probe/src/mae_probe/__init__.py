@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mae_probe.api import probe as probe
-    from mae_probe.attention.pictures import AttentionMaps as AttentionMaps
-    from mae_probe.attention.pictures import attention_maps as attention_maps
+    from mae_probe.attention import AttentionMaps as AttentionMaps
+    from mae_probe.attention import attention_maps as attention_maps
+    from mae_probe.classifiers import knn_top1 as knn_top1
     from mae_probe.extraction.image_features import features as features
-    from mae_probe.nearest import knn_top1 as knn_top1
 
 __version__ = "0.1.0"
 _MODULES = {
-    "AttentionMaps": "attention.pictures",
-    "attention_maps": "attention.pictures",
+    "AttentionMaps": "attention",
+    "attention_maps": "attention",
     "features": "extraction.image_features",
-    "knn_top1": "nearest",
+    "knn_top1": "classifiers",
     "probe": "api",
 }
 __all__ = ["__version__", *_MODULES]

@@ -1,19 +1,22 @@
 """From config to model, weights and data: what all commands share."""
 
+from collections.abc import Sequence
+
 import paddle
 
 from mae_core.errors import CheckpointError
 from mae_core.stage.classifier import load_classifier
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of
+from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_core.weights.key_report import KeyReport
 from mae_core.weights.sources import Weights
+from mae_data.drawing import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import Transform, make_probe_transform
-from mae_probe.heads.model import LinearProbe
+from mae_probe.model import LinearProbe
 
 
 def build_model(config: Config) -> LinearProbe:
@@ -89,6 +92,12 @@ def eval_dataset(
     """
     images = images_of(config, labels, dropping=dropping)
     return ListDataset(list_file=list_name, transform=eval_transform(config), coverage=coverage, **images)
+
+
+def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:
+    """Choose the bands of a config's images that pictures show; see `choose_bands`."""
+    with values_from_config():
+        return choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, bands)
 
 
 def eval_transform(config: Config) -> Transform:

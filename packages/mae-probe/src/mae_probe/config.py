@@ -9,9 +9,9 @@ from mae_core.stage.config.keys import Key, keys_of
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.config.shared_keys import SHARED
-from mae_data.sources.class_file import count_classes
+from mae_data.sources.list_file import count_classes
 
-# The names in mae_probe.heads.linear.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
+# The names in mae_probe.heads.HEADS and mae_probe.optimizer.BUILDERS, which need Paddle.
 HEADS = ("linear", "attentive")
 OPTIMIZERS = ("LARS",)
 

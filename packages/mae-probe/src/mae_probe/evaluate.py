@@ -13,7 +13,8 @@ from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
 from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.image_windows import ImageWindows
-from mae_data.loading.loader import BatchLoader, make_eval_loader
+from mae_data.loading.loader import BatchLoader, make_loader
+from mae_data.loading.sampler import EvalBatchSampler
 from mae_probe.build import build_model, eval_dataset, load_probe
 
 
@@ -47,4 +48,5 @@ def eval_batches(
     config: Config, dataset: ListDataset | ImageWindows, should_stop: Callable[[], bool] = lambda: False
 ) -> BatchLoader:
     """Load this rank's share of a list, in order, each image once."""
-    return make_eval_loader(dataset, eval_sampling_of(config), loading_of(config), should_stop)
+    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
+    return make_loader(dataset, sampler, **loading_of(config), stop=should_stop)

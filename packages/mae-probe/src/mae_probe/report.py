@@ -11,14 +11,11 @@ from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import columns_for, tile
 from mae_core.stage.classifier_report import classifier_page
 from mae_core.stage.config.from_weights import Opened
-from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.drawing import ShownImages
 from mae_data.errors import DataError
-from mae_data.images.shown_bands import choose_bands
-from mae_probe.attention.overlay import attention_of, overlay
-from mae_probe.build import eval_dataset
+from mae_probe.attention import attention_of, overlay
+from mae_probe.build import eval_dataset, shown_bands
 from mae_probe.config import RECIPE
 
 if TYPE_CHECKING:
@@ -64,6 +61,4 @@ def attention_figure(name: str, picture: NDArray[np.uint8], maps: dict[str, NDAr
 
 def _validation_images(folder: str) -> ShownImages:
     config = RECIPE.load(f"{folder}/config.yaml")
-    with values_from_config():
-        shown = choose_bands(*statistics_of(config), config.DATA.VALUE_RANGE, None)
-    return ShownImages(eval_dataset(config, config.DATA.VAL_LIST, "optional"), shown)
+    return ShownImages(eval_dataset(config, config.DATA.VAL_LIST, "optional"), shown_bands(config))

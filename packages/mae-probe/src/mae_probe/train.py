@@ -19,18 +19,18 @@ from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of,
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
+from mae_core.training.plan import Samples
 from mae_core.training.precision import Precision
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_core.training.validation import Validation
 from mae_data.loading.dataset import ListDataset
-from mae_data.loading.loader import make_train_loader
+from mae_data.loading.loader import make_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.extraction.encoding import RANDOM_INIT, head_features
 from mae_probe.extraction.feature_set import CachedBatches
-from mae_probe.heads.model import LinearProbe
+from mae_probe.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
 CACHED = (
@@ -106,11 +106,10 @@ def _batches(
         log.LOGGER.info(RANDOM_INIT)
     elif not (config.MODEL.PRETRAINED or first):
         log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
-    sampling = train_sampling_of(config)
+    sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **train_sampling_of(config))
     if config.TRAIN.CACHE_FEATURES:
-        sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
         return CachedBatches(head_features(config, model, images, trainer.precision), sampler)
-    return make_train_loader(images, sampling, loading_of(config), trainer.stopping, first, steps)
+    return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
 
 
 def _validation(config: Config, precision: Precision, steps_per_epoch: int) -> Validation:

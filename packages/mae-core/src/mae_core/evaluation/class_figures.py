@@ -1,4 +1,4 @@
-"""What an evaluation tells of classes of very different sizes, each class counting alike: percent, as top-1."""
+"""Figures of classes of very different sizes, each class counting alike: percent, as top-1."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 SCORED_CLASSES = 100  # above, the output of every image for every class is not kept: no AUROC
 
-_SAID = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "auroc": "AUROC"}
+_WORDS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "auroc": "AUROC"}
 
 
 def spoken(figures: Mapping[str, float]) -> str:
     """Return a line of the figures that count each class alike."""
-    return " ".join(f"{said} {figures[name]:.2f}" for name, said in _SAID.items() if name in figures)
+    return " ".join(f"{words} {figures[name]:.2f}" for name, words in _WORDS.items() if name in figures)
 
 
 def class_figures(confusion: NDArray[np.floating] | NDArray[np.int64]) -> dict[str, float]:

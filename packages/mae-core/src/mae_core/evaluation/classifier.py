@@ -15,8 +15,8 @@ from mae_core.evaluation.scores import Scores
 from mae_core.evaluation.tables import prepare_folder, write_predictions, write_tables
 from mae_core.process import distributed, log
 from mae_core.training.meters import spoken_speed
+from mae_core.training.plan import Samples
 from mae_core.training.precision import Precision, RoundedWeights
-from mae_core.training.samples import Samples
 
 
 class Counts(Protocol):

@@ -33,10 +33,10 @@ class SegmentationScores:
             raise ValueError(f"the prediction has shape {predicted.shape}, the mask {truth.shape}")
         classes = len(self.confusion)
         counted = truth != self.ignore
-        true, said = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
-        if true.size and not (min(true.min(), said.min()) >= 0 and max(true.max(), said.max()) < classes):
+        true, found = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+        if true.size and not (min(true.min(), found.min()) >= 0 and max(true.max(), found.max()) < classes):
             raise ValueError(f"values outside 0 to {classes - 1}, which are not {self.ignore} either")
-        self.confusion += np.bincount(true * classes + said, minlength=classes**2).reshape(classes, classes)
+        self.confusion += np.bincount(true * classes + found, minlength=classes**2).reshape(classes, classes)
 
     def sum_over_ranks(self) -> None:
         """Add the counts of all ranks, on every rank."""

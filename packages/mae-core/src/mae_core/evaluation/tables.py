@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from mae_core.evaluation.predictions import Predictions
-from mae_core.evaluation.scores import Scores
+from mae_core.evaluation.scores import Predictions, Scores
 from mae_core.files import refuse_unwritable, try_folder, write_output
 
 
@@ -43,7 +42,7 @@ def write_tables(folder: Path, scores: Scores, figures: Mapping[str, float], fol
         UserError: the folder cannot be written.
     """
     write_scores(folder, figures)
-    write_table(folder / "per_class.csv", _per_class(scores, folders))
+    write_table(folder / "per_class.csv", _class_rows(scores, folders))
     write_table(folder / "confusion.csv", scores.confusion.astype(int).tolist())  # row: true class; column: prediction
 
 
@@ -53,8 +52,10 @@ def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
     Raises:
         UserError: it cannot be written.
     """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     with refuse_unwritable(path):
-        write_output(path, _csv(rows))
+        write_output(path, text.getvalue().encode("utf-8", "backslashreplace"))  # a name need not be text
 
 
 def write_predictions(folder: Path, predictions: Predictions, path: Callable[[int], str]) -> None:
@@ -66,10 +67,10 @@ def write_predictions(folder: Path, predictions: Predictions, path: Callable[[in
     Raises:
         UserError: the folder cannot be written.
     """
-    write_table(folder / "predictions.csv", _said(predictions, path))
+    write_table(folder / "predictions.csv", _prediction_rows(predictions, path))
 
 
-def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:
+def _prediction_rows(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list[object]]:
     each = predictions.probabilities()
     yield ["index", "image", "class", "predicted", "probability", *(f"prob_{c}" for c in range(each.shape[1]))]
     for i in predictions.seen.nonzero()[0].tolist():
@@ -77,15 +78,9 @@ def _said(predictions: Predictions, path: Callable[[int], str]) -> Iterable[list
         yield [i, path(i), true, predicted, f"{predictions.probability[i]:.6f}", *(f"{p:.6g}" for p in each[i])]
 
 
-def _per_class(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:
+def _class_rows(scores: Scores, folders: Mapping[int, str]) -> Iterable[list[object]]:
     yield ["class", "folder", "images", "top1", "top5", "precision", "recall", "f1"]
     for c, row in enumerate(scores.confusion):
         n, predicted = int(row.sum()), int(scores.confusion[:, c].sum())
         shares = [(row[c], n), (scores.top5_hits[c], n), (row[c], predicted), (row[c], n), (2 * row[c], n + predicted)]
         yield [c, folders.get(c, ""), n, *(f"{100 * hits / of:.4f}" if of else "" for hits, of in shares)]
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")  # a name need not be text

@@ -88,7 +88,7 @@ class Agreement:
             f" {size / 1e6:.3g} MB (float32 {exact_size / 1e6:.3g} MB)"
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the entry of the description."""
         pairs = {"top1": self.top1, "milliseconds": self.milliseconds, "bytes": self.sizes}
         names = ("float32", self.kind)
@@ -119,13 +119,13 @@ def measure_agreement(exact: Path, narrow: Path, signature: Signature, kind: str
     """Run both files over the samples, image by image and turn by turn."""
     runners = [OnnxRunner(path, threads=1) for path in (exact, narrow)]
     of_predictions = signature.outputs[0].name == "logits"
-    measure = _same_class if of_predictions else _cosine
     agree, seconds, right = [], [], []
     for number, (inputs, label) in enumerate(samples.batches(signature.inputs)):
         if number == 0:
             _timed(runners, inputs)  # the first run makes what the others reuse
         (ours, theirs), spent = _timed(runners, inputs)
-        agree.append(measure(ours, theirs) if np.isfinite(theirs).all() else np.nan)
+        same = float(ours.argmax() == theirs.argmax()) if of_predictions else _cosine(ours, theirs)
+        agree.append(same if np.isfinite(theirs).all() else np.nan)
         seconds.append(spent)
         if of_predictions and label >= 0:
             right.append((ours.argmax() == label, theirs.argmax() == label))
@@ -149,10 +149,6 @@ def _timed(runners: Sequence[OnnxRunner], inputs: list[NDArray[Any]]) -> tuple[l
         outputs.append(runner.run(inputs)[0].reshape(-1))
         seconds.append(time.thread_time() - begun)
     return outputs, seconds
-
-
-def _same_class(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    return float(ours.argmax() == theirs.argmax())
 
 
 def _cosine(ours: NDArray[Any], theirs: NDArray[Any]) -> float:

@@ -18,7 +18,7 @@ from mae_core.export.agreement import Agreement
 from mae_core.export.narrowing import Narrowing, narrow_file, require_narrowing
 from mae_core.export.parity import BATCHES, LIMIT, Parity, measure_parity
 from mae_core.files import ascii_name, publish_folder
-from mae_core.weights.formats.shards import fingerprint
+from mae_core.weights.sources import Weights
 
 DESCRIPTION = "export.json"
 _COPIES = {"paddle": 1, "onnx": 2}  # of float32's weights that lie in the folder at a time
@@ -48,7 +48,7 @@ def check_export(folder: Path, file_format: str, narrow: str | None = None) -> N
         narrow: a name of `export.KINDS`; None: float32.
 
     Raises:
-        UserError: says what to do.
+        UserError: with what to do.
     """
     if folder.suffix == ".onnx":
         raise UserError(f"-output {folder} is the folder to write, model and description; leave the suffix out")
@@ -67,8 +67,8 @@ def export_model(
     file_format: str,
     model: nn.Layer,
     signature: program.Signature,
-    facts: Mapping[str, Any],
-    weights: Path,
+    facts: Mapping[str, object],
+    weights: Weights,
     narrowing: Narrowing | None = None,
 ) -> Measured:
     """Write one function of a model and keep it only if it computes what the model computes.
@@ -77,8 +77,8 @@ def export_model(
         folder: to write, or to replace where it is an earlier export.
         file_format: a name of `export.FORMATS`.
         model: on the CPU.
-        facts: what the description says beyond inputs, outputs and versions.
-        weights: the file that the model's weights are from; of shards, their index.
+        facts: what the description holds beyond inputs, outputs and versions.
+        weights: those of the model; the description names their file and its SHA-256.
         narrowing: to be kept in fewer bits, of an ONNX file; None: float32.
 
     Raises:
@@ -106,8 +106,8 @@ def _write_checked(
     file_format: str,
     model: nn.Layer,
     signature: program.Signature,
-    facts: Mapping[str, Any],
-    weights: Path,
+    facts: Mapping[str, object],
+    weights: Weights,
     narrowing: Narrowing | None,
 ) -> Measured:
     """Write model and description into an empty folder; raise where the written model computes something else."""
@@ -115,13 +115,16 @@ def _write_checked(
     parity = measure_parity(runner, signature)
     agreement = narrow_file(folder / onnx_file.FILE, signature, narrowing) if narrowing else None
     named = [None] * len(signature.outputs) if file_format == "onnx" else runner.output_names
+    versions = {"mae-core": mae_core.__version__, "paddle": paddle.__version__}
+    if file_format == "onnx":
+        versions["onnxruntime"] = metadata.version("onnxruntime")
     description = {
         "format": file_format,
         "files": sorted(path.name for path in folder.iterdir()),
         "inputs": [port.describe() for port in signature.inputs],
         "outputs": [port.describe(name) for port, name in zip(signature.outputs, named, strict=True)],
         **facts,
-        "source": {"file": str(weights), "sha256": fingerprint(weights)},
+        "source": {"file": str(weights.file), "sha256": weights.fingerprint()},
         "float32_parity" if agreement else "parity": {
             "absolute": parity.absolute,
             "relative": parity.relative,
@@ -129,14 +132,10 @@ def _write_checked(
             "batches": BATCHES,
         },
         **({"narrowed": agreement.describe() | narrowing.describe()} if agreement and narrowing else {}),
-        "versions": {"mae-core": mae_core.__version__, "paddle": paddle.__version__, **_onnx_version(file_format)},
+        "versions": versions,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
     return Measured(parity, agreement)
-
-
-def _onnx_version(file_format: str) -> dict[str, str]:
-    return {"onnxruntime": metadata.version("onnxruntime")} if file_format == "onnx" else {}
 
 
 def _require_space(folder: Path, model: nn.Layer, copies: int) -> None:

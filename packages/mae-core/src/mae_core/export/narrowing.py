@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from mae_core.errors import UserError
 from mae_core.export import KINDS
 from mae_core.export.agreement import SCORED, Agreement, IndexedImages, SpreadImages, measure_agreement
-from mae_core.export.program import Signature
-from mae_core.export.standard_output import quiet
+from mae_core.export.program import Signature, quiet
 
-CALIBRATION = 64  # training images that tell int8-static the ranges of what goes into products
+CALIBRATION = 64  # training images that give int8-static the ranges of what goes into products
 _PRODUCTS = ["MatMul", "Gemm"]
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # what onnxruntime marks a folded graph with
 
@@ -36,7 +35,7 @@ class Narrowing:
     scored: SpreadImages
     calibration: SpreadImages | None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return what the description holds of it, beside what was measured."""
         images = self.calibration and {"list": self.calibration.name, "images": len(self.calibration)}
         return {"min_agreement": self.min_agreement, "calibration": images}
@@ -60,7 +59,7 @@ def require_narrowing(kind: str, file_format: str) -> None:
     """Refuse a kind that is none, another format than ONNX, and int8 where a package is missing.
 
     Raises:
-        UserError: says what to use, or to install.
+        UserError: with what to use, or to install.
     """
     if kind not in KINDS:
         raise UserError(f"narrow={kind!r} is not known; use {', '.join(KINDS)}")

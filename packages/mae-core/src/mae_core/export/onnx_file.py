@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.export.ports import BATCH, Port
-from mae_core.export.program import PARAMETERS
-from mae_core.export.standard_output import quiet
+from mae_core.export.program import PARAMETERS, quiet
 
 FILE = "model.onnx"
 OPSET = 17  # the first with LayerNormalization
@@ -24,7 +23,7 @@ def require_onnx() -> None:
     """Refuse where a package is missing or made for another Paddle.
 
     Raises:
-        UserError: says what to install.
+        UserError: with what to install.
     """
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     if missing:

@@ -30,9 +30,9 @@ class Port:
     low: float = 0.0
     high: float = 1.0
 
-    def describe(self, name: str | None = None) -> dict[str, Any]:
+    def describe(self, name: str | None = None) -> dict[str, object]:
         """Return the entry of the description; `name` is what the file calls it, where that differs."""
-        facts = {"shape": [BATCH, *self.shape], "dtype": self.dtype, "values": self.values}
+        facts: dict[str, object] = {"shape": [BATCH, *self.shape], "dtype": self.dtype, "values": self.values}
         return {"name": name, "holds": self.name, **facts} if name else {"name": self.name, **facts}
 
 
@@ -46,7 +46,7 @@ def images_port(model: ViTEncoder) -> Port:
     return Port("images", (*model.img_size, model.in_chans), dtype, values, low, high)
 
 
-def image_facts(model: ViTEncoder, crop_pct: float) -> dict[str, Any]:
+def image_facts(model: ViTEncoder, crop_pct: float) -> dict[str, object]:
     """Describe what the graph does to pixels, and what is to be done before, as in evaluation.
 
     Args:

@@ -1,6 +1,9 @@
 """A model as a Paddle inference program, and running one with Paddle's inference engine alone."""
 
+import ctypes
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +16,34 @@ from paddle import Tensor, inference, nn
 from paddle.static import InputSpec
 
 from mae_core.export.ports import Port
-from mae_core.export.standard_output import quiet
 
 Function: TypeAlias = Callable[..., tuple[Tensor, ...]]
+STEM = "inference"
+PARAMETERS = f"{STEM}.pdiparams"
+PROGRAMS = (f"{STEM}.json", f"{STEM}.pdmodel")  # of Paddle 3 and of Paddle 2
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what compiled code prints to itself; where the block fails, it is shown on standard error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = {number: os.dup(number) for number in (1, 2)}
+    with tempfile.TemporaryFile() as kept:
+        for number in saved:
+            os.dup2(kept.fileno(), number)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            ctypes.CDLL(None).fflush(None)  # what it still holds back
+            for number, stream in saved.items():
+                os.dup2(stream, number)
+                os.close(stream)
+            if failed:
+                kept.seek(0)
+                os.write(2, kept.read())
 
 
 class Signature(NamedTuple):
@@ -24,11 +52,6 @@ class Signature(NamedTuple):
     function: Function
     inputs: Sequence[Port]
     outputs: Sequence[Port]
-
-
-STEM = "inference"
-PARAMETERS = f"{STEM}.pdiparams"
-PROGRAMS = (f"{STEM}.json", f"{STEM}.pdmodel")  # of Paddle 3 and of Paddle 2
 
 
 class _Graph(nn.Layer):

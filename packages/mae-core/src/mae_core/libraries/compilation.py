@@ -26,7 +26,7 @@ CUDA_FLAGS = ("-DPADDLE_WITH_CUDA=1", "-DMAE_WITH_CUDA=1")
 
 
 class BuildError(Exception):
-    """The operators cannot be compiled; the message says why and what to do."""
+    """The operators cannot be compiled; the message names why and what to do."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The parameter names are the same in both, so weights move between them by name.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 import numpy as np
 import paddle
@@ -11,42 +12,32 @@ from paddle import Tensor, nn
 from paddle.distributed.fleet.utils import recompute
 
 from mae_core.epsilons import LN_EPS
-from mae_core.models.pos_embed import sincos_pos_embed
-from mae_core.models.transformer import Block
+from mae_core.models.transformer import Block, PatchEmbed, sincos_pos_embed
 from mae_core.ops import products
-from mae_core.ops.layer_norm import LayerNorm
-from mae_core.ops.linear import Linear
-from mae_core.ops.patches import Pixels, normalize_patches, pair
+from mae_core.ops.layers import LayerNorm
+from mae_core.ops.patches import Pixels, default_statistics, normalize_patches, pair
 from mae_core.ops.reference import batch_size, take_rows
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
+class EncoderOptions(TypedDict, total=False):
+    """Arguments of `ViTEncoder` that both models take."""
 
-def default_statistics(in_chans: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation per channel where none are known: ImageNet's for 3 channels, else 0.5 each."""
-    return (IMAGENET_MEAN, IMAGENET_STD) if in_chans == 3 else ((0.5,) * in_chans, (0.5,) * in_chans)
-
-
-def pixel_statistics(
-    in_chans: int, mean: Sequence[float], std: Sequence[float]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation per channel; ImageNet's three count as none given, see `default_statistics`."""
-    given = tuple(mean), tuple(std)
-    return default_statistics(in_chans) if given == (IMAGENET_MEAN, IMAGENET_STD) else given
-
-
-class PatchEmbed(nn.Layer):
-    """One linear layer from the pixels of a patch [.., p*p*C] to a token [.., D]."""
-
-    def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
-        super().__init__()
-        # A linear layer rather than a convolution: only visible patches are embedded, and Xavier's
-        # fans are those of the weight viewed as [D, p*p*C], as the paper's init needs.
-        self.proj = Linear(patch_size * patch_size * in_chans, embed_dim)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        return self.proj(patches)
+    img_size: int | tuple[int, int]
+    patch_size: int
+    in_chans: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    qkv_bias: bool
+    drop_path_rate: float
+    pixel_mean: Sequence[float] | None
+    pixel_std: Sequence[float] | None
+    value_range: float | Sequence[float]
+    crop_pct: float | None
+    bands: Sequence[int | str] | None
+    exif: bool
+    nodata: float | str | None
 
 
 class ViTEncoder(nn.Layer):

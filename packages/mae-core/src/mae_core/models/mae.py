@@ -8,21 +8,26 @@ import paddle
 from paddle import Tensor, nn
 
 from mae_core.epsilons import LN_EPS
-from mae_core.models.encoder import ViTEncoder
+from mae_core.models.encoder import EncoderOptions, ViTEncoder
 from mae_core.models.transformer import Block
-from mae_core.ops.layer_norm import LayerNorm
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import LayerNorm, Linear, add_token
 from mae_core.ops.masked_pixel_loss import masked_pixel_loss
 from mae_core.ops.masking import last_without_data
 from mae_core.ops.patches import unpatchify
 from mae_core.ops.random_masking import Noise, random_masking
 from mae_core.ops.reference import Masking, batch_size, patch_targets, take_rows
-from mae_core.ops.token import add_token
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mae_core.models.options import EncoderOptions
+
+class AutoencoderOptions(EncoderOptions, total=False):
+    """Arguments of `MaskedAutoencoderViT`."""
+
+    decoder_embed_dim: int
+    decoder_depth: int
+    decoder_num_heads: int
+    norm_pix_loss: bool
 
 
 class MaskedAutoencoderViT(ViTEncoder):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mae_core.model_sizes import SIZES, preset_sizes
-from mae_core.models.mae import MaskedAutoencoderViT
-from mae_core.models.vit import VisionTransformer
+from mae_core.models.mae import AutoencoderOptions, MaskedAutoencoderViT
+from mae_core.models.vit import ClassifierOptions, VisionTransformer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from mae_core.models.options import AutoencoderOptions, ClassifierOptions
 
 AutoencoderName = Literal[
     "mae_vit_tiny_patch16", "mae_vit_small_patch16", "mae_vit_base_patch16", "mae_vit_large_patch16",

@@ -1,16 +1,56 @@
-"""Pre-norm transformer block of ViT: LayerNorm epsilon 1e-6, qkv bias, exact GELU, no LayerScale.
+"""The parts of ViT: embeddings of patches and positions, and the pre-norm block.
 
-What is written here runs on a GPU, in static graphs, and wherever `MAE_CORE_OPS=reference` asks for it; on a CPU
-`ops.transformer_block` computes the same in one operator.
+A block has a LayerNorm epsilon of 1e-6, qkv bias, exact GELU, no LayerScale. As written here it runs on a GPU, in
+static graphs, and wherever `MAE_CORE_OPS=reference` asks for it; on a CPU `ops.transformer_block` computes the same in
+one operator.
 """
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_core.epsilons import LN_EPS
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import Linear
 from mae_core.ops.transformer_block import BlockParameters, is_fused, transformer_block
+
+
+def sincos_pos_embed(dim: int, grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Build the 2-D sine-cosine position embedding (paper section A.1) of a class token and a grid of patches.
+
+    Args:
+        dim: channels D, divisible by 4. The first half encodes the column, the second the row.
+        grid: patches (rows, columns).
+
+    Returns:
+        float32 [1 + rows*columns, D], computed in float64; row 0 (class token) is zero.
+
+    Raises:
+        ValueError: D is not divisible by 4.
+    """
+    if dim % 4:
+        raise ValueError(f"embedding dimension {dim} is not divisible by 4; sine-cosine positions need that")
+    rows, columns = np.meshgrid(
+        np.arange(grid[0], dtype=np.float64), np.arange(grid[1], dtype=np.float64), indexing="ij"
+    )
+    omega = 10000.0 ** (-np.arange(dim // 4, dtype=np.float64) / (dim / 4))
+    angles = [np.outer(places, omega) for places in (columns.ravel(), rows.ravel())]  # each [L, D/4]
+    patches = np.concatenate([wave(part) for part in angles for wave in (np.sin, np.cos)], axis=1)  # [L, D]
+    return np.concatenate([np.zeros((1, dim)), patches]).astype(np.float32)
+
+
+class PatchEmbed(nn.Layer):
+    """One linear layer from the pixels of a patch [.., p*p*C] to a token [.., D]."""
+
+    def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
+        super().__init__()
+        # A linear layer rather than a convolution: only visible patches are embedded, and Xavier's
+        # fans are those of the weight viewed as [D, p*p*C], as the paper's init needs.
+        self.proj = Linear(patch_size * patch_size * in_chans, embed_dim)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.proj(patches)
 
 
 class Attention(nn.Layer):

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 from paddle import Tensor, nn
 
 from mae_core.epsilons import LN_EPS
-from mae_core.models.encoder import ViTEncoder
-from mae_core.ops.layer_norm import LayerNorm
-from mae_core.ops.linear import Linear
+from mae_core.models.encoder import EncoderOptions, ViTEncoder
+from mae_core.ops.layers import LayerNorm, Linear
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mae_core.models.options import EncoderOptions
+
+class ClassifierOptions(EncoderOptions, total=False):
+    """Arguments of `VisionTransformer`."""
+
+    num_classes: int
+    global_pool: bool
+    head_init_std: float
+    class_names: Sequence[str] | None
 
 
 class VisionTransformer(ViTEncoder):

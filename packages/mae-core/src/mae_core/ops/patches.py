@@ -1,9 +1,26 @@
-"""Images to patches and back, in the order n (h w) (p q c): rows, columns, then channel."""
+"""Pixel statistics, and images to patches and back, in the order n (h w) (p q c): rows, columns, then channel."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import paddle
 from paddle import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def default_statistics(in_chans: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation per channel where none are known: ImageNet's for 3 channels, else 0.5 each."""
+    return (IMAGENET_MEAN, IMAGENET_STD) if in_chans == 3 else ((0.5,) * in_chans, (0.5,) * in_chans)
+
+
+def pixel_statistics(
+    in_chans: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation per channel; ImageNet's three count as none given, see `default_statistics`."""
+    given = tuple(mean), tuple(std)
+    return default_statistics(in_chans) if given == (IMAGENET_MEAN, IMAGENET_STD) else given
 
 
 def pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:

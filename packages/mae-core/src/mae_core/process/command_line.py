@@ -118,7 +118,7 @@ def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag]) -> None:
             declare(type=flag.type, metavar=flag.name.upper())
 
 
-def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+def flag_pairs(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, object]:
     """Return {config key: value} of the flags that were given."""
     values = {flag.key: getattr(args, flag.name) for flag in flags if flag.key}
     return {key: value for key, value in values.items() if value is not None}

@@ -1,8 +1,13 @@
-"""What the ranks of a run know of each other by their heartbeats, and which of them is taken for hung."""
+"""What the ranks of a run know of each other by their heartbeats, what carries these, and which rank is hung."""
 
+import json
 import math
 import os
+import socket
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +67,10 @@ class Heartbeat:
         """Return the message to send."""
         return {"place": self.place, "doing": self.doing, "life": self.life, "patience": self.patience}
 
+    def vanished(self) -> str:
+        """Return a line for people on a rank whose connection closed before it was done."""
+        return f"{self.name} ended without a word: it was killed (out of memory?), or crashed"
+
 
 def hung(ranks: dict[int, Heartbeat], now: float) -> Cause | None:
     """Find a rank that sends no heartbeat, or that all others wait for in vain."""
@@ -77,3 +86,24 @@ def hung(ranks: dict[int, Heartbeat], now: float) -> Cause | None:
         text = f"{beat.name} hangs: {beat.doing} for {waits:.0f} seconds, while others wait for it"
         return Cause(GONE, last, text, 1)
     return None
+
+
+class Connection:
+    """A socket that carries JSON objects, one a line."""
+
+    def __init__(self, socket: socket.socket) -> None:
+        self.socket = socket
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; where the other side is gone, it is dropped."""
+        with self._lock, suppress(OSError):
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, handle: Callable[[dict[str, Any]], None]) -> None:
+        """Call `handle` with each message until the other side is gone."""
+        with suppress(OSError, ValueError), self.socket.makefile("r", encoding="utf-8") as lines:
+            for line in lines:
+                handle(json.loads(line))
+        with suppress(OSError):
+            self.socket.close()

@@ -75,3 +75,17 @@ def take_note() -> str:
 def why_lost(number: int = 1) -> str | None:
     """Return why a stream was lost; None while it works."""
     return _lost.get(number)
+
+
+def write_to_launcher(text: str, lost: int) -> None:
+    """Write on the console of Paddle's launcher, which shows rank 0's log no more once it missed another rank.
+
+    Where the console is a file, which the launcher would write over, the log of the lost rank is shown at the end.
+    """
+    if logs := os.environ.get("PADDLE_LOG_DIR"):
+        console = f"/proc/{os.getppid()}/fd/2"
+        with suppress(OSError):
+            place = os.path.join(logs, f"workerlog.{lost}") if os.path.isfile(console) else console
+            descriptor = os.open(place, os.O_WRONLY | os.O_APPEND)
+            os.write(descriptor, text.encode())
+            os.close(descriptor)

@@ -5,7 +5,6 @@ holds a connection of its own to rank 0. A thread at either end sends a heartbea
 rank 0 decides it, even while the main thread waits for another rank in compiled code.
 """
 
-import json
 import math
 import os
 import re
@@ -18,31 +17,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from functools import partial
 from typing import Any
 
-from mae_core.process.heartbeat import EFFECT, GONE, OWN_FAULT, TIMEOUT_SECONDS, Cause, Heartbeat, hung
+from mae_core.process import stdio
+from mae_core.process.heartbeat import EFFECT, GONE, OWN_FAULT, TIMEOUT_SECONDS, Cause, Connection, Heartbeat, hung
 
 BEAT_SECONDS = 1.0
 SETTLE_SECONDS = 1.5  # one failure causes others: its effects may be reported before it
-
-
-class Connection:
-    """A socket that carries JSON objects, one a line."""
-
-    def __init__(self, socket: socket.socket) -> None:
-        self.socket = socket
-        self._lock = threading.Lock()
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message; where the other side is gone, it is dropped."""
-        with self._lock, suppress(OSError):
-            self.socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self, handle: Callable[[dict[str, Any]], None]) -> None:
-        """Call `handle` with each message until the other side is gone."""
-        with suppress(OSError, ValueError), self.socket.makefile("r", encoding="utf-8") as lines:
-            for line in lines:
-                handle(json.loads(line))
-        with suppress(OSError):
-            self.socket.close()
 
 
 class RankWatch:
@@ -50,12 +29,11 @@ class RankWatch:
 
     Args:
         rank, world_size: this process and how many there are.
-        before_leaving: called once before the process is ended from outside its main thread.
     """
 
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
-        self.before_leaving: Callable[[], None] = lambda: None
+        self.before_leaving: Callable[[], None] = lambda: None  # called once where another thread ends the process
         self.own = Heartbeat(f"rank {rank} on {socket.gethostname()} (pid {os.getpid()})")
         self._ranks = {rank: self.own}
         self._connections: dict[int, Connection] = {}
@@ -71,7 +49,7 @@ class RankWatch:
 
         Args:
             what: as in "computing".
-            patience: seconds that others may wait for it, or between two calls of `alive`; at least TIMEOUT_SECONDS.
+            patience: seconds that others may wait for it; at least TIMEOUT_SECONDS.
         """
         outer = self.own.doing, self.own.patience
         self._note(what, patience)
@@ -81,10 +59,6 @@ class RankWatch:
     def _note(self, what: str, patience: float) -> None:
         self.own.place += 1
         self.own.doing, self.own.patience = what, patience
-        self.alive()
-
-    def alive(self) -> None:
-        """Note that this rank gets on with what it does."""
         self.own.life += 1
         self.own.moved = time.monotonic()
 
@@ -124,8 +98,7 @@ class RankWatch:
 
         connection.receive(handle)
         if rank is not None and not self._ranks[rank].done:
-            text = f"{self._ranks[rank].name} ended without a word: it was killed (out of memory?), or crashed"
-            self._learn(Cause(GONE, rank, text, 1))
+            self._learn(Cause(GONE, rank, self._ranks[rank].vanished(), 1))
 
     def _learn(self, cause: Cause) -> None:
         self._causes.append(cause)
@@ -191,8 +164,7 @@ class RankWatch:
         if verdict:  # rank 0 has printed why, and is gone now, so that the launcher takes its code
             self._leave("", verdict["code"])
         if not self._ended.is_set():
-            lost = f"{self._ranks[0].name} ended without a word: it was killed (out of memory?), or crashed"
-            self._leave(lost, 1, 0 if self.rank == 1 else None)
+            self._leave(self._ranks[0].vanished(), 1, 0 if self.rank == 1 else None)
 
     # --- the end ---
 
@@ -217,7 +189,7 @@ class RankWatch:
         """End this process from any thread.
 
         Args:
-            lost: the rank that ended first; see `write_to_launcher`.
+            lost: the rank that ended first; see `stdio.write_to_launcher`.
         """
         saver = threading.Thread(target=self.before_leaving, daemon=True)
         saver.start()
@@ -227,25 +199,11 @@ class RankWatch:
             if text:
                 print(f"error: {text}", file=sys.stderr, flush=True)
             if lost is not None:
-                write_to_launcher(f"error: {text}\n", lost)
+                stdio.write_to_launcher(f"error: {text}\n", lost)
         os._exit(code)
 
     def _in_background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True, name="rank watch").start()
-
-
-def write_to_launcher(text: str, lost: int) -> None:
-    """Write on the console of Paddle's launcher, which shows rank 0's log no more once it missed another rank.
-
-    Where the console is a file, which the launcher would write over, the log of the lost rank is shown at the end.
-    """
-    if logs := os.environ.get("PADDLE_LOG_DIR"):
-        console = f"/proc/{os.getppid()}/fd/2"
-        with suppress(OSError):
-            place = os.path.join(logs, f"workerlog.{lost}") if os.path.isfile(console) else console
-            descriptor = os.open(place, os.O_WRONLY | os.O_APPEND)
-            os.write(descriptor, text.encode())
-            os.close(descriptor)
 
 
 _watch: RankWatch | None = None
@@ -266,12 +224,6 @@ def before_leaving(work: Callable[[], None]) -> None:
 def doing(what: str, patience: float = math.inf) -> AbstractContextManager[None]:
     """See `RankWatch.doing`; nothing where this process trains alone."""
     return _watch.doing(what, patience) if _watch else nullcontext()
-
-
-def alive() -> None:
-    """See `RankWatch.alive`."""
-    if _watch:
-        _watch.alive()
 
 
 _OF_OTHERS = re.compile(r"gloo|nccl|tcp_?store|connection (reset|refused|closed)|broken pipe", re.IGNORECASE)

@@ -1,10 +1,11 @@
-"""Line charts as SVG whose colours are the style sheet's, so that they follow dark mode and print."""
+"""Line charts as SVG whose colours are the style sheet's, so that they follow dark mode and print; and their points."""
 
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
@@ -41,6 +42,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,41 @@ def _as_markup(svg: str, alt: str) -> "Markup":
     svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
     svg = re.sub(r'href="#', f'href="#{prefix}', svg)
     return Markup(svg)
+
+
+def merge_short_tail(records: Sequence[Record], names: Sequence[str] = ("loss",)) -> list[Record]:
+    """Join a last interval that is shorter than the others with the one before it, by their steps.
+
+    The mean of a few steps is noisier than that of many: drawn alone, it bends the end of a curve up or down.
+
+    Args:
+        records: of one kind in order, each with the `step` that its interval ends after.
+        names: figures to average; the others are those of the last interval.
+    """
+    if len(records) < 3:
+        return list(records)
+    steps = [record["step"] for record in records]
+    lengths = [last - first for first, last in zip([0, *steps], steps, strict=False)]
+    (before, length), last = lengths[-2:], records[-1]
+    if not 0 < length < median(lengths[:-1]):
+        return list(records)
+    shares = {"before": before / (before + length), "last": length / (before + length)}
+    means = {
+        name: records[-2][name] * shares["before"] + last[name] * shares["last"]
+        for name in names
+        if name in records[-2] and name in last
+    }
+    return [*records[:-2], {**last, **means}]
+
+
+def smooth(values: Sequence[float], weight: float) -> list[float]:
+    """Average with what came before: each value counts `weight` times as much as the one after it.
+
+    Args:
+        weight: 0, no smoothing, up to below 1. The first values are not pulled towards zero.
+    """
+    total, counted, means = 0.0, 0.0, []
+    for value in values:
+        total, counted = weight * total + value, weight * counted + 1.0
+        means.append(total / counted)
+    return means

@@ -31,7 +31,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What a report says.
+    """What a report shows.
 
     Args:
         title: plain text, of the browser's tab too.
@@ -76,6 +76,6 @@ def render(page: Page, version: str = "") -> str:
     """Return the page as one HTML file.
 
     Args:
-        version: of a live page, which asks its server for another one; empty for a file that stands for itself.
+        version: of a live page, which reloads when its server has another one; empty for a file that stands for itself.
     """
     return template_environment().get_template("page.html").render(page=page, version=version)

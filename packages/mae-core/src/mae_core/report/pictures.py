@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mae_core.files import png_bytes
+from mae_core.report.page import part
 
 _LARGEST = 320  # pixels; larger pictures only make the page heavy
 
@@ -49,6 +50,4 @@ def data_url(png: bytes) -> str:
 
 def picture_of(path: Path, alt: str) -> Any:
     """Return the HTML of a PNG file."""
-    from mae_core.report.page import part
-
     return part("picture", data_url(path.read_bytes()), alt)

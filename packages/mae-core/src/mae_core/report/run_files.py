@@ -1,4 +1,4 @@
-"""What the folder of a run tells: config, log, provenance and the tables of -eval."""
+"""What the folder of a run holds: config, log, provenance and the tables of -eval."""
 
 import csv
 import json

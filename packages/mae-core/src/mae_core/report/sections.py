@@ -1,12 +1,11 @@
 """The sections that the reports of all stages share: curves, bars, confusion and mistakes, provenance."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mae_core.process.run_log import LOWER_IS_BETTER
-from mae_core.report.charts import Bar, Line, line_chart
-from mae_core.report.curves import merge_short_tail
+from mae_core.report.charts import Bar, Line, line_chart, merge_short_tail
 from mae_core.report.page import Section, part
 from mae_core.report.pictures import Tile
 from mae_core.report.run_files import RunFiles
@@ -24,7 +23,7 @@ def curves(run: RunFiles, what: str, figure: str = "top1", said: str = "top-1 {:
     Args:
         what: the loss in words, as in "cross-entropy".
         figure: the first figure of a validation.
-        said: how it is said.
+        said: how that is written, with a place for the number.
     """
     records = merge_short_tail(run.train)
     if not records:
@@ -164,7 +163,9 @@ def mistakes(
     return Section("Mistakes", body, "mistakes"), set(pairs)
 
 
-def _group(pair: tuple[int, int], wrong: list[PredictedImage], names: Mapping[int, str], draw: Draw) -> dict[str, Any]:
+def _group(
+    pair: tuple[int, int], wrong: list[PredictedImage], names: Mapping[int, str], draw: Draw
+) -> dict[str, object]:
     true, predicted = (names.get(c) or str(c) for c in pair)
     surest = sorted(wrong, key=lambda p: -p.probability)[:_TILES]
     return {
@@ -172,13 +173,12 @@ def _group(pair: tuple[int, int], wrong: list[PredictedImage], names: Mapping[in
         "predicted": pair[1],
         "actual_name": true,
         "predicted_name": predicted,
-        "tiles": [_labelled(draw(p, f"{true}, taken for {predicted}"), p) for p in surest],
+        "tiles": [
+            replace(draw(p, f"{true}, taken for {predicted}"), label=f"{p.probability:.0%} sure, {p.image}")
+            for p in surest
+        ],
         "more": len(wrong) - len(surest),
     }
-
-
-def _labelled(tile: Tile, prediction: PredictedImage) -> Tile:
-    return Tile(tile.source, tile.alt, f"{prediction.probability:.0%} sure, {prediction.image}")
 
 
 def provenance(run: RunFiles) -> Section:

@@ -1,8 +1,8 @@
 """The page of a run that trained a classifier, which fine-tuning and probing share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def classifier_page(
     return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), source, sections)
 
 
-def _scores(run: RunFiles) -> tuple[dict[str, Any], str]:
+def _scores(run: RunFiles) -> tuple[Mapping[str, float], str]:
     """Return the figures to name, and where they are from."""
     classes = run.config.get("MODEL", {}).get("NUM_CLASSES", "?")
     if "top1" in run.scores:
@@ -99,14 +99,14 @@ def _scores(run: RunFiles) -> tuple[dict[str, Any], str]:
     return {}, "The run has not been validated; -eval measures it."
 
 
-def _headline(scores: dict[str, Any], compared: Sequence[Compared]) -> str:
+def _headline(scores: Mapping[str, float], compared: Sequence[Compared]) -> str:
     if "top1" not in scores:
         return "No accuracy yet"
     others = "".join(f", {other.value:.1f} % {other.name}" for other in compared)
     return f"{scores['top1']:.1f} % of the images classified correctly{others}"
 
 
-def _bars(scores: dict[str, Any], compared: Sequence[Compared], classes: int) -> list[Section]:
+def _bars(scores: Mapping[str, float], compared: Sequence[Compared], classes: int) -> list[Section]:
     if "top1" not in scores:
         return []
     bars = [Bar("this run", scores["top1"] / 100, f"{scores['top1']:.2f} %", ours=True)]
@@ -116,7 +116,7 @@ def _bars(scores: dict[str, Any], compared: Sequence[Compared], classes: int) ->
     return [bars_section("The result beside others", bars, CAPTION)]
 
 
-def _classes(run: RunFiles, scores: dict[str, Any], names: dict[int, str]) -> list[Section]:
+def _classes(run: RunFiles, scores: Mapping[str, float], names: dict[int, str]) -> list[Section]:
     """Return what counts each class alike; of many classes, those of the lowest F1."""
     if not (figures := spoken(scores)):
         return []  # scored by an older version

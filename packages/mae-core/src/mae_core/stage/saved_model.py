@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer, pixel_statistics
-from mae_core.stage.input_settings import input_settings
+from mae_core.stage.config.weight_record import input_settings
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import join_names
 from mae_core.weights.load import adapt_channels, fit_weights, load_arrays
@@ -42,10 +42,9 @@ def load(
     Args:
         path: run folder, checkpoint folder, Hugging Face folder, or file of any published format, suffix optional.
         source: a name of `mae_core.weights.layouts.LAYOUTS`, or `auto`.
-        random_init: keep the weights that the model is made with, drawn from `paddle.seed`: the same network untrained,
-            as a baseline.
+        random_init: keep the weights that `paddle.seed` draws: the same network untrained, as a baseline.
         channels_from: "repeat", "mean" or "first" of the weights' channels makes the `in_chans` that are asked for; see
-            `mae_core.weights.channels`.
+            `mae_core.weights.adaptation`.
         img_size, patch_size, in_chans, num_heads, decoder_num_heads, norm_pix_loss: what the weights do not record.
 
     Raises:
@@ -67,32 +66,32 @@ def load(
         "decoder_num_heads": decoder_num_heads,
         "norm_pix_loss": norm_pix_loss,
     }
-    stated = {name: value for name, value in stated.items() if value is not None}
-    known = weights.architecture(checked_metadata(stated)).known()
-    has_decoder = "mask_token" in weights.arrays
-    missing = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
-    if missing:
-        raise CheckpointError(f"{weights.file} does not record {', '.join(missing)}: load(..., {missing[0]}=...)")
-    known = {**_statistics(weights.config, int(known["in_chans"])), **known}
-    if channels_from:
-        known.pop("bands", None)  # of other channels
-    if has_decoder:
-        model = MaskedAutoencoderViT(**known)
-    else:
-        model = VisionTransformer(**{"num_classes": 0, **known})
-    if random_init:
-        pass
-    elif _NORM[0] in weights.arrays:
-        load_arrays(model, _without_norm(weights), str(weights.file))
-    else:
+    model = _build(weights, {name: value for name, value in stated.items() if value is not None}, bool(channels_from))
+    if not random_init:
         _load_all(model, weights)
     model.eval()
     return model
 
 
+def _build(
+    weights: Weights, stated: Mapping[str, Any], other_channels: bool
+) -> MaskedAutoencoderViT | VisionTransformer:
+    """Build the model that weights are of, by what they record and, over it, what the user states."""
+    has_decoder = "mask_token" in weights.arrays
+    known = weights.architecture(checked_metadata(stated)).known()
+    missing = [name for name in _NEEDED if name not in known and (has_decoder or not name.startswith("decoder"))]
+    if missing:
+        raise CheckpointError(f"{weights.file} does not record {', '.join(missing)}: load(..., {missing[0]}=...)")
+    known = {**_statistics(weights.config, int(known["in_chans"])), **known}
+    if other_channels:
+        known.pop("bands", None)
+    return MaskedAutoencoderViT(**known) if has_decoder else VisionTransformer(**{"num_classes": 0, **known})
+
+
 def _load_all(model: MaskedAutoencoderViT | VisionTransformer, weights: Weights) -> None:
-    report = fit_weights(model, weights)
-    if report.missing:
+    if _NORM[0] in weights.arrays:
+        load_arrays(model, _without_norm(weights), str(weights.file))
+    elif (report := fit_weights(model, weights)).missing:
         raise CheckpointError(f"{report.file} has no {join_names(report.missing)}: this is not all of a model")
 
 

@@ -21,17 +21,16 @@ from mae_core.process.signals import Stop
 from mae_core.training.checkpoints.capture import Pass, write_capture
 from mae_core.training.checkpoints.checkpoint import model_arrays, restore, take_snapshot
 from mae_core.training.checkpoints.retention import Checkpoints
-from mae_core.training.ema import Ema
 from mae_core.training.meters import StepMetrics, mean_over_ranks
-from mae_core.training.optim import clip_gradients, grad_norm, trainable
-from mae_core.training.plan import Plan
+from mae_core.training.optim import Ema, trainable
+from mae_core.training.plan import Plan, Samples
 from mae_core.training.precision import Precision
 from mae_core.training.progress import Progress
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_core.training.sharding import ShardedOptimizer, collect, shard_optimizer
 from mae_core.training.stop_request import StopRequest
 from mae_core.training.validation import Validation
+from mae_core.training.writers import Pictures
 from mae_core.weights.checkpoint_folder import Checkpoint
 from mae_core.weights.checkpoint_state import State
 
@@ -66,14 +65,14 @@ class Trainer:
     plan: Plan
     precision: Precision
     folder: RunFolder | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
     describe: Callable[[Iterable[int]], str] = lambda indices: "unknown"
     ema: Ema | None = None
     validation: Validation = field(default_factory=Validation)
     data_advice: str = ""
     loggers: Sequence[str] = ()
-    pictures: Callable[[nn.Layer], Mapping[str, Any]] | None = None
+    pictures: Callable[[nn.Layer], Pictures] | None = None
     program: str = "mae"
     data_patience: float = math.inf
     shard_optimizer: bool = False
@@ -149,12 +148,13 @@ class Trainer:
         step, asked = mean_over_ranks(own, stop.asked)  # 3. loss, metrics and signals, in one reduction
         if not math.isfinite(step.loss):  # 4. NaN on every rank, so all stop here, before the update
             raise self._not_finite(f"loss is {step.loss}")
-        with watchdog.doing("updating weights", 5 * self._step_seconds):
-            norm = self._update()  # 5. weights, unless a gradient is not finite
+        with watchdog.doing("updating weights", 5 * self._step_seconds):  # 5. weights, unless a gradient is not finite
+            norm = self.precision.update(self.optimizer, self._parameters, self.plan.clip_grad)
+            self._count_bad_steps(math.isfinite(norm))
         if self.ema:
             self.ema.update(self.model)  # 6. their average
         self.step += 1
-        metrics = {"loss": step.loss, "grad_norm": norm, **step.metrics}
+        metrics = {"loss": step.loss, "grad_norm": norm if math.isfinite(norm) else 0.0, **step.metrics}
         self.progress.step_done(self.step, lr, metrics, int(step.images), step.waited)  # 7. meters and log
         self._step_seconds = time.perf_counter() - started
         return asked
@@ -176,10 +176,7 @@ class Trainer:
                 with watchdog.doing("computing gradients", 5 * self._step_seconds):
                     self.precision.backward(loss / n)
             value = float(loss)
-            step.loss += value / n
-            for name, metric in metrics.items():
-                step.metrics[name] = step.metrics.get(name, 0.0) + float(metric) / n
-            step.images += len(batch.images)
+            step.add(value / n, {name: float(metric) / n for name, metric in metrics.items()}, len(batch.images))
             self._passes.append((batch.indices.numpy(), value))
         return step
 
@@ -196,20 +193,6 @@ class Trainer:
                 raise
             message = f"stopped by a signal after step {self.step}, while no data came; resume with -resume"
             raise Stopped(message, self._stop.asked.value) from None
-
-    def _update(self) -> float:
-        """Clip and apply the gradients, unless their norm is not finite; return the norm before clipping."""
-        self.precision.unscale(self.optimizer)
-        norm = grad_norm(self._parameters)
-        value = float(norm)
-        finite = math.isfinite(value)
-        if finite and self.plan.clip_grad:
-            clip_gradients(self._parameters, self.plan.clip_grad, norm)
-        if finite or self.precision.scaler:
-            self.precision.step(self.optimizer)  # the scaler skips by itself and lowers its scale
-        self.optimizer.clear_grad()
-        self._count_bad_steps(finite)
-        return value if finite else 0.0
 
     def _count_bad_steps(self, finite: bool) -> None:
         self._bad_steps = 0 if finite else self._bad_steps + 1
@@ -240,23 +223,14 @@ class Trainer:
         last, due = self.step == self.plan.total_steps, self._validation_due()
         if last or asked or due or self.step % self.plan.save_freq == 0:
             self.save()  # before scoring, which may fail or be killed: the training is not lost then
-            self._show_pictures()
+            if self.pictures:
+                self.progress.pictures(self.step, self.model, self.pictures)
         if due and not asked:
             asked = self._validate(stop)
         if asked and (not last or self._validation_due()):
             self.checkpoints.wait()
             distributed.barrier()  # a rank that ends first may end the others
             raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", asked.value)
-
-    def _show_pictures(self) -> None:
-        """Draw for the boards; the model's mode is as before, and nothing random is used up."""
-        if (draw := self.pictures) is None:
-            return
-        self.model.eval()
-        try:
-            self.progress.pictures(self.step, lambda: draw(self.model))
-        finally:
-            self.model.train()
 
     def _validation_due(self) -> bool:
         return self.validation.due(self.step, self.plan.total_steps)

@@ -4,6 +4,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import paddle
@@ -28,6 +29,13 @@ class StepMetrics:
     metrics: dict[str, float] = field(default_factory=dict)
     images: float = 0.0
     waited: float = 0.0
+
+    def add(self, loss: float, metrics: Mapping[str, float], images: int) -> None:
+        """Take in a forward pass: its part of the step's loss and metrics, and its images."""
+        self.loss += loss
+        self.images += images
+        for name, value in metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + value
 
 
 def mean_over_ranks(own: StepMetrics, asked: Stop | None) -> tuple[StepMetrics, Stop | None]:

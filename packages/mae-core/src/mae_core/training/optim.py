@@ -1,9 +1,52 @@
-"""AdamW with the right parameters decayed, and gradient clipping."""
+"""What moves the weights: learning rate, AdamW with the right parameters decayed, gradient clipping, an average."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
+
+from mae_core.training.checkpoints.writer import host_copy
+
+
+def scaled_lr(base_lr: float, batch_size: int, per: int | None = 256) -> float:
+    """Scale the base learning rate by the effective batch, `base_lr * batch_size / per` (Goyal et al.).
+
+    With `per` None (or 0) the base learning rate is the learning rate itself.
+
+    Examples:
+        >>> scaled_lr(1.5e-4, 4096)
+        0.0024
+    """
+    return base_lr * batch_size / per if per else base_lr
+
+
+def warmup_cosine(
+    epoch: float,
+    *,
+    lr: float,
+    min_lr: float,
+    warmup_epochs: float,
+    epochs: float,
+    warmup_start_lr: float = 0.0,
+) -> float:
+    """Return the learning rate at a fractional epoch.
+
+    Args:
+        epoch: position, step / steps_per_epoch.
+        lr: peak, reached when the warm-up ends.
+        min_lr: value at the last epoch.
+
+    Examples:
+        >>> [round(warmup_cosine(e, lr=1.0, min_lr=0.0, warmup_epochs=10, epochs=110), 3) for e in (0, 5, 10, 60, 110)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if epoch < warmup_epochs:
+        return warmup_start_lr + (lr - warmup_start_lr) * epoch / warmup_epochs
+    progress = min(1.0, (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1e-12))
+    return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def trainable(model: nn.Layer) -> list[tuple[str, Tensor]]:
@@ -87,3 +130,42 @@ def clip_gradients(parameters: Sequence[Tensor], max_norm: float, norm: Tensor) 
     for p in parameters:
         if p.grad is not None and factor < 1.0:
             p.grad.scale_(factor)
+
+
+class Ema:
+    """Averaged weights, `decay * average + (1 - decay) * weights` after each step, from the initial weights on.
+
+    Args:
+        decay: 0.9999 in the paper.
+        averaged: whether a weight of a structured name is averaged; others are as the model has them.
+    """
+
+    def __init__(self, model: nn.Layer, decay: float, averaged: Callable[[str], bool] = lambda name: True) -> None:
+        self.decay = decay
+        state = model.state_dict()
+        self._averages = {name: value.detach().clone() for name, value in state.items() if averaged(name)}
+
+    @paddle.no_grad()
+    def update(self, model: nn.Layer) -> None:
+        """Take in the weights after a step."""
+        state = model.state_dict()
+        for name, average in self._averages.items():
+            average.lerp_(state[name], 1.0 - self.decay)
+
+    @contextmanager
+    def swapped_in(self, model: nn.Layer) -> Iterator[None]:
+        """Put the averages in the model's place, and the weights back afterwards."""
+        weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        model.set_state_dict(weights | self._averages)
+        try:
+            yield
+        finally:
+            model.set_state_dict(weights)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copy the averages to NumPy, by structured name."""
+        return {name: host_copy(value) for name, value in self._averages.items()}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `arrays` returned."""
+        self._averages = {name: paddle.to_tensor(arrays[name]) for name in self._averages}

@@ -1,6 +1,9 @@
-"""How long a run trains and how often it reports and saves."""
+"""What a stage gives the loop to go by: how long a run trains, how often it reports and saves, what a batch holds."""
 
 from dataclasses import dataclass
+from typing import Protocol
+
+from paddle import Tensor
 
 from mae_core.process import distributed
 
@@ -34,3 +37,22 @@ class Plan:
     def global_batch(self) -> int:
         """Images per step over all ranks and accumulated forward passes."""
         return self.batch_size * self.accum_iter * distributed.world_size()
+
+
+class Samples(Protocol):
+    """Samples of one forward pass on one rank.
+
+    Attributes:
+        images: what the model takes, one entry per image: uint8 [N, H, W, C], or cached features [N, D].
+        labels: int64 [N].
+        indices: int64 [N], the images' places in their list.
+    """
+
+    @property
+    def images(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def indices(self) -> Tensor: ...

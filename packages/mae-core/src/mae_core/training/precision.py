@@ -1,6 +1,7 @@
 """Mixed precision: bfloat16 and float16 on GPU; on a CPU bfloat16 in matrix products, where it has them."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +12,7 @@ from paddle import Tensor
 from mae_core.errors import ConfigError
 from mae_core.ops import products
 from mae_core.ops.products import RoundedWeights
+from mae_core.training.optim import clip_gradients, grad_norm
 
 DTYPES = ("bfloat16", "float16")
 
@@ -55,18 +57,29 @@ class Precision:
         """Back-propagate, with the loss scaled where float16 needs it."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def unscale(self, optimizer: paddle.optimizer.Optimizer) -> None:
-        """Bring gradients back to their true size; call once before they are looked at."""
+    def update(
+        self, optimizer: paddle.optimizer.Optimizer, parameters: Sequence[Tensor], max_norm: float | None
+    ) -> float:
+        """Clip and apply the gradients, unless their norm is not finite; return the norm before clipping.
+
+        Args:
+            parameters: all that are trained.
+            max_norm: largest gradient norm, or None.
+        """
         if self.scaler:
             self.scaler.unscale_(optimizer)
-
-    def step(self, optimizer: paddle.optimizer.Optimizer) -> None:
-        """Update the weights; float16 skips a step whose scaled gradients overflowed."""
+        norm = grad_norm(parameters)
+        value = float(norm)
+        finite = math.isfinite(value)
+        if finite and max_norm:
+            clip_gradients(parameters, max_norm, norm)
         if self.scaler:
-            self.scaler.step(optimizer)
+            self.scaler.step(optimizer)  # skips by itself what is not finite, and lowers its scale
             self.scaler.update()
-        else:
+        elif finite:
             optimizer.step()
+        optimizer.clear_grad()
+        return value
 
     def state_dict(self) -> dict[str, object]:
         """Return the loss scaler's state as plain numbers."""

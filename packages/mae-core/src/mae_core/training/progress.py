@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+
+from paddle import nn
 
 from mae_core.process import log
 from mae_core.process.run_log import RunLog, record_kind
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb, spoken_speed
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.writers import Writer, open_writers
+from mae_core.training.writers import Pictures, Writer, open_writers
 
 
 class Progress:
@@ -28,7 +29,7 @@ class Progress:
         plan: Plan,
         data_advice: str = "",
         loggers: Sequence[str] = (),
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
     ) -> None:
         self.plan = plan
         self.meter = IntervalMeter()
@@ -76,20 +77,23 @@ class Progress:
         self.meter.exclude(seconds)
         self._write("validation", step, {**scores, "seconds": round(seconds, 2)})
 
-    def pictures(self, step: int, draw: Callable[[], Mapping[str, Any]]) -> None:
-        """Show pictures on the boards where there are any; `draw` makes them, each uint8 [H, W, 1 or 3].
+    def pictures(self, step: int, model: nn.Layer, draw: Callable[[nn.Layer], Pictures]) -> None:
+        """Show pictures of a model on the boards where there are any; `draw` makes them, each uint8 [H, W, 1 or 3].
 
-        The seconds it took are none of training, and a failure to draw ends no run.
+        The seconds it took are none of training, the model's mode is as before, and a failure to draw ends no run.
         """
         if len(self._writers) < 2 or not self._can_draw:  # the log alone takes none
             return
         started = time.perf_counter()
+        model.eval()
         try:
-            drawn = draw()
+            drawn = draw(model)
         except Exception as error:
             self._can_draw = False
             log.LOGGER.warning(f"pictures for the boards cannot be drawn ({error}); the run goes on without them")
             return
+        finally:
+            model.train()
         for writer in self._writers:
             writer.write("pictures", step, drawn)
         self.meter.exclude(time.perf_counter() - started)
@@ -108,6 +112,6 @@ class Progress:
         rounded = {name: round(value, 4) for name, value in speeds.items()}
         self._write("train", step, {"lr": lr, **means, **rounded, "memory_mb": round(memory, 1)})
 
-    def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
+    def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         for writer in self._writers:
             writer.write(kind, step, {"epoch": step / self.plan.steps_per_epoch, **metrics})

@@ -7,17 +7,16 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import paddle
 
 from mae_core.files import write_atomic
-from mae_core.process import distributed
+from mae_core.process import distributed, runtime
 from mae_core.process.log import LOGGER
 
 FILE = "provenance.json"
@@ -48,7 +47,7 @@ def recorded(folder: Path | None, first_step: int, seeds: dict[str, int], weight
         _write(folder, entries)
 
 
-def _surroundings() -> dict[str, Any]:
+def _surroundings() -> dict[str, object]:
     """Return command, time, versions, commit and machine."""
     return {
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
@@ -86,8 +85,8 @@ def _commit() -> str:
     return ""
 
 
-def _machine() -> dict[str, Any]:
-    machine: dict[str, Any] = {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
+def _machine() -> dict[str, object]:
+    machine: dict[str, object] = {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
     if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         machine["gpu"] = paddle.device.cuda.get_device_name()
         machine["gpus"] = paddle.device.cuda.device_count()
@@ -102,7 +101,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _read(folder: Path) -> list[Any]:
+def _read(folder: Path) -> list[object]:
     """Return the entries of earlier starts; a damaged file has none."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))["starts"]
@@ -111,10 +110,23 @@ def _read(folder: Path) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _write(folder: Path | None, entries: list[Any]) -> None:
+def _write(folder: Path | None, entries: list[object]) -> None:
     if folder is None:
         return
     try:
         write_atomic(folder / FILE, (json.dumps({"starts": entries}, indent=1) + "\n").encode())
     except OSError as error:
         LOGGER.warning(f"{folder / FILE} cannot be written ({error.strerror}); the run goes on without it")
+
+
+def environment() -> dict[str, str]:
+    """Return Paddle's version, the device and, where they matter, the threads of this process."""
+    device = paddle.get_device().partition(":")[0]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(runtime.available_cores())
+    return {"paddle": paddle.__version__, "device": device, **({"threads": threads} if device == "cpu" else {})}
+
+
+def environment_changes(saved: Mapping[str, str]) -> list[str]:
+    """List what computes otherwise than when a checkpoint was saved; what that does not record is no change."""
+    now = environment()
+    return [f"{key} {value!r}, was {saved[key]!r}" for key, value in now.items() if saved.get(key, value) != value]

@@ -13,7 +13,7 @@ import paddle
 from paddle import Tensor
 
 from mae_core.process import distributed, log, watchdog
-from mae_core.training.checkpoints.host_copy import host_copy
+from mae_core.training.checkpoints.writer import host_copy
 
 
 def owners(sizes: Sequence[int], ranks: int) -> list[int]:

@@ -9,7 +9,7 @@ from paddle import nn
 
 from mae_core.process import log
 from mae_core.process.run_log import LOWER_IS_BETTER
-from mae_core.training.ema import Ema
+from mae_core.training.optim import Ema
 from mae_core.weights.checkpoint_state import Best, Validated
 
 EvaluateFn = Callable[[nn.Layer, int, Callable[[], bool]], dict[str, float] | None]

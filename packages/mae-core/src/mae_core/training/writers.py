@@ -4,16 +4,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mae_core.process.log import LOGGER
 from mae_core.process.run_log import RunLog
+
+Pictures: TypeAlias = Mapping[str, NDArray[np.uint8]]  # each [H, W, 1 or 3]
+Metrics: TypeAlias = Mapping[str, float] | Pictures
 
 
 class Writer(Protocol):
     """A place for metrics."""
 
-    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Metrics) -> None:
         """Take the metrics of a step.
 
         Args:
@@ -31,7 +37,7 @@ class JsonLines:
     def __init__(self, log: RunLog) -> None:
         self._log = log
 
-    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Metrics) -> None:
         if kind != "pictures":
             self._log.write({"kind": kind, "step": step, **metrics})
 
@@ -42,11 +48,11 @@ class JsonLines:
 class TensorBoard:
     """TensorBoard's event files in `RUN/tensorboard`, by tensorboardX."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, object]) -> None:
         self._events = import_module("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
         self._events.add_text("config", f"<pre>{config_text(config)}</pre>")
 
-    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Metrics) -> None:
         for name, value in metrics.items():
             if kind == "pictures":
                 self._events.add_image(f"{kind}/{name}", value, step, dataformats="HWC")
@@ -61,11 +67,11 @@ class TensorBoard:
 class VisualDL:
     """VisualDL's records in `RUN/visualdl`."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, object]) -> None:
         self._records = import_module("visualdl").LogWriter(logdir=str(folder / "visualdl"), display_name=folder.name)
         self._records.add_text("config", config_text(config), 0)
 
-    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Metrics) -> None:
         for name, value in metrics.items():
             if kind == "pictures":
                 self._records.add_image(f"{kind}/{name}", value, step)
@@ -79,21 +85,21 @@ class VisualDL:
 class WeightsAndBiases:
     """Weights & Biases, in `RUN/wandb`; without a network where WANDB_MODE is offline, which is the default here."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, object]) -> None:
         self._wandb = import_module("wandb")
         mode = os.environ.get("WANDB_MODE", "offline")
         self._run = self._wandb.init(dir=str(folder), name=folder.name, config=dict(config), mode=mode)
 
-    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Metrics) -> None:
         if kind == "pictures":
-            metrics = {name: self._wandb.Image(value.squeeze()) for name, value in metrics.items()}
+            metrics = {name: self._wandb.Image(np.squeeze(value)) for name, value in metrics.items()}
         self._run.log({f"{kind}/{name}": value for name, value in metrics.items()} | {"step": step})
 
     def close(self) -> None:
         self._run.finish()
 
 
-BOARDS: dict[str, Callable[[Path, Mapping[str, Any]], Writer]] = {
+BOARDS: dict[str, Callable[[Path, Mapping[str, object]], Writer]] = {
     "tensorboard": TensorBoard,
     "visualdl": VisualDL,
     "wandb": WeightsAndBiases,
@@ -103,15 +109,15 @@ BOARDS: dict[str, Callable[[Path, Mapping[str, Any]], Writer]] = {
 class Guarded:
     """A board whose first failure is logged, and which is left alone from then on."""
 
-    def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, folder: Path, config: Mapping[str, object]) -> None:
         self._name = name
         self._board: Writer | None = None
         self._try(lambda: self._open(folder, config))
 
-    def _open(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def _open(self, folder: Path, config: Mapping[str, object]) -> None:
         self._board = BOARDS[self._name](folder, config)
 
-    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Metrics) -> None:
         if board := self._board:
             self._try(lambda: board.write(kind, step, metrics))
 
@@ -131,7 +137,7 @@ class Guarded:
             LOGGER.warning(f"LOGGERS {self._name}: {error or type(error).__name__}; the run goes on without it")
 
 
-def open_writers(log: RunLog, names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Writer]:
+def open_writers(log: RunLog, names: Sequence[str], folder: Path, config: Mapping[str, object]) -> list[Writer]:
     """Open the log and the boards that are named.
 
     Args:
@@ -142,7 +148,7 @@ def open_writers(log: RunLog, names: Sequence[str], folder: Path, config: Mappin
     return [JsonLines(log), *(Guarded(name, folder, config) for name in names)]
 
 
-def config_text(config: Mapping[str, Any], indent: str = "") -> str:
+def config_text(config: Mapping[str, object], indent: str = "") -> str:
     """Return nested settings as lines, groups indented."""
     lines = []
     for key, value in config.items():

@@ -150,7 +150,9 @@ def open_weights(path: str | Path, source: str = "auto") -> Weights:
     """
     file, checkpoint = _find(Path(path))
     weights = read_weights(file, source)
-    return replace(weights, config=checkpoint.state.config) if checkpoint else weights
+    if checkpoint is None:
+        return weights
+    return replace(weights, config=checkpoint.state.config, sha256=checkpoint.state.sha256.get(file.name, ""))
 
 
 def _find(path: Path) -> tuple[Path, Checkpoint | None]:

@@ -58,7 +58,7 @@ class State:
         config: the run's, nested as in `config.yaml`.
         data: number and hash of the training images, as {"train": {"images", "sha256"}}.
         world_size: ranks that trained.
-        versions: what computed the run (see `training.environment`).
+        versions: what computed the run (see `training.provenance`).
     """
 
     step: int

@@ -2,14 +2,11 @@
 
 import json
 
+from mae_core.errors import CheckpointError
 from mae_core.weights.architecture import Architecture
-from mae_core.weights.huggingface import config_json, read_config
+from mae_core.weights.huggingface import FILE, config_json, preprocessor_text, read_config, read_preprocessor
 from mae_core.weights.metadata import Metadata
-from mae_core.weights.paddle_toolkits import PADDLECLAS, PADDLEDET, PADDLESEG
-from mae_core.weights.parameter_names import DECODER, HEADS, Layout, RawFile, Shapes, header_metadata, plain_name
-from mae_core.weights.preprocessor import FILE, preprocessor_text, read_preprocessor
-
-__all__ = ["DECODER", "LAYOUTS", "Layout", "is_ours", "plain_name"]
+from mae_core.weights.parameter_names import DECODER, HEADS, Layout, RawFile, Shapes, header_metadata
 
 _OURS = "mae-core"
 
@@ -39,15 +36,6 @@ def _is_huggingface(raw: RawFile, shapes: Shapes) -> bool:
 
 def _is_paddlevit(raw: RawFile, shapes: Shapes) -> bool:
     return _PADDLEVIT_NAME in shapes and _HUGGINGFACE_NAME not in shapes
-
-
-def _is_paddledet(raw: RawFile, shapes: Shapes) -> bool:
-    return "blocks.0.attn.q_bias" in shapes and _is_passl(raw, shapes)
-
-
-def _is_never_guessed(raw: RawFile, shapes: Shapes) -> bool:
-    """Names are PASSL's, as which such files are read."""
-    return False
 
 
 def _is_passl(raw: RawFile, shapes: Shapes) -> bool:
@@ -87,19 +75,50 @@ def _huggingface_metadata(raw: RawFile) -> tuple[Metadata, list[str]]:
 
 
 def _huggingface_cautions(model: Architecture) -> list[str]:
-    return _target_caution(model) + _preprocessor_caution(model)
+    cautions = []
+    if model.decoder_embed_dim and model.norm_pix_loss is None:
+        cautions += ["norm_pix_loss is in no weight file: config.json has true; --set norm_pix_loss=false otherwise"]
+    if not preprocessor_text(model):
+        cautions += [f"{FILE} is not written: it takes square images whose pixel statistics are known"]
+    return cautions
 
 
-def _preprocessor_caution(model: Architecture) -> list[str]:
-    if preprocessor_text(model):
-        return []
-    return [f"{FILE} is not written: it takes square images whose pixel statistics are known"]
+# ViT backbones of PaddleClas, PaddleSeg and PaddleDetection: our names, weights [in, out], patches a convolution.
+_ARGUMENTS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias")
+_KEY_BIAS = "biases of the keys are left out, which changes no feature: softmax cancels them"
 
 
-def _target_caution(model: Architecture) -> list[str]:
-    if not model.decoder_embed_dim or model.norm_pix_loss is not None:
-        return []
-    return ["norm_pix_loss is in no weight file: config.json has true; --set norm_pix_loss=false otherwise"]
+def _is_paddledet(raw: RawFile, shapes: Shapes) -> bool:
+    qkv = shapes.get("blocks.0.attn.qkv.weight", (0, 0))
+    return "blocks.0.attn.q_bias" in shapes and qkv[1] == 3 * qkv[0]
+
+
+def _is_never_guessed(raw: RawFile, shapes: Shapes) -> bool:
+    """Recognise nothing: the names are PASSL's, as which such files are read."""
+    return False
+
+
+def _paddleclas_cautions(model: Architecture) -> list[str]:
+    if model.global_pool:
+        raise CheckpointError("PaddleClas' ViT has no average-pooled head (fc_norm); use --to passl")
+    return _square_cautions(model)
+
+
+def _square_cautions(model: Architecture) -> list[str]:
+    if model.img_size and model.img_size[0] != model.img_size[1]:
+        raise CheckpointError(f"this ViT takes square images only; these are {model.img_size}; use another --to")
+    return [_arguments(model, model.img_size and model.img_size[0])]
+
+
+def _paddledet_cautions(model: Architecture) -> list[str]:
+    return [_arguments(model, model.img_size and list(model.img_size)), *([_KEY_BIAS] if model.qkv_bias else [])]
+
+
+def _arguments(model: Architecture, img_size: int | list[int] | None) -> str:
+    """Describe what their `VisionTransformer` is built with; an epsilon and biases of its own are other ones."""
+    known = {"img_size": img_size, **{name: getattr(model, name) for name in _ARGUMENTS}}
+    given = " ".join(f"{name}={value}" for name, value in known.items() if value is not None)
+    return f"VisionTransformer takes {given} epsilon=1e-6"
 
 
 _HUGGINGFACE_NAME, _PADDLEVIT_NAME = "vit.embeddings.cls_token", "encoder_position_embedding"
@@ -157,6 +176,32 @@ _HUGGINGFACE = Layout(
     roots={"blocks": "vit.encoder.layer", "decoder_blocks": "decoder.decoder_layers"},
     absent=HEADS - {"head"},
 )
+_PADDLECLAS = Layout(
+    "paddleclas",
+    _is_never_guessed,
+    (".pdparams",),
+    cautions=_paddleclas_cautions,
+    out_in=False,
+    absent=DECODER | HEADS - {"head"},
+)
+_PADDLESEG = Layout(
+    "paddleseg",
+    _is_never_guessed,
+    (".pdparams",),
+    cautions=_square_cautions,
+    out_in=False,
+    absent=DECODER | HEADS,
+)
+_PADDLEDET = Layout(
+    "paddledet",
+    _is_paddledet,
+    (".pdparams",),
+    cautions=_paddledet_cautions,
+    out_in=False,
+    split_qkv=("bias",),
+    block={"attn.q.bias": "attn.q_bias", "attn.v.bias": "attn.v_bias"},
+    absent=DECODER | HEADS | {"norm"},
+)
 # The first that matches is a file's; the first that is written with a suffix is that suffix's.
 LAYOUTS = {
     layout.name: layout
@@ -174,9 +219,9 @@ LAYOUTS = {
         Layout("timm", _is_timm, (".safetensors", ".pth"), endings=_TORCH_ENDINGS, absent=DECODER),
         _HUGGINGFACE,
         _PADDLEVIT,
-        PADDLECLAS,
-        PADDLESEG,
-        PADDLEDET,
+        _PADDLECLAS,
+        _PADDLESEG,
+        _PADDLEDET,
         Layout("passl", _is_passl, (".pdparams",), out_in=False),
     )
 }

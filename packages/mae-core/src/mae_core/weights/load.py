@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from mae_core.errors import CheckpointError
-from mae_core.models.encoder import ViTEncoder, default_statistics
-from mae_core.weights.channels import mix_channels
+from mae_core.models.encoder import ViTEncoder
+from mae_core.ops.patches import default_statistics
+from mae_core.weights.adaptation import mix_channels, resize_positions
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import Grid, KeyReport, join_names
 from mae_core.weights.metadata import metadata_of
 from mae_core.weights.parameter_names import DECODER, plain_name
-from mae_core.weights.positions import resize_positions
 from mae_core.weights.sources import Weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
@@ -41,7 +41,7 @@ def load_pretrained(
         source: a name of `layouts.LAYOUTS`, or `auto`.
         same_target: see `other_metadata`; training may go on with another target.
         channels_from: "repeat", "mean" or "first" adapts weights of another number of channels; see
-            `channels.mixture`.
+            `adaptation.mixture`.
 
     Raises:
         CheckpointError: damaged or refused, or weights of another model (blocks, widths, heads or patches differ).
@@ -73,14 +73,14 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
 
 
 def adapt_channels(weights: Weights, channels: int, way: str) -> Weights:
-    """Adapt weights to another number of channels, by the pixel statistics that they tell or else the usual ones.
+    """Adapt weights to another number of channels, by the pixel statistics that they record or else the usual ones.
 
     Raises:
-        UserError: the way is not known; see `channels.mixture`.
+        UserError: the way is not known; see `adaptation.mixture`.
     """
-    told = weights.architecture()
-    mean, std = default_statistics(told.in_chans or channels)
-    return mix_channels(weights, channels, way, told.pixel_mean or mean, told.pixel_std or std)
+    found = weights.architecture()
+    mean, std = default_statistics(found.in_chans or channels)
+    return mix_channels(weights, channels, way, found.pixel_mean or mean, found.pixel_std or std)
 
 
 def _take_names(model: Any, weights: Weights, fitting: Mapping[str, Any]) -> None:

@@ -1,17 +1,20 @@
 """Read any published checkpoint into this package's names and shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mae_core.errors import CheckpointError, UserError
 from mae_core.weights.architecture import Architecture, architecture_of
 from mae_core.weights.formats.paddle_file import read_pdparams
 from mae_core.weights.formats.pickle_values import RefusedPickle, safe_text
 from mae_core.weights.formats.safetensors_file import read_safetensors
-from mae_core.weights.formats.shards import INDEX_ENDING, list_shards
+from mae_core.weights.formats.shards import INDEX_ENDING, fingerprint, list_shards
 from mae_core.weights.formats.torch_file import read_torch
+from mae_core.weights.key_report import join_names
 from mae_core.weights.layouts import LAYOUTS, is_ours
 from mae_core.weights.metadata import Metadata
 from mae_core.weights.parameter_names import RawFile, plain_name
@@ -34,6 +37,7 @@ class Weights:
         unknown: names of the file that no layout of ours has.
         remarks: what a reader of the report should know.
         config: of the run that wrote them, nested; {} where no run did.
+        sha256: of the file, where it was verified as that of a run.
     """
 
     file: Path
@@ -43,10 +47,15 @@ class Weights:
     unknown: list[str]
     remarks: list[str]
     config: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
 
     def architecture(self, stated: Metadata = _NOTHING) -> Architecture:
         """Derive the architecture; what is stated goes before what the file records."""
         return architecture_of(self.arrays, self.metadata | stated)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the file; see `shards.fingerprint`."""
+        return self.sha256 or fingerprint(self.file)
 
 
 def find_file(path: Path) -> Path:
@@ -166,3 +175,33 @@ def _patches_of(raw: RawFile) -> Metadata:
         if array.ndim == 4 and array.shape[2] == array.shape[3]:
             return Metadata(patch_size=int(array.shape[2]), in_chans=int(array.shape[1]))
     return Metadata()
+
+
+def inspect_lines(path: str | Path) -> Iterator[str]:
+    """Yield lines on a file: size, SHA-256, the guessed source and model, and each tensor's name, shape and type.
+
+    Raises:
+        CheckpointError: nothing there, damaged or refused.
+    """
+    file = find_file(Path(path))
+    raw = read_file(file)
+    yield f"file     {file} ({file.stat().st_size:,} bytes)"
+    yield f"sha256   {fingerprint(file)}"
+    for key, value in sorted(raw.header.items()):
+        yield f"header   {safe_text(key)} = {safe_text(value)}"
+    try:
+        yield f"source   {guess_source(raw)}"
+        weights = translate(raw)
+        model = weights.architecture().known()
+        names = model.pop("class_names", ())
+        yield "model    " + ", ".join(f"{key}={value}" for key, value in model.items())
+        if names:
+            yield f"classes  {join_names(names)}"
+        yield from (f"remark   {remark}" for remark in weights.remarks)
+        yield from (f"unknown  {safe_text(name)}" for name in weights.unknown)
+    except CheckpointError as error:
+        yield f"source   unknown: {error}"
+    count = sum(array.size for array in raw.arrays.values() if np.issubdtype(array.dtype, np.floating))
+    yield f"tensors  {len(raw.arrays)}, {count:,} floating-point numbers"
+    for name, array in raw.arrays.items():
+        yield f"  {safe_text(name)}  {list(array.shape)}  {array.dtype}"

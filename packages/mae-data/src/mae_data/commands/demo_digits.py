@@ -7,9 +7,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.errors import InputError
-from mae_data.sources.class_file import CLASSES, TRAIN_LIST
-from mae_data.sources.folder_index import split_class
-from mae_data.sources.list_file import VAL_LIST, Entry, list_text, refuse_existing, write_lists
+from mae_data.sources.folders.folder_index import split_class
+from mae_data.sources.list_file import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, refuse_existing, write_lists
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 BRIGHTEST = 16  # the scans have 17 grey levels

@@ -13,7 +13,7 @@ from mae_data.errors import DataError, InputError, StoreError
 from mae_data.images.value_range import ValueRange
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.parallel import CHUNK, map_tasks
-from mae_data.sources.class_file import read_classes
+from mae_data.sources.list_file import read_classes
 from mae_data.sources.open_source import PARTS
 from mae_data.transforms.pipelines import make_eval_transform
 

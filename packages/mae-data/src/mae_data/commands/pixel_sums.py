@@ -12,11 +12,10 @@ from PIL import Image
 from mae_data.errors import DataError
 from mae_data.images.bands import Bands
 from mae_data.images.formats import File
-from mae_data.images.multiband import Planes
 from mae_data.images.nodata import Nodata
 from mae_data.images.scene import Scene
 from mae_data.images.stored import read_image, read_masked
-from mae_data.images.value_range import ValueRange
+from mae_data.images.value_range import Planes, ValueRange
 
 _VALUES = np.arange(256, dtype=np.int64)
 

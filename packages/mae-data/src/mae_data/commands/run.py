@@ -5,14 +5,14 @@ import json
 import sys
 import warnings
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mae_data.errors import DataError, InputError
-from mae_data.limits import available_cores
+from mae_data.files import write_atomically
 
 if TYPE_CHECKING:
     from mae_data.commands.masks import MaskReport
+    from mae_data.images.bands import Bands
     from mae_data.images.value_range import ValueRange
     from mae_data.sources.source import Source
 
@@ -24,9 +24,9 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.sources.file_slices import Slicing, may_be_sliced
-    from mae_data.sources.folder_index import index_folder
-    from mae_data.sources.folder_scan import describe_left_out
+    from mae_data.sources.folders.file_slices import Slicing, may_be_sliced
+    from mae_data.sources.folders.folder_index import index_folder
+    from mae_data.sources.folders.folder_scan import describe_left_out
 
     labelled = False if args.unlabelled else None
     slicing = Slicing(args.axis, args.every)
@@ -58,7 +58,7 @@ def index_tar(args: argparse.Namespace) -> int:
         raise DataError(f"{args.root} has no file {args.tar}")
     if index.exists() and not args.force:
         raise InputError(f"{index} is there already; use --force to replace it")
-    images = write_tar_index(args.root, shards, index, _workers(args))
+    images = write_tar_index(args.root, shards, index, args.workers)
     print(f"{index}: {images} images in {len(shards)} shards")
     return 0
 
@@ -74,7 +74,7 @@ def shard(args: argparse.Namespace) -> int:
         for note in source.notes:
             print(note)
         shards, found = write_shards(
-            source, args.target, part, options, workers=_workers(args), force=args.force, progress=_show_progress
+            source, args.target, part, options, workers=args.workers, force=args.force, progress=_show_progress
         )
         kept = f", {found} of them were there" if found else ""
         print(f"{args.target / part}.index: {len(source)} images in {shards} shards{kept}")
@@ -92,29 +92,12 @@ def verify(args: argparse.Namespace) -> int:
     if args.masks:
         return _verify_masks(args)
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
-    from mae_data.files import write_atomically
-    from mae_data.images.bands import parse_bands
-    from mae_data.images.nodata import parse_nodata
 
-    bands = parse_bands(args.bands)
+    bands, limits, nodata = _parse_values(args)
     lists = _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
-    nodata = parse_nodata(args.nodata)
-    report = verify_lists(lists, _workers(args), args.channels, _value_range(args), bands, nodata)
-    for bad in report.bad[:SHOWN]:
-        print(f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}")
-    for duplicate in report.duplicates[:SHOWN]:
-        print(f"duplicate: {duplicate.list}:{duplicate.line} ({duplicate.path}), first in {duplicate.first}")
-    total = sum(report.images.values())
-    if report.shared:
-        first = report.shared[0]
-        print(
-            f"warning: {len(report.shared)} images of {first.list} have the same content as one of another list, first"
-            f" {first.path} as {first.first}: what is scored was trained on (`mae-data index --group-by`)"
-        )
-    print(f"{total} images checked, {len(report.bad)} bad, {len(report.duplicates)} duplicates")
-    if report.turned:
-        print(f"{report.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")
+    report = verify_lists(lists, args.workers, args.channels, limits, bands, nodata)
+    print("\n".join(report.lines(SHOWN)))
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
     if args.json:
@@ -128,28 +111,19 @@ def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
     if args.masks:
         return _describe_masks(args)
-    from mae_data.commands.stats import describe_list
-    from mae_data.images.bands import parse_bands
-    from mae_data.images.nodata import parse_nodata
+    from mae_data.commands.stats import describe_list, write_stats
 
+    bands, limits, nodata = _parse_values(args)
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
-        images,
-        channels=args.channels,
-        value_range=_value_range(args),
-        bands=parse_bands(args.bands),
-        nodata=parse_nodata(args.nodata),
-        workers=_workers(args),
+        images, channels=args.channels, value_range=limits, bands=bands, nodata=nodata, workers=args.workers
     )
     if args.yaml:
-        from mae_data.commands.stats_file import write_stats
-
         write_stats(args.yaml, stats)
     if args.json:
         print(json.dumps(asdict(stats), indent=2))
         return 0
-    for name, value in asdict(stats).items():
-        print(f"{name.replace('_', ' '):17} {_as_text(value)}")
+    print("\n".join(stats.table()))
     if args.yaml:
         print(f"wrote {args.yaml}")
     return 0
@@ -157,7 +131,6 @@ def stats(args: argparse.Namespace) -> int:
 
 def _verify_masks(args: argparse.Namespace) -> int:
     from mae_data.commands.masks import masks_json, require_none
-    from mae_data.files import write_atomically
 
     require_none(write_lists=args.write_lists)
     reports = _survey_masks(args, args.list)
@@ -181,22 +154,20 @@ def _describe_masks(args: argparse.Namespace) -> int:
 
 def _survey_masks(args: argparse.Namespace, lists: list[str] | None) -> "list[MaskReport]":
     from mae_data.commands.masks import open_masks, survey_masks
-    from mae_data.images.bands import parse_bands
-    from mae_data.images.nodata import parse_nodata
 
-    bands = parse_bands(args.bands)
+    bands, limits, nodata = _parse_values(args)
     datasets = open_masks(
         args.root,
         lists,
         ignore=args.ignore,
-        limits=_value_range(args),
+        limits=limits,
         allow_outside=args.allow_outside,
         opt_in=OPT_IN,
         channels=len(bands) if bands else args.channels or 3,
         bands=bands,
-        nodata=parse_nodata(args.nodata),
+        nodata=nodata,
     )
-    return [survey_masks(name, dataset, _workers(args)) for name, dataset in datasets.items()]
+    return [survey_masks(name, dataset, args.workers) for name, dataset in datasets.items()]
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -208,10 +179,9 @@ def bench(args: argparse.Namespace) -> int:
     for name in ("image_size", "batch_size", "images", "seconds"):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
-    list_file = args.list or "train_list.txt"
     dataset = ListDataset(
         args.root,
-        list_file,
+        args.list or "train_list.txt",
         make_pretrain_transform(image_size=args.image_size),
         channels=args.channels,
         decoder=args.decoder,
@@ -255,13 +225,12 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
     """Open the named lists, or all parts that a data set has."""
     from PIL import Image
 
+    from mae_data.sources.list_file import read_classes
     from mae_data.sources.open_source import open_parts, open_source
 
     # Large images are refused by name; Pillow's warning about them would only repeat it.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    classes = Path(args.root) / "classes.txt"
-    num_classes = len(classes.read_bytes().splitlines()) or None if classes.exists() else None
-    allowed = args.allow_outside
+    num_classes, allowed = len(read_classes(args.root)) or None, args.allow_outside
     if not lists:
         parts = open_parts(args.root, num_classes=num_classes, allow_outside=allowed, opt_in=OPT_IN)
         return list(parts.values())
@@ -271,24 +240,10 @@ def _open(args: argparse.Namespace, lists: list[str] | None) -> "list[Source]":
     ]
 
 
-def _workers(args: argparse.Namespace) -> int:
-    return available_cores() if args.workers is None else args.workers
+def _parse_values(args: argparse.Namespace) -> "tuple[Bands | None, ValueRange | None, float | str | None]":
+    """Return the bands, the value range and what stands for no data, as they were given."""
+    from mae_data.images.bands import parse_bands
+    from mae_data.images.nodata import parse_nodata
+    from mae_data.images.value_range import parse_value_range
 
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {number:g}" for name, number in value.items())
-    if isinstance(value, list):
-        return " ".join(str(n) if isinstance(n, int | str) else f"{n:.6f}" for n in value)
-    return "-" if value is None else str(value)
-
-
-def _value_range(args: argparse.Namespace) -> "ValueRange | None":
-    from mae_data.images.value_range import as_value_range
-
-    if args.value_range is None:
-        return None
-    try:
-        return as_value_range(args.value_range[0] if len(args.value_range) == 1 else args.value_range)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    return parse_bands(args.bands), parse_value_range(args.value_range), parse_nodata(args.nodata)

@@ -1,23 +1,29 @@
 """Numbers that describe a data set: classes, sizes, and the mean and deviation of its pixels."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mae_data.commands.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.errors import DataError, ImageError, InputError
+from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
+from mae_data.images.geotiff import is_scene
 from mae_data.images.nodata import Nodata, as_nodata
-from mae_data.images.scene import inspect_scene, is_scene
+from mae_data.images.scene import inspect_scene
 from mae_data.images.stored import inspect_image
 from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range
 from mae_data.parallel import map_images
 from mae_data.sources.source import NO_LABEL, Source
 
 _RANGES = {"uint8": 255, "uint16": 65535}  # what is assumed of integers
+_KEYS = {"IMAGE_CHANNELS": "channels", "VALUE_RANGE": "value_range", "IMAGENET_MEAN": "mean", "IMAGENET_STD": "std"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,18 @@ class Statistics:
     std: "Sequence[float]"
     nodata: "float | str | None" = None
     without_data: float | None = None
+
+    def table(self) -> Iterator[str]:
+        """Yield a line for people per number."""
+        yield from (f"{name.replace('_', ' '):17} {_as_text(value)}" for name, value in asdict(self).items())
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    if isinstance(value, list):
+        return " ".join(str(n) if isinstance(n, int | str) else f"{n:.6f}" for n in value)
+    return "-" if value is None else str(value)
 
 
 def describe_list(
@@ -168,3 +186,26 @@ def _measure(
 def _named(images: Source, index: int, error: DataError) -> DataError:
     reason = error.reason if isinstance(error, ImageError) else str(error)
     return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
+
+
+def write_stats(path: Path, stats: Statistics) -> None:
+    """Write channels, value range, mean and deviation.
+
+    Args:
+        path: a .yaml file; one that exists is replaced.
+        stats: what `describe_list` returned.
+
+    Raises:
+        InputError: the file has another suffix, or cannot be written.
+        DataError: a channel is the same everywhere, so that there is nothing to divide by.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--yaml {path} does not end in .yaml; name such a file")
+    constant = [str(channel) for channel, deviation in enumerate(stats.std) if not deviation > 0]
+    if constant:
+        raise DataError(f"{stats.list}: channel {', '.join(constant)} (from 0) is the same in all pixels; leave it out")
+    lines = [f"# mae-data stats: {stats.images} images of {stats.list}", "DATA:"]
+    lines += [f"  {key}: {getattr(stats, name)}" for key, name in _KEYS.items()]
+    also = {"BANDS": stats.bands, "NODATA": stats.nodata}
+    lines += [f"  {key}: {json.dumps(value)}" for key, value in also.items() if value is not None]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())

@@ -16,7 +16,7 @@ from mae_data.images.scene import Scene, inspect_scene
 from mae_data.images.stored import inspect_image, read_image
 from mae_data.images.value_range import ANY_FLOATS, EIGHT_BITS, ValueRange, as_value_range
 from mae_data.parallel import map_images
-from mae_data.sources.exif_count import file_orientation
+from mae_data.sources.file_source import file_orientation
 from mae_data.sources.image_list import ImageList
 from mae_data.sources.list_file import list_text
 from mae_data.sources.source import Source
@@ -59,6 +59,29 @@ class Report:
     duplicates: list[Duplicate] = field(default_factory=list)
     turned: int = 0
     shared: list[Duplicate] = field(default_factory=list)
+
+    def lines(self, shown: int) -> list[str]:
+        """Describe the report for people.
+
+        Args:
+            shown: how many bad images, and how many duplicates, are named.
+        """
+        lines = [f"bad: {bad.list}:{bad.line} ({bad.path}): {bad.reason}" for bad in self.bad[:shown]]
+        lines += [
+            f"duplicate: {each.list}:{each.line} ({each.path}), first in {each.first}"
+            for each in self.duplicates[:shown]
+        ]
+        if self.shared:
+            first = self.shared[0]
+            lines.append(
+                f"warning: {len(self.shared)} images of {first.list} have the same content as one of another list,"
+                f" first {first.path} as {first.first}: what is scored was trained on (`mae-data index --group-by`)"
+            )
+        total = sum(self.images.values())
+        lines.append(f"{total} images checked, {len(self.bad)} bad, {len(self.duplicates)} duplicates")
+        if self.turned:
+            lines.append(f"{self.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")
+        return lines
 
     def to_json(self, root: str) -> str:
         """Return the text of the report's file."""

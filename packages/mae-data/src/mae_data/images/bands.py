@@ -79,7 +79,7 @@ def list_bands(count: int, names: Sequence[str] = ()) -> str:
 
 
 def band_names(file: BinaryIO, count: int) -> tuple[str, ...]:
-    """Return what a TIFF calls its bands (GDAL, OME, ImageJ; else its colours); () where nothing tells all of them.
+    """Return what a TIFF calls its bands (GDAL, OME, ImageJ; else its colours); () where not all of them have a name.
 
     Args:
         file: an image file; back at its beginning afterwards.
@@ -96,7 +96,7 @@ def band_names(file: BinaryIO, count: int) -> tuple[str, ...]:
             for names in (_gdal_names(tags), _ome_names(tags), _imagej_names(tags), _colours(tags)):
                 if len(names) == count and all(names):
                     return names
-    except Exception:  # without names, bands have numbers; whether a file is damaged its pixels tell
+    except Exception:  # bands have numbers, too; a damaged file is found when its pixels are read
         pass
     finally:
         file.seek(0)

@@ -12,7 +12,7 @@ import zlib
 from typing import BinaryIO
 
 from mae_data.errors import DataError
-from mae_data.images.jpeg_markers import BEGIN, FEW_SCANS, Frame, read_frame
+from mae_data.images.jpeg_header import BEGIN, FEW_SCANS, Frame, read_frame
 from mae_data.images.tiff_directory import MAGICS, TiffPage, read_pages
 
 # Pillow's own warning level; Pillow itself only refuses at twice this.
@@ -53,7 +53,7 @@ def check_promises(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> None:
             check_size(width, height, max_pixels)
             check_bytes(file, width * height * _PNG_CHANNELS.get(colours, 4) * max(depth, 8) // 8)
     except struct.error:
-        pass  # cut off, as the decoder says in better words
+        pass  # cut off: the message of the decoder is clearer
     finally:
         file.seek(0)
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from mae_data.errors import DataError, ImageError
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
-from mae_data.images.exif import orientation_of, turned_image
-from mae_data.images.heif import is_heif, plugin_format
-from mae_data.images.slices import read_slice, split_name
+from mae_data.images.jpeg_header import orientation_of, turned_image
+from mae_data.images.volumes.slices import read_slice, split_name
 
 File = str | bytes | os.PathLike[str] | BinaryIO
 # A fixed set: Pillow knows formats that run other programs (EPS) or that no image folder needs.
@@ -23,6 +22,10 @@ EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy",
     ".jp2", ".j2k", ".heic", ".heif", ".avif", ".dcm", ".nii", ".nii.gz",
 )  # fmt: skip
+_AVIF = (b"avif", b"avis")
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+NEEDS_PILLOW_HEIF = 'HEIC needs pillow-heif: pip install "mae-data[heif]"'
+NEEDS_PILLOW = "AVIF needs a Pillow that was built with it (11.3 and above are): pip install --upgrade pillow"
 
 
 def open_image(file: File, channels: int = 3, max_pixels: int = MAX_PIXELS, *, exif: bool = True) -> Image.Image:
@@ -132,7 +135,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not an image, or none of {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
-        return "its header tells of more pixels than any image here may have; scale the image down"
+        return "its header promises more pixels than any image here may have; scale the image down"
     first_line = (str(error) or type(error).__name__).splitlines()[0]
     return f"cannot decode the image ({first_line})"
 
@@ -149,3 +152,27 @@ def _printable(file: File) -> str:
     if isinstance(file, str | bytes | os.PathLike):
         return str(Path(os.fsdecode(file)))
     return str(getattr(file, "name", "image"))
+
+
+def is_heif(head: bytes) -> bool:
+    """Return whether, by its first 32 bytes, a file is HEIC or AVIF."""
+    return head[4:8] == b"ftyp" and head[8:12] in _AVIF + _HEIF
+
+
+def plugin_format(head: bytes) -> str:
+    """Make Pillow know the format of such a file, and return what Pillow calls it.
+
+    Raises:
+        DataError: what is needed is not installed.
+    """
+    if any(brand in head[8:32] for brand in _AVIF):
+        if "avif" not in features.modules or not features.check("avif"):
+            raise DataError(NEEDS_PILLOW)
+        return "AVIF"
+    if "HEIF" not in Image.OPEN:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise DataError(NEEDS_PILLOW_HEIF) from None
+        register_heif_opener()
+    return "HEIF"

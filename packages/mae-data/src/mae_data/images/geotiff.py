@@ -1,25 +1,92 @@
-"""Maps of what is said of a scene: GeoTIFF that lies where the scene lies."""
+"""Scenes by rasterio (extra `geo`): the files that it opens, and maps of results that lie where the scene lies."""
 
+import importlib.util
+import logging
 import math
 import os
-from collections.abc import Sequence
-from importlib.util import find_spec
+import re
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.errors import InputError
+from mae_data.errors import DataError, InputError
 from mae_data.files import write_atomically, write_whole
+from mae_data.images.bounds import MAX_PIXELS
 from mae_data.images.formats import named_errors
 from mae_data.images.native_code import Size
-from mae_data.images.scene import Name, driver_of, gdal
+from mae_data.images.tiff_directory import MAGICS, read_pages
+
+Name: TypeAlias = str | bytes | os.PathLike[str]
+TIFF, _JPEG2000 = "GTiff", "JP2OpenJPEG"
+# GDAL's drivers; others read whatever files a file names.
+DRIVERS = {b"tif": TIFF, b"tiff": TIFF, b"jp2": _JPEG2000, b"j2k": _JPEG2000}
+LEAST = 1 << 22  # pixels of a TIFF that is a scene; smaller ones are decoded whole as fast
+NEEDS_RASTERIO = 'it is read by windows, by rasterio: pip install "mae-data[geo]"'
+_DESCRIPTION, _ORIENTATION = 270, 274
+_CACHE_MB = 64  # of decoded tiles; GDAL takes a part of the machine's memory otherwise
+
+logging.getLogger("rasterio").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
+
+
+def driver_of(name: Name) -> str | None:
+    """Return GDAL's driver for a file, by its ending; None where it is of another kind."""
+    return DRIVERS.get(os.fsencode(name).rpartition(b".")[2].lower())
+
+
+def is_scene(name: Name) -> bool:
+    """Return whether a file is read by windows: JPEG 2000, and TIFF of one page of many pixels.
+
+    Raises:
+        DataError: it is one that cannot be read otherwise, and rasterio is missing.
+    """
+    driver = driver_of(name)
+    if driver is None:
+        return False
+    pixels = _pixels_of_page(os.fsdecode(name)) if driver == TIFF else math.inf  # nothing else reads JPEG 2000
+    if pixels < LEAST:
+        return False
+    if importlib.util.find_spec("rasterio") is None:
+        if pixels > MAX_PIXELS:
+            with named_errors(name):
+                raise DataError(NEEDS_RASTERIO)
+        return False
+    return True
+
+
+def _pixels_of_page(name: str) -> int:
+    """Return how many pixels a TIFF has that is one upright picture; 0 for all else, which is read whole."""
+    try:
+        with open(name, "rb") as file:
+            if file.read(4) not in MAGICS:
+                return 0
+            first, *others = read_pages(file)
+            stack = re.match(r"ImageJ=.*\nimages=(\d+)", first.text(_DESCRIPTION))
+            if any(page.is_picture for page in others) or (stack and int(stack[1]) > 1):
+                return 0
+            return first.width * first.height if first.number(_ORIENTATION, 1) == 1 else 0
+    except (OSError, ValueError, DataError, struct.error):  # whoever reads it says what is wrong
+        return 0
+
+
+@contextmanager
+def gdal() -> Iterator[Any]:
+    """Enter GDAL's environment, and give rasterio."""
+    import rasterio
+
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield rasterio
 
 
 def require_rasterio() -> None:
     """Raise InputError with the install command where rasterio is missing."""
-    if find_spec("rasterio") is None:
+    if importlib.util.find_spec("rasterio") is None:
         raise InputError('a map needs rasterio: pip install "mae-data[geo]"')
 
 
@@ -53,7 +120,7 @@ def write_map(path: Path, cells: npt.NDArray[np.float32], names: Sequence[str], 
 def has_place(image: Name) -> bool:
     """Tell whether an image says where on earth it lies, as far as rasterio is there to read it."""
     driver = driver_of(image)
-    if driver is None or find_spec("rasterio") is None:
+    if driver is None or importlib.util.find_spec("rasterio") is None:
         return False
     with named_errors(image), gdal() as rasterio, rasterio.open(os.fsdecode(image), driver=driver) as file:
         return file.crs is not None or not file.transform.is_identity

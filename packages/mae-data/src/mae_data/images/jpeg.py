@@ -7,12 +7,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.images.bounds import check_frame
-from mae_data.images.exif import jpeg_orientation, stored_box, turned_pixels
 from mae_data.images.formats import named_errors, open_image
-from mae_data.images.jpeg_markers import BEGIN, END, read_frame
-from mae_data.images.multiband import Planes
+from mae_data.images.jpeg_header import BEGIN, END, jpeg_orientation, read_frame, stored_box, turned_pixels
 from mae_data.images.native_code import Box, Native, Size, native, resized
 from mae_data.images.stored import read_image
+from mae_data.images.value_range import Planes
 
 DECODERS = ("exact", "fast")
 MAX_BYTES = 2**28  # no photograph that is small enough has more
@@ -80,8 +79,9 @@ def open_lazily(
 ) -> "Image.Image | JpegImage | Planes":
     """Open an 8-bit picture as `read_image` does, but leave JPEG undecoded until a part of it is asked for.
 
-    What is not a usual, complete JPEG file is decoded at once by Pillow, which knows and judges more. So is a
-    progressive one that lacks scans: the decoder smooths over its blocks, otherwise in crops than in the whole.
+    What is not a usual, complete JPEG file is decoded at once by Pillow, which reads more kinds and refuses what is
+    damaged. So is a progressive one that lacks scans: the decoder smooths over its blocks, otherwise in crops than in
+    the whole.
 
     Args:
         data: the content of an image file.

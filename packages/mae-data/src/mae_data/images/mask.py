@@ -10,10 +10,11 @@ from PIL import Image
 
 from mae_data.errors import DataError
 from mae_data.files import write_atomically
-from mae_data.images import npy, tiff
+from mae_data.images import tiff
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
 from mae_data.images.formats import File, named_errors, opened
 from mae_data.images.native_code import Box, Size
+from mae_data.images.volumes import arrays
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MODES = ("1", "L", "P", "I", "I;16")  # one number a pixel; of a palette, the colour's number
@@ -55,8 +56,8 @@ def read_mask(file: File, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.intege
 def _read_values(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
     magic = file.read(len(_PNG_MAGIC))
     file.seek(0)
-    if magic.startswith(npy.MAGIC):
-        return _one_band(npy.read_npy(file, max_pixels))
+    if magic.startswith(arrays.MAGIC):
+        return _one_band(arrays.read_npy(file, max_pixels))
     if magic.startswith(tiff.MAGICS):
         return _one_band(tiff.read_tiff(file, max_pixels))
     if magic != _PNG_MAGIC:

@@ -3,17 +3,10 @@
 A window holds the values that rasterio reads, and what becomes of them is what becomes of any other image.
 """
 
-import importlib.util
-import logging
-import math
 import os
-import re
-import struct
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,68 +16,17 @@ from mae_data.errors import DataError
 from mae_data.images.bands import Bands, find_bands, list_bands
 from mae_data.images.bounds import MAX_BYTES, MAX_PIXELS, check_growth
 from mae_data.images.formats import convert_image, named_errors
-from mae_data.images.multiband import Planes
+from mae_data.images.geotiff import TIFF, Name, driver_of, gdal
 from mae_data.images.native_code import Box, Size, resized
-from mae_data.images.nodata import Nodata, has_data
-from mae_data.images.stored import Stored, as_read, filled_pixels
-from mae_data.images.tiff_directory import MAGICS, read_pages
-from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.images.nodata import Nodata, filled_pixels, has_data, mean_of_squares
+from mae_data.images.stored import Stored, as_read
+from mae_data.images.value_range import EIGHT_BITS, Planes, ValueRange
 
 Pixels = npt.NDArray[Any]
-Name: TypeAlias = str | bytes | os.PathLike[str]
 
-_TIFF, _JPEG2000 = "GTiff", "JP2OpenJPEG"
-# GDAL's drivers; others read whatever files a file names.
-DRIVERS = {b"tif": _TIFF, b"tiff": _TIFF, b"jp2": _JPEG2000, b"j2k": _JPEG2000}
-LEAST = 1 << 22  # pixels of a TIFF that is a scene; smaller ones are decoded whole as fast
 WHOLE = 1 << 24  # pixels of a window, above which it is read averaged
-NEEDS_RASTERIO = 'it is read by windows, by rasterio: pip install "mae-data[geo]"'
-_CACHE_MB = 64  # of decoded tiles; GDAL takes a part of the machine's memory otherwise
 _STRIP, _PART = 1 << 22, 1 << 20  # pixels that are averaged, or summed, at once
 _KEPT = 16  # files that stay open
-_DESCRIPTION, _ORIENTATION = 270, 274
-
-logging.getLogger("rasterio").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
-
-
-def is_scene(name: Name) -> bool:
-    """Return whether a file is read by windows: JPEG 2000, and TIFF of one page of many pixels.
-
-    Raises:
-        DataError: it is one that cannot be read otherwise, and rasterio is missing.
-    """
-    driver = driver_of(name)
-    if driver is None:
-        return False
-    pixels = _pixels_of_page(os.fsdecode(name)) if driver == _TIFF else math.inf  # nothing else reads JPEG 2000
-    if pixels < LEAST:
-        return False
-    if importlib.util.find_spec("rasterio") is None:
-        if pixels > MAX_PIXELS:
-            with named_errors(name):
-                raise DataError(NEEDS_RASTERIO)
-        return False
-    return True
-
-
-def driver_of(name: Name) -> str | None:
-    """Return GDAL's driver for a file, by its ending; None where it is of another kind."""
-    return DRIVERS.get(os.fsencode(name).rpartition(b".")[2].lower())
-
-
-def _pixels_of_page(name: str) -> int:
-    """Return how many pixels a TIFF has that is one upright picture; 0 for all else, which is read whole."""
-    try:
-        with open(name, "rb") as file:
-            if file.read(4) not in MAGICS:
-                return 0
-            first, *others = read_pages(file)
-            stack = re.match(r"ImageJ=.*\nimages=(\d+)", first.text(_DESCRIPTION))
-            if any(page.is_picture for page in others) or (stack and int(stack[1]) > 1):
-                return 0
-            return first.width * first.height if first.number(_ORIENTATION, 1) == 1 else 0
-    except (OSError, ValueError, DataError, struct.error):  # whoever reads it says what is wrong
-        return 0
 
 
 def inspect_scene(name: Name) -> Stored:
@@ -229,18 +171,17 @@ class Scene:
     def _shrunk(self, rasterio: Any, box: Box, shrink: int) -> Pixels:
         """Read a box averaged [C, H // shrink, W // shrink], from an overview where the file has one."""
         top, left, height, width = box
-        check_growth(height * width * len(self._indexes) * np.dtype(self.file.dtypes[0]).itemsize, self._size())
-        levels = [level for level in self.file.overviews(1) if shrink % level == 0 and self.file.driver == _TIFF]
+        check_growth(
+            height * width * len(self._indexes) * np.dtype(self.file.dtypes[0]).itemsize, os.path.getsize(self.name)
+        )
+        levels = [level for level in self.file.overviews(1) if shrink % level == 0 and self.file.driver == TIFF]
         if not levels:
             return self._averaged(self.file, box, shrink)
         level = max(levels)
-        with rasterio.open(self.name, driver=_TIFF, overview_level=self.file.overviews(1).index(level)) as smaller:
+        with rasterio.open(self.name, driver=TIFF, overview_level=self.file.overviews(1).index(level)) as smaller:
             top, left = top // level, left // level
             rows, columns = min(height // level, smaller.height - top), min(width // level, smaller.width - left)
             return self._averaged(smaller, (top, left, rows, columns), shrink // level)
-
-    def _size(self) -> int:
-        return os.path.getsize(self.name)
 
     def _averaged(self, file: Any, box: Box, shrink: int) -> Pixels:
         top, left, height, width = box
@@ -249,35 +190,11 @@ class Scene:
         parts = []
         for start in range(0, height - height % shrink, rows):
             strip = (top + start, left, min(rows, height - height % shrink - start), width)
-            parts.append(self._mean(self._read(file, strip), shrink))
+            pixels, valid = self._read(file, strip), None
+            if self.nodata is not None:
+                valid = has_data(pixels, self.file.nodata if self.nodata.value is None else self.nodata.value)
+            parts.append(mean_of_squares(pixels, shrink, valid))
         return np.concatenate(parts, axis=1)
-
-    def _mean(self, pixels: Pixels, shrink: int) -> Pixels:
-        """Average squares of pixels [C, H, W]; those without data do not count, but where there is no other."""
-        channels, height, width = pixels.shape
-        squares = (channels, height // shrink, shrink, width // shrink, shrink)
-        kind = np.float64 if pixels.dtype.itemsize > 2 else np.float32  # of 16 bits, exact up to 16 x 16
-        if self.nodata is None:
-            mean = pixels.reshape(squares).mean(axis=(2, 4), dtype=kind)
-            counts = np.ones(mean.shape)
-        else:
-            value = self.file.nodata if self.nodata.value is None else self.nodata.value
-            valid = has_data(pixels, value)
-            counts = valid.reshape(squares).sum(axis=(2, 4))
-            sums = np.where(valid, pixels, 0).reshape(squares).sum(axis=(2, 4), dtype=np.float64)
-            mean = sums / np.maximum(counts, 1)
-        mean = mean if pixels.dtype.kind == "f" else np.rint(mean)
-        return np.where(counts > 0, mean, pixels[:, ::shrink, ::shrink]).astype(pixels.dtype)
-
-
-@contextmanager
-def gdal() -> Iterator[Any]:
-    """Enter GDAL's environment, and give rasterio."""
-    import rasterio
-
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield rasterio
 
 
 class OpenScenes:

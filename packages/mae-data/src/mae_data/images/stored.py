@@ -12,31 +12,34 @@ import numpy.typing as npt
 from PIL import Image
 
 from mae_data.errors import DataError
-from mae_data.images import npy, tiff
-from mae_data.images.bands import Bands, band_names, list_bands, take_bands
+from mae_data.images import tiff
+from mae_data.images.bands import Bands, band_names, take_bands
 from mae_data.images.bounds import MAX_PIXELS, check_promises, check_size
-from mae_data.images.exif import orientation_of, turned_pixels
 from mae_data.images.formats import File, decode_picture, named_errors, open_picture, opened
-from mae_data.images.medical import fit_medical, is_medical, read_medical
-from mae_data.images.medical import is_picture as is_8_bit_pixels
-from mae_data.images.multiband import Planes
-from mae_data.images.nodata import Nodata, has_data, nodata_of_file, with_coverage
-from mae_data.images.png16 import DEPTH_AT, read_png16
-from mae_data.images.value_range import EIGHT_BITS, ValueRange
+from mae_data.images.jpeg_header import orientation_of, turned_pixels
+from mae_data.images.nodata import (
+    Nodata,
+    check_kind,
+    check_type,
+    check_values,
+    filled_pixels,
+    nodata_of_file,
+    with_coverage,
+)
+from mae_data.images.value_range import EIGHT_BITS, Planes, ValueRange
+from mae_data.images.volumes import arrays
+from mae_data.images.volumes.slices import fit_medical, is_medical, read_medical
+from mae_data.images.volumes.slices import is_picture as is_8_bit_pixels
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _HEAD = 512
 _AS_STORED = ("L", "LA", "RGB", "RGBA", "CMYK")  # other modes of Pillow become RGB
-# By the type of a range: the types that it takes, which lose no bit on the way.
-_EXACT = {"uint8": ("uint8",), "uint16": ("uint16",), "float32": ("float32", "float16", "int16", "int8")}
-_ADVICE = {
-    "uint8": "255 is that of 8 bits",
-    "uint16": "state the white of its integers, such as 65535",
-    "float32": "state the range of its floats as [low, high]",
-    "float16": "state the range of its floats as [low, high]",
-    "int16": "state the range of its numbers as [low, high]",
-    "int8": "state the range of its numbers as [low, high]",
-}
+_DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
+# Pillow's decoder takes a description of how samples lie in a row. Where that says that they begin with their lower
+# byte, it takes for the upper byte what is the lower one; of two channels, the four bytes are those of an 8-bit
+# RGBA pixel.
+_LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+_FOUR_BYTES = "LA;16B"
 
 
 class Stored(NamedTuple):
@@ -67,7 +70,7 @@ def read_image(
     All else is taken as stored: `.npy` [H, W] or [H, W, C], PNG of 8 or 16 bits, TIFF. Of TIFF every band and page
     counts, at every depth, one that is tagged as alpha too; where 0 is white (MINISWHITE), unsigned integers are
     turned so that 0 is black. What is not used must be chosen by `bands`. DICOM and NIfTI are in the unit that they
-    state, and cut to a range of floats, which is a window on them; `images.slices` names one of their slices.
+    state, and cut to a range of floats, which is a window on them; `images.volumes.slices` names one of their slices.
 
     Args:
         file: file name, or a file that is open at its beginning.
@@ -137,24 +140,10 @@ def as_read(
         if nodata.coverage:
             return Planes(with_coverage(pixels, valid, limits), limits)
     else:
-        pixels = check_pixels(pixels, channels, limits, names)
+        pixels = check_values(check_kind(pixels, channels, limits, names), limits)
     if limits == EIGHT_BITS and channels in (1, 3):
         return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
     return Planes(pixels, limits)
-
-
-def filled_pixels(
-    pixels: npt.NDArray[Any],
-    channels: int,
-    limits: ValueRange,
-    names: Sequence[str],
-    nodata: Nodata,
-    file_says: Callable[[], float | None] = lambda: None,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Return pixels in the type of the range, filled in, and which values are data; see `check_pixels`."""
-    valid = has_data(pixels, file_says() if nodata.value is None else nodata.value)
-    pixels = check_kind(pixels, channels, limits, names)
-    return check_values(nodata.fill(pixels, valid, limits), limits), valid
 
 
 def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
@@ -172,8 +161,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
         pixels = _read_pixels(source, False, max_pixels)
         if fits and is_8_bit_pixels(pixels):
             return Stored(3, pixels.dtype)
-        if pixels.dtype.name not in _ADVICE:
-            raise DataError(_refused_type(pixels.dtype))
+        check_type(pixels.dtype)
         return Stored(pixels.shape[2], pixels.dtype)
 
 
@@ -185,12 +173,12 @@ def is_8_bit_picture(file: BinaryIO, looks_into_tiff: bool = True) -> bool:
     """
     head = file.read(_HEAD)
     file.seek(0)
-    if head.startswith(npy.MAGIC):
+    if head.startswith(arrays.MAGIC):
         return False
     if head.startswith(tiff.MAGICS):
         return looks_into_tiff and tiff.is_8_bit(file)
     if head.startswith(_PNG_MAGIC):
-        return head[DEPTH_AT : DEPTH_AT + 1] != b"\x10"
+        return head[_DEPTH_AT : _DEPTH_AT + 1] != b"\x10"
     return not (head[:2] in (b"P5", b"P6") and _largest_value(head) > 255)
 
 
@@ -206,8 +194,8 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
     file.seek(0)
     if is_medical(file):
         return read_medical(file, max_pixels)
-    if magic.startswith(npy.MAGIC):
-        return npy.read_npy(file, max_pixels)
+    if magic.startswith(arrays.MAGIC):
+        return arrays.read_npy(file, max_pixels)
     if magic.startswith(tiff.MAGICS) and not is_picture:
         return tiff.read_tiff(file, max_pixels)
     if magic == _PNG_MAGIC and not is_picture:
@@ -220,48 +208,33 @@ def _read_pixels(file: BinaryIO, is_picture: bool, max_pixels: int, exif: bool =
         return turned_pixels(pixels, orientation_of(image)) if exif else pixels
 
 
-def check_pixels(
-    pixels: npt.NDArray[Any], channels: int, limits: ValueRange, names: Sequence[str] = ()
-) -> npt.NDArray[Any]:
-    """Return pixels in the type of the range; refuse those that contradict it or the number of channels."""
-    return check_values(check_kind(pixels, channels, limits, names), limits)
+def read_png16(file: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint16]:
+    """Read the pixels [H, W, C] of a 16-bit PNG, none of their bits lost.
+
+    Args:
+        file: open at its beginning.
+        max_pixels: larger images are refused from their header.
+    """
+    with Image.open(file, formats=("PNG",)) as image:
+        check_size(image.width, image.height, max_pixels)
+        layout = _layout(image)
+        if layout == _FOUR_BYTES:
+            _read_as(image, "RGBA")
+            return np.asarray(image).view(">u2").astype(np.uint16)
+        upper = np.asarray(image)
+    if layout not in _LOWER:  # one channel; older Pillow gives it 32 bits
+        return upper.astype(np.uint16)[:, :, None]
+    file.seek(0)
+    with Image.open(file, formats=("PNG",)) as image:
+        _read_as(image, _LOWER[layout])
+        return upper.astype(np.uint16) << 8 | np.asarray(image)
 
 
-def check_kind(
-    pixels: npt.NDArray[Any], channels: int, limits: ValueRange, names: Sequence[str] = ()
-) -> npt.NDArray[Any]:
-    """Return pixels in the type of the range; refuse another number of channels, and types that lose bits in it."""
-    wanted, kind, count = np.dtype(limits.dtype), pixels.dtype.name, pixels.shape[2]
-    others = "" if count == channels else f"; the image has {list_bands(count, names)}, {channels} are asked for"
-    if kind not in _ADVICE:
-        raise DataError(_refused_type(pixels.dtype))
-    if kind not in _EXACT[wanted.name]:
-        advice = f"{_ADVICE[kind]} (VALUE_RANGE, --value-range)"
-        raise DataError(
-            f"{kind} values, but the value range {limits} is one of {wanted.name}: {advice}"
-            + (f"{others} (IMAGE_CHANNELS, --channels)" if others else "")
-        )
-    if others:
-        choice = f" or choose bands, such as {list(range(channels))} (BANDS, --bands)" if count > channels else ""
-        raise DataError(f"{others[2:]}: state {count} (IMAGE_CHANNELS, --channels){choice}")
-    return pixels.astype(wanted, copy=False)
+def _layout(image: Image.Image) -> str:
+    return str(image.tile[0][3])  # type: ignore[attr-defined]
 
 
-def check_values(pixels: npt.NDArray[Any], limits: ValueRange) -> npt.NDArray[Any]:
-    """Return pixels; refuse those outside the range."""
-    low, high = pixels.min(), pixels.max()
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise DataError(
-            "the image holds NaN or infinite values; fill them with numbers of the value range, or, where NaN stands"
-            " for no data, say so (NODATA nan, --nodata nan)"
-        )
-    if low < limits.bounds[0] or high > limits.bounds[1]:
-        raise DataError(
-            f"values from {low:g} to {high:g} leave the value range {limits}; state a wider one, or the value that"
-            " stands for no data (NODATA, --nodata)"
-        )
-    return pixels
-
-
-def _refused_type(dtype: np.dtype[Any]) -> str:
-    return f"{dtype.name} values; save uint8, uint16 or float32"
+def _read_as(image: Image.Image, layout: str) -> None:
+    tile = image.tile[0]  # type: ignore[attr-defined]
+    is_named = hasattr(tile, "_replace")  # older Pillow has plain tuples
+    image.tile = [tile._replace(args=layout) if is_named else (*tile[:3], layout)]  # type: ignore[attr-defined]

@@ -110,7 +110,9 @@ def read_tiff(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]:
         check_size(sides["X"], sides["Y"], max_pixels)
         check_bytes(file, math.prod(shape) * series.dtype.itemsize)  # OME's words may promise more than its pages
         pixels = _turned(np.asarray(_decode(series)).reshape(shape), int(series.keyframe.photometric))
-    return np.atleast_3d(pixels.transpose([axes.index("Y"), axes.index("X"), *_others(axes)]))
+    return np.atleast_3d(
+        pixels.transpose([axes.index("Y"), axes.index("X"), *(i for i, axis in enumerate(axes) if axis not in "YX")])
+    )
 
 
 def _only_series(tiff: Any) -> Any:
@@ -167,7 +169,3 @@ def _image_axes(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]
     if not {"Y", "X"} <= set(names) or len(kept) > 3:
         raise DataError(f"axes {axes} of shape {shape} are not those of one image; save rows, columns and bands")
     return names, tuple(side for _, side in kept)
-
-
-def _others(axes: str) -> list[int]:
-    return [i for i, axis in enumerate(axes) if axis not in "YX"]

@@ -39,7 +39,7 @@ class TiffPage:
         compression: number of the method.
         segments: strips or tiles that the image consists of.
         segment_bytes: what one of them decodes to.
-        listed: strips or tiles that the directory tells the place of.
+        listed: strips or tiles whose place is in the directory.
     """
 
     width: int
@@ -69,7 +69,7 @@ class TiffPage:
         return next(iter(self._reader.numbers(self._tags.get(tag))), otherwise)
 
     def text(self, tag: int) -> str:
-        """Return what a tag says, up to its first NUL, cut after 256 bytes; empty where there is no such text."""
+        """Return the text of a tag, up to its first NUL, cut after 256 bytes; empty where there is no such text."""
         found = self._tags.get(tag)
         if found is None or found.kind != _ASCII:
             return ""

@@ -8,11 +8,12 @@ through a pipe.
 import mmap
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from mae_data.sources.source import TargetType
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -21,25 +22,6 @@ Array = npt.NDArray[Any]
 
 ALIGNMENT = 4096
 _WORD = np.dtype(np.int64).itemsize
-
-
-@dataclass(frozen=True)
-class TargetType:
-    """What a data set has for each image beside it.
-
-    Args:
-        shape: () for a class, [T] for several labels or numbers, [H, W] for a mask.
-        dtype: int64 for a class.
-    """
-
-    shape: tuple[int, ...] = ()
-    dtype: str = "int64"
-
-    @classmethod
-    def of(cls, dataset: object) -> "TargetType":
-        """Return the target type of a data set; a class where it states none."""
-        target_type = getattr(dataset, "target_type", None)
-        return target_type if isinstance(target_type, cls) else cls()
 
 
 class Batch(NamedTuple):
@@ -65,7 +47,7 @@ class BatchMemory:
         target: what each image has beside it.
     """
 
-    def __init__(self, target: TargetType = TargetType()) -> None:
+    def __init__(self, target: TargetType) -> None:
         self._target = target
         self._file = os.memfd_create("mae-data batch", os.MFD_CLOEXEC)
         self._map: mmap.mmap | None = None

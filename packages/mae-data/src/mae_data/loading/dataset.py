@@ -12,19 +12,18 @@ import numpy.typing as npt
 
 from mae_data.errors import DataError, ImageError, StoreError
 from mae_data.images.bands import Bands, as_bands
+from mae_data.images.geotiff import driver_of, is_scene
 from mae_data.images.jpeg import DECODERS, JpegImage, open_lazily
 from mae_data.images.native_code import native
 from mae_data.images.nodata import as_nodata
-from mae_data.images.scene import OpenScenes, Scene, driver_of, is_scene
+from mae_data.images.scene import OpenScenes, Scene
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
 from mae_data.loading.bad_images import MOST, BadImages
-from mae_data.loading.batch import TargetType
 from mae_data.rng import sample_rng
-from mae_data.sources.exif_count import count_turned
+from mae_data.sources.file_source import count_turned
 from mae_data.sources.open_source import open_source
-from mae_data.sources.source import Fingerprint, Source
-from mae_data.sources.target_list import Targets
+from mae_data.sources.source import Fingerprint, Targets
 from mae_data.transforms.pipelines import Picture, Transform
 
 Key = int | tuple[int, int]
@@ -32,7 +31,7 @@ Sample = tuple[npt.NDArray[Any], Any, np.int64]
 
 
 class OpenTargets(Protocol):
-    """Opens a list with a row of numbers beside each image; see `sources.target_list.open_targets`."""
+    """Opens a list with something else than a class beside each image; see `sources.annotated_list.open_targets`."""
 
     def __call__(
         self, root: str | os.PathLike[str], list_file: str | os.PathLike[str], *, allow_outside: bool, opt_in: str
@@ -53,7 +52,7 @@ class ListDataset:
         channels: 3 for RGB, 1 for greyscale, to which 8-bit pictures are converted; or as many as all images have.
         value_range: white of unsigned integers (255: 8 bits, above: 16), or [low, high] of floats; see `read_image`.
         bands: the bands of each image that are taken, by number from 0 or by name; None: all. See `read_image`.
-        exif: 8-bit pictures are turned as their EXIF tag says.
+        exif: 8-bit pictures are turned upright by their EXIF tag.
         nodata: what stands for no data: a number, "nan", or "file" for what each file says; NaN is none in any case.
             It is filled with the mean. None: all values are data.
         mean: per channel, 0 and 1 the ends of the value range, for that; None fills in the lower end.
@@ -109,30 +108,22 @@ class ListDataset:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed={seed}; use 0 to 2**64 - 1")
         self.limits = as_value_range(value_range)
-        self.images: Source
-        self.targets: npt.NDArray[Any]
+        allowed: Any = {"allow_outside": allow_outside, "opt_in": opt_in}
         if open_targets:
-            targets = open_targets(root, list_file, allow_outside=allow_outside, opt_in=opt_in)
-            self.images, self.targets = targets.images, targets.values
-            self.target_type = TargetType(targets.values.shape[1:], "float32")
+            beside = open_targets(root, list_file, **allowed)
         else:
-            self.images = self._open_source(
-                root, list_file, labels=labels, num_classes=num_classes, allow_outside=allow_outside, opt_in=opt_in
-            )
-            self.targets, self.target_type = self.images.labels, TargetType()
-        self.transform = transform
-        self.crops = crops
-        self.seed = seed
-        self.channels = channels
+            images = open_source(root, list_file, labels=labels, num_classes=num_classes, **allowed)
+            beside = Targets(images, images.labels)
+        self.images, self.targets, self.target_type = beside.images, beside.values, beside.type
+        self._beside = beside
+        self.transform, self.seed, self.crops, self.channels = transform, seed, crops, channels
         self.bands, self.exif = as_bands(bands), exif
         self.nodata = as_nodata(nodata, mean, coverage)
-        self.decoder = decoder
-        self.reuse = reuse
+        self.decoder, self.reuse = decoder, reuse
         self._scenes = OpenScenes()
         self._last: tuple[int, Picture] | None = None
         native()  # loaded before workers start: its warnings come once
-        self.on_error = on_error
-        self.advice = advice
+        self.on_error, self.advice = on_error, advice
         self.bad = BadImages(len(self.images), max_skipped)
 
     def __len__(self) -> int:
@@ -158,21 +149,26 @@ class ListDataset:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a dataset of {len(self)}")
+
+        def cut(picture: Picture) -> npt.NDArray[Any]:
+            # The generator belongs to the place in the epoch: a replacement is not the twin of the same image at its
+            # own place, and a mask is cut as its image is.
+            return self.transform(picture, sample_rng(self.seed, epoch, index))
+
         place, crop = divmod(index, self.crops)
         for source in range(place, place + len(self.images)):
             source %= len(self.images)
             try:
                 image = self._read(source)
-                # The generator belongs to the place in the epoch: a replacement is not the twin of the
-                # same image at its own place.
-                array = self._apply(image, sample_rng(self.seed, epoch, index), source)
-                target = self._target(source, image, epoch, index)
+                with self._named(source):  # a JPEG file is decoded here, a window of a scene read
+                    array = cut(image)
+                target = self._beside.read(source, image, cut)
             except StoreError:
                 raise
             except DataError as error:
                 self.pass_over(source, error)
                 if self.on_error == "drop":
-                    return self._nothing(), self._no_target(), np.int64(~index)
+                    return self._nothing(), self._beside.missing, np.int64(~index)
                 continue
             return array, target, np.int64(source * self.crops + crop)
         raise DataError(f"{self.images.name}: not one image of it can be read")
@@ -186,17 +182,6 @@ class ListDataset:
         if self.on_error == "raise":
             raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
         self.bad.add(index, error)
-
-    def _open_source(self, root: Any, list_file: Any, **options: Any) -> Source:
-        return open_source(root, list_file, **options)
-
-    def _target(self, source: int, image: Picture, epoch: int, index: int) -> Any:
-        """Return what image `source` has beside it, as sample `index` of an epoch has it."""
-        return self.targets[source]
-
-    def _no_target(self) -> Any:
-        """Return what stands beside an image that cannot be read."""
-        return np.full_like(self.targets[0], -1)
 
     def _nothing(self) -> npt.NDArray[Any]:
         """Return an image that stands for one that cannot be read."""
@@ -220,8 +205,7 @@ class ListDataset:
     def _read(self, index: int) -> Picture:
         if self._last and self._last[0] == index:
             return self._last[1]
-        scene = self._scenes.get(index, partial(self._scene, index))
-        image = scene or self._decode(index)
+        image = self._scenes.get(index, partial(self._scene, index)) or self._decode(index)
         if self.reuse:
             if isinstance(image, JpegImage):
                 image.keep_decoded()
@@ -242,8 +226,8 @@ class ListDataset:
             is_plain = self.limits == EIGHT_BITS and self.channels in (1, 3)
             if is_plain and self.bands is None and self.nodata is None:
                 return open_lazily(data, self.channels, self.decoder, self.exif)
-            chosen: Any = {"bands": self.bands, "exif": self.exif, "nodata": self.nodata}
-            return read_image(io.BytesIO(data), self.channels, self.limits, **chosen)
+            file = io.BytesIO(data)
+            return read_image(file, self.channels, self.limits, bands=self.bands, exif=self.exif, nodata=self.nodata)
 
     def _scene(self, index: int) -> Scene | None:
         """Open an image that is read by windows; None for all others."""
@@ -252,10 +236,6 @@ class ListDataset:
             return None
         with self._named(index):
             return Scene(name, self.channels, self.limits, self.bands, self.nodata) if is_scene(name) else None
-
-    def _apply(self, image: Picture, rng: np.random.Generator, index: int) -> npt.NDArray[Any]:
-        with self._named(index):  # a JPEG file is decoded here, a window of a scene read
-            return self.transform(image, rng)
 
     @contextmanager
     def _named(self, index: int) -> Iterator[None]:

@@ -1,5 +1,6 @@
-"""The windows of images as samples of their own, for the loader."""
+"""Data sets of images that are in no list, for the loader: files as they are named, and the windows of large images."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError
-from mae_data.images.multiband import limits_of
 from mae_data.images.native_code import Size
 from mae_data.images.scene import OpenScenes, Scene
-from mae_data.images.value_range import ValueRange
+from mae_data.images.value_range import ValueRange, limits_of
 from mae_data.images.windows import Window, sliding_windows
 from mae_data.loading.bad_images import BadImages
+from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.crops import resized_crop
 from mae_data.transforms.pipelines import Picture
 
@@ -123,3 +124,34 @@ class ImageWindows:
 def _holds_data(coverage: npt.NDArray[Any], limits: ValueRange) -> bool:
     """Tell whether at least half of a window [H, W] are data."""
     return bool(coverage.mean(dtype=np.float64) - limits.low >= limits.span / 2)
+
+
+class ImagePaths:
+    """A dataset for `make_loader`.
+
+    Args:
+        paths: Image files; an unreadable one is named by the DataError that it ends in.
+        given: What becomes of them.
+        drops: An unreadable one is an empty image of index ~index (below 0) instead.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], given: ModelInput, drops: bool = False) -> None:
+        self.paths = paths
+        self._given, self._drops = given, drops
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[npt.NDArray[Any], np.int64, np.int64]:
+        """Return (image [H, W, C], -1, index) of a key (0, index)."""
+        try:
+            return self._given.pixels(self.paths[key[1]]), np.int64(-1), np.int64(key[1])
+        except DataError:
+            if not self._drops:
+                raise
+        nothing = np.zeros((*self._given.transform.size, self._given.channels), self._given.limits.dtype)
+        return nothing, np.int64(-1), np.int64(~key[1])
+
+    def describe(self, key: tuple[int, int]) -> str:
+        """Name the file of a key, for messages."""
+        return str(self.paths[key[1]])

@@ -1,4 +1,4 @@
-"""The loader: batches of images as Paddle tensors, from this process or from workers, to train or to score."""
+"""The loader: batches of images as Paddle tensors, from this process or from workers."""
 
 import sys
 
@@ -6,18 +6,16 @@ import sys
 import zlib  # noqa: F401
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import paddle
 
-from mae_data.loading.batch import Batch, TargetType
-from mae_data.loading.dataset import ListDataset
-from mae_data.loading.image_windows import ImageWindows
-from mae_data.loading.sampler import EvalBatchSampler, TrainBatchSampler
+from mae_data.loading.batch import Batch
 from mae_data.loading.worker import Dataset, fetch_ahead
 from mae_data.loading.worker_pool import WorkerPool
+from mae_data.sources.source import TargetType
 
 TIMEOUT_SECONDS = 300.0
 TIMEOUT_ADVICE = "check the storage that holds the images, or raise the timeout"
@@ -31,30 +29,6 @@ class BatchSampler(Protocol):
         ...
 
     def __len__(self) -> int: ...
-
-
-class Loading(TypedDict):
-    """Arguments of `make_loader`, such as the workers."""
-
-    num_workers: int
-    timeout: float
-    advice: str
-
-
-class EvalSampling(TypedDict):
-    """Arguments of `EvalBatchSampler`, but for the number of images."""
-
-    batch_size: int
-    rank: int
-    world_size: int
-
-
-class TrainSampling(EvalSampling):
-    """Arguments of `TrainBatchSampler`, but for the number of images and the steps."""
-
-    accum_iter: int
-    seed: int
-    repeats: int
 
 
 def make_loader(
@@ -80,7 +54,7 @@ def make_loader(
         prefetch: batches that each worker reads ahead.
         timeout: longest wait for a batch of the workers in seconds; 0 waits for ever, with a warning each minute.
         advice: ends the message about a wait that was too long.
-        stop: tells whether the run was asked to stop: waiting for workers that give no batch is given up then.
+        stop: returns whether the run is to stop; waiting for workers that give no batch is given up then.
 
     Raises:
         DataError: while iterating: an image cannot be read, or a worker was killed or gave no batch in
@@ -111,9 +85,10 @@ class BatchLoader:
         return len(self._batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._from_workers(self._make_pool) if self._make_pool else self._from_here()
-
-    def _from_here(self) -> Iterator[Batch]:
+        if self._make_pool:
+            with self._make_pool() as pool:
+                yield from pool.batches(self._batch_sampler, as_tensors)
+            return
         # A thread that reads ahead would compete with the training for this process's cores and the interpreter:
         # a plain loop was never slower.
         for keys in self._batch_sampler:
@@ -121,10 +96,6 @@ class BatchLoader:
             images, targets, indices = zip(*[self._dataset[key] for key in keys], strict=True)
             dtype = TargetType.of(self._dataset).dtype
             yield as_tensors(np.stack(images), np.array(targets, dtype), np.array(indices, np.int64))
-
-    def _from_workers(self, make_pool: Callable[[], WorkerPool]) -> Iterator[Batch]:
-        with make_pool() as pool:
-            yield from pool.batches(self._batch_sampler, as_tensors)
 
 
 def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:
@@ -136,40 +107,3 @@ def as_tensors(*arrays: npt.NDArray[Any]) -> Batch:
 def as_paddle_takes(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """View uint16 as int16 of the same bits, as the models read it: Paddle would take it for bfloat16."""
     return images.view(np.int16) if images.dtype == np.uint16 else images
-
-
-def make_train_loader(
-    dataset: ListDataset,
-    sampling: TrainSampling,
-    loading: Loading,
-    stop: Callable[[], bool],
-    start_step: int,
-    num_steps: int,
-) -> BatchLoader:
-    """Make the loader of a training run from one step on.
-
-    Args:
-        dataset: the training images.
-        sampling, loading: how batches are drawn and loaded.
-        stop: tells whether the run was asked to stop.
-        start_step: first step to load, counted over the whole run.
-        num_steps: steps of the whole run.
-    """
-    sampler = TrainBatchSampler(len(dataset), start_step=start_step, num_steps=num_steps, **sampling)
-    return make_loader(dataset, sampler, **loading, stop=stop)
-
-
-def make_eval_loader(
-    dataset: ListDataset | ImageWindows,
-    sampling: EvalSampling,
-    loading: Loading,
-    stop: Callable[[], bool] = lambda: False,
-) -> BatchLoader:
-    """Make the loader of this rank's share of a list, in order, each image once.
-
-    Args:
-        dataset: the images.
-        sampling, loading: how batches are drawn and loaded.
-        stop: tells whether the run was asked to stop.
-    """
-    return make_loader(dataset, EvalBatchSampler(len(dataset), **sampling), **loading, stop=stop)

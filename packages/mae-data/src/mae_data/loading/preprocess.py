@@ -12,13 +12,14 @@ from PIL import Image
 
 from mae_data.errors import DataError, InputError
 from mae_data.images.bands import Bands, as_bands, take_bands
-from mae_data.images.exif import orientation_of, turned_pixels
 from mae_data.images.formats import EXTENSIONS, MAX_PIXELS, File, convert_image
+from mae_data.images.geotiff import is_scene
+from mae_data.images.jpeg_header import orientation_of, turned_pixels
 from mae_data.images.nodata import Nodata, as_nodata
-from mae_data.images.scene import Scene, is_scene
+from mae_data.images.scene import Scene
 from mae_data.images.stored import as_read, read_image
 from mae_data.images.value_range import EIGHT_BITS, ValueRange, as_value_range
-from mae_data.sources.folder_scan import scan_folder
+from mae_data.sources.folders.folder_scan import scan_folder
 from mae_data.transforms.native_crop import NativeCentre
 from mae_data.transforms.pipelines import EvalTransform, Picture, Size, as_size, make_eval_transform
 
@@ -74,7 +75,7 @@ def preprocess(
 
 
 class TakesImages(Protocol):
-    """What a model says of its images."""
+    """What a model states of its images."""
 
     img_size: Size
     in_chans: int
@@ -92,7 +93,7 @@ class TakesImages(Protocol):
 
 @dataclass(frozen=True)
 class ModelInput:
-    """How images become a model's input in evaluation, the same for everyone who asks; see `preprocess`.
+    """How images become a model's input in evaluation; see `preprocess`.
 
     Attributes:
         coverage: see `ListDataset`.
@@ -121,7 +122,7 @@ class ModelInput:
 
     @classmethod
     def of(cls, model: TakesImages, crop_pct: float | None = None) -> "ModelInput":
-        """Take what a model says; `crop_pct` goes before its own."""
+        """Take what a model states; `crop_pct` replaces its own."""
         m = model
         crop_pct = crop_pct or m.crop_pct
         return cls(m.img_size, crop_pct, m.in_chans, m.value_range, m.bands, m.exif, m.nodata, m.pixel_mean)
@@ -142,8 +143,9 @@ class ModelInput:
         """Read an image file, or open one that is read by windows; see `read_image`."""
         if isinstance(file, str | bytes | os.PathLike) and is_scene(file):
             return Scene(file, self.channels, self.limits, self.bands, self._nodata)
-        chosen: Any = {"bands": self.bands, "exif": self.exif, "nodata": self._nodata}
-        return read_image(file, self.channels, self.limits, max_pixels, **chosen)
+        return read_image(
+            file, self.channels, self.limits, max_pixels, bands=self.bands, exif=self.exif, nodata=self._nodata
+        )
 
     @property
     def _nodata(self) -> Nodata | None:
@@ -188,7 +190,7 @@ def as_image(
     exif: bool = True,
     nodata: Nodata | None = None,
 ) -> Picture:
-    """Take what is in memory as if it were read; see `stored_image.read_image`.
+    """Take what is in memory as if it were read; see `images.stored.read_image`.
 
     Raises:
         DataError: It is not a usable image.

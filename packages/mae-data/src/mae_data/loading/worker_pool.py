@@ -11,8 +11,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
 from mae_data.errors import DataError
-from mae_data.loading.batch import Array, BatchMemory, TargetType
+from mae_data.loading.batch import Array, BatchMemory
 from mae_data.loading.worker import Dataset, describe_exit, describe_state, end_workers, run_worker, shielded_start
+from mae_data.sources.source import TargetType
 
 POLL_SECONDS = 1.0
 WARN_SECONDS = 60.0

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mae_data.errors import DataError
-from mae_data.sources.annotated_list import ListedFiles, outside_fault, read_annotated
-from mae_data.sources.folder_scan import scan_folder
+from mae_data.sources.annotated_list import ListedFiles, read_annotated
+from mae_data.sources.folders.folder_scan import scan_folder
+from mae_data.sources.list_file import outside_fault
 from mae_data.sources.open_source import PARTS
 from mae_data.sources.source import Fingerprint
 

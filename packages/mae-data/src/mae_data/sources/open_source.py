@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mae_data.errors import DataError, StoreError
-from mae_data.sources.array_files import find_arrays
-from mae_data.sources.folder import open_folder
+from mae_data.sources.folders.array_files import find_arrays
+from mae_data.sources.folders.folder import open_folder
 from mae_data.sources.image_list import read_list
 from mae_data.sources.list_file import TRAIN_LIST, VAL_LIST
 from mae_data.sources.shards import INDEX_ENDING, open_shards
@@ -37,8 +37,8 @@ def open_source(
     | a folder or an address with train.index or val.index  | those of tar shards; see `sources.shards`         |
     | a Parquet file, or a folder with some or with saved   | those of a column; see `sources.table`            |
     | `datasets`                                            |                                                   |
-    | a folder with images.npy, or IDX files as MNIST's     | the rows of these; see `sources.array_files`      |
-    | a folder without any of these                         | what lies in it; see `sources.folder`             |
+    | a folder with images.npy, or IDX files as MNIST's     | the rows of these; see `sources.folders.array_files`|
+    | a folder without any of these                         | what lies in it; see `sources.folders.folder`     |
 
     Args:
         root: the folder or address.

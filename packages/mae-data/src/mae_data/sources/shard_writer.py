@@ -16,7 +16,7 @@ from PIL import Image
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically, write_whole
 from mae_data.images.formats import EXTENSIONS, open_image, open_picture
-from mae_data.images.slices import slice_ending
+from mae_data.images.volumes.slices import slice_ending
 from mae_data.parallel import map_tasks
 from mae_data.sources.list_file import CLASSES
 from mae_data.sources.shards import INDEX_ENDING

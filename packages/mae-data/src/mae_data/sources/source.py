@@ -1,11 +1,12 @@
-"""What a dataset needs of the place that its images come from."""
+"""What a dataset needs of the place that its images come from, and what stands beside each of them."""
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,7 @@ class Source(ABC):
 
     @abstractmethod
     def state(self) -> str:
-        """Return a hash that changes with the images, as far as sizes and times of files tell; none is read."""
+        """Return a hash that changes with the images, as far as sizes and times of files show it; none is read."""
 
     def number(self, index: int) -> int:
         """Return what messages count entry `index` as: its line, or its index from 0 where there are none."""
@@ -99,3 +100,55 @@ class Source(ABC):
         return {
             int(c): os.path.basename(os.path.dirname(self.path(int(i)))) for c, i in zip(classes, first, strict=True)
         }
+
+
+@dataclass(frozen=True)
+class TargetType:
+    """What a data set has for each image beside it.
+
+    Args:
+        shape: () for a class, [T] for several labels or numbers, [H, W] for a mask.
+        dtype: int64 for a class.
+    """
+
+    shape: tuple[int, ...] = ()
+    dtype: str = "int64"
+
+    @classmethod
+    def of(cls, dataset: object) -> "TargetType":
+        """Return the target type of a data set; a class where it states none."""
+        target_type = getattr(dataset, "target_type", None)
+        return target_type if isinstance(target_type, cls) else cls()
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Images, and what stands beside each: its class or, in place of one, a row of numbers.
+
+    Attributes:
+        images: N of them.
+        values: int64 [N], or float32 [N, T].
+    """
+
+    images: Source
+    values: npt.NDArray[Any]
+
+    @property
+    def type(self) -> TargetType:
+        """What the loader gives."""
+        return TargetType(self.values.shape[1:], self.values.dtype.name)
+
+    @property
+    def missing(self) -> Any:
+        """What stands beside an image that is left out."""
+        return np.full(self.type.shape, -1, self.type.dtype)
+
+    def read(self, index: int, image: Any, cut: Callable[[Any], npt.NDArray[Any]]) -> Any:
+        """Return what stands beside an image.
+
+        Args:
+            index: its place in the list.
+            image: the opened image.
+            cut: transforms a picture as the image is transformed.
+        """
+        return self.values[index]

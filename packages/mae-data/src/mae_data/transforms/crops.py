@@ -9,9 +9,9 @@ from PIL import Image
 
 from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import MaskPicture
-from mae_data.images.multiband import Planes
 from mae_data.images.native_code import Box, Size, resized
 from mae_data.images.scene import Scene
+from mae_data.images.value_range import Planes
 
 Range = tuple[float, float]
 

@@ -17,9 +17,8 @@ from mae_data.errors import DataError
 from mae_data.images.formats import MAX_PIXELS
 from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import MaskPicture
-from mae_data.images.multiband import Planes, limits_of
 from mae_data.images.scene import Scene
-from mae_data.images.value_range import EIGHT_BITS
+from mae_data.images.value_range import EIGHT_BITS, Planes, limits_of
 from mae_data.transforms.crops import Box, Range, Size, covering_size, draw_resized_crop, draw_single_crop, resized_crop
 from mae_data.transforms.rand_augment import RandAugment
 from mae_data.transforms.random_erasing import RandomErasing

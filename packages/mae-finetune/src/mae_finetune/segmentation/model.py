@@ -1,26 +1,29 @@
-"""A Vision Transformer that gives a class for each pixel."""
+"""A Vision Transformer that gives a class for each pixel, and its loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_core.models.encoder import ViTEncoder
-from mae_finetune.segmentation.light_head import LightHead
+from mae_core.process import distributed
+from mae_core.training.plan import Samples
+from mae_finetune.segmentation.heads import LightHead, PyramidHead
 from mae_finetune.segmentation.resampling import resize
-from mae_finetune.segmentation.upernet import PyramidHead
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mae_core.models.options import EncoderOptions
+    from mae_core.models.encoder import EncoderOptions
 
 HEADS = ("upernet", "light")
 AUXILIARY_WEIGHT = 0.4  # of mmsegmentation's MAE recipe
+_STATISTICS = ("._mean", "._variance")
 
 
 def spread_blocks(depth: int) -> list[int]:
@@ -115,3 +118,23 @@ def segmentation_loss(logits: Tensor, masks: Tensor, ignore: int) -> Tensor:
     each = F.cross_entropy(pixels, classes, reduction="none").reshape([-1])
     weights = counted.astype("float32")
     return (each * weights).sum() / weights.sum().clip(min=1.0)
+
+
+def segment_loss(ignore: int, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:
+    """Score a model in training on a batch, pixels of the value `ignore` left out."""
+    loss = training_loss(model(batch.images), batch.labels, ignore)
+    share_statistics(model)
+    return loss, {}
+
+
+@paddle.no_grad()
+def share_statistics(model: nn.Layer) -> None:
+    """Give the batch norms of all ranks the mean of their running statistics, so that every rank scores one model."""
+    if distributed.world_size() == 1:
+        return
+    buffers = [value for name, value in model.state_dict().items() if name.endswith(_STATISTICS)]
+    flat = np.concatenate([buffer.numpy().ravel() for buffer in buffers])
+    mean = distributed.sum_array(flat) / np.float32(distributed.world_size())
+    ends = np.cumsum([buffer.size for buffer in buffers])
+    for buffer, values in zip(buffers, np.split(mean, ends[:-1].tolist()), strict=True):
+        buffer.set_value(values.reshape(buffer.shape).astype(np.float32))

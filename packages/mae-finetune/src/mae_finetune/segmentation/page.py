@@ -9,7 +9,7 @@ from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import picture_of
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import bars_section, confusion, curves, provenance
-from mae_finetune.segmentation.tables import MOSAIC
+from mae_finetune.segmentation.scoring import MOSAIC
 
 _MOST = 40  # classes with a bar
 _CAPTION = (

@@ -14,18 +14,18 @@ from paddle.nn import functional as F
 from mae_core.errors import UserError
 from mae_core.files import temporary_path
 from mae_core.stage.config.from_weights import Opened
-from mae_data.errors import DataError
 from mae_data.images.geotiff import has_place, write_class_map
 from mae_data.images.jpeg import JpegImage
 from mae_data.images.mask import write_mask
 from mae_data.images.windows import Window
 from mae_data.loading.bad_images import BadImages
-from mae_data.loading.preprocess import Images, OneImage, as_image, each_image
-from mae_data.sources.class_file import class_colours
+from mae_data.loading.preprocess import Images, OneImage, as_image
+from mae_data.sources.list_file import class_colours
 from mae_data.transforms.pipelines import Picture
 from mae_finetune.class_names import known_names
-from mae_finetune.predicted import printable
-from mae_finetune.predictor import BATCH_SIZE, Predictor
+from mae_finetune.prediction.batches import read_each
+from mae_finetune.prediction.predictor import BATCH_SIZE, Predictor
+from mae_finetune.prediction.results import printable
 from mae_finetune.segmentation.sliding import Segmenter, Strip
 
 
@@ -176,15 +176,7 @@ class MaskPredictor(Predictor[SegmentedImage]):
     def _pictures(
         self, images: Images, bad: BadImages | None, sizes: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[str, Picture]]:
-        for place, image in enumerate(each_image(images)):
-            name = str(image) if isinstance(image, str | os.PathLike) else f"image {place}"
-            try:
-                picture = self._open(image)
-            except DataError as error:
-                if bad is None:
-                    raise
-                bad.add(place, error)
-                continue
+        for name, picture in read_each(images, self._open, bad):
             sizes[name] = picture.height, picture.width
             yield name, picture
 

@@ -27,7 +27,7 @@ def pool(x: Tensor, side: int) -> Tensor:
 
 
 def _apply(x: Tensor, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> Tensor:
-    # Logits stay float32; a graph that is drawn has no autocast, and Paddle 2 refuses to be told.
+    # Logits stay float32; a graph that is drawn has no autocast, and there Paddle 2 refuses the switch.
     with paddle.amp.auto_cast(enable=False) if paddle.in_dynamic_mode() else nullcontext():
         down = paddle.to_tensor(rows).astype(x.dtype)
         across = paddle.to_tensor(columns.T.copy()).astype(x.dtype)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from paddle import Tensor, nn
+from paddle.nn import functional as F
 
 from mae_core.evaluation.classifier import report_scores
 from mae_core.export.ports import Port
@@ -19,18 +19,54 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
-from mae_core.training.samples import Samples
+from mae_core.training.plan import Samples
+from mae_data.drawing import ShownImages
 from mae_data.loading.dataset import ListDataset
-from mae_finetune.class_map import map_labels, read_class_map
-from mae_finetune.class_names import names_of, training_names
-from mae_finetune.corruptions import SEVERITIES, corruption_errors, group_images, read_errors, require_every_group
-from mae_finetune.datasets import eval_dataset, train_dataset
-from mae_finetune.loss import soft_target_cross_entropy
-from mae_finetune.mixing import BatchMixer, mixer_of
-from mae_finetune.prediction import Classifier
-from mae_finetune.robust_scores import RobustScores
-from mae_finetune.tasks.shown_images import validation_images
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.build import eval_dataset, shown_bands, train_dataset
+from mae_finetune.class_names import known_names, names_of, training_names
+from mae_finetune.config import RECIPE
+from mae_finetune.mixing import BatchMixer, mixer_of, soft_target_cross_entropy
+from mae_finetune.prediction.predictor import Predictor
+from mae_finetune.prediction.results import Guess, Prediction
+from mae_finetune.robustness import (
+    SEVERITIES,
+    RobustScores,
+    corruption_errors,
+    group_images,
+    map_labels,
+    read_class_map,
+    read_errors,
+    require_every_group,
+)
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
+
+TOPK = 5
+
+
+class Classifier(Predictor[Prediction]):
+    """A trained classifier, ready for images; see `Predictor`."""
+
+    ranks = True
+    columns = ("rank", "label", "name", "probability")
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.names = known_names(opened.config, self.model)
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Return probabilities [N, K]."""
+        return F.softmax(outputs, axis=-1)
+
+    def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> Prediction:
+        """Name the likeliest classes."""
+        best = np.argsort(-values, kind="stable")[: topk or TOPK]  # of classes that are as likely, the lower first
+        return Prediction(image, tuple(Guess(int(c), self.names[c], float(values[c])) for c in best))
+
+    def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the likeliest class and the probability of each as the bands of a map."""
+        unknown = np.isnan(values[..., :1])  # no window lies there
+        likeliest = np.where(unknown, np.float32(np.nan), values.argmax(axis=-1)[..., None])
+        return ["label", *self.names], np.concatenate([likeliest, values], axis=-1).astype(np.float32)
 
 
 class ClassEvaluation(Evaluation):
@@ -43,9 +79,9 @@ class ClassEvaluation(Evaluation):
         references: error to divide by, by corruption; empty where there are none.
     """
 
-    def __init__(self, config: Config, dropping: bool) -> None:
+    def __init__(self, config: Config, dataset: ListDataset) -> None:
+        super().__init__(config, dataset)
         robust, classes = config.ROBUST, config.MODEL.NUM_CLASSES
-        dataset = eval_dataset(config, "optional" if robust.CLASS_MAP else "required", dropping=dropping)
         self.labels: NDArray[np.int64] = dataset.images.labels
         self.absent: NDArray[np.bool_] = np.zeros(classes, dtype=bool)
         if robust.CLASS_MAP:
@@ -58,13 +94,11 @@ class ClassEvaluation(Evaluation):
         if self.references:
             self.group_of = group_images(dataset.images, list(self.references))
             require_every_group(self.group_of, list(self.references))
-        super().__init__(dataset)
-        self._config = config
 
     @property
     def best_by(self) -> str:
         """The figure that TRAIN.BEST_BY names."""
-        return best_by_of(self._config, self.labels)
+        return best_by_of(self.config, self.labels)
 
     def counts(self, model: nn.Layer) -> RobustScores:
         """Return empty counts."""
@@ -100,6 +134,7 @@ class Classification(Task):
         "top1",
         "top-1 {:.2f} %",
     )
+    predictor, evaluation = Classifier, ClassEvaluation
 
     def build(self, config: Config) -> VisionTransformer:
         """Build the classifier."""
@@ -109,9 +144,9 @@ class Classification(Task):
         """Open the training list, each image with its class."""
         return train_dataset(config)
 
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> ListDataset:
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
         """Open a list for its images."""
-        return eval_dataset(config, "optional", list_name)
+        return eval_dataset(config, "optional", list_name, dropping=dropping)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the classes."""
@@ -122,18 +157,15 @@ class Classification(Task):
         return partial(finetune_loss, mixer_of(config, class_weights_of(config, images.images.labels)))
 
     def open_evaluation(self, config: Config, *, dropping: bool = False) -> ClassEvaluation:
-        """Open the validation list."""
-        return ClassEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> Classifier:
-        """Make a classifier ready for images."""
-        return Classifier(opened)
+        """Open the validation list, whose labels are required unless ROBUST.CLASS_MAP gives them."""
+        labels = "optional" if config.ROBUST.CLASS_MAP else "required"
+        return ClassEvaluation(config, eval_dataset(config, labels, dropping=dropping))
 
     def output(self, config: Config) -> Port:
         """Describe the logits."""
         return Port("logits", (config.MODEL.NUM_CLASSES,), "float32", "softmax gives probabilities")
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the number of classes and their names."""
         names = names_of(config, model)
         if names is None:
@@ -144,7 +176,12 @@ class Classification(Task):
 
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together; see `classifier_page`."""
-        return classifier_page(folder, "Fine-tuning", compare, lambda: validation_images(folder, self))
+
+        def validation_images() -> ShownImages:
+            config = RECIPE.load(f"{folder}/config.yaml")
+            return ShownImages(self.eval_dataset(config), shown_bands(config))
+
+        return classifier_page(folder, "Fine-tuning", compare, validation_images)
 
 
 def build_classifier(config: Config) -> VisionTransformer:

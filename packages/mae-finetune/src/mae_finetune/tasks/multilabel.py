@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +17,18 @@ from mae_core.report.page import Page
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.run.model_card import Card
-from mae_core.training.samples import Samples
+from mae_core.training.plan import Samples
 from mae_data.images.windows import Window
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_names import known_names, listed_names, names_of
 from mae_finetune.mixing import BatchMixer, mixer_of
-from mae_finetune.predicted import printable, where
-from mae_finetune.prediction import Guess
-from mae_finetune.predictor import Predictor
+from mae_finetune.prediction.predictor import Predictor
+from mae_finetune.prediction.results import Guess, printable, where
 from mae_finetune.tasks.classification import build_classifier
 from mae_finetune.tasks.figures_page import figures_page
-from mae_finetune.tasks.label_scores import THRESHOLD, label_table, multilabel_figures
-from mae_finetune.tasks.report_figures import report_figures
-from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.tasks.row_scores import THRESHOLD, label_table, multilabel_figures
+from mae_finetune.tasks.target_rows import Rows, RowTask, report_figures
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts
 
 SPOKEN = {"map": "mAP {:.2f} %",
     "map_of_chance": "by chance {:.2f} %", "macro_f1": "macro F1 {:.2f} %", "micro_f1": "micro F1 {:.2f} %",
@@ -80,18 +77,11 @@ class Labeller(Predictor[Labelled]):
 class LabelEvaluation(Evaluation):
     """The validation list, each image with a row of labels."""
 
-    def __init__(self, config: Config, dropping: bool) -> None:
-        super().__init__(eval_rows(config, labels=True, dropping=dropping))
-        self._config = config
-
-    @property
-    def best_by(self) -> str:
-        """The figure that TRAIN.BEST_BY names."""
-        return self._config.TRAIN.BEST_BY or "map"
+    usual_best = "map"
 
     def counts(self, model: nn.Layer) -> Rows:
         """Return empty counts."""
-        return Rows(len(self.dataset), self._config.MODEL.NUM_CLASSES)
+        return Rows(len(self.dataset), self.config.MODEL.NUM_CLASSES)
 
     def figures(self, counts: Rows) -> dict[str, float]:
         """Return those of `multilabel_figures`."""
@@ -99,7 +89,7 @@ class LabelEvaluation(Evaluation):
 
     def report(self, counts: Rows, seconds: float, output: str) -> dict[str, float]:
         """Log the figures and write `scores.json`, `per_label.csv` and `predictions.csv`."""
-        names = listed_names(self._config) or [str(i) for i in range(self._config.MODEL.NUM_CLASSES)]
+        names = listed_names(self.config) or [str(i) for i in range(self.config.MODEL.NUM_CLASSES)]
         table = label_table(*counts.scored)
         figures, images = self.figures(counts), len(counts.scored[0])
         whole = report_figures(figures, SPOKEN, images, seconds, output, "label", names, table)
@@ -111,7 +101,7 @@ def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(-np.logaddexp(0.0, -logits))
 
 
-class Multilabel(Task):
+class Multilabel(RowTask):
     """Any of K labels."""
 
     card = Card(
@@ -123,18 +113,12 @@ class Multilabel(Task):
         "map",
         "mAP {:.2f} %",
     )
+    are_labels = True
+    predictor, evaluation = Labeller, LabelEvaluation
 
     def build(self, config: Config) -> VisionTransformer:
         """Build a model with an output for each label."""
         return build_classifier(config)
-
-    def train_dataset(self, config: Config) -> ListDataset:
-        """Open the training list, each image with a row of labels."""
-        return train_rows(config, labels=True)
-
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> ListDataset:
-        """Open a list."""
-        return eval_rows(config, True, list_name)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the labels."""
@@ -144,21 +128,13 @@ class Multilabel(Task):
         """Return the binary cross-entropy of mixed images."""
         return partial(label_loss, mixer_of(config))
 
-    def open_evaluation(self, config: Config, *, dropping: bool = False) -> LabelEvaluation:
-        """Open the validation list."""
-        return LabelEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> Labeller:
-        """Make a trained model ready for images."""
-        return Labeller(opened)
-
     def output(self, config: Config) -> Port:
         """Describe the logits."""
         return Port(
             "label_logits", (config.MODEL.NUM_CLASSES,), "float32", "sigmoid gives the probability of each label"
         )
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the labels' names and the threshold."""
         if (names := names_of(config, model)) is None:
             log.LOGGER.warning(

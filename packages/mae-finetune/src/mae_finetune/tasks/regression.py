@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +15,17 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
-from mae_core.training.samples import Samples
+from mae_core.training.plan import Samples
 from mae_data.images.windows import Window
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.class_names import listed_names, names_of
-from mae_finetune.predicted import printable, where
-from mae_finetune.predictor import Predictor
+from mae_finetune.prediction.predictor import Predictor
+from mae_finetune.prediction.results import printable, where
 from mae_finetune.tasks.figures_page import figures_page
-from mae_finetune.tasks.number_scores import number_table
 from mae_finetune.tasks.regressor import Regressor, as_regressor
-from mae_finetune.tasks.report_figures import report_figures
-from mae_finetune.tasks.target_rows import Rows, eval_rows, train_rows
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.tasks.row_scores import number_table
+from mae_finetune.tasks.target_rows import Rows, RowTask, report_figures
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts
 
 SPOKEN = {"mae": "MAE {:.4g}", "mae_of_mean": "of the training mean {:.4g}", "rmse": "RMSE {:.4g}",
           "rmse_of_mean": "of the training mean {:.4g}", "r2": "R2 {:.4f}", "val_loss": "loss {:.4f}"}  # fmt: skip
@@ -102,14 +100,7 @@ class NumberRows(Rows):
 class NumberEvaluation(Evaluation):
     """The validation list, each image with its numbers."""
 
-    def __init__(self, config: Config, dropping: bool) -> None:
-        super().__init__(eval_rows(config, labels=False, dropping=dropping))
-        self._config = config
-
-    @property
-    def best_by(self) -> str:
-        """The figure that TRAIN.BEST_BY names; else the loss, which weighs numbers of different units alike."""
-        return self._config.TRAIN.BEST_BY or "val_loss"
+    usual_best = "val_loss"  # it weighs numbers of different units alike
 
     def counts(self, model: nn.Layer) -> NumberRows:
         """Return empty counts."""
@@ -121,14 +112,14 @@ class NumberEvaluation(Evaluation):
 
     def report(self, counts: NumberRows, seconds: float, output: str) -> dict[str, float]:
         """Log the figures and write `scores.json`, `per_number.csv` and `predictions.csv`."""
-        names, table = _names(self._config, listed_names(self._config)), counts.table()
+        names, table = _names(self.config, listed_names(self.config)), counts.table()
         figures, images = self.figures(counts), len(counts.scored[0])
         whole = report_figures(figures, SPOKEN, images, seconds, output, "number", names, table)
         counts.write(Path(output) / "eval/predictions.csv", names, lambda said: said, self.dataset.images.path)
         return whole
 
 
-class Regression(Task):
+class Regression(RowTask):
     """MODEL.NUM_CLASSES numbers."""
 
     card = Card(
@@ -139,19 +130,13 @@ class Regression(Task):
         "mae",
         "mean absolute error {:.4g}",
     )
+    are_labels = False
+    predictor, evaluation = Measurer, NumberEvaluation
 
     def build(self, config: Config) -> Regressor:
         """Build a model with an output for each number."""
         m = config.MODEL
         return Regressor(numbers=m.NUM_CLASSES, global_pool=m.GLOBAL_POOL, **encoder_of(config, m.DROPPATH))
-
-    def train_dataset(self, config: Config) -> ListDataset:
-        """Open the training list, each image with its numbers."""
-        return train_rows(config, labels=False)
-
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> ListDataset:
-        """Open a list."""
-        return eval_rows(config, False, list_name)
 
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the numbers, and keep their mean and deviation."""
@@ -163,19 +148,11 @@ class Regression(Task):
         """Return the smooth L1 loss of standardised numbers."""
         return number_loss
 
-    def open_evaluation(self, config: Config, *, dropping: bool = False) -> NumberEvaluation:
-        """Open the validation list."""
-        return NumberEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> Measurer:
-        """Make a trained model ready for images."""
-        return Measurer(opened)
-
     def output(self, config: Config) -> Port:
         """Describe the numbers."""
         return Port("numbers", (config.MODEL.NUM_CLASSES,), "float32", "numbers in the units of the training list")
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the numbers' names, and by what they were standardised in training."""
         head = as_regressor(model).head
         return {

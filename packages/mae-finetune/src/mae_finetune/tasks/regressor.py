@@ -9,7 +9,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_core.models import VisionTransformer
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import Linear
 from mae_data.errors import DataError
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +12,25 @@ from mae_core.models import ViTEncoder
 from mae_core.process import log
 from mae_core.report.page import Page
 from mae_core.stage.config.checks import require
-from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
-from mae_core.stage.config.to_arguments import encoder_of, statistics_of
+from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.config.to_data_arguments import cropping_of, eval_sampling_of, image_size_of, images_of
 from mae_core.stage.run.model_card import Card
+from mae_core.training.plan import Samples
 from mae_core.training.precision import Precision
-from mae_core.training.samples import Samples
-from mae_data.images.shown_bands import choose_bands
+from mae_data.loading.dataset import ListDataset
 from mae_data.loading.mask_dataset import MaskDataset
-from mae_data.sources.class_file import class_colours
+from mae_data.sources.list_file import class_colours
+from mae_data.transforms.native_crop import make_scale_transform
 from mae_data.transforms.pipelines import Transform, make_eval_transform
-from mae_data.transforms.scale_crop import make_scale_transform
+from mae_finetune.build import shown_bands
 from mae_finetune.class_names import known_names, names_of, training_names
-from mae_finetune.segmentation.loss import segment_loss
-from mae_finetune.segmentation.model import SegmentationTransformer
+from mae_finetune.segmentation.model import SegmentationTransformer, segment_loss
 from mae_finetune.segmentation.page import segmentation_page
 from mae_finetune.segmentation.prediction import MaskPredictor
-from mae_finetune.segmentation.scoring import MaskCounts, MaskScoring
-from mae_finetune.segmentation.tables import report_masks
-from mae_finetune.tasks.task import Evaluation, LossFn, Task
+from mae_finetune.segmentation.scoring import MaskCounts, MaskScoring, report_masks
+from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
 
 HEAD_CHANNELS = {"upernet": 512, "light": 256}  # where MODEL.HEAD_CHANNELS states none
 
@@ -43,22 +40,14 @@ _UNSTATED = 1000  # MODEL.NUM_CLASSES by default: ImageNet's
 class MaskEvaluation(Evaluation):
     """The validation list with its masks, scored by windows over all pixels."""
 
-    dataset: MaskDataset
+    usual_best = "miou"
 
-    def __init__(self, config: Config, dropping: bool) -> None:
-        super().__init__(_eval_dataset(config, dropping=dropping))
-        d = config.DATA
-        with values_from_config():
-            shown = choose_bands(*statistics_of(config), d.VALUE_RANGE)
-        self._scoring = MaskScoring(self.dataset, shown, eval_sampling_of(config)["batch_size"])
-        self._colours = class_colours(d.DATA_PATH, config.MODEL.NUM_CLASSES)
-        self._config = config
+    def __init__(self, config: Config, dataset: ListDataset) -> None:
+        assert isinstance(dataset, MaskDataset)
+        super().__init__(config, dataset)
+        self._scoring = MaskScoring(dataset, shown_bands(config), eval_sampling_of(config)["batch_size"])
+        self._colours = class_colours(config.DATA.DATA_PATH, config.MODEL.NUM_CLASSES)
         self._names: list[str] = []
-
-    @property
-    def best_by(self) -> str:
-        """Name mIoU, where nothing else is asked for."""
-        return str(self._config.TRAIN.BEST_BY or "miou")
 
     def counts(self, model: nn.Layer) -> MaskCounts:
         """Return empty counts."""
@@ -80,7 +69,7 @@ class MaskEvaluation(Evaluation):
         should_stop: Callable[[], bool] = lambda: False,
     ) -> MaskCounts | None:
         """Score whole images by windows; `batches` of one size are not what is scored."""
-        self._names = known_names(self._config, model)
+        self._names = known_names(self.config, model)
         return self._scoring.score(model, precision, should_stop)
 
 
@@ -96,6 +85,7 @@ class Segmentation(Task):
         "miou",
         "mIoU {:.2f} %",
     )
+    predictor, evaluation = MaskPredictor, MaskEvaluation
     sees_batches = True
     head_keys = ("MODEL.NUM_CLASSES", "MODEL.HEAD", "MODEL.HEAD_CHANNELS")
 
@@ -116,17 +106,17 @@ class Segmentation(Task):
             f"MODEL.NUM_CLASSES={_UNSTATED} is the default: name the classes of the masks in classes.txt, a line each,"
             " or state how many there are",
         )
-        cropping: dict[str, Any] = {**cropping_of(config)}
-        cropping["scale"] = tuple(config.DATA.SCALE_JITTER)
+        low, high = config.DATA.SCALE_JITTER
         with values_from_config():
-            transform = make_scale_transform(**cropping)
+            transform = make_scale_transform(**cropping_of(config) | {"scale": (low, high)})
         return _dataset(config, config.DATA.TRAIN_LIST, transform, training=True)
 
-    def eval_dataset(self, config: Config, list_name: str | None = None) -> MaskDataset:
-        """Open a list for its images."""
-        return _eval_dataset(config, list_name)
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> MaskDataset:
+        """Open a list."""
+        transform = make_eval_transform(image_size=image_size_of(config), crop_pct=1.0)
+        return _dataset(config, list_name or config.DATA.VAL_LIST, transform, dropping=dropping)
 
-    def take_in(self, config: Config, model: ViTEncoder, images: Any) -> None:
+    def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the classes."""
         names = training_names(config, images.images)
         if names is None:
@@ -137,17 +127,9 @@ class Segmentation(Task):
         assert isinstance(model, SegmentationTransformer)
         model.name_classes(names)
 
-    def loss(self, config: Config, images: Any) -> LossFn:
+    def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the cross-entropy of the pixels that count."""
         return partial(segment_loss, config.DATA.IGNORE)
-
-    def open_evaluation(self, config: Config, *, dropping: bool = False) -> MaskEvaluation:
-        """Open the validation list."""
-        return MaskEvaluation(config, dropping)
-
-    def predictor(self, opened: Opened) -> MaskPredictor:
-        """Make a model ready for images."""
-        return MaskPredictor(opened)
 
     def output(self, config: Config) -> Port:
         """Describe the logits."""
@@ -156,7 +138,7 @@ class Segmentation(Task):
         shape = (config.MODEL.NUM_CLASSES, height, width)
         return Port("pixel_logits", shape, "float32", "softmax over the classes gives the probabilities of each pixel")
 
-    def facts(self, config: Config, model: ViTEncoder) -> dict[str, Any]:
+    def facts(self, config: Config, model: ViTEncoder) -> OutputFacts:
         """Return the classes, their colours, and how larger images are cut."""
         names = names_of(config, model)
         if names is None:
@@ -175,23 +157,12 @@ class Segmentation(Task):
         return segmentation_page(folder, compare)
 
 
-def _eval_dataset(config: Config, list_name: str | None = None, *, dropping: bool = False) -> MaskDataset:
-    transform = make_eval_transform(image_size=image_size_of(config), crop_pct=1.0)
-    return _dataset(config, list_name or config.DATA.VAL_LIST, transform, dropping=dropping)
-
-
 def _dataset(
     config: Config, list_name: str, transform: Transform, *, training: bool = False, dropping: bool = False
 ) -> MaskDataset:
-    options: dict[str, Any] = {**images_of(config, "optional", training=training, dropping=dropping)}
-    return MaskDataset(
-        options.pop("root"),
-        list_name,
-        transform,
-        classes=config.MODEL.NUM_CLASSES,
-        ignore=config.DATA.IGNORE,
-        **options,
-    )
+    images = images_of(config, "optional", training=training, dropping=dropping)
+    classes, ignore = config.MODEL.NUM_CLASSES, config.DATA.IGNORE
+    return MaskDataset(list_file=list_name, transform=transform, classes=classes, ignore=ignore, **images)
 
 
 TASK = Segmentation()

@@ -1,34 +1,45 @@
-"""What the tasks with a row of numbers beside each image share: the lists, the counts over ranks, the tables."""
+"""What the tasks with a row of labels or numbers beside each image share: lists, counts over ranks, tables, the log."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.evaluation.tables import write_table
-from mae_core.process import distributed
+from mae_core.evaluation.tables import write_scores, write_table
+from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
+from mae_core.training.meters import spoken_speed
 from mae_data.loading.dataset import ListDataset, OpenTargets
-from mae_data.sources.target_list import open_targets
+from mae_data.sources.annotated_list import open_targets
+from mae_finetune.build import eval_dataset, train_dataset
 from mae_finetune.class_names import listed_names
-from mae_finetune.datasets import eval_dataset, train_dataset
+from mae_finetune.tasks.task import Task
 
 
-def open_rows(config: Config, labels: bool) -> OpenTargets:
-    """Return what opens lists of MODEL.NUM_CLASSES labels or numbers beside each image."""
-    return partial(open_targets, count=config.MODEL.NUM_CLASSES, labels=labels, names=listed_names(config) or ())
+class RowTask(Task):
+    """A task with a row of MODEL.NUM_CLASSES labels or numbers beside each image.
 
+    Attributes:
+        are_labels: whether they are labels.
+    """
 
-def train_rows(config: Config, labels: bool) -> ListDataset:
-    """Open the training list; see `open_rows`."""
-    return train_dataset(config, open_rows(config, labels))
+    are_labels: ClassVar[bool]
 
+    def train_dataset(self, config: Config) -> ListDataset:
+        """Open the training list."""
+        return train_dataset(config, self._open_targets(config))
 
-def eval_rows(config: Config, labels: bool, list_name: str | None = None, dropping: bool = False) -> ListDataset:
-    """Open a list as evaluation does; see `open_rows` and `eval_dataset`."""
-    return eval_dataset(config, list_name=list_name, dropping=dropping, open_targets=open_rows(config, labels))
+    def eval_dataset(self, config: Config, list_name: str | None = None, *, dropping: bool = False) -> ListDataset:
+        """Open a list."""
+        targets = self._open_targets(config)
+        return eval_dataset(config, list_name=list_name, dropping=dropping, open_targets=targets)
+
+    def _open_targets(self, config: Config) -> OpenTargets:
+        names = listed_names(config) or ()
+        return partial(open_targets, count=config.MODEL.NUM_CLASSES, labels=self.are_labels, names=names)
 
 
 class Rows:
@@ -89,3 +100,42 @@ class Rows:
 
         if distributed.is_main():
             write_table(path, rows())
+
+
+def report_figures(
+    figures: Mapping[str, float],
+    spoken: Mapping[str, str],
+    images: int,
+    seconds: float,
+    output: str,
+    kind: str,
+    names: Sequence[str],
+    each: Mapping[str, NDArray[np.float64]],
+) -> dict[str, float]:
+    """Log the figures, write `scores.json` and `per_KIND.csv` to `output/eval`, and return the figures.
+
+    Args:
+        spoken: how those that are logged are said.
+        images: that were scored.
+        seconds: how long scoring took.
+        kind: what is said of an image: "label" or "number".
+        names: of each of T.
+        each: columns of the table, [T].
+
+    Returns:
+        the figures, images and images_per_s.
+    """
+    whole = {**figures, "images": images, "images_per_s": images / seconds}
+    words = ", ".join(said.format(figures[name]) for name, said in spoken.items())
+    log.LOGGER.info(f"{images} images: {words}; {spoken_speed(whole['images_per_s'])}")
+    folder = Path(output) / "eval"
+    if distributed.is_main():
+        write_scores(folder, whole)
+        rows = ([i, name, *(_cell(column[i]) for column in each.values())] for i, name in enumerate(names))
+        write_table(folder / f"per_{kind}.csv", [[kind, "name", *each], *rows])
+    log.LOGGER.info(f"tables in {folder}")
+    return whole
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"

@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from mae_core.ops.linear import Linear
+from mae_core.ops.layers import Linear
 from mae_core.process import distributed
 from mae_pretrain.refine.batch_norm import BatchNorm
 from mae_pretrain.refine.loss import neighbour_contrast

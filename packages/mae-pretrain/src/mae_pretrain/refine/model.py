@@ -17,7 +17,7 @@ from mae_pretrain.refine.heads import ContrastHead, HeadSettings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mae_core.models.options import EncoderOptions
+    from mae_core.models.encoder import EncoderOptions
 
 
 NEIGHBOURS = 2**24  # the first of Philox's blocks that neighbours are drawn from; masks take those from 0
@@ -53,6 +53,8 @@ class RefinedEncoder(ViTEncoder):
         if not 1 <= heads <= depth:
             raise ValueError(f"heads={heads}; the encoder has {depth} blocks, each takes one")
         self.views, self.mask_ratio, self.refined = views, mask_ratio, list(range(depth - heads, depth))
+        # The heads' batch norms take it away, so its gradient is rounding, which Adam would make full steps of.
+        self.norm.bias.stop_gradient = True
         self.head = nn.LayerDict({f"block_{i}": ContrastHead(self.embed_dim, settings) for i in self.refined})
 
     def forward(self, images: Tensor, numbers: Tensor, seed: int, epoch: int, heads_alone: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mae_core.training.schedule import warmup_cosine
+from mae_core.training.optim import warmup_cosine
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,10 @@ from mae_core.stage.config.to_data_arguments import (
 )
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.stage.run.model_card import Card
-from mae_core.training.ema import Ema
 from mae_core.training.engine import Trainer
-from mae_core.training.plan import Plan
+from mae_core.training.optim import Ema, scaled_lr
+from mae_core.training.plan import Plan, Samples
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
-from mae_core.training.schedule import scaled_lr
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
@@ -71,6 +69,8 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         betas=t.OPTIMIZER.BETAS,
         eps=t.OPTIMIZER.EPS,
     )
+    arguments = trainer_of(config, plan, images)
+    arguments["lr_at"] = stages.lr_at
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
@@ -80,7 +80,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         loggers=config.LOGGERS,
         ema=Ema(model, t.EMA, lambda name: not name.startswith("head.")) if t.EMA else None,
         program="mae-pretrain refine",
-        **{**trainer_of(config, plan, images), "lr_at": stages.lr_at},
+        **arguments,
     )
 
     def batches(start_step: int, num_steps: int) -> BatchLoader:

@@ -18,8 +18,8 @@ from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import MaskKey
 from mae_core.ops.patches import unit_patches
+from mae_data.drawing import choose_bands
 from mae_data.errors import DataError, ImageError
-from mae_data.images.shown_bands import choose_bands
 from mae_data.loading.loader import as_paddle_takes
 from mae_data.loading.preprocess import ModelInput
 from mae_pretrain.pictures import USUAL_CROP

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import paddle
 from paddle import Tensor
@@ -21,9 +20,8 @@ from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.extraction import kept_features
 from mae_probe.extraction.feature_set import Features, encode, encode_windows
-from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pool_tokens
-from mae_probe.extraction.raw_pixels import pixel_features
-from mae_probe.heads.model import LinearProbe
+from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pixel_features, pool_tokens
+from mae_probe.model import LinearProbe
 
 RANDOM_INIT = "--random-init: the features are those of random weights, a yardstick for trained ones"
 
@@ -144,13 +142,13 @@ def _take_one(model: LinearProbe, part: Part, images: Tensor, tokens: Mapping[in
     return pool_tokens(model, tokens[part.block], part.pool)
 
 
-def _key(made_of: Mapping[str, Any], part: Part, depth: int) -> str:
+def _key(made_of: Mapping[str, object], part: Part, depth: int) -> str:
     """Return the key of features; the last block's is the same, however it is called."""
     block = {} if _is_plain(part, depth) else {"block": part.block % depth}
     return kept_features.key_of({**made_of, "pool": part.pool, **block})
 
 
-def _made_of(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> dict[str, Any]:
+def _made_of(config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision) -> dict[str, object]:
     """Describe what features depend on, but for pool and block."""
     return {
         "versions": [mae_core.__version__, paddle.__version__],

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mae_core.errors import UserError
-from mae_core.files import refuse_unwritable, try_folder, write_output
+from mae_core.files import prepare_output, refuse_unwritable, write_output
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.feature_tables import csv_bytes, parquet_bytes, read_csv, read_parquet, require_pyarrow
 
+Arrays = dict[str, Any]  # NumPy arrays by name; np.savez has a flag among them for type checkers
 TOKEN_SUFFIXES = (".npz", ".safetensors")
 
 
@@ -28,8 +29,7 @@ def prepare_file(path: Path) -> None:
     check_suffix(path)
     if path.suffix == ".parquet":
         require_pyarrow()
-    with refuse_unwritable(path):
-        try_folder(path.parent)
+    prepare_output(path)
 
 
 def check_suffix(path: Path) -> None:
@@ -108,11 +108,7 @@ def write_tokens(path: Path, tokens: Features, grid: tuple[int, int], block: int
         write_output(path, _PACK[path.suffix](arrays, tokens.paths))
 
 
-def _npz_bytes(features: Features) -> bytes:
-    return _pack_npz(_arrays(features), features.paths)
-
-
-def _pack_npz(arrays: Mapping[str, Any], paths: list[str]) -> bytes:
+def _pack_npz(arrays: Arrays, paths: list[str]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays, paths=np.array(paths, np.str_))
     return buffer.getvalue()
@@ -124,16 +120,12 @@ def _read_npz(path: Path) -> Features:
         return _features(file["features"], file["labels"], [str(p) for p in file["paths"]], windows)
 
 
-def _safetensors_bytes(features: Features) -> bytes:
-    return _pack_safetensors(_arrays(features), features.paths)
-
-
-def _pack_safetensors(arrays: dict[str, Any], paths: list[str]) -> bytes:
+def _pack_safetensors(arrays: Arrays, paths: list[str]) -> bytes:
     return bytes(save(arrays, metadata={"paths": json.dumps(paths)}))
 
 
-def _arrays(features: Features) -> dict[str, Any]:
-    arrays: dict[str, Any] = {"features": features.features, "labels": features.labels}
+def _arrays(features: Features) -> Arrays:
+    arrays: Arrays = {"features": features.features, "labels": features.labels}
     return arrays if features.windows is None else arrays | {"windows": features.windows}
 
 
@@ -157,9 +149,9 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    ".npz": Format(_npz_bytes, _read_npz),
-    ".safetensors": Format(_safetensors_bytes, _read_safetensors),
+    ".npz": Format(lambda features: _pack_npz(_arrays(features), features.paths), _read_npz),
+    ".safetensors": Format(lambda features: _pack_safetensors(_arrays(features), features.paths), _read_safetensors),
     ".csv": Format(csv_bytes, read_csv),
     ".parquet": Format(parquet_bytes, read_parquet),
 }
-_PACK: dict[str, Callable[[dict[str, Any], list[str]], bytes]] = {".npz": _pack_npz, ".safetensors": _pack_safetensors}
+_PACK: dict[str, Callable[[Arrays, list[str]], bytes]] = {".npz": _pack_npz, ".safetensors": _pack_safetensors}

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.files import sha256, write_atomic
@@ -37,7 +36,7 @@ def folder_for(weights: str | None) -> Path:
     return index_cache_folder() / FOLDER
 
 
-def key_of(facts: Mapping[str, Any]) -> str:
+def key_of(facts: Mapping[str, object]) -> str:
     """Return the key of what features are made of."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
 

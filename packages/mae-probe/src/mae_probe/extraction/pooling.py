@@ -1,6 +1,6 @@
-"""From an encoder's tokens to one row of features for each image: what `--pool` chooses from."""
+"""From an encoder's tokens to one row of features for each image: what `--pool` chooses from, and raw pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from paddle import Tensor
@@ -10,6 +10,8 @@ from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 
 Grid = tuple[int, int]
+
+SIDE = 32  # pixels that the longer side is scaled down to
 
 
 def class_token(tokens: Tensor, grid: Grid) -> Tensor:
@@ -69,6 +71,20 @@ class Part(NamedTuple):
     block: int = -1
 
 
+def flags_of(part: Part, parts: Collection[Part]) -> str:
+    """Return the flags, each behind a space, that tell a part from others."""
+    block = f" --block {part.block}" if len({other.block for other in parts}) > 1 else ""
+    return block + (f" --pool {part.pool}" if len({other.pool for other in parts}) > 1 else "")
+
+
+def part_name(part: Part, parts: Collection[Part]) -> str:
+    """Return what tells a part from others in JSON: the pool, the block, or `BLOCK POOL`."""
+    pools, blocks = {other.pool for other in parts}, {other.block for other in parts}
+    if len(blocks) == 1:
+        return part.pool
+    return f"{part.block} {part.pool}" if len(pools) > 1 else str(part.block)
+
+
 def block_numbers(blocks: Sequence[str | int], depth: int) -> list[int]:
     """Return the numbers from 0 of blocks, each once; "all" stands for each.
 
@@ -101,3 +117,19 @@ def pool_tokens(model: MaskedAutoencoderViT | VisionTransformer, tokens: Tensor,
         raise UserError("pool class: with MODEL.GLOBAL_POOL True the class token has no norm; leave one of them out")
     parts = POOLS[pool].of_tokens(tokens, model.grid)  # [N, parts, D]
     return (model.fc_norm(parts) if averages else parts).flatten(1).astype("float32")
+
+
+def pixel_features(images: Tensor) -> Tensor:
+    """Scale images down by averaging to at most SIDE pixels a side and flatten them.
+
+    Args:
+        images: [N, H, W, C] as stored.
+
+    Returns:
+        float32 [N, C*h*w].
+    """
+    planes = images.astype("float32").transpose([0, 3, 1, 2])  # [N, C, H, W]
+    height, width = planes.shape[2:]
+    share = min(1.0, SIDE / max(height, width))
+    size = [max(1, round(height * share)), max(1, round(width * share))]
+    return F.adaptive_avg_pool2d(planes, size).flatten(1)  # [N, C*h*w]

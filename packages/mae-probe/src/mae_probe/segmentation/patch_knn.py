@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation.whitening import Whitening, fit_whitening
+from mae_core.evaluation.features import Whitening, fit_whitening
 
 NEIGHBOURS, TEMPERATURE = 30, 0.02  # the paper's
 MEMORY = 100_000  # patches that are kept

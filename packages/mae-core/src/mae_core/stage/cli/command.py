@@ -1,18 +1,19 @@
-"""The main command of a stage: train, or score with -eval; `--help-config` and `--dry-run` on the way."""
+"""The main command of a stage: train, or score with -eval; and questions such as `--help-config`."""
 
+import argparse
 import os
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mae_core.errors import ConfigError
 from mae_core.files import refuse_unwritable, write_output
 from mae_core.process import log, stdio
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs
 from mae_core.process.runtime import import_paddle, version_line
-from mae_core.stage.cli.completion import Completion
 from mae_core.stage.cli.flags import STAGE_FLAGS, TRAINING_FLAGS, add_json, add_pairs
 
 
@@ -80,7 +81,7 @@ def train_or_score(package: str, flags: Sequence[Flag], args: Namespace) -> None
         UserError: whatever the user has to mend.
     """
     from mae_core.stage.config.from_weights import load_config  # what help does without
-    from mae_core.stage.config.model_name import preset_values
+    from mae_core.stage.config.recipe import preset_values
 
     recipe = import_module(f"{package}.config").RECIPE
     if args.help_config is not None:
@@ -115,3 +116,39 @@ def train_or_score(package: str, flags: Sequence[Flag], args: Namespace) -> None
         write_json(args.json, import_module(f"{package}.evaluate").evaluate(config, opened.weights))
     else:
         import_module(f"{package}.train").train(opened, args.allow_drift)
+
+
+class Completion(argparse.Action):
+    """Prints a script for a shell and ends the command, as `--version` does.
+
+    Args:
+        package: import name of the stage.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, package: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, choices=("bash", "zsh"), **kwargs)
+        self.package = package
+
+    def __call__(self, parser: Any, namespace: Any, shell: Any, option_string: str | None = None) -> None:
+        print(completion_script(parser, shell, list(import_module(f"{self.package}.config").RECIPE.keys)))
+        parser.exit()
+
+
+def completion_script(parser: Parser, shell: str, keys: Sequence[str]) -> str:
+    """Return a script that completes subcommands, flags with their values, file names and `KEY VALUE` words."""
+    import shtab
+
+    for action in (action for command in (parser, *parser.commands.values()) for action in command._actions):
+        if action.dest == "pairs":
+            action.choices = keys
+        elif action.nargs != 0 and not action.choices and action.type not in (int, float):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    (words,) = (action for action in parser._actions if action.dest == "pairs")
+    words.choices = [*parser.commands, *keys]
+    name, preamble = shtab.wordify(f"_shtab_{parser.prog}"), ""
+    if shell == "zsh":  # a first word that may be a key hides the subcommands there, so these bring the keys
+        words.help = argparse.SUPPRESS
+        preamble = f"functions[{name}_commands]+=$'\\ncompadd -- {' '.join(keys)}'"
+    # Our parser hides its subcommands from argparse's own parsing, and so from shtab.
+    whole = argparse.ArgumentParser(prog=parser.prog, parents=[parser], add_help=False)
+    return str(shtab.complete(whole, shell, preamble=preamble))

@@ -5,9 +5,8 @@ from os import PathLike, fspath
 
 from mae_core.process import log
 from mae_core.stage.config.from_weights import Opened, complete
-from mae_core.stage.config.model_name import preset_values
 from mae_core.stage.config.node import Config, Values, plain
-from mae_core.stage.config.recipe import Recipe
+from mae_core.stage.config.recipe import Recipe, preset_values
 
 _KEYS = {
     "data": "DATA.DATA_PATH",

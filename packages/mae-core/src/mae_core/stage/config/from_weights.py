@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mae_core.errors import CheckpointError
-from mae_core.stage.config.from_run import OF_THE_COMMAND, lent_by_run, open_resumed
+from mae_core.stage.config.from_run import ADDED, OF_THE_COMMAND, lent_by_run, open_resumed
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config, Values, get_key, plain
-from mae_core.stage.config.older_configs import ADDED
-from mae_core.stage.config.other_channels import CHANNELS, adapt_to_images
 from mae_core.stage.config.recipe import Recipe, Say
-from mae_core.stage.config.weight_record import PIXELS, Record, record_of
+from mae_core.stage.config.weight_record import CHANNELS, PIXELS, Record, adapt_to_images, record_of
 from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
 from mae_core.weights.sources import Weights
 

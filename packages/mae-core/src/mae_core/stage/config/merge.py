@@ -4,19 +4,22 @@ What nobody stated can be lent afterwards, by weights or the resumed run. Every 
 file, the key and the nearest valid key.
 """
 
+import ast
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.base_files import Layer
-from mae_core.stage.config.keys import Keys, config_of
+from mae_core.stage.config.keys import NUMBERLESS, Key, Keys, config_of
 from mae_core.stage.config.node import Config, nest
-from mae_core.stage.config.values import take
-from mae_core.stage.config.yaml_file import quote
+from mae_core.stage.config.yaml_file import Layer, quote
 
 COMMAND_LINE = "command line"
 # (dotted key that is none of the stage's, value, source) -> whether it may be passed over; it may refuse.
 PassOver = Callable[[str, object, str], bool]
+_MOST_BITS = 64  # of a whole number
+_NONE = type(None)
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", _NONE: "None"}
 
 
 class Merge:
@@ -66,7 +69,8 @@ class Merge:
 
     def _tree(self, node: Config, tree: Mapping[str, object], source: str, prefix: str) -> None:
         for key, value in tree.items():
-            name = f"{prefix}{_key_text(key)}"
+            shown = key if isinstance(key, str) and key.isprintable() and len(key) < 100 else quote(key)
+            name = f"{prefix}{shown}"
             if key not in node:
                 if self._pass_over(name, value, source):
                     continue
@@ -80,10 +84,50 @@ class Merge:
                 raise ConfigError(f"{source}: {name}={quote(value)} must be a group of keys: {', '.join(node[key])}")
 
 
-def _key_text(key: object) -> str:
-    return key if isinstance(key, str) and key.isprintable() and len(key) < 100 else quote(key)
-
-
 def _nearest(key: str, valid: list[str], prefix: str) -> str:
     close = difflib.get_close_matches(key.upper(), valid, n=1, cutoff=0.5)
     return f"; nearest is {prefix}{close[0]}" if close else f"; valid here: {', '.join(sorted(valid))}"
+
+
+def take(value: object, name: str, key: Key, source: str) -> object:
+    """Turn a value into one of the types that its key takes.
+
+    Args:
+        name, source: of the key and where the value is from, for messages.
+
+    Raises:
+        ConfigError: it is of another type, not finite, or too large.
+    """
+    if isinstance(value, str):
+        value = _read_text(value, key.types)
+    for number in value if isinstance(value, tuple | list) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ConfigError(f"{source}: {name}={quote(value)} is not a finite number")
+        if isinstance(number, int) and number.bit_length() > _MOST_BITS:
+            raise ConfigError(
+                f"{source}: {name}={quote(value)} is too large: whole numbers have up to {_MOST_BITS} bits"
+            )
+    if type(value) in key.types or key.types == NUMBERLESS:
+        return value
+    if float in key.types and type(value) is int:
+        return float(value)
+    if isinstance(value, tuple | list):
+        for sequence in (tuple, list):
+            if sequence in key.types:
+                return sequence(value)
+    wanted = " or ".join(_WANTED.get(t, "a list") for t in sorted(key.types, key=lambda t: t is _NONE))
+    raise ConfigError(f"{source}: {name}={quote(value)} is not {wanted} (default {key.default!r})")
+
+
+def _read_text(text: str, types: tuple[type, ...]) -> object:
+    """Read what a command line or a predecessor's file gives as text; where text is wanted, it stays as it is."""
+    value = literal(text)
+    return text if str in types and (value is not None or _NONE not in types) else value
+
+
+def literal(text: str) -> object:
+    """Read a Python literal (`(0.9, 0.95)`, `None`, `1e-4`), as yacs does; else YAML's true/false; else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {"true": True, "false": False, "null": None}.get(text.lower(), text)

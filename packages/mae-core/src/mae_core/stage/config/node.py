@@ -1,6 +1,6 @@
 """A config as one yacs node, and as plain data: nested, or by dotted key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from yacs.config import CfgNode
 
@@ -49,15 +49,3 @@ def update(whole: Tree, more: Mapping[str, object]) -> None:
             update(inner, value)
         else:
             whole[key] = value
-
-
-def drifted_keys(
-    saved: Mapping[str, object], now: Mapping[str, object], free: Sequence[str]
-) -> dict[str, tuple[object, object]]:
-    """List keys whose value differs between two configs; `free` names keys or groups that may."""
-    old, new = flatten(saved), flatten(now)
-    return {
-        key: (old.get(key), new.get(key))
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == f or key.startswith(f"{f}.") for f in free)
-    }

@@ -3,6 +3,7 @@
 Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -> freeze.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,17 +11,22 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from mae_core.errors import ConfigError
-from mae_core.stage.config.base_files import read_layers
-from mae_core.stage.config.foreign_config import merge_shared, stage_of_layers
+from mae_core.errors import ConfigError, UserError
+from mae_core.model_sizes import network_name, preset_sizes
+from mae_core.stage.config.foreign_keys import PassedOver, merge_shared, stage_of_layers
 from mae_core.stage.config.keys import Keys, config_of
 from mae_core.stage.config.merge import Merge
-from mae_core.stage.config.model_name import name_model
-from mae_core.stage.config.node import Config, get_key
-from mae_core.stage.config.predecessor_keys import PassedOver
-from mae_core.stage.run.latest import name_runs
+from mae_core.stage.config.node import Config, Values, get_key
+from mae_core.stage.config.yaml_file import read_layers
 
 Say = Callable[[str], None]
+LATEST = "latest"  # beside the runs: a link to the one that began last
+_SIZES = {
+    "embed_dim": "MODEL.ENCODER.EMBED_DIM",
+    "depth": "MODEL.ENCODER.DEPTH",
+    "num_heads": "MODEL.ENCODER.NUM_HEADS",
+    "patch_size": "MODEL.PATCH_SIZE",
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Recipe:
         if training:
             self.validate_training(config)
         name_model(config)
-        name_runs(config)
+        _name_runs(config)
         config.freeze()
         return config
 
@@ -130,3 +136,45 @@ def values_from_config() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def preset_values(name: str) -> Values:
+    """Return what a preset sets, by dotted key.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    try:
+        sizes = preset_sizes(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return {"MODEL.NAME": name, **{key: sizes[argument] for argument, key in _SIZES.items()}}
+
+
+def is_label(name: object) -> bool:
+    """Whether a name is one of the user's own: those of networks begin with ViT or MAE-ViT, in any spelling."""
+    return isinstance(name, str) and not name.lower().replace("-", "_").startswith(("vit_", "mae_vit_"))
+
+
+def name_model(config: Config) -> None:
+    """Set MODEL.NAME to what the sizes are called, unless it is a label, or true."""
+    m, e, stated, size = config.MODEL, config.MODEL.ENCODER, config.MODEL.NAME, config.DATA.IMAGE_SIZE
+    network = network_name(e.EMBED_DIM, e.DEPTH, e.NUM_HEADS, m.PATCH_SIZE, size, m.MLP_RATIO, m.QKV_BIAS)
+    is_true = stated and f"{network}_".startswith(f"{stated.removeprefix('mae_')}_")
+    if not (is_label(stated) or is_true):
+        m.NAME = network
+
+
+def _name_runs(config: Config) -> None:
+    """Put the run's own folder in place of the link: the next run, perhaps this one, points it elsewhere."""
+    for group, key in ((config.MODEL, "PRETRAINED"), (config.MODEL, "RESUME"), (config, "SAVE")):
+        if path := group.get(key):
+            group[key] = _behind_link(path)
+
+
+def _behind_link(path: str) -> str:
+    parts = Path(path).parts
+    for place, part in enumerate(parts):
+        if part == LATEST and (link := Path(*parts[: place + 1])).is_symlink():
+            return str(link.parent.joinpath(os.readlink(link), *parts[place + 1 :]))
+    return path

@@ -1,24 +1,55 @@
 """What every stage reads from its config alike: named arguments for the loop and the encoder.
 
-These functions alone in this package look into a stage's config; all else takes plain arguments.
+These functions alone in this package look into a stage's config; all else takes plain arguments. What they return is
+typed, so that mypy checks each call that unpacks it (`make_loader(..., **loading_of(config))`): the packages that take
+the arguments know neither the config nor one another.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from mae_core.models import pixel_statistics
 from mae_core.process import log, runtime
-from mae_core.stage.config.arguments import Encoder, TrainerArguments
 from mae_core.stage.config.node import Config, to_dict
-from mae_core.stage.config.to_data_arguments import image_size_of
-from mae_core.stage.input_settings import input_settings
+from mae_core.stage.config.to_data_arguments import Size, image_size_of
+from mae_core.stage.config.weight_record import InputSettings, input_settings
+from mae_core.training.optim import scaled_lr, warmup_cosine
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
-from mae_core.training.schedule import scaled_lr, warmup_cosine
 
 SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
+
+
+class TrainerArguments(TypedDict):
+    """The arguments of `Trainer` that all stages give alike."""
+
+    lr_at: Callable[[float], float]
+    plan: Plan
+    config: dict[str, object]
+    data: dict[str, object]
+    describe: Callable[[Iterable[int]], str]
+    data_advice: str
+    data_patience: float
+    shard_optimizer: bool
+
+
+class Encoder(InputSettings, total=True):
+    """The arguments of `ViTEncoder`; of those on how images are read, what is not the usual."""
+
+    img_size: Size
+    patch_size: int
+    in_chans: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    qkv_bias: bool
+    drop_path_rate: float
+    pixel_mean: Sequence[float]
+    pixel_std: Sequence[float]
+    value_range: float | Sequence[float]
 
 
 def plan_of(config: Config, steps_per_epoch: int) -> Plan:

@@ -1,19 +1,88 @@
-"""What every stage reads from its config alike: named arguments for the data path."""
+"""What every stage reads from its config alike: named, typed arguments for the data path; see `to_arguments`."""
+
+from collections.abc import Sequence
+from typing import TypedDict
 
 from mae_core.models import pixel_statistics
 from mae_core.process import distributed
-from mae_core.stage.config.arguments import (
-    Cropping,
-    EvalSampling,
-    GlobalBatch,
-    Images,
-    Input,
-    Loading,
-    Reading,
-    Size,
-    TrainSampling,
-)
 from mae_core.stage.config.node import Config
+
+Size = int | tuple[int, int]
+
+
+class Reading(TypedDict):
+    """How image files become pixels."""
+
+    channels: int
+    value_range: float | Sequence[float]
+    bands: Sequence[int | str] | None
+    exif: bool
+    nodata: float | str | None
+    mean: Sequence[float]
+
+
+class Input(Reading):
+    """How images become a model's input in evaluation."""
+
+    size: Size
+    crop_pct: float | None
+
+
+class Images(Reading):
+    """The arguments of a dataset over a list file, but for list and transform."""
+
+    root: str
+    allow_outside: bool
+    opt_in: str
+    seed: int
+    decoder: str
+    labels: str
+    num_classes: int | None
+    on_error: str
+    max_skipped: int
+    advice: str
+
+
+class Cropping(TypedDict):
+    """The arguments that the training transforms of all stages share."""
+
+    image_size: Size
+    scale: tuple[float, float]
+    hflip: float
+    vflip: float
+    rotate90: bool
+
+
+class Loading(TypedDict):
+    """The arguments of a loader, but for dataset, sampler and stop request."""
+
+    num_workers: int
+    timeout: float
+    advice: str
+
+
+class GlobalBatch(TypedDict):
+    """What a global batch is made of: images per rank and forward pass, passes per step, ranks."""
+
+    batch_size: int
+    accum_iter: int
+    world_size: int
+
+
+class TrainSampling(GlobalBatch):
+    """The arguments of a sampler of training batches, but for the number of images and the steps."""
+
+    rank: int
+    seed: int
+    repeats: int
+
+
+class EvalSampling(TypedDict):
+    """The arguments of a sampler that covers a list once, but for the number of images."""
+
+    batch_size: int
+    rank: int
+    world_size: int
 
 
 def image_size_of(config: Config) -> Size:
@@ -23,12 +92,12 @@ def image_size_of(config: Config) -> Size:
 
 
 def input_of(config: Config) -> Input:
-    """Read how images become a model's input in evaluation, whoever asks."""
+    """Read how images become a model's input in evaluation."""
     return {"size": image_size_of(config), "crop_pct": config.DATA.CROP_PCT, **reading_of(config)}
 
 
 def reading_of(config: Config) -> Reading:
-    """Read how image files become pixels, whoever reads them."""
+    """Read how image files become pixels."""
     d = config.DATA
     mean, _ = pixel_statistics(d.IMAGE_CHANNELS, d.IMAGENET_MEAN, d.IMAGENET_STD)
     return {
@@ -47,7 +116,7 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
     Args:
         labels: "required" (then checked against MODEL.NUM_CLASSES) or "optional".
         training: whether DATA.ON_ERROR holds: in the place of a skipped image, evaluation would count another twice.
-        dropping: whether it holds, and who asks leaves out what has an index below 0.
+        dropping: whether it holds, and the caller leaves out what has an index below 0.
     """
     skips = config.DATA.ON_ERROR == "skip"
     find = "`mae-data verify` finds all such images"
@@ -81,7 +150,7 @@ def cropping_of(config: Config) -> Cropping:
 
 
 def loading_of(config: Config) -> Loading:
-    """Read the arguments of a loader, but for dataset, sampler and what asks it to stop."""
+    """Read the arguments of a loader, but for dataset, sampler and stop request."""
     return {
         "num_workers": config.DATA.NUM_WORKERS,
         "timeout": config.DATA.TIMEOUT,

@@ -1,13 +1,18 @@
-"""What weights record of their model and images, in config keys: by shapes, header and the run beside them."""
+"""What weights record of their model and images, in config keys, also where they are adapted to other channels."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
 
-from mae_core.stage.config.model_name import is_label
+from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Values, flatten
-from mae_core.stage.input_settings import input_settings
+from mae_core.stage.config.recipe import Say, is_label
+from mae_core.weights.adaptation import mix_channels
 from mae_core.weights.architecture import Architecture
 from mae_core.weights.sources import Weights
 
+# Pre-training's default of the evaluation crop; a run of small pictures that shows more of them has a reason to.
+_USUAL_CROP = ("PRETRAIN", 0.875)
 # Config keys of the model, by what `weights.Architecture` calls them.
 GEOMETRY = {
     "MODEL.PATCH_SIZE": "patch_size",
@@ -36,6 +41,35 @@ _IMAGES = {
 PIXELS = tuple(_IMAGES)[:3]
 # No shape shows these: where the header lacks them too, they are guesses, which contradict nobody.
 _GUESSED = ("patch_size", "in_chans", "num_heads", "decoder_num_heads")
+CHANNELS, MEAN, STD = "DATA.IMAGE_CHANNELS", "DATA.IMAGENET_MEAN", "DATA.IMAGENET_STD"
+_OF_CHANNELS = tuple(key.partition(".")[2] for key in (CHANNELS, MEAN, STD, "DATA.BANDS"))
+
+
+class InputSettings(TypedDict, total=False):
+    """The arguments of a model on how images are read; those that nobody recorded are left out."""
+
+    crop_pct: float
+    bands: Sequence[int | str]
+    exif: bool
+    nodata: float | str
+
+
+def input_settings(saved: Mapping[str, Any]) -> InputSettings:
+    """Return crop_pct, bands, exif and nodata as a model takes them, as far as the config of a run holds them.
+
+    Args:
+        saved: the config, nested. Runs from before `EXIF` did not turn photographs upright.
+    """
+    data, stage = saved.get("DATA", {}), saved.get("MODEL", {}).get("TYPE")
+    settings: InputSettings = {"exif": data.get("EXIF", False)}
+    if (bands := data.get("BANDS")) is not None:
+        settings["bands"] = bands
+    if (nodata := data.get("NODATA")) is not None:
+        settings["nodata"] = nodata
+    crop = data.get("CROP_PCT")
+    if crop is not None and (stage, crop) != _USUAL_CROP:
+        settings["crop_pct"] = crop
+    return settings
 
 
 @dataclass(frozen=True)
@@ -101,3 +135,33 @@ def _images(model: Architecture, config: Values) -> Values:
 
 def _group_of(config: Values, group: str) -> Values:
     return {key.partition(".")[2]: value for key, value in config.items() if key.startswith(f"{group}.")}
+
+
+def adapt_to_images(weights: Weights, record: Record, merge: Merge, say: Say) -> tuple[Weights, Record]:
+    """Adapt weights to the channels that the user states; as they are where that is not asked for.
+
+    Pixel statistics are mixed as the channels are, and the user may state others; which bands are taken, nobody knows.
+
+    Args:
+        record: what the weights record.
+        say: receives a line on statistics that are the weights'.
+
+    Returns:
+        the weights, and what they record now.
+    """
+    old, new, way = record.values.get(CHANNELS), merge.config.DATA.IMAGE_CHANNELS, merge.config.MODEL.CHANNELS_FROM
+    if way is None or CHANNELS not in merge.stated or not isinstance(old, int) or old == new:
+        return weights, record
+    mean, std = (_numbers(record.values.get(key, merge.keys[key].default), old) for key in (MEAN, STD))
+    data = {key: value for key, value in weights.config.get("DATA", {}).items() if key not in _OF_CHANNELS}
+    config = {**weights.config, "DATA": data} if weights.config else weights.config
+    adapted = replace(mix_channels(weights, new, way, mean, std), config=config)
+    if MEAN not in merge.stated:
+        say(f"{MEAN} and {STD} are those of the weights' channels; `mae-data stats` measures those of your images")
+    recorded = record_of(adapted, record.source)
+    return adapted, replace(recorded, binding=recorded.binding - set(PIXELS))
+
+
+def _numbers(values: object, count: int) -> list[float]:
+    """Return statistics of so many channels; those that are used where none are known, if these are of others."""
+    return list(values) if isinstance(values, list | tuple) and len(values) == count else [0.5] * count

@@ -1,10 +1,9 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, log what runs and how it went."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,34 +11,20 @@ from mae_core.errors import CheckpointError, ConfigError
 from mae_core.files import refuse_unwritable, write_atomic
 from mae_core.ops import fused
 from mae_core.process import distributed, log, runtime
-from mae_core.stage.config.from_weights import Opened, drift_flags
-from mae_core.stage.config.node import Config, drifted_keys, flatten
-from mae_core.stage.config.older_configs import in_present_keys
+from mae_core.stage.config.from_weights import Opened
+from mae_core.stage.config.node import Config
+from mae_core.stage.run.drift import note_schedule, refuse_drift
 from mae_core.stage.run.model_card import Card, write_model_card
 from mae_core.stage.run.output_folder import other_stage, with_output
-from mae_core.stage.run.schedule_change import EPOCHS, note_schedule
-from mae_core.training import environment
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
-from mae_core.training.provenance import recorded
+from mae_core.training.plan import Samples
+from mae_core.training.provenance import environment_changes, recorded
 from mae_core.training.run_folder import RunFolder
-from mae_core.training.samples import Samples
 from mae_core.weights.checkpoint_folder import Checkpoint, list_checkpoints
-from mae_core.weights.checkpoint_state import State
 from mae_core.weights.load import fit_weights
 from mae_core.weights.sources import Weights
-
-BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
-TRAIN_LIST = "DATA.TRAIN_LIST"
-# What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
-MAY_CHANGE = (
-    *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
-    *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    "TRAIN.SHARD_OPTIMIZER",
-    *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
-    "DATA.MAX_BAD",
-)
 
 
 @dataclass(frozen=True)
@@ -50,8 +35,8 @@ class Run:
         trainer: model, optimizer, loss, plan.
         images: training images.
         batches: (first step, steps of the whole run) -> this rank's batches.
-        card: what is said of the model.
-        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
+        card: how the stage describes its models.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside `drift.MAY_CHANGE`.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
         closing: returns lines to log at the end.
@@ -140,7 +125,7 @@ def begin(
         resume: what the user asked to go on from; "auto" begins anew where there is no checkpoint.
         checkpoint: what that is.
         weights: to start from where nothing is resumed; the report on their keys is logged.
-        free: config keys, or groups of them, that a resumed run of this stage may change beside MAY_CHANGE.
+        free: config keys, or groups of them, that a resumed run of this stage may change beside `drift.MAY_CHANGE`.
         allow_drift: more such keys, of the user's.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
 
@@ -159,14 +144,8 @@ def begin(
             raise ConfigError(
                 f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer)}"
             )
-        _refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
-        note_schedule(trainer, checkpoint.state)
-        trainer.resume(checkpoint)
-        if "TRAIN.BEST_BY" in allow_drift:
-            trainer.validation.best = None  # it may be of another figure
-        log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
-        if changed := environment.changes(checkpoint.state.versions):
-            log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
+        refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
+        _go_on(trainer, checkpoint, allow_drift)
     elif list_checkpoints(checkpoints):
         raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
     elif weights:
@@ -179,6 +158,17 @@ def begin(
             write_atomic(trainer.folder.config, yaml.safe_dump(trainer.config, sort_keys=False).encode())
 
 
+def _go_on(trainer: Trainer, checkpoint: Checkpoint, allow_drift: Sequence[str]) -> None:
+    """Take up a checkpoint, and log what is otherwise than before."""
+    note_schedule(trainer, checkpoint.state)
+    trainer.resume(checkpoint)
+    if "TRAIN.BEST_BY" in allow_drift:
+        trainer.validation.best = None  # it may be of another figure
+    log.LOGGER.info(f"resumed from {checkpoint.folder} at step {trainer.step}")
+    if changed := environment_changes(checkpoint.state.versions):
+        log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
+
+
 def _advice(output: str, trainer: Trainer) -> str:
     """Return what to do about an output folder that holds a run; one of another stage cannot go on."""
     if stage := other_stage(output, trainer.config):
@@ -186,43 +176,8 @@ def _advice(output: str, trainer: Trainer) -> str:
     return f"go on with it (-resume {output}), or choose another -output"
 
 
-def _refuse_drift(
-    trainer: Trainer, state: State, free: Sequence[str], allow_drift: Sequence[str], free_cut: bool
-) -> None:
-    before = in_present_keys(state.config, trainer.config)
-    saved = flatten(before)
-    saved_batch = state.world_size
-    for key in BATCH_KEYS:
-        if not isinstance(value := saved.get(key), int):
-            raise CheckpointError(f"the resumed run's config has no usable {key}: it is of another program")
-        saved_batch *= value
-    now_batch = trainer.plan.global_batch
-    cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
-    if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
-        drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
-    if TRAIN_LIST not in allow_drift:
-        drift |= _data_drift(state.data, trainer.data)
-    if drift:
-        keys = dict.fromkeys(key.split(" ")[0] for key in drift)
-        listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())
-        raise CheckpointError(
-            f"the resumed run had another config: {listed}. Leave it as it was, or add {drift_flags(keys)}"
-        )
-
-
-def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Compare the images of training, where both sides know them: older checkpoints do not."""
-    old, new = saved.get("train"), now.get("train")
-    if not old or not new or old == new:
-        return {}
-    if old["images"] != new["images"]:
-        return {f"{TRAIN_LIST} (images)": (old["images"], new["images"])}
-    return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
-
-
 def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ()) -> None:
-    """Log the model's size, the data, what there is to say of it, and the steps."""
+    """Log the model's size, the data, the notes on it, and the steps."""
     log.log_lines(notes)
     plan, world = trainer.plan, distributed.world_size()
     parameters = sum(int(p.size) for p in trainer.model.parameters())

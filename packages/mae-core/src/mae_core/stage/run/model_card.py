@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: what a run's weights are, for whoever gets them."""
+"""`MODEL_CARD.md`: what a run's weights are, for those who receive them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ FILE = "MODEL_CARD.md"
 
 @dataclass(frozen=True)
 class Card:
-    """What a stage says of its models.
+    """How a stage describes its models.
 
     Args:
         title: what they are.
         use: what they are for.
         limits: what they do not do.
-        figure: the first figure of a validation, and how it is said; "" where none is scored.
-        said: such as "top-1 {:.2f} %".
+        figure: the first figure of a validation; "" where none is scored.
+        said: how that figure is written, such as "top-1 {:.2f} %".
     """
 
     title: str

@@ -1,6 +1,7 @@
 """Where a run writes without -output: `runs/pretrain-001`, the next number each time, and `runs/latest`, a link."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import Any
 
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
-from mae_core.stage.run.latest import NAME, link_latest
+from mae_core.stage.config.recipe import LATEST
 from mae_core.weights.checkpoint_folder import list_checkpoints
 from mae_core.weights.checkpoint_state import STATE
 
@@ -33,11 +34,23 @@ def with_output(config: Config, suffix: str = "") -> Config:
     settled.freeze()
     if not suffix and distributed.is_main():
         log.setup()
-        linked = link_latest(folder)
+        linked = _link_latest(folder)
         log.LOGGER.info(
-            f"this run writes to {folder}{f' (also {ROOT / NAME})' if linked else ''}; -output names another"
+            f"this run writes to {folder}{f' (also {ROOT / LATEST})' if linked else ''}; -output names another"
         )
     return settled
+
+
+def _link_latest(folder: Path) -> bool:
+    """Point `latest` beside the folder to it; return whether the file system took it."""
+    temporary = folder.parent / f".latest.{os.getpid()}.tmp"
+    with suppress(OSError):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, folder.parent / LATEST)
+        return True
+    return False
 
 
 def planned_output(config: Config, suffix: str = "") -> Path:

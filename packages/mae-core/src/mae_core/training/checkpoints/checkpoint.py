@@ -19,8 +19,8 @@ from paddle import nn
 
 from mae_core.errors import CheckpointError
 from mae_core.files import publish_folder, write_atomic
-from mae_core.training.checkpoints.host_copy import host_copy
-from mae_core.training.environment import environment
+from mae_core.training.checkpoints.writer import host_copy
+from mae_core.training.provenance import environment
 from mae_core.training.sharding import ShardedOptimizer, owns
 from mae_core.weights.checkpoint_folder import list_checkpoints, step_folder
 from mae_core.weights.checkpoint_state import (

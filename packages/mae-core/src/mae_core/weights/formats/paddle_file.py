@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.numpy_pickle import NUMPY, Array, bfloat16_to_float32
+from mae_core.weights.formats.pickled_arrays import NUMPY, Array, bfloat16_to_float32, pick_tensors
 from mae_core.weights.formats.pickles import read_pickle
-from mae_core.weights.formats.state_dict import pick_tensors
 
 
 def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:

@@ -40,6 +40,7 @@ _VALUES = {
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _SIZED = (str, bytes, tuple, list, dict, set)
 _MARK = object()
 _MOST_STEPS = 500_000  # ViT-H with its optimizer has 60,000
@@ -99,6 +100,8 @@ class _Machine:
             self.stack.append(_CONSTANTS[name])
         elif name in _EMPTY:
             self.stack.append(_EMPTY[name]())
+        elif name in _TUPLES:
+            self.stack.append(tuple(self.pop() for _ in range(_TUPLES[name]))[::-1])
         elif method := getattr(self, f"on_{name.lower()}", None):
             method(argument)
         else:  # INST, OBJ, NEWOBJ_EX, EXT1, EXT2, EXT4, buffers outside the file
@@ -153,18 +156,6 @@ class _Machine:
 
     def on_tuple(self, argument: Any) -> None:
         self.stack.append(tuple(self.pop_to_mark()))
-
-    def on_tuple1(self, argument: Any) -> None:
-        self._short_tuple(1)
-
-    def on_tuple2(self, argument: Any) -> None:
-        self._short_tuple(2)
-
-    def on_tuple3(self, argument: Any) -> None:
-        self._short_tuple(3)
-
-    def _short_tuple(self, length: int) -> None:
-        self.stack.append(tuple(self.pop() for _ in range(length))[::-1])
 
     def on_list(self, argument: Any) -> None:
         self.stack.append(self.pop_to_mark())

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.numpy_pickle import bfloat16_to_float32
 from mae_core.weights.formats.pickle_values import safe_text
+from mae_core.weights.formats.pickled_arrays import bfloat16_to_float32
 
 _DTYPES = {
     "F64": "<f8",

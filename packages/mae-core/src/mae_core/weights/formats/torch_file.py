@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import CheckpointError
-from mae_core.weights.formats.numpy_pickle import NUMPY, bfloat16_to_float32
 from mae_core.weights.formats.pickle_values import Builder, Inert, Name, safe_text
+from mae_core.weights.formats.pickled_arrays import NUMPY, bfloat16_to_float32, pick_tensors
 from mae_core.weights.formats.pickles import read_pickle
-from mae_core.weights.formats.state_dict import pick_tensors
 
 _BFLOAT16 = "bfloat16"
 _STORAGES = {

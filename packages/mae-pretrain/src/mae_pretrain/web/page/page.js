@@ -19,9 +19,9 @@ async function ask(what, query = "") {
   const answer = await fetch(`/${what}?${query}`, {
     method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" },
   });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
+  const computed = await answer.json();
+  if (!answer.ok) throw new Error(computed.error);
+  return computed;
 }
 
 async function picture(uri) {
@@ -51,30 +51,30 @@ async function attempt(work) {
 
 async function reconstruct(isLatest, mask) {
   const ratio = $("ratio").value / 100, seed = $("seed").value || "0";
-  const told = await ask("reconstruct", mask ? `removed=${mask.join("")}` : new URLSearchParams({ ratio, seed }));
+  const computed = await ask("reconstruct", mask ? `removed=${mask.join("")}` : new URLSearchParams({ ratio, seed }));
   if (!isLatest()) return;
-  removed = [...told.removed].map(Number);
-  const [source, pasted] = [await picture(told.original), await picture(told.reconstruction)];
+  removed = [...computed.removed].map(Number);
+  const [source, pasted] = [await picture(computed.original), await picture(computed.reconstruction)];
   editor.show(source, model.grid);
   result.show(pasted, model.grid);
   const count = removed.reduce((a, b) => a + b, 0);
   $("hidden").textContent = `${count} of ${removed.length} patches are hidden. Draw with the mouse or a finger, or use arrow keys and space, to hide or show more.`;
-  $("error").textContent = `Mean squared error of the hidden pixels, 0 to 1: ${told.error.toFixed(4)}. ` +
+  $("error").textContent = `Mean squared error of the hidden pixels, 0 to 1: ${computed.error.toFixed(4)}. ` +
     (model.normalized ? "The model predicts normalised patches: each is given the true patch's mean and deviation." : "");
 }
 
 async function attend(isLatest) {
-  const told = await ask("attend");
+  const computed = await ask("attend");
   if (!isLatest()) return;
-  heads = told.heads;
+  heads = computed.heads;
   $("head").replaceChildren(new Option("all heads, mean", "mean"), ...heads.map((_, i) => new Option(`head ${i + 1}`, i)));
-  original.show(await picture(told.original), model.grid);
+  original.show(await picture(computed.original), model.grid);
 }
 
 async function classify(isLatest) {
-  const told = await ask("classify");
+  const computed = await ask("classify");
   if (!isLatest()) return;
-  $("classes").replaceChildren(...told.classes.map(({ name, probability }, i) => {
+  $("classes").replaceChildren(...computed.classes.map(({ name, probability }, i) => {
     const row = document.createElement("li");
     const [label, value, bar, filled] = ["name", "value", "bar", ""].map((kind) => {
       const part = document.createElement("span");

@@ -1,1 +1,0 @@
-"""Where a model looks: attention of its last block, drawn over images."""
