@@ -107,7 +107,7 @@ def test_every_reader_of_an_encoder_takes_a_refined_run(data, finished, cli, tmp
 
 def test_bad_input_is_refused_in_a_line(data, pretrained, finished, cli, tmp_path):
     args = ["refine", "-data_path", data, "-output", tmp_path / "run", *TINY]
-    assert_refused(cli(*args), 2, ["refine begins with a finished model: -pretrained RUN"])
+    assert_refused(cli("refine", "-data_path", data), 2, ["refine begins with a finished model: -pretrained RUN"])
     assert_refused(cli(*args, "-pretrained", pretrained, "-batch_size", 1), 2, ["DATA.BATCH_SIZE=1", "2 or more"])
     assert_refused(cli(*args, "-pretrained", pretrained, "-batch_size", 27), 3, ["26 images are fewer than", "27"])
     assert_refused(cli(*args, "-pretrained", data), 4, [str(data), "holds no weights"])

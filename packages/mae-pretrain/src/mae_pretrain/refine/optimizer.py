@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import paddle
+
 from mae_core.training.optim import AdamW, decays, layer_scales, trainable
 from mae_pretrain.refine.model import RefinedEncoder
 
@@ -35,6 +37,8 @@ def build_optimizer(
         ],
         apply_decay_param_fun=lambda name: name in decayed,
     )
+    # Before the first step: Paddle goes on from a checkpoint of the first stage only if it holds the encoder's too.
+    optimizer._create_accumulators(paddle.static.default_main_program().global_block(), [p for _, p in named])
     for name, parameter in named:  # after the groups, which set one rate for all of theirs
         parameter.optimize_attr["learning_rate"] = scales[name]
     return optimizer
