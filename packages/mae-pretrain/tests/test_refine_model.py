@@ -4,9 +4,9 @@ import numpy as np
 import paddle
 import pytest
 
-from mae_core.models import VisionTransformer
 from mae_core.ops.philox import draw_words
-from mae_pretrain.refine.heads import HeadSettings
+from mae_core.ops.random_masking import MaskKey, random_masking
+from mae_pretrain.refine.heads import ContrastHead, HeadSettings
 from mae_pretrain.refine.model import RefinedEncoder
 from mae_pretrain.refine.schedule import TwoStages
 
@@ -53,14 +53,20 @@ def test_the_encoder_learns_in_the_second_stage_only():
         assert "norm.bias" not in others  # whatever it is, the loss is the same
 
 
-def test_features_are_those_of_a_plain_encoder_with_its_weights():
-    model = build()
-    plain = VisionTransformer(num_classes=0, global_pool=False, **SIZES)
-    names = plain.state_dict().keys()
-    plain.set_state_dict({name: value for name, value in model.state_dict().items() if name in names})
-    images, _ = batch()
-    expected = plain.forward_intermediates(images, [-1])[0]
-    np.testing.assert_allclose(model.forward_features(images).numpy(), expected.numpy(), atol=1e-6)
+def test_masked_views_are_encoded_from_what_is_left_each_by_a_mask_of_its_own():
+    paddle.seed(0)
+    model = RefinedEncoder(heads=1, settings=HEADS, views=2, mask_ratio=0.5, **SIZES)
+    images, numbers = batch()
+    loss = model(images, numbers, seed=3, epoch=5, heads_alone=True)
+    apart = numbers + paddle.to_tensor([0, 2**40] * 3)
+    visible, masking = random_masking(images, 0.5, noise=MaskKey(3, 5, apart), pixels=model.pixels)
+    assert len({tuple(row) for row in masking.ids_keep.tolist()}) > 1
+    tokens = model.norm(model.encode(visible, masking.ids_keep))
+    uniform = [draw_words(3, 5, [4, 7, 2], 2**24 + view)[0] for view in range(2)]
+    head = ContrastHead(8, HEADS)
+    head.set_state_dict(head.state_dict() | dict(model.head["block_2"].named_parameters()))
+    expected = head([tokens[view::2, 0] for view in range(2)], numbers[::2], paddle.to_tensor(np.stack(uniform)))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_more_heads_than_blocks_are_refused():

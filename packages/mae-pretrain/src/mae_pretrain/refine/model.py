@@ -93,7 +93,3 @@ class RefinedEncoder(ViTEncoder):
     def _number_views(self, numbers: Tensor) -> Tensor:
         """Number the views apart, beyond all numbers of images -> int64 [N * V]."""
         return numbers + FURTHER * (paddle.arange(len(numbers), dtype="int64") % self.views)
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Encode whole images -> [N, 1 + L, D] after the norm, class token first, image order."""
-        return self.norm(self.encode(self.normalize(self.patchify(images))))

@@ -28,6 +28,7 @@ from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_data.transforms.pipelines import make_pretrain_transform
+from mae_pretrain.monitor import monitoring
 from mae_pretrain.refine.heads import HeadSettings
 from mae_pretrain.refine.model import RefinedEncoder
 from mae_pretrain.refine.optimizer import build_optimizer
@@ -69,16 +70,17 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         betas=t.OPTIMIZER.BETAS,
         eps=t.OPTIMIZER.EPS,
     )
-    arguments = trainer_of(config, plan, images)
+    precision, arguments = precision_of(config), trainer_of(config, plan, images)
     arguments["lr_at"] = stages.lr_at
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
         loss_fn=partial(refine_loss, stages, config.SEED),
-        precision=precision_of(config),
+        precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
         ema=Ema(model, t.EMA, lambda name: not name.startswith("head.")) if t.EMA else None,
+        validation=monitoring(config, precision, plan.steps_per_epoch, run=None),
         program="mae-pretrain refine",
         **arguments,
     )
@@ -89,7 +91,16 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
 
     # Negatives are of one forward pass, so a global batch that is cut otherwise is another contrast.
-    return Run(trainer, len(images), batches, CARD, free_cut=False, notes=images.notes(), closing=images.skipped)
+    return Run(
+        trainer,
+        len(images),
+        batches,
+        CARD,
+        free=("MONITOR",),
+        free_cut=False,
+        notes=images.notes(),
+        closing=images.skipped,
+    )
 
 
 def train_dataset(config: Config) -> ListDataset:
