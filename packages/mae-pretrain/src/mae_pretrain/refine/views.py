@@ -16,11 +16,11 @@ class ViewSampler:
     """
 
     def __init__(self, images: TrainBatchSampler, views: int) -> None:
-        self._images, self._views = images, views
+        self.images, self.views = images, views
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def __iter__(self) -> Iterator[KeyBatch]:
-        for keys in self._images:
-            yield [(epoch * self._views + view, index) for epoch, index in keys for view in range(self._views)]
+        for keys in self.images:
+            yield [(epoch * self.views + view, index) for epoch, index in keys for view in range(self.views)]
