@@ -130,6 +130,14 @@ def start(scenario: Scenario, data: Path, run: Path, scoring: bool) -> subproces
     return subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, env=env)
 
 
+def finish_a_run(data: Path) -> None:
+    """Pre-train for an epoch, for kinds that begin with a finished run."""
+    pairs = [word for pair in (COMMON | PRETRAIN | {"TRAIN.NUM_EPOCHS": 1}).items() for word in pair]
+    flags = ["-batch_size", 8, "-data_path", data / "images", "-output", data / "finished"]
+    command = [str(word) for word in (sys.executable, "-m", "mae_pretrain", *flags, *pairs)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 def ranks_of(process: subprocess.Popen[bytes], ranks: int) -> list[int]:
     """Return the processes that train: the command itself, or what the launcher started."""
     if ranks == 1:
@@ -232,6 +240,8 @@ def main() -> int:
     rng, data = random.Random(args.seed), args.output / "data"
     shutil.rmtree(args.output, ignore_errors=True)
     write_data(data)
+    if "refine" in args.kinds:
+        finish_a_run(data)
     scenarios = [Scenario(*words) for words in itertools.product(args.kinds, args.workers, args.ranks)]
     for i, scenario in enumerate(scenarios):
         torment(scenario, (args.ends + i) // len(scenarios), data, args.output, rng, args.scoring)
