@@ -59,7 +59,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     Args:
         folder: where the run writes; None writes nothing.
     """
-    t, images = config.TRAIN, train_dataset(config)
+    t, images = config.TRAIN, view_dataset(config)
     plan = plan_of(config, steps_per_epoch(len(images), **global_batch_of(config)))
     model, stages = build_model(config, len(images)), stages_of(config, plan)
     optimizer = build_optimizer(
@@ -103,7 +103,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     )
 
 
-def train_dataset(config: Config) -> ListDataset:
+def view_dataset(config: Config) -> ListDataset:
     """Open the training list with the random crops of a view; labels are not needed."""
     with values_from_config():
         transform = make_pretrain_transform(**cropping_of(config))
