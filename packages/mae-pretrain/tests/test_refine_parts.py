@@ -3,14 +3,14 @@
 import numpy as np
 import paddle
 import pytest
-import torch
-from torch.nn import functional as F
 
 from mae_pretrain.refine.batch_norm import BatchNorm
 from mae_pretrain.refine.heads import ContrastHead, HeadSettings
 from mae_pretrain.refine.loss import neighbour_contrast
 from mae_pretrain.refine.neighbours import NOBODY, draw_neighbours, pushed
 
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
 SMALL = HeadSettings(out_dim=6, projector_dim=10, predictor_dim=12, queue=9, neighbours=3, temperature=0.2)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import paddle
+from paddle.base.layer_helper import LayerHelper
 
 from mae_core.training.optim import AdamW, decays, layer_scales, trainable
 from mae_pretrain.refine.model import RefinedEncoder
@@ -37,7 +38,8 @@ def build_optimizer(
         ],
         apply_decay_param_fun=lambda name: name in decayed,
     )
-    # Before the first step: Paddle goes on from a checkpoint of the first stage only if it holds the encoder's too.
+    # The encoder's moments, too: Paddle does not go on from a checkpoint of the first stage that lacks them.
+    optimizer.helper = LayerHelper(type(optimizer).__name__)
     optimizer._create_accumulators(paddle.static.default_main_program().global_block(), [p for _, p in named])
     for name, parameter in named:  # after the groups, which set one rate for all of theirs
         parameter.optimize_attr["learning_rate"] = scales[name]
