@@ -126,3 +126,12 @@ def test_bad_input_is_refused_in_a_line(data, pretrained, finished, cli, tmp_pat
     assert_refused(cli(*args, "-resume", pretrained), 2, ["another stage (PRETRAIN, not REFINE)"])
     cut = ["-batch_size", 4, "-accum_iter", 2, "-resume", finished[0], "TRAIN.NUM_EPOCHS", 4]
     assert_refused(cli(*args, *cut), 4, ["DATA.BATCH_SIZE was 8, is 4"])
+
+
+def test_amp_refines(data, pretrained, finished, cli, tmp_path):
+    args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 8, "-output", tmp_path / "run", "-amp"]
+    result = cli("refine", *args, *TINY)
+    assert result.returncode == 0, result.stderr
+    losses, plain = ([line["loss"] for line in records(run)] for run in (tmp_path / "run", finished[0]))
+    assert losses[:4] == pytest.approx(plain[:4], abs=0.2)  # in bfloat16 other neighbours are the nearest
+    assert (losses == plain) == ("precision: float32" in result.stdout)

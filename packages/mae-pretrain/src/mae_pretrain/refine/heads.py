@@ -68,8 +68,12 @@ class ContrastHead(nn.Layer):
             scalar, the sum over the pairs of views i != j of the contrast of i's neighbours with j's predictions.
         """
         projected = [self.projector(tokens) for tokens in views]
-        predicted = [self.predictor(each) for each in projected]
-        z = [F.normalize(each.detach(), axis=1) for each in projected]
+        predicted = [self.predictor(each).astype("float32") for each in projected]
+        with paddle.amp.auto_cast(enable=False):  # cosines of rounded vectors would tie
+            return self._contrast([each.detach() for each in projected], predicted, numbers, uniform)
+
+    def _contrast(self, projected: list[Tensor], predicted: list[Tensor], numbers: Tensor, uniform: Tensor) -> Tensor:
+        z = [F.normalize(each, axis=1) for each in projected]
         everyone = [distributed.concat_over_ranks(each) for each in z]
         first, total = distributed.rank() * len(numbers), paddle.zeros([])
         for i, own in enumerate(z):
