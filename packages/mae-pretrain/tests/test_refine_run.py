@@ -33,6 +33,7 @@ def finished(data, pretrained, tmp_path_factory):
 def test_a_run_refines_in_two_stages(finished, pretrained):
     run, out = finished
     assert "the decoder is left out, as meant" in out
+    assert "TRAIN.EMA=0.9: after 9 steps the averages, which are the result, are still 39% the weights" in out
     lines = records(run)
     assert [line["step"] for line in lines] == list(range(1, 10))
     rates = [line["lr"] for line in lines]

@@ -90,17 +90,22 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         sampler = ViewSampler(drawn, config.DATA.VIEWS)
         return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
 
+    notes = [*images.notes(), *_warn_of_average(t.EMA, plan.total_steps)]
     # Negatives are of one forward pass, so a global batch that is cut otherwise is another contrast.
     return Run(
-        trainer,
-        len(images),
-        batches,
-        CARD,
-        free=("MONITOR",),
-        free_cut=False,
-        notes=images.notes(),
-        closing=images.skipped,
+        trainer, len(images), batches, CARD, free=("MONITOR",), free_cut=False, notes=notes, closing=images.skipped
     )
+
+
+def _warn_of_average(decay: float | None, steps: int) -> list[str]:
+    """Return a line where the averages are hardly those of a run so short."""
+    left = decay**steps if decay else 0.0
+    if left < 0.1:
+        return []
+    return [
+        f"TRAIN.EMA={decay}: after {steps:,} steps the averages, which are the result, are still {left:.0%} the weights"
+        " that the run began with; use a smaller one, or None"
+    ]
 
 
 def view_dataset(config: Config) -> ListDataset:
