@@ -77,3 +77,10 @@ def test_a_queue_holds_no_image_twice_and_a_third_of_the_blocks_have_heads():
     values = {key: w.value for key, w in WIRES.items()} | {"MODEL.HEADS.NUMBER": None, "MODEL.ENCODER.DEPTH": 4}
     model = build_model(RECIPE.load(None, values), images=11)
     assert {name: part.queue.shape[0] for name, part in model.head.items()} == {"block_2": 11, "block_3": 11}
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_224_refine", "vit_tiny_28_refine"])
+def test_packaged_configs_are_sound(name):
+    config = RECIPE.load(name)
+    assert config.MODEL.TYPE == "REFINE"
+    assert (config.MODEL.HEADS.DIM, config.TRAIN.EMA) == ((256, 0.9999) if "base" in name else (128, None))
