@@ -207,7 +207,7 @@ def run_line(line: str) -> None:
     check_command(words)
     if "onnx" in words and importlib.util.find_spec("paddle2onnx") is None:
         return
-    if words[0] in KEYS and len(words) > 1 and parser_for(words).prog == words[0] and "-eval" not in words:
+    if words[0] in RECIPES and len(words) > 1 and parser_for(words).prog == words[0] and "-eval" not in words:
         words += SHORT if "-cfg" not in words else SHORT + SHALLOW
     assert import_module(MAINS[words[0]]).main(words[1:]) == 0, line
     gc.collect()  # a run gives its folder free when it is gone
