@@ -9,6 +9,7 @@ from mae_core.ops.random_masking import MaskKey, random_masking
 from mae_pretrain.refine.heads import ContrastHead, HeadSettings
 from mae_pretrain.refine.model import RefinedEncoder
 from mae_pretrain.refine.schedule import TwoStages
+from mae_pretrain.refine.views import BrightnessJitter
 
 HEADS = HeadSettings(out_dim=6, projector_dim=10, predictor_dim=12, queue=9, neighbours=3)
 SIZES = {"img_size": 8, "patch_size": 4, "in_chans": 1, "embed_dim": 8, "depth": 3, "num_heads": 2}
@@ -88,3 +89,18 @@ def test_without_a_first_stage_all_learn_from_the_start():
     stages = TwoStages(heads_epochs=0, epochs=10, heads_lr=1.0, lr=3.0, warmup_epochs=2)
     assert not stages.heads_alone(0)
     assert [stages.lr_at(e) for e in (0, 1, 2)] == [0, 1.5, 3]
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("uint8", 0, 255), ("uint16", 0, 4000), ("float32", -1.0, 3.0)])
+def test_jitter_bends_and_dims_a_view_as_the_formula_says(dtype, low, high):
+    rng = np.random.default_rng(1)
+    pixels = (low + rng.random((5, 4, 2)) * (high - low)).astype(dtype)
+    jitter = BrightnessJitter(lambda image, rng: image, 0.8, low, high)
+    given = np.random.default_rng(2)
+    bend, dim = np.random.default_rng(2).random(2)
+    share = (pixels.astype(np.float64) - low) / (high - low)
+    expected = share ** np.exp(0.8 * (2 * bend - 1)) * (1 - 0.4 * dim) * (high - low) + low
+    found = jitter(pixels, given)
+    assert found.dtype == pixels.dtype
+    np.testing.assert_allclose(found, expected, atol=0.51 if dtype != "float32" else 1e-5)
+    assert np.abs(found.astype(float) - pixels).max() > 0.05 * (high - low)

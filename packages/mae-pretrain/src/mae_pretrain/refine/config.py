@@ -27,6 +27,12 @@ KEYS = keys_of(
             "IMAGENET_STD": [0.229, 0.224, 0.225],
             "CROP_PCT": None,
             "CROP_SCALE": Key([0.25, 1.0], "area range of a view's random resized crop", PAPER),
+            "JITTER": Key(
+                0.0,
+                "how far each view's brightness is bent and dimmed, all bands alike: gamma from exp(-JITTER) to exp(JITTER)",
+                "not of the paper",
+                range=(0, 1),
+            ),
             "HFLIP": 0.5,
             "VFLIP": 0.0,
             "ROTATE90": False,

@@ -33,7 +33,7 @@ from mae_pretrain.refine.heads import HeadSettings
 from mae_pretrain.refine.model import RefinedEncoder
 from mae_pretrain.refine.optimizer import build_optimizer
 from mae_pretrain.refine.schedule import TwoStages
-from mae_pretrain.refine.views import ViewSampler
+from mae_pretrain.refine.views import BrightnessJitter, ViewSampler
 
 CARD = Card(
     "Masked autoencoder, refined",
@@ -109,11 +109,13 @@ def _warn_of_average(decay: float | None, steps: int) -> list[str]:
 
 
 def view_dataset(config: Config) -> ListDataset:
-    """Open the training list with the random crops of a view; labels are not needed."""
+    """Open the training list with what makes a view; labels are not needed."""
+    d, images = config.DATA, images_of(config, "optional", training=True)
     with values_from_config():
-        transform = make_pretrain_transform(**cropping_of(config))
-    images = images_of(config, "optional", training=True)
-    return ListDataset(list_file=config.DATA.TRAIN_LIST, transform=transform, reuse=True, **images)
+        crop = make_pretrain_transform(**cropping_of(config))
+    low, high = (0, d.VALUE_RANGE) if isinstance(d.VALUE_RANGE, int) else d.VALUE_RANGE
+    transform = BrightnessJitter(crop, d.JITTER, low, high) if d.JITTER else crop
+    return ListDataset(list_file=d.TRAIN_LIST, transform=transform, reuse=True, **images)
 
 
 def build_model(config: Config, images: int) -> RefinedEncoder:
