@@ -81,9 +81,11 @@ def test_a_queue_holds_no_image_twice_and_a_third_of_the_blocks_have_heads():
     assert {name: part.queue.shape[0] for name, part in model.head.items()} == {"block_2": 11, "block_3": 11}
 
 
-@pytest.mark.parametrize("name", ["vit_base_patch16_224_refine", "vit_tiny_28_refine"])
-def test_packaged_configs_are_sound(name):
+@pytest.mark.parametrize(
+    ("name", "dim", "average"), [("vit_base_patch16_224_refine", 256, 0.9999), ("vit_tiny_28_refine", 128, None)]
+)
+def test_packaged_configs_are_sound(name, dim, average):
     config = RECIPE.load(name)
     assert config.MODEL.TYPE == "REFINE"
-    assert config.MODEL.HEADS.DIM == (256 if "base" in name else 128)
-    assert config.TRAIN.EMA == (0.9999 if "base" in name else None)
+    assert config.MODEL.HEADS.DIM == dim
+    assert config.TRAIN.EMA == average

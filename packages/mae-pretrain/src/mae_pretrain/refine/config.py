@@ -29,7 +29,7 @@ KEYS = keys_of(
             "CROP_SCALE": Key([0.25, 1.0], "area range of a view's random resized crop", PAPER),
             "JITTER": Key(
                 0.0,
-                "how far each view's brightness is bent and dimmed, all bands alike: gamma from exp(-JITTER) to exp(JITTER)",
+                "how far a view's brightness is bent and dimmed, all bands alike: gamma up to exp(JITTER) or 1 over it",
                 "not of the paper",
                 range=(0, 1),
             ),
