@@ -87,5 +87,4 @@ def test_a_queue_holds_no_image_twice_and_a_third_of_the_blocks_have_heads():
 def test_packaged_configs_are_sound(name, dim, average):
     config = RECIPE.load(name)
     assert config.MODEL.TYPE == "REFINE"
-    assert config.MODEL.HEADS.DIM == dim
-    assert config.TRAIN.EMA == average
+    assert (dim, average) == (config.MODEL.HEADS.DIM, config.TRAIN.EMA)
