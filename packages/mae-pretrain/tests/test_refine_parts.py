@@ -131,7 +131,7 @@ def torch_head(head, views, numbers, queue, queued, uniform):
                 continue
             for n, number in enumerate(numbers):
                 others = [q for q in range(len(queued)) if queued[q] not in (NOBODY, number)]
-                nearest = sorted(others, key=lambda q: -float(queue[q] @ z[i][n]))[: SMALL.neighbours]
+                nearest = sorted(others, key=lambda q: -float(queue[q] @ z[i][n].detach()))[: SMALL.neighbours]
                 chosen = queue[nearest[int(uniform[i][n] * len(nearest))]] if nearest else z[i][n]
                 rows = torch.stack([chosen if m == n else z[i][m] for m in range(len(numbers))]).detach()
                 total = total - F.log_softmax(rows @ p[j][n] / SMALL.temperature, 0)[n] / len(numbers)
