@@ -116,6 +116,12 @@ def test_looks_score_the_features_and_change_nothing(data, pretrained, finished,
         assert_same(finished[0], run, file=file)
 
 
+def test_a_dry_run_names_the_higher_rate_of_both_stages(data, pretrained, cli):
+    result = cli("refine", "-pretrained", pretrained, "-data_path", data, "-batch_size", 8, *TINY, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "steps: 9 of 8 images, 3 per epoch, 3 epochs; learning rate 0.00313 at its highest" in result.stdout
+
+
 def test_bad_input_is_refused_in_a_line(data, pretrained, finished, cli, tmp_path):
     args = ["refine", "-data_path", data, "-output", tmp_path / "run", *TINY]
     assert_refused(cli("refine", "-data_path", data), 2, ["refine begins with a finished model: -pretrained RUN"])
