@@ -15,7 +15,7 @@ FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "refine", "visualize", "curve", "export", "report", "watch", "serve"),
     FINETUNE.package: ("", "predict", "export", "report"),
-    PROBE.package: ("", "features", "knn", "logistic", "segment", "attention", "report"),
+    PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report"),
 }
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
