@@ -82,7 +82,7 @@ def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
 def shown_input(config: Config) -> ModelInput:
     """Describe what evaluation and pictures show of an image, and how much of it are data."""
     with values_from_config():
-        return ModelInput(**input_of(config), coverage=True, native=config.DATA.CROP == "native")
+        return ModelInput(**input_of(config), coverage=True, native=config.DATA.get("CROP") == "native")
 
 
 def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:

@@ -61,6 +61,29 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith(".bias")
 
 
+POSITIONS = ("cls_token", "pos_embed")
+
+
+def layer_id(name: str, depth: int) -> int:
+    """Return a parameter's layer: 0 for what makes tokens, i + 1 for block i, depth + 1 for all after the blocks.
+
+    Args:
+        name: structured name, such as "blocks.3.attn.qkv.weight".
+        depth: number of blocks.
+    """
+    if name in POSITIONS or name.startswith("patch_embed."):
+        return 0
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return depth + 1
+
+
+def layer_scales(model: nn.Layer, layer_decay: float) -> dict[str, float]:
+    """Return each parameter's share of the learning rate, layer_decay ** (depth + 1 - layer), by structured name."""
+    depth = len(model.blocks)
+    return {name: layer_decay ** (depth + 1 - layer_id(name, depth)) for name, _ in model.named_parameters()}
+
+
 class AdamW(paddle.optimizer.AdamW):
     """Paddle's AdamW, which gives the gradients' memory back to the next forward pass instead of filling it with 0."""
 
@@ -116,23 +139,26 @@ class Ema:
 
     Args:
         decay: 0.9999 in the paper.
+        averaged: whether a weight of a structured name is averaged; others are as the model has them.
     """
 
-    def __init__(self, model: nn.Layer, decay: float) -> None:
+    def __init__(self, model: nn.Layer, decay: float, averaged: Callable[[str], bool] = lambda name: True) -> None:
         self.decay = decay
-        self._averages = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        state = model.state_dict()
+        self._averages = {name: value.detach().clone() for name, value in state.items() if averaged(name)}
 
     @paddle.no_grad()
     def update(self, model: nn.Layer) -> None:
         """Take in the weights after a step."""
-        for name, value in model.state_dict().items():
-            self._averages[name].lerp_(value, 1.0 - self.decay)
+        state = model.state_dict()
+        for name, average in self._averages.items():
+            average.lerp_(state[name], 1.0 - self.decay)
 
     @contextmanager
     def swapped_in(self, model: nn.Layer) -> Iterator[None]:
         """Put the averages in the model's place, and the weights back afterwards."""
         weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.set_state_dict(self._averages)
+        model.set_state_dict(weights | self._averages)
         try:
             yield
         finally:
