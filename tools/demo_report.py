@@ -1,6 +1,5 @@
 """The demo's report: one HTML file with everything in it, to open or to send."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +11,11 @@ from digits import PER_CLASS
 from mae_core.process import log
 from mae_core.process.runtime import import_paddle
 from mae_core.report.charts import Bar, Line, line_chart, merge_short_tail
+from mae_core.report.gallery import Draw, mistakes, read_predictions
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import Tile, picture_of, tile
 from mae_core.report.run_files import RunFiles, read_run
-from mae_core.report.sections import PredictedImage, bars_section, confusion, mistakes, provenance, read_predictions
+from mae_core.report.sections import bars_section, confusion, provenance
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -107,11 +107,11 @@ def _errors(errors: dict[str, float], run: Path) -> Section:
     )
 
 
-def _drawing(run: RunFiles) -> Callable[[PredictedImage, str], Tile]:
+def _drawing(run: RunFiles) -> Draw:
     root = Path(run.config["DATA"]["DATA_PATH"])
 
-    def draw(prediction: PredictedImage, alt: str) -> Tile:
-        with Image.open(root / prediction.image) as image:
+    def draw(index: int, path: str, alt: str) -> Tile:
+        with Image.open(root / path) as image:
             return tile(np.asarray(image.convert("L"))[..., None], alt)
 
     return draw

@@ -9,6 +9,11 @@ import pytest
 from PIL import Image
 from stage_runs import FINETUNE, assert_refused, records, scores, weights
 
+from mae_core.stage.config.from_weights import load_config
+from mae_data.images import geotiff
+from mae_finetune.config import RECIPE
+from mae_finetune.segmentation.prediction import MaskFiles, MaskPredictor
+
 PLAIN = {
     "MODEL.TASK": "segment", "MODEL.HEAD_CHANNELS": 8, "TRAIN.MIXUP_PROB": 0.0, "TRAIN.SMOOTHING": 0.0,
     "TRAIN.RAND_AUGMENT": False, "TRAIN.RANDOM_ERASE_PROB": 0.0, "TRAIN.BASE_LR": 0.1, "MODEL.DROPPATH": 0.0,
@@ -186,6 +191,45 @@ def test_a_map_lies_where_its_scene_lies(finished, pairs, tmp_path):
         assert (file.crs.to_epsg(), file.transform) == (32633, transform)
         assert np.array_equal(file.read(1), np.asarray(Image.open(masks / "6.png")))
         assert len(file.colormap(1)) == 256
+
+
+def test_what_holds_no_data_has_no_class(finished, pairs, tmp_path, monkeypatch):
+    rasterio = pytest.importorskip("rasterio")
+    run, _, _ = finished
+    pixels = np.array(Image.open(pairs / "images" / "val" / "6.png"))
+    pixels[pixels == 0] = 1
+    pixels[20:, :9] = 0
+    pixels[3, 4, 0] = 0  # of two bands there is data
+    shape = {"width": 33, "height": 33, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    transform = rasterio.transform.from_origin(500_000, 6_000_000, 10, 10)
+    scene = tmp_path / "scene.tif"
+    with rasterio.open(scene, "w", driver="GTiff", nodata=0, transform=transform, **shape) as file:
+        file.write(pixels.transpose(2, 0, 1))
+    empty = np.zeros((33, 33), bool)
+    empty[20:, :9] = True
+    opened = load_config(RECIPE, None, {"MODEL.PRETRAINED": str(run)}, ["DATA.NODATA", "file"], whole=True)
+    predictor = MaskPredictor(opened)
+    files = MaskFiles(tmp_path / "m", probabilities=True)
+    (said,) = predictor.predict([str(scene)], files=files)
+    with rasterio.open(tmp_path / "m/scene.tif") as file:
+        found = file.read(1)
+        assert (file.nodata, np.array_equal(file.read_masks(1) == 0, empty)) == (255, True)
+    assert np.array_equal(found == 255, empty)
+    monkeypatch.setattr(geotiff, "LEAST", 100)  # by windows
+    list(predictor.predict([str(scene)], files=MaskFiles(tmp_path / "by_windows")))
+    with rasterio.open(tmp_path / "by_windows/scene.tif") as file:
+        assert np.array_equal(file.read(1) == 255, empty)
+    shares = np.bincount(found[~empty], minlength=3) / (~empty).sum()
+    assert {share.label: share.share for share in said.shares} == pytest.approx(dict(enumerate(shares)))
+    assert np.array_equal(np.isnan(np.load(tmp_path / "m/scene.npy")), np.stack([empty] * 3))
+    opened.config.defrost()
+    opened.config.DATA.NODATA = 0
+    whole, part = MaskPredictor(opened).predict([np.zeros((20, 20, 3), np.uint8), pixels])
+    assert whole.line().endswith(": no data")
+    assert part.shares == said.shares
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    list(MaskPredictor(opened).predict([str(tmp_path / "picture.png")], files=files))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "m/picture.png")), found)
 
 
 @pytest.mark.parametrize(

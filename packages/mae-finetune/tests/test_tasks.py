@@ -201,7 +201,7 @@ def test_a_page_shows_the_figures_of_the_task(labelled, measured):
     pytest.importorskip("jinja2", reason="jinja2 is not installed")
     for (run, _, _), words in (
         (labelled, ("mAP", "per_label.csv")),
-        (measured, ("mean absolute error", "mae_of_mean")),
+        (measured, ("mean absolute error", "mae_of_mean", "Worst predictions", ", is 10")),
     ):
         figures, _ = scored(run)
         done = FINETUNE.start("report", run, "--compare", f"the same={run}")
@@ -209,6 +209,7 @@ def test_a_page_shows_the_figures_of_the_task(labelled, measured):
         page = (run / "report.html").read_text()
         assert f"{figures['val_loss']:.5g}" in page
         assert all(word in page for word in words)
+        assert "cannot be shown" not in page
     refused = FINETUNE.start("report", labelled[0], "--compare", f"other={measured[0]}")
     assert refused.returncode == 2
     assert "has no map yet" in refused.stderr

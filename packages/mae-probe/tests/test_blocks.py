@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 from safetensors import safe_open
-from stage_runs import PROBE
+from stage_runs import PROBE, records, weights
 
 import mae_core
 import mae_probe
@@ -124,6 +124,27 @@ def test_a_table_names_the_largest_figure():
     ]
 
 
+@pytest.mark.parametrize("head", ["linear", "attentive"])
+def test_a_probe_of_a_block_reads_it_and_holds_no_later_one(words, pretrained, data, head, cli, tmp_path):
+    flags = ["MODEL.HEAD", head, "MODEL.NUM_QUERIES", 4, "DATA.IMAGE_SIZE", "[16, 24]"]
+    run = tmp_path / "probe"
+    result = cli(*words, *flags, "--block", -2, "-batch_size", 8, "-output", run)
+    assert result.returncode == 0, result.stderr
+    arrays = weights(run)[1]
+    assert {name.split(".")[1] for name in arrays if name.startswith("blocks.")} == {"0"}
+    result = cli("-eval", "-pretrained", run, "-data_path", data, "--json", tmp_path / "scores.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "scores.json").read_text())
+    last = [record for record in records(run) if "top1" in record][-1]
+    assert (found["top1"], found["val_loss"]) == (last["top1"], pytest.approx(last["val_loss"], rel=1e-5))
+    if head == "linear":
+        files = sorted((data / "val").rglob("*.jpg"))[:3]
+        classes = by_hand(pretrained, files, 0)[:, 0]
+        normed = (classes - arrays["head.0._mean"]) / np.sqrt(arrays["head.0._variance"] + 1e-6)
+        logits = mae_core.load(str(run))(paddle.to_tensor(preprocess(files, (16, 24)))).numpy()
+        np.testing.assert_allclose(logits, normed @ arrays["head.1.weight"] + arrays["head.1.bias"], atol=1e-4)
+
+
 def test_numbers_of_blocks():
     assert block_numbers(["all"], 3) == [0, 1, 2]
     assert block_numbers(["-1", "0", "2"], 3) == [2, 0]
@@ -137,6 +158,7 @@ def test_numbers_of_blocks():
         (["features", "--tokens", "--pool", "mean"], "--tokens and --pool exclude each other"),
         (["features", "--tokens", "-output", "t.csv"], "token file t.csv has suffix .csv; use .npz or .safetensors"),
         (["knn", "--block", "7"], "block 7 is not there; the encoder has 2"),
+        (["--block", "2"], "MODEL.BLOCK=2 is not there; the encoder has 2: use 0 to 1, or -1 for the last"),
         (["knn", "--block", "x"], "'x' is neither the number of a block nor all"),
         (["knn", "--train", "a.npz", "--val", "b.npz", "--block", "1"], "--block is for images"),
     ],

@@ -27,7 +27,7 @@ WIRES = {
     "TRAIN.OPTIMIZER.MOMENTUM": wire(0.7, lambda w: w.trainer.optimizer.momentum),
     "TRAIN.OPTIMIZER.TRUST": wire(0.02, lambda w: w.trainer.optimizer.trust),
 }
-HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES"}  # read below
+HEAD = {"MODEL.HEAD", "MODEL.NUM_QUERIES", "MODEL.BLOCK"}  # read below
 # One choice; below and in test_probe_run.py; in test_kept_features.py.
 ELSEWHERE = {"TRAIN.OPTIMIZER.NAME", "TRAIN.CACHE_FEATURES", "NO_CACHE"}
 
@@ -75,6 +75,7 @@ def test_the_heads_keys_arrive():
     assert not build_model(RECIPE.load(None, values)).takes_tokens
     model = build_model(RECIPE.load(None, values | {"MODEL.HEAD": "attentive"}))
     assert (model.takes_tokens, model.head.pool.num_queries) == (True, 4)
+    assert len(build_model(RECIPE.load(None, values | {"MODEL.BLOCK": -2})).blocks) == 2  # of 3
 
 
 def test_the_config_names_the_optimizers_that_can_be_built():

@@ -14,11 +14,12 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar, Line, line_chart
+from mae_core.report.gallery import mistakes, read_predictions
 from mae_core.report.http_server import LivePage, make_server
 from mae_core.report.page import Page, Section, part, render
 from mae_core.report.pictures import columns_for, tile
 from mae_core.report.run_files import read_run
-from mae_core.report.sections import bars_section, confusion, mistakes, provenance, read_predictions
+from mae_core.report.sections import bars_section, confusion, provenance
 
 EVIL = "<script>alert(1)</script>"
 
@@ -66,8 +67,8 @@ def run(tmp_path):
 def test_the_gallery_shows_the_surest_mistakes_and_the_matrix_leads_there(run):
     drawn = []
 
-    def draw(prediction, alt):
-        drawn.append(prediction.index)
+    def draw(index, path, alt):
+        drawn.append(index)
         return tile(np.zeros((4, 4, 3), np.uint8), alt)
 
     files = read_run(run)

@@ -148,14 +148,22 @@ def _add_readers(commands: "_Commands") -> None:
     verify = _add(commands, "verify", run.verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: all)")
     _add_pixels(verify, "; then images that contradict are bad, too")
-    _add_masks(verify, "check lines `image mask`, or images/ and masks/: equal sizes, known values, unused classes")
+    _add_beside(
+        verify,
+        "check lines `image mask`, or images/ and masks/: equal sizes, known values, unused classes",
+        "check lines `image 0,2` or `image 1 0 1` too",
+    )
     verify.add_argument("--write-lists", action="store_true", help="write NAME_clean.txt beside lists with bad images")
     verify.add_argument("--json", metavar="REPORT", type=Path, help="write the report to this file")
 
     stats = _add(commands, "stats", run.stats, "describe a data set: classes, sizes, mean and std")
     _add_lists(stats, "store", "list to describe (default: train_list.txt)")
     _add_pixels(stats, " (default: what the first image holds)")
-    _add_masks(stats, "count the classes of masks instead: lines `image mask`, or images/ and masks/")
+    _add_beside(
+        stats,
+        "count the classes of masks instead: lines `image mask`, or images/ and masks/",
+        "count the labels of lines `image 0,2` or `image 1 0 1` instead",
+    )
     stats.add_argument("--yaml", metavar="FILE", type=Path, help="write a config file: channels, range, mean, std")
     stats.add_argument("--json", action="store_true", help="print JSON")
 
@@ -223,8 +231,14 @@ def _add_pixels(parser: argparse.ArgumentParser, remark: str) -> None:
     )
 
 
-def _add_masks(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--masks", action="store_true", help=text)
+def _add_beside(parser: argparse.ArgumentParser, masks: str, labels: str) -> None:
+    """Declare what may stand beside images in place of a class."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--masks", action="store_true", help=masks)
+    group.add_argument("--labels", metavar="COUNT|FILE", help=f"{labels}: how many there are, or a file of their names")
+    group.add_argument(
+        "--numbers", metavar="COUNT|FILE", help="the same of lines `image 1.5` or `image 1.5 -2`: numbers to regress"
+    )
     parser.add_argument(
         "--ignore", type=int, default=255, metavar="VALUE", help="value in masks that is no class (default 255)"
     )

@@ -12,10 +12,11 @@ from mae_core.stage.config.to_arguments import statistics_of
 from mae_core.stage.config.to_data_arguments import cropping_of, images_of, input_of
 from mae_core.weights.key_report import KeyReport
 from mae_core.weights.sources import Weights
-from mae_data.drawing import ShownBands, choose_bands
+from mae_data.drawing import ShownBands, ShownImages, choose_bands
 from mae_data.loading.dataset import ListDataset, OpenTargets
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.pipelines import make_finetune_transform
+from mae_finetune.config import RECIPE
 from mae_finetune.optimizer import freeze_below
 from mae_finetune.tasks import task_of
 
@@ -50,6 +51,12 @@ def load_for_evaluation(config: Config, weights: Weights | None, model: ViTEncod
     refuse_other_task(config, weights)
     settings = {key: config.MODEL[key.partition(".")[2]] for key in task_of(config).head_keys}
     return load_classifier(model, weights, settings=settings, remedy="fine-tune it first")
+
+
+def scored_images(folder: str) -> ShownImages:
+    """Open the validation list of a run as pictures."""
+    config = RECIPE.load(f"{folder}/config.yaml")
+    return ShownImages(task_of(config).eval_dataset(config), shown_bands(config))
 
 
 def shown_bands(config: Config) -> ShownBands:

@@ -29,8 +29,15 @@ def build_model(config: Config) -> LinearProbe:
             global_pool=m.GLOBAL_POOL,
             head=m.HEAD,
             num_queries=m.NUM_QUERIES,
+            block=m.BLOCK,
             **encoder_of(config),
         )
+
+
+def depth_of(config: Config) -> int:
+    """Return how many blocks the probe has: those up to the one that its head reads."""
+    depth: int = config.MODEL.ENCODER.DEPTH
+    return config.MODEL.BLOCK % depth + 1
 
 
 def load_probe(config: Config, weights: Weights | None, model: LinearProbe) -> None:

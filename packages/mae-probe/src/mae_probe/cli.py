@@ -12,7 +12,7 @@ from mae_core.stage.run.system_limits import explain
 from mae_probe import __version__
 from mae_probe.commands.classify import add_knn, add_logistic
 from mae_probe.commands.features import add_features
-from mae_probe.commands.flags import OWN_FLAGS, open_config, split_choices
+from mae_probe.commands.flags import OWN_FLAGS, PROBED_FLAG, open_config, split_choices
 from mae_probe.commands.map import add_map
 from mae_probe.commands.segment import add_segment
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     """Declare the command and its subcommands."""
-    parser = stage_parser("mae_probe", DESCRIPTION, __version__, OWN_FLAGS)
+    parser = stage_parser("mae_probe", DESCRIPTION, __version__, (*OWN_FLAGS, PROBED_FLAG))
     add_features(parser)
     add_knn(parser)
     add_logistic(parser)

@@ -63,6 +63,11 @@ KEYS = keys_of(
                 "efficient probing, arXiv 2506.10178",
                 choices=HEADS,
             ),
+            "BLOCK": Key(
+                -1,
+                "the block whose tokens the head reads, behind the last norm: its number from 0, or from the end if"
+                " negative; the probe does without those after it",
+            ),
             "NUM_QUERIES": Key(32, "of the attentive head; a divisor of MODEL.ENCODER.EMBED_DIM", positive=True),
             "ENCODER": {"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12},
         },
@@ -109,6 +114,11 @@ def validate(c: Config) -> None:
     """Check what the model, the data path and the loop rely on."""
     require_common(c)
     require_classifier(c)
+    block, depth = c.MODEL.BLOCK, c.MODEL.ENCODER.DEPTH
+    require(
+        -depth <= block < depth,
+        f"MODEL.BLOCK={block} is not there; the encoder has {depth}: use 0 to {depth - 1}, or -1 for the last",
+    )
     if c.MODEL.HEAD == "attentive":
         _require_attentive(c)
     require(

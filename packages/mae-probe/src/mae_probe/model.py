@@ -19,6 +19,9 @@ class LinearProbe(VisionTransformer):
         global_pool: probe the mean of the patch tokens instead of the class token.
         head: one of `heads.HEADS`; "attentive" reads the patch tokens after the last norm, so global_pool is False.
         num_queries: of the attentive head.
+        depth: blocks of the encoder.
+        block: the one whose tokens the head reads, by its number from 0, or from the end if negative; those after it
+            are left out.
         kwargs: see `ViTEncoder`.
 
     Raises:
@@ -32,9 +35,14 @@ class LinearProbe(VisionTransformer):
         global_pool: bool = False,
         head: str = "linear",
         num_queries: int = 32,
+        depth: int = 12,
+        block: int = -1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes=num_classes, global_pool=global_pool, head_init_std=HEAD_STD, **kwargs)
+        super().__init__(
+            num_classes=num_classes, global_pool=global_pool, head_init_std=HEAD_STD, depth=block % depth + 1, **kwargs
+        )
+        self.later_blocks = depth - len(self.blocks)
         for parameter in self.parameters():
             parameter.stop_gradient = True
         for parameter in self.head.parameters():

@@ -54,9 +54,14 @@ class ViTEncoder(nn.Layer):
         nodata: what stands for no data in image files: a number, "nan", "file" for what each says; None: nothing.
         trainable_pos: learn the position embedding (fine-tuning) or keep it fixed (pre-training).
 
+    Attributes:
+        later_blocks: how many blocks more the encoder has that this is the beginning of; its weights fit without them.
+
     Raises:
         ValueError: sizes that do not fit each other.
     """
+
+    later_blocks = 0
 
     def __init__(
         self,

@@ -1,20 +1,18 @@
-"""The sections that the reports of all stages share: curves, bars, confusion and mistakes, provenance."""
+"""The sections that the reports of all stages share: curves, bars, confusion, provenance."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mae_core.process.run_log import LOWER_IS_BETTER
 from mae_core.report.charts import Bar, Line, line_chart, merge_short_tail
 from mae_core.report.page import Section, part
-from mae_core.report.pictures import Tile
 from mae_core.report.run_files import RunFiles
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 LARGEST_MATRIX = 25  # classes; above, the pairs that are confused most often are listed
-_PAIRS, _TILES = 20, 6  # that are shown
+_PAIRS = 20  # that are shown
 
 
 def curves(run: RunFiles, what: str, figure: str = "top1", said: str = "top-1 {:.2f} %") -> Section:
@@ -90,26 +88,6 @@ def bars_section(title: str, bars: Sequence[Bar], caption: str, more: Sequence["
     return Section(title, [part("figure", part("bars", bars), caption), *more])
 
 
-@dataclass(frozen=True)
-class PredictedImage:
-    """A line of `eval/predictions.csv`."""
-
-    index: int
-    image: str
-    true: int
-    predicted: int
-    probability: float
-
-
-Draw = Callable[[PredictedImage, str], Tile]  # (image, what it shows) -> its picture
-
-
-def read_predictions(run: RunFiles) -> list[PredictedImage]:
-    """Return what -eval wrote of each image; none where it has not run."""
-    rows = run.table("predictions")[1:]
-    return [PredictedImage(int(r[0]), r[1], int(r[2]), int(r[3]), float(r[4])) for r in rows]
-
-
 def confusion(run: RunFiles, names: Mapping[int, str], shown: set[tuple[int, int]]) -> Section | None:
     """Show which class was taken for which; None before -eval.
 
@@ -136,49 +114,6 @@ def confusion(run: RunFiles, names: Mapping[int, str], shown: set[tuple[int, int
     about = f"The {len(table)} confusions that are most frequent, of {len(rows)} classes"
     body = part("figure", part("table", about, heads, table), "The whole matrix is in eval/confusion.csv.")
     return Section(title, [body])
-
-
-def mistakes(
-    predictions: Sequence[PredictedImage], names: Mapping[int, str], draw: Draw
-) -> tuple[Section | None, set[tuple[int, int]]]:
-    """Show wrongly classified images by pair of classes; None where there are none.
-
-    Returns:
-        the section, and the pairs (true, predicted) in it.
-    """
-    wrong: dict[tuple[int, int], list[PredictedImage]] = {}
-    for p in predictions:
-        if p.true != p.predicted:
-            wrong.setdefault((p.true, p.predicted), []).append(p)
-    pairs = sorted(wrong, key=lambda pair: (-len(wrong[pair]), pair))[:_PAIRS]
-    groups = [_group(pair, wrong[pair], names, draw) for pair in pairs]
-    if not groups:
-        return None, set()
-    total = sum(map(len, wrong.values()))
-    text = (
-        f"{total} of {len(predictions)} images are classified wrongly. Pairs of classes by how often they are confused;"
-        " within a pair the surest mistakes come first: a wrong label of the data set shows here early."
-    )
-    body = [part("paragraph", text), part("gallery", groups)]
-    return Section("Mistakes", body, "mistakes"), set(pairs)
-
-
-def _group(
-    pair: tuple[int, int], wrong: list[PredictedImage], names: Mapping[int, str], draw: Draw
-) -> dict[str, object]:
-    true, predicted = (names.get(c) or str(c) for c in pair)
-    surest = sorted(wrong, key=lambda p: -p.probability)[:_TILES]
-    return {
-        "actual": pair[0],
-        "predicted": pair[1],
-        "actual_name": true,
-        "predicted_name": predicted,
-        "tiles": [
-            replace(draw(p, f"{true}, taken for {predicted}"), label=f"{p.probability:.0%} sure, {p.image}")
-            for p in surest
-        ],
-        "more": len(wrong) - len(surest),
-    }
 
 
 def provenance(run: RunFiles) -> Section:

@@ -1,29 +1,13 @@
 """The page of a run that trained a classifier, which fine-tuning and probing share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mae_core.errors import UserError
 from mae_core.evaluation.class_figures import spoken
 from mae_core.report.charts import Bar
+from mae_core.report.gallery import Draw, ScoredImages, drawing, if_drawable, mistakes, read_predictions
 from mae_core.report.page import Page, Section, part
-from mae_core.report.pictures import Tile, tile
 from mae_core.report.run_files import RunFiles, read_run
-from mae_core.report.sections import (
-    LARGEST_MATRIX,
-    Draw,
-    PredictedImage,
-    bars_section,
-    confusion,
-    curves,
-    mistakes,
-    provenance,
-    read_predictions,
-)
+from mae_core.report.sections import LARGEST_MATRIX, bars_section, confusion, curves, provenance
 from mae_core.stage.cli.report_command import Compared, read_compared
 
 CAPTION = (
@@ -36,16 +20,6 @@ _CLASSES = (
     " high where both are. Percent; no precision where nothing was taken for the class."
 )
 _BY_CLASS = ["precision", "recall", "f1"]
-
-
-class ScoredImages(Protocol):
-    """The validation list of a run, as pictures."""
-
-    def path(self, index: int) -> str:
-        """Return an image's path as the list names it; empty beyond its end."""
-
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        """Return an image as [H, W, 1 or 3]."""
 
 
 def classifier_page(
@@ -67,13 +41,7 @@ def classifier_page(
     Raises:
         UserError: there is no run, or another run has no accuracy.
     """
-    run, compared, images = read_run(folder), [read_compared(word) for word in compare], cache(open_images)
-
-    def draw(prediction: PredictedImage, alt: str) -> Tile:
-        if images().path(prediction.index) != prediction.image:
-            raise UserError("the validation list is not the one that was scored; score the run anew with -eval")
-        return tile(images().picture(prediction.index), alt)
-
+    run, compared = read_run(folder), [read_compared(word) for word in compare]
     classes = int(run.config.get("MODEL", {}).get("NUM_CLASSES", 0))
     scores, source = _scores(run)
     names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
@@ -81,7 +49,7 @@ def classifier_page(
         *_bars(scores, compared, classes),
         *_classes(run, scores, names),
         curves(run, "cross-entropy"),
-        *_confusions(run, names, draw),
+        *_confusions(run, names, drawing(open_images)),
         *more,
         provenance(run),
     ]
@@ -132,14 +100,8 @@ def _classes(run: RunFiles, scores: Mapping[str, float], names: dict[int, str]) 
 
 def _confusions(run: RunFiles, names: dict[int, str], draw: Draw) -> list[Section]:
     """Return the matrix and the gallery it links to, or why the images cannot be shown."""
-    notes = []
-    try:
-        gallery, shown = mistakes(read_predictions(run), names, draw)
-    except Exception as error:
-        if not hasattr(error, "exit_code"):  # which errors have that a user can mend, those of mae_data too
-            raise
-        gallery, shown = None, set()
-        notes.append(part("paragraph", f"The images of the mistakes cannot be shown: {error}", "note"))
+    nothing: tuple[Section | None, set[tuple[int, int]]] = None, set()
+    (gallery, shown), notes = if_drawable(lambda: mistakes(read_predictions(run), names, draw), nothing)
     matrix = confusion(run, names, shown)
     if matrix is None:
         text = "Which class is taken for which is known once the run is scored: -eval -pretrained RUN -output RUN."

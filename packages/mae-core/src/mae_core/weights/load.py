@@ -65,7 +65,9 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     }
     missing = [name for name in own if name not in fitting]
     unexpected = [name for name in arrays if name not in fitting] + weights.unknown
-    _refuse(weights, own, fitting, missing, unexpected, other_metadata(weights, model, same_target))
+    later = tuple(f"blocks.{len(model.blocks) + i}." for i in range(getattr(model, "later_blocks", 0)))
+    strange = [name for name in unexpected if not name.startswith(later)]
+    _refuse(weights, own, fitting, missing, strange, other_metadata(weights, model, same_target))
     dtypes = {name: str(own[name].dtype).rpartition(".")[2] for name in fitting}
     filled = {name: paddle.to_tensor(array.astype(dtypes[name])) for name, array in fitting.items()}
     model.set_state_dict({**own, **filled})

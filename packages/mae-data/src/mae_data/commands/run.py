@@ -12,9 +12,10 @@ from mae_data.files import write_atomically
 
 if TYPE_CHECKING:
     from mae_data.commands.masks import MaskReport
+    from mae_data.commands.targets import TargetReport
     from mae_data.images.bands import Bands
     from mae_data.images.value_range import ValueRange
-    from mae_data.sources.source import Source
+    from mae_data.sources.source import Source, Targets
 
 SHOWN = 20  # bad images and duplicates that are printed
 OPT_IN = "--allow-outside"
@@ -94,10 +95,13 @@ def verify(args: argparse.Namespace) -> int:
     from mae_data.commands.verify import require_lists, verify_lists, write_clean_lists
 
     bands, limits, nodata = _parse_values(args)
-    lists = _open(args, args.list)
+    targets, described = _open_targets(args, args.list)
+    if targets and args.write_lists:
+        raise InputError("--write-lists is for lists of one class an image; leave out --labels and --numbers")
+    lists = [each.images for each in targets] or _open(args, args.list)
     clean = require_lists(lists) if args.write_lists else []
     report = verify_lists(lists, args.workers, args.channels, limits, bands, nodata)
-    print("\n".join(report.lines(SHOWN)))
+    print("\n".join([*report.lines(SHOWN), *(line for each in described for line in each.remarks())]))
     for name, images in write_clean_lists(clean, report.bad).items():
         print(f"{name}: {images} images, the bad ones left out")
     if args.json:
@@ -111,6 +115,8 @@ def stats(args: argparse.Namespace) -> int:
     """Describe the images of a list."""
     if args.masks:
         return _describe_masks(args)
+    if args.labels or args.numbers:
+        return _describe_targets(args)
     from mae_data.commands.stats import describe_list, write_stats
 
     bands, limits, nodata = _parse_values(args)
@@ -127,6 +133,28 @@ def stats(args: argparse.Namespace) -> int:
     if args.yaml:
         print(f"wrote {args.yaml}")
     return 0
+
+
+def _describe_targets(args: argparse.Namespace) -> int:
+    from mae_data.commands.targets import targets_json
+
+    if args.yaml:
+        raise InputError("--yaml is for what the pixels hold; leave out --labels and --numbers")
+    _, reports = _open_targets(args, [args.list] if args.list else None)
+    print(targets_json(reports) if args.json else "\n".join(line for each in reports for line in each.table()))
+    return 0
+
+
+def _open_targets(args: argparse.Namespace, lists: list[str] | None) -> "tuple[list[Targets], list[TargetReport]]":
+    """Open and describe lists of labels or numbers; none where the lists are of neither."""
+    from mae_data.commands.targets import describe_targets, open_target_lists, parse_names
+
+    word, labels = args.labels or args.numbers, bool(args.labels)
+    if not word:
+        return [], []
+    names = parse_names(word, args.root, "label" if labels else "number")
+    targets = open_target_lists(args.root, lists, names, labels=labels, allow_outside=args.allow_outside, opt_in=OPT_IN)
+    return targets, [describe_targets(each, names, labels=labels) for each in targets]
 
 
 def _verify_masks(args: argparse.Namespace) -> int:

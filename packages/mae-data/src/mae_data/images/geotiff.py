@@ -126,13 +126,20 @@ def has_place(image: Name) -> bool:
         return file.crs is not None or not file.transform.is_identity
 
 
-def write_class_map(path: Path, classes: npt.NDArray[np.integer], colours: npt.NDArray[np.uint8], scene: Name) -> None:
+def write_class_map(
+    path: Path,
+    classes: npt.NDArray[np.integer],
+    colours: npt.NDArray[np.uint8],
+    scene: Name,
+    nodata: int | None = None,
+) -> None:
     """Write the class of each pixel as one band in the place of the scene, with the colours of up to 256 classes.
 
     Args:
         path: a .tif file; one that exists is replaced.
         classes: [H, W] of uint8 or uint16, the size of the scene.
         colours: uint8 [K, 3].
+        nodata: what `classes` holds where there is no data, which the file says; None: there is data everywhere.
 
     Raises:
         InputError: rasterio is missing, or the file cannot be written.
@@ -140,7 +147,7 @@ def write_class_map(path: Path, classes: npt.NDArray[np.integer], colours: npt.N
     """
     require_rasterio()
     shape = _shape(classes[..., None], scene, (1, 1))
-    kind = {"driver": "GTiff", "dtype": classes.dtype.name, "compress": "deflate", "tiled": True}
+    kind = {"driver": "GTiff", "dtype": classes.dtype.name, "compress": "deflate", "tiled": True, "nodata": nodata}
 
     def fill(file: BinaryIO) -> None:
         with rasterio.open(file, "w", **kind, **shape) as written:

@@ -89,7 +89,7 @@ def write_mask(path: Path, classes: npt.NDArray[np.integer], colours: npt.NDArra
     image = Image.fromarray(classes)
     if classes.dtype == np.uint8:
         image = Image.fromarray(classes, "P")
-        image.putpalette(colours[:256].tobytes())
+        image.putpalette(colours[:256].tobytes().ljust(3 * 256, b"\0"))  # a value that is no class is black
     data = io.BytesIO()
     image.save(data, "PNG")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -151,11 +151,15 @@ class ModelInput:
     def _nodata(self) -> Nodata | None:
         return as_nodata(self.nodata, self.mean, self.coverage)
 
+    def picture(self, image: OneImage) -> Picture:
+        """Read a file, or take what is in memory as if it were read."""
+        if isinstance(image, str | os.PathLike):
+            return self.read(image)
+        return as_image(image, self.channels, self.limits, self.bands, self.exif, self._nodata)
+
     def pixels(self, image: OneImage) -> npt.NDArray[Any]:
         """Return the pixels [H, W, C] of an image of any kind."""
-        if isinstance(image, str | os.PathLike):
-            return self.transform(self.read(image))
-        return self.transform(as_image(image, self.channels, self.limits, self.bands, self.exif, self._nodata))
+        return self.transform(self.picture(image))
 
     def batch(self, images: Images) -> npt.NDArray[Any]:
         """Return the pixels [N, H, W, C] of one image or several.

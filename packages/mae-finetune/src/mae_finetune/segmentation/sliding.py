@@ -132,7 +132,7 @@ class Segmenter:
         """Yield all rows of one image after the other, from the top down.
 
         Args:
-            pictures: names, for messages, and images.
+            pictures: names, for messages, and images; a channel that the model does not take is left out.
 
         Raises:
             DataError: a window cannot be read.
@@ -151,7 +151,8 @@ class Segmenter:
         windows = self.windows(picture.height, picture.width)
         canvas = Canvas(windows)
         for window in windows:
-            yield _Piece(name, picture.height, canvas, window, resized_crop(picture, window.box, self.model.img_size))
+            pixels = resized_crop(picture, window.box, self.model.img_size)
+            yield _Piece(name, picture.height, canvas, window, pixels[..., : self.model.in_chans])
 
     @paddle.no_grad()
     def _scores(self, pixels: NDArray[Any]) -> Tensor:

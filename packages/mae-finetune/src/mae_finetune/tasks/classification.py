@@ -20,11 +20,9 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
 from mae_core.training.plan import Samples
-from mae_data.drawing import ShownImages
 from mae_data.loading.dataset import ListDataset
-from mae_finetune.build import eval_dataset, shown_bands, train_dataset
+from mae_finetune.build import eval_dataset, scored_images, train_dataset
 from mae_finetune.class_names import known_names, names_of, training_names
-from mae_finetune.config import RECIPE
 from mae_finetune.mixing import BatchMixer, mixer_of, soft_target_cross_entropy
 from mae_finetune.prediction.predictor import Predictor
 from mae_finetune.prediction.results import Guess, Prediction
@@ -176,12 +174,7 @@ class Classification(Task):
 
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together; see `classifier_page`."""
-
-        def validation_images() -> ShownImages:
-            config = RECIPE.load(f"{folder}/config.yaml")
-            return ShownImages(self.eval_dataset(config), shown_bands(config))
-
-        return classifier_page(folder, "Fine-tuning", compare, validation_images)
+        return classifier_page(folder, "Fine-tuning", compare, partial(scored_images, folder))
 
 
 def build_classifier(config: Config) -> VisionTransformer:

@@ -1,18 +1,28 @@
 """The page of a run that is scored by figures other than accuracy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from mae_core.errors import UserError
+from mae_core.report.gallery import drawing
 from mae_core.report.page import Page, Section, part
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import curves, provenance
 from mae_core.stage.run.model_card import Card
+from mae_finetune.build import scored_images
+from mae_finetune.tasks.worst_images import RowsSaid, Worst, worst_images
 
 _ROWS = 50  # of a table that are shown
 
 
 def figures_page(
-    folder: str, compare: Sequence[str], card: Card, spoken: Mapping[str, str], table: str, loss: str
+    folder: str,
+    compare: Sequence[str],
+    card: Card,
+    spoken: Mapping[str, str],
+    table: str,
+    loss: str,
+    worst: Callable[[RowsSaid], Worst],
 ) -> Page:
     """Put the page of a run together.
 
@@ -23,6 +33,7 @@ def figures_page(
         spoken: how figures are said.
         table: name of the table in `eval/` with a line for each label or number.
         loss: what the curve of the loss is called.
+        worst: finds the images that the model is most wrong about.
 
     Raises:
         UserError: there is no run, or one to compare has not been scored.
@@ -35,6 +46,7 @@ def figures_page(
     sections = [
         *_beside([("this run", scores), *others], spoken),
         *_each(run, table),
+        *worst_images(run, worst, drawing(partial(scored_images, folder))),
         curves(run, loss, card.figure, card.said),
         provenance(run),
     ]

@@ -29,6 +29,7 @@ from mae_finetune.tasks.figures_page import figures_page
 from mae_finetune.tasks.row_scores import THRESHOLD, label_table, multilabel_figures
 from mae_finetune.tasks.target_rows import Rows, RowTask, report_figures
 from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts
+from mae_finetune.tasks.worst_images import wrong_labels
 
 SPOKEN = {"map": "mAP {:.2f} %",
     "map_of_chance": "by chance {:.2f} %", "macro_f1": "macro F1 {:.2f} %", "micro_f1": "micro F1 {:.2f} %",
@@ -144,7 +145,7 @@ class Multilabel(RowTask):
 
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together."""
-        return figures_page(folder, compare, self.card, SPOKEN, "per_label", "binary cross-entropy")
+        return figures_page(folder, compare, self.card, SPOKEN, "per_label", "binary cross-entropy", wrong_labels)
 
 
 def label_loss(mixer: BatchMixer, model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:

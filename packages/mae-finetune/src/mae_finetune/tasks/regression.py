@@ -26,6 +26,7 @@ from mae_finetune.tasks.regressor import Regressor, as_regressor
 from mae_finetune.tasks.row_scores import number_table
 from mae_finetune.tasks.target_rows import Rows, RowTask, report_figures
 from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts
+from mae_finetune.tasks.worst_images import far_numbers
 
 SPOKEN = {"mae": "MAE {:.4g}", "mae_of_mean": "of the training mean {:.4g}", "rmse": "RMSE {:.4g}",
           "rmse_of_mean": "of the training mean {:.4g}", "r2": "R2 {:.4f}", "val_loss": "loss {:.4f}"}  # fmt: skip
@@ -163,7 +164,7 @@ class Regression(RowTask):
 
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together."""
-        return figures_page(folder, compare, self.card, SPOKEN, "per_number", "smooth L1 loss")
+        return figures_page(folder, compare, self.card, SPOKEN, "per_number", "smooth L1 loss", far_numbers)
 
 
 def number_loss(model: nn.Layer, batch: Samples, epoch: int) -> tuple[Tensor, dict[str, float]]:

@@ -31,6 +31,7 @@ _POOL = (
     "class token, mean of the patch tokens, or means of 2 x 2 or 4 x 4 parts of the image, side by side (default: by"
     " MODEL.GLOBAL_POOL); several, as in --pool class mean, take one pass over the images"
 )
+PROBED_FLAG = Flag("block", "MODEL.BLOCK", f"{BLOCK}; the probe does without later blocks", int)
 _BLOCK_NUMBER = re.compile(r"-?\d+|all")
 
 
@@ -67,9 +68,10 @@ def open_config(args: Namespace, flags: Sequence[Flag], pairs: Sequence[str]) ->
 
 def parts_of(args: Namespace, config: Config) -> list[Part]:
     """Return what --pool, --block and --tokens ask for, each once, with blocks counted from 0."""
+    from mae_probe.build import depth_of
     from mae_probe.extraction.encoding import own_pool
     from mae_probe.extraction.pooling import TOKENS, Part, block_numbers
 
     pools = [TOKENS] if getattr(args, "tokens", False) else args.pool or [own_pool(config)]
-    blocks = block_numbers(args.block or [-1], config.MODEL.ENCODER.DEPTH)
+    blocks = block_numbers(args.block or [-1], depth_of(config))
     return [Part(pool, block) for block in blocks for pool in dict.fromkeys(pools)]

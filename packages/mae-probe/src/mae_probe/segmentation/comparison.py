@@ -21,7 +21,7 @@ from mae_data.images.mask import read_mask
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.sources.list_file import class_colours, read_classes
 from mae_data.sources.mask_pairs import MaskPairs, open_pairs
-from mae_probe.build import build_model, load_encoder, shown_bands
+from mae_probe.build import build_model, depth_of, load_encoder, shown_bands
 from mae_probe.extraction.encoding import grid_of
 from mae_probe.extraction.pooling import block_numbers
 from mae_probe.segmentation.heads import EPOCHS, LR, KnnHead, LinearHead, PatchHead
@@ -152,7 +152,7 @@ def segment(opened: Opened, choices: Choices) -> Segmented:
         raise UserError("segment runs on one process: start it without other ranks")
     log.setup(True)
     config = opened.config
-    (block,) = block_numbers([choices.block], config.MODEL.ENCODER.DEPTH)
+    (block,) = block_numbers([choices.block], depth_of(config))
     names = _class_names(config, choices.ignore)
     train, val = (
         _dataset(config, name, len(names), choices.ignore) for name in (config.DATA.TRAIN_LIST, config.DATA.VAL_LIST)

@@ -31,6 +31,7 @@ ADDED: Values = {
     "DATA.ROTATE90": False,
     "DATA.VFLIP": 0.0,
     "DATA.VALUE_RANGE": 255,
+    "MODEL.BLOCK": -1,
     "MODEL.HEAD": "linear",
     "MODEL.MASKING": "random",
     "MODEL.NUM_QUERIES": 32,

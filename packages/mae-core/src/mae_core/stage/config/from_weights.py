@@ -14,8 +14,9 @@ from mae_core.stage.config.weight_record import CHANNELS, GEOMETRY, PIXELS, Reco
 from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
 from mae_core.weights.sources import Weights
 
-# Of weights that are scored or predict, what a training run did about bad images does not matter.
-_OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD")
+# Of weights that are scored or predict, what a training run did about bad images does not matter, nor at which block
+# of a deeper encoder a probe was made: the weights end with it.
+_OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD", "MODEL.BLOCK")
 _CLASSES = "MODEL.NUM_CLASSES"
 _PATCH, _SIZE = "MODEL.PATCH_SIZE", "DATA.IMAGE_SIZE"
 
@@ -114,7 +115,8 @@ def _lent_by_weights(recipe: Recipe, record: Record, whole: bool) -> Values:
     if whole and record.stage == recipe.stage:
         saved = {key: value for key, value in record.config.items() if not isinstance(value, dict)}
         groups = {key: value for key, value in {**ADDED, **saved}.items() if key.startswith(("MODEL.", "DATA."))}
-        kept = (*OF_THE_COMMAND, *_OF_THE_TRAINING, "MODEL.NAME")  # a label is among the values
+        # A label is among the values, and shapes show what holds of these weights.
+        kept = {*OF_THE_COMMAND, *_OF_THE_TRAINING, "MODEL.NAME", *record.binding}
         lent |= {key: value for key, value in groups.items() if key not in kept}
     return lent
 
