@@ -12,7 +12,7 @@ from mae_core.stage.config.shared_keys import SHARED
 
 # The names in mae_core.ops.STRATEGIES and mae_pretrain.build.BUILDERS, which need Paddle.
 MASKINGS = ("random", "block")
-OPTIMIZERS = ("AdamW", "AdamWDL")  # the same here: AdamWDL without layer decay is AdamW
+OPTIMIZERS = ("AdamW", "AdamWDL", "Muon")  # AdamWDL without layer decay is AdamW
 
 KEYS = keys_of(
     {
@@ -91,8 +91,9 @@ KEYS = keys_of(
             "GRAD_CLIP": None,
             "ACCUM_ITER": 1,
             "SHARD_OPTIMIZER": False,
+            "EMA": Key(None, "decay of averaged weights (0.9999); the monitor and -pretrained then take the averages"),
             "OPTIMIZER": {
-                "NAME": Key("AdamW", "AdamWDL is AdamW here, without layer decay", choices=OPTIMIZERS),
+                "NAME": Key("AdamW", "AdamWDL is AdamW here; Muon: orthogonal updates for the blocks' matrices", choices=OPTIMIZERS),
                 "EPS": 1e-8,
                 "BETAS": Key((0.9, 0.95), source="Table 8"),
             },
