@@ -1,6 +1,7 @@
 """What a resumed run may change of its config, and how its schedule goes on where its length changes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mae_core.errors import CheckpointError, ConfigError
@@ -8,18 +9,19 @@ from mae_core.process import log
 from mae_core.stage.config.from_run import in_present_keys
 from mae_core.stage.config.from_weights import drift_flags
 from mae_core.stage.config.node import Config, flatten
-from mae_core.stage.config.to_arguments import schedule_of
+from mae_core.stage.config.to_arguments import schedule_of, steps_of
 from mae_core.training.engine import Trainer
 from mae_core.weights.checkpoint_state import State
 
 EPOCHS = "TRAIN.NUM_EPOCHS"
 BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+ANNEAL = "TRAIN.ANNEAL"
 TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    "TRAIN.SHARD_OPTIMIZER",
+    *("TRAIN.SHARD_OPTIMIZER", "TRAIN.DECAY"),
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
 )
@@ -46,7 +48,8 @@ def refuse_drift(
         saved_batch *= value
     now_batch = trainer.plan.global_batch
     cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
+    anneal = (ANNEAL,) if _anneals(trainer, state) else ()
+    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut, *anneal))
     if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
         drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
@@ -81,20 +84,44 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
     return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
 
 
+def _anneals(trainer: Trainer, state: State) -> bool:
+    """Return whether the learning rate begins to fall at the resumed checkpoint."""
+    return flatten(trainer.config).get(ANNEAL, 0) == state.step > 0
+
+
 def note_schedule(trainer: Trainer, state: State) -> None:
-    """Log how the learning rate goes on where the number of epochs is another than the resumed run's.
+    """Log how the learning rate goes on where the run has another length than the resumed one.
 
     Raises:
-        ConfigError: the run is past its new end.
+        ConfigError: the run is past its new end, or the checkpoint is none to anneal.
     """
     before, now = (flatten(dict(config)).get(EPOCHS) for config in (state.config, trainer.config))
-    if before == now or before is None:
+    annealed = _anneals(trainer, state)
+    if (before == now or before is None) and not annealed:
         return
-    epoch = state.step / trainer.plan.steps_per_epoch
+    epoch, saved = state.step / trainer.plan.steps_per_epoch, Config(dict(state.config))
     if state.step > trainer.plan.total_steps:
         raise ConfigError(f"{EPOCHS}={now} is behind the resumed checkpoint, which is of epoch {epoch:g}; use more")
-    old = schedule_of(Config(dict(state.config)), trainer.plan)(epoch)
+    steps = steps_of(saved.TRAIN, trainer.plan.steps_per_epoch)
+    old, new = schedule_of(saved, replace(trainer.plan, total_steps=steps))(epoch), trainer.lr_at(epoch)
+    if annealed:
+        _require_peak(saved, epoch, old, new)
+        log.LOGGER.info(
+            f"annealing from step {state.step}: the learning rate falls from {new:.2e} until step"
+            f" {trainer.plan.total_steps}, the end"
+        )
+        return
     log.LOGGER.info(
-        f"{EPOCHS} was {before}, is {now}: the cosine now falls until epoch {now}; at epoch {epoch:g}, where this run"
-        f" goes on, the learning rate steps from {old:.2e} to {trainer.lr_at(epoch):.2e}"
+        f"{EPOCHS} was {before}, is {now}: the learning rate now falls until epoch {now}; at epoch {epoch:g}, where"
+        f" this run goes on, it steps from {old:.2e} to {new:.2e}"
     )
+
+
+def _require_peak(saved: Config, epoch: float, old: float, peak: float) -> None:
+    """Refuse to anneal what is not at the peak of its learning rate."""
+    if epoch < saved.TRAIN.WARMUP_EPOCHS or old < peak * (1 - 1e-6):
+        raise ConfigError(
+            f"the checkpoint of epoch {epoch:g} is at a learning rate of {old:.2e}, not at the peak of {peak:.2e} that"
+            " --anneal falls from: choose one between warm-up and fall, -resume RUN/checkpoints/step_NUMBER (a run of"
+            " TRAIN.DECAY 0 does not fall; SAVE_KEEP says how many it keeps)"
+        )
