@@ -108,7 +108,11 @@ KEYS = keys_of(
             "SHARD_OPTIMIZER": False,
             "EMA": Key(None, "decay of averaged weights (0.9999); the monitor and -pretrained then take the averages"),
             "OPTIMIZER": {
-                "NAME": Key("AdamW", "AdamWDL is AdamW here; Muon: orthogonal updates for the blocks' matrices", choices=OPTIMIZERS),
+                "NAME": Key(
+                    "AdamW",
+                    "AdamWDL is AdamW here; Muon: orthogonal updates for the blocks' matrices",
+                    choices=OPTIMIZERS,
+                ),
                 "EPS": 1e-8,
                 "BETAS": Key((0.9, 0.95), source="Table 8"),
             },
