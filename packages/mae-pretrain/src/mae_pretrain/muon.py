@@ -20,15 +20,15 @@ _KIND = "momentum_0"  # named as Paddle names its own accumulators, so checkpoin
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Bring the singular values of each matrix [.., R, C] near 1, by Newton-Schulz steps; the vectors stay."""
+    """Bring the singular values of each matrix [M, R, C] near 1, by Newton-Schulz steps; the vectors stay."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices  # [.., r, c], r <= c: the products below are the smaller
-    x = x / (x.square().sum(axis=[-2, -1], keepdim=True).sqrt() + 1e-7)
+    x = matrices.transpose([0, 2, 1]) if tall else matrices  # [M, r, c], r <= c: the products below are the smaller
+    x = x / (x.square().sum(axis=[-2, -1], keepdim=True).sqrt() + 1e-7)  # [M, r, c]
     for _ in range(STEPS):
-        gram = paddle.matmul(x, x, transpose_y=True)  # [.., r, r]
+        gram = paddle.matmul(x, x, transpose_y=True)  # [M, r, r]
         x = a * x + paddle.matmul(b * gram + c * paddle.matmul(gram, gram), x)
-    return x.mT if tall else x
+    return x.transpose([0, 2, 1]) if tall else x
 
 
 def hidden_matrices(model: nn.Layer) -> dict[str, Tensor]:
