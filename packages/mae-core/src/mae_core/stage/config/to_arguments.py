@@ -78,20 +78,17 @@ def steps_of(train: Config, steps_per_epoch: int) -> int:
 def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
     """Read a stage's learning rate as a function of the fractional epoch."""
     t, per_epoch = config.TRAIN, plan.steps_per_epoch
-    epochs = steps_of(t, per_epoch) / per_epoch
-    if t.get("SCHEDULE") == "wsd":
-        falls_from = t.ANNEAL / per_epoch if t.ANNEAL else epochs * (1 - t.DECAY)
-        schedule = partial(warmup_stable_decay, falls_from=falls_from)
-    else:
-        schedule = partial(warmup_cosine)
-    return partial(
-        schedule,
-        lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
-        min_lr=t.END_LR,
-        warmup_epochs=t.WARMUP_EPOCHS,
-        epochs=epochs,
-        warmup_start_lr=t.WARMUP_START_LR,
-    )
+    common = {
+        "lr": scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
+        "min_lr": t.END_LR,
+        "warmup_epochs": t.WARMUP_EPOCHS,
+        "epochs": steps_of(t, per_epoch) / per_epoch,
+        "warmup_start_lr": t.WARMUP_START_LR,
+    }
+    if t.get("SCHEDULE", "cosine") == "cosine":
+        return partial(warmup_cosine, **common)
+    falls_from = t.ANNEAL / per_epoch if t.ANNEAL else common["epochs"] * (1 - t.DECAY)
+    return partial(warmup_stable_decay, falls_from=falls_from, **common)
 
 
 class TrainingImages(Protocol):

@@ -1,7 +1,6 @@
 """What a resumed run may change of its config, and how its schedule goes on where its length changes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from mae_core.errors import CheckpointError, ConfigError
@@ -9,19 +8,19 @@ from mae_core.process import log
 from mae_core.stage.config.from_run import in_present_keys
 from mae_core.stage.config.from_weights import drift_flags
 from mae_core.stage.config.node import Config, flatten
-from mae_core.stage.config.to_arguments import schedule_of, steps_of
+from mae_core.stage.config.to_arguments import schedule_of
 from mae_core.training.engine import Trainer
 from mae_core.weights.checkpoint_state import State
 
 EPOCHS = "TRAIN.NUM_EPOCHS"
 BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
-ANNEAL = "TRAIN.ANNEAL"
+ANNEAL, DECAY = "TRAIN.ANNEAL", "TRAIN.DECAY"
 TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    *("TRAIN.SHARD_OPTIMIZER", "TRAIN.DECAY"),
+    *("TRAIN.SHARD_OPTIMIZER", DECAY),
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
 )
@@ -90,30 +89,32 @@ def _anneals(trainer: Trainer, state: State) -> bool:
 
 
 def note_schedule(trainer: Trainer, state: State) -> None:
-    """Log how the learning rate goes on where the run has another length than the resumed one.
+    """Log how the learning rate goes on where it falls otherwise than in the resumed run.
 
     Raises:
         ConfigError: the run is past its new end, or the checkpoint is none to anneal.
     """
-    before, now = (flatten(dict(config)).get(EPOCHS) for config in (state.config, trainer.config))
+    old, new = flatten(dict(state.config)), flatten(trainer.config)
+    changes = [f"{key} was {old[key]}, is {new[key]}" for key in (EPOCHS, DECAY) if key in old and old[key] != new[key]]
     annealed = _anneals(trainer, state)
-    if (before == now or before is None) and not annealed:
+    if not (changes or annealed) or EPOCHS not in old:
         return
     epoch, saved = state.step / trainer.plan.steps_per_epoch, Config(dict(state.config))
     if state.step > trainer.plan.total_steps:
-        raise ConfigError(f"{EPOCHS}={now} is behind the resumed checkpoint, which is of epoch {epoch:g}; use more")
-    steps = steps_of(saved.TRAIN, trainer.plan.steps_per_epoch)
-    old, new = schedule_of(saved, replace(trainer.plan, total_steps=steps))(epoch), trainer.lr_at(epoch)
+        raise ConfigError(
+            f"{EPOCHS}={new[EPOCHS]} is behind the resumed checkpoint, which is of epoch {epoch:g}; use more"
+        )
+    rate, next_rate = schedule_of(saved, trainer.plan)(epoch), trainer.lr_at(epoch)
     if annealed:
-        _require_peak(saved, epoch, old, new)
+        _require_peak(saved, epoch, rate, next_rate)
         log.LOGGER.info(
-            f"annealing from step {state.step}: the learning rate falls from {new:.2e} until step"
+            f"annealing from step {state.step}: the learning rate falls from {next_rate:.2e} until step"
             f" {trainer.plan.total_steps}, the end"
         )
         return
     log.LOGGER.info(
-        f"{EPOCHS} was {before}, is {now}: the learning rate now falls until epoch {now}; at epoch {epoch:g}, where"
-        f" this run goes on, it steps from {old:.2e} to {new:.2e}"
+        f"{'; '.join(changes)}: the learning rate now falls until epoch {new[EPOCHS]}; at epoch {epoch:g}, where this"
+        f" run goes on, it steps from {rate:.2e} to {next_rate:.2e}"
     )
 
 
