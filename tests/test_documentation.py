@@ -135,7 +135,7 @@ def test_every_environment_variable_of_the_code_is_on_its_page() -> None:
     sources += [file.read_text(encoding="utf-8") for file in ROOT.glob("packages/*/setup.py")]
     read = {found for text in sources for found in re.findall(r"environ[^\n]*?[\"'](MAE_[A-Z_]+)[\"']", text)}
     assert len(read) > 3
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "packages/mae-core/README.md").read_text(encoding="utf-8")
     assert {variable for variable in read if f"`{variable}`" not in page} == set()
 
 

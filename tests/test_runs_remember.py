@@ -53,11 +53,14 @@ def test_outputs_never_collide_and_the_latest_is_linked(data, home, tmp_path) ->
     longer = start(FINETUNE, tmp_path, "-resume", "runs/latest", "TRAIN.NUM_EPOCHS", 2)
     assert longer.returncode == 0, longer.stderr
     assert config_of(tmp_path / "runs/latest")["SAVE"] == "runs/finetune-001"
-    # A start that failed leaves nothing that the next one would have to go round.
-    for _ in range(2):
-        failed = start(PROBE, tmp_path, "-data_path", tmp_path, *PROBE.tiny)
-        assert failed.returncode == 3
-        assert "runs/probe-001" in failed.stdout
+    # A start that failed leaves no folder, and the link as it was.
+    before = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    failed = start(PROBE, tmp_path, "-data_path", tmp_path, *PROBE.tiny)
+    assert failed.returncode == 3, failed.stderr
+    nowhere = start(PROBE, tmp_path, "-data_path", "nowhere", *PROBE.tiny)
+    assert_refused(nowhere, 3, ["nowhere: no such folder"])
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == before
+    assert os.readlink(tmp_path / "runs/latest") == "finetune-001"
 
 
 def test_evaluation_takes_everything_from_the_run(home) -> None:
@@ -93,6 +96,21 @@ def test_other_stages_take_geometry_channels_size_and_statistics(stage: Stage, d
     assert_refused(refused, 4, ["MODEL.ENCODER.DEPTH is 1 in these weights, 2 was asked for", "leave them out"])
     refused = stage.start("-pretrained", run, *args[:2], "-output", tmp_path / "no", *args[4:], *words[2:])
     assert_refused(refused, 4, ["IMAGENET_MEAN is [0.4]", "--allow-drift DATA.IMAGENET_MEAN"])
+
+
+def test_a_recipe_beside_a_run_leaves_it_its_size(data, home) -> None:
+    words = ["-pretrained", "runs/pretrain-001", "-data_path", data, "--dry-run", *SHORT]
+    before = config_of(home / "runs/pretrain-001")
+    for stage, recipe in ((FINETUNE, "vit_tiny_96_finetune"), (PROBE, "vit_tiny_96_linearprobe")):
+        planned = start(stage, home, "-cfg", recipe, *words)
+        assert planned.returncode == 0, planned.stderr
+        assert (
+            "runs/pretrain-001 keeps its own size; not taken from the config file: MODEL.PATCH_SIZE" in planned.stdout
+        )
+        assert f"EMBED_DIM: {before['MODEL']['ENCODER']['EMBED_DIM']}, DEPTH" in planned.stdout
+        assert f"IMAGE_SIZE: {before['DATA']['IMAGE_SIZE']}\n" in planned.stdout
+    typed = start(FINETUNE, home, "-cfg", "vit_tiny_96_finetune", *words, "MODEL.PATCH_SIZE", 8)
+    assert_refused(typed, 4, ["MODEL.PATCH_SIZE is 4 in these weights, 8 was asked for"])
 
 
 @pytest.mark.parametrize("stage", [FINETUNE, PROBE], ids=lambda stage: stage.package)

@@ -16,12 +16,16 @@ struct Operand {
 
 MAE_INLINE void multiply_add(float factor, const Lanes& row, Lanes& sum) { sum += factor * row; }
 MAE_INLINE void load(const int32_t* from, IntLanes& x) { std::memcpy(&x, from, sizeof x); }
-#ifdef MAE_HAS_PAIRS
 // Adds the products of two bfloat16 each, which share a word.
 MAE_INLINE void multiply_add(int32_t factor, const IntLanes& row, Lanes& sum) {
-  sum = (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(IntLanes{} + factor), (__m512bh)row);
-}
+  const IntLanes pair = IntLanes{} + factor;
+#ifdef MAE_HAS_PAIRS
+  sum = (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)pair, (__m512bh)row);
+#else
+  sum += (Lanes)(pair << 16) * (Lanes)(row << 16);
+  sum += (Lanes)(pair & -65536) * (Lanes)(row & -65536);
 #endif
+}
 
 // c[R, 16 V] = a[R, depth] b[depth, 16 V], added to c where `adds`; T is float, or int32_t for pairs of bfloat16.
 template <int R, int V, class T>
@@ -66,66 +70,15 @@ void product_columns(int64_t rows, int64_t depth, Operand<T> a, const T* b, int6
   }
 }
 
+// c[rows, columns] = a[rows, depth] b[depth, columns]; columns are a multiple of 16.
 template <class T>
-void product_of(int64_t rows, int64_t columns, int64_t depth, Operand<T> a, const T* b, int64_t ldb, bool adds,
-                float* c, int64_t ldc) {
+void product(int64_t rows, int64_t columns, int64_t depth, Operand<T> a, const T* b, int64_t ldb, bool adds,
+             float* c, int64_t ldc) {
   int64_t j = 0;
   for (; j + MAE_TILE_LANES * kLanes <= columns; j += MAE_TILE_LANES * kLanes) {
     product_columns<MAE_TILE_LANES>(rows, depth, a, b + j, ldb, adds, c + j, ldc);
   }
   for (; j < columns; j += kLanes) product_columns<1>(rows, depth, a, b + j, ldb, adds, c + j, ldc);
-}
-
-// to[depth / 2 rounded up, columns]: of each column the elements of two rows, rounded; the first in the lower half.
-void pair_rows(const float* from, int64_t ld, int64_t depth, int64_t columns, int32_t* to) {
-  for (int64_t k = 0; k < depth; k += 2, to += columns) {
-    for (int64_t j = 0; j < columns; j += kLanes) {
-      Lanes x, y{};
-      BitLanes low, high;
-      load(from + k * ld + j, x);
-      if (k + 1 < depth) load(from + (k + 1) * ld + j, y);
-      round_bits(x, low), round_bits(y, high);
-      low |= high << 16;
-      std::memcpy(to + j, &low, sizeof low);
-    }
-  }
-}
-
-// to[rows, padded(depth) / 2]: of each row the elements of two columns, rounded.
-void pair_columns(const float* from, int64_t ld, int64_t rows, int64_t depth, int32_t* to) {
-  for (int64_t row = 0; row < rows; ++row, to += padded(depth) / 2) {
-    Bfloat16* half = reinterpret_cast<Bfloat16*>(to);
-    each_lanes(depth, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
-      Lanes x;
-      load(from + row * ld + i, n, x);
-      store(half + i, kLanes, x);
-    });
-  }
-}
-
-MAE_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-// Words for the pairs of one operand of any product below.
-MAE_INLINE int64_t pair_words(int64_t head_dim, int64_t length) {
-  return (most(most(head_dim, length), kQueries) + 1) * most(padded(head_dim), padded(length));
-}
-
-// c[rows, columns] = a[rows, depth] b[depth, columns]; columns are a multiple of 16. For W of bfloat16 the operands are
-// rounded on the way, in `pairs`, where the processor multiplies pairs; one of a's steps is 1.
-template <class W>
-void product(int64_t rows, int64_t columns, int64_t depth, Operand<float> a, const float* b, int64_t ldb, bool adds,
-             float* c, int64_t ldc, int32_t* pairs, int64_t words) {
-#ifdef MAE_HAS_PAIRS
-  if constexpr (std::is_same_v<W, Bfloat16>) {
-    const bool is_plain = a.column == 1;
-    if (is_plain) pair_columns(a.data, a.row, rows, depth, pairs);
-    else pair_rows(a.data, a.column, depth, padded(rows), pairs);
-    pair_rows(b, ldb, depth, columns, pairs + words);
-    const Operand<int32_t> first{pairs, is_plain ? padded(depth) / 2 : 1, is_plain ? 1 : padded(rows)};
-    return product_of<int32_t>(rows, columns, (depth + 1) / 2, first, pairs + words, columns, adds, c, ldc);
-  }
-#endif
-  product_of<float>(rows, columns, depth, a, b, ldb, adds, c, ldc);
 }
 
 // One of q, k, v (0, 1, 2) of a head in qkv.
@@ -151,12 +104,13 @@ void copy_rows(const Slice& from, int64_t begin, int64_t end, int64_t dim, float
   }
 }
 
-// to[dim, padded(rows)] = from[rows, padded(dim)] transposed, 0 in the padding
-void transpose(const float* from, int64_t rows, int64_t dim, float* to) {
-  const int64_t ld = padded(dim), out = padded(rows);
+// to[dim, padded(rows)] = from[rows, dim] transposed, 0 in the padding
+template <class T>
+void transpose(const T* from, int64_t ld, int64_t rows, int64_t dim, T* to) {
+  const int64_t out = padded(rows);
   for (int64_t i = 0; i < dim; ++i) {
     for (int64_t row = 0; row < rows; ++row) to[i * out + row] = from[row * ld + i];
-    for (int64_t row = rows; row < out; ++row) to[i * out + row] = 0.0f;
+    for (int64_t row = rows; row < out; ++row) to[i * out + row] = T{};
   }
 }
 
@@ -165,13 +119,11 @@ struct Scratch {
   float *keys, *values, *grad_keys, *grad_values;   // [L, d]
   float *keys_t, *values_t;                         // [d, L]
   float *queries, *results, *scores, *grad_scores;  // of some queries: [Q, d], [Q, d], [Q, L], [Q, L]
-  int32_t* pairs;                                   // of two operands
-  int64_t words;                                    // of one
 };
 
 int64_t attention_scratch(const Attention& a) {
   const int64_t d = padded(a.head_dim), l = padded(a.length);
-  return 4 * a.length * d + 2 * a.head_dim * l + kQueries * (2 * d + 2 * l) + 2 * pair_words(a.head_dim, a.length);
+  return 4 * a.length * d + 2 * a.head_dim * l + kQueries * (2 * d + 2 * l);
 }
 
 MAE_INLINE Scratch cut(const Attention& a, float* memory) {
@@ -181,7 +133,6 @@ MAE_INLINE Scratch cut(const Attention& a, float* memory) {
   s.keys_t = s.grad_values + ld, s.values_t = s.keys_t + dl;
   s.queries = s.values_t + dl, s.results = s.queries + kQueries * d;
   s.scores = s.results + kQueries * d, s.grad_scores = s.scores + kQueries * l;
-  s.pairs = reinterpret_cast<int32_t*>(s.grad_scores + kQueries * l), s.words = pair_words(a.head_dim, a.length);
   return s;
 }
 
@@ -207,33 +158,30 @@ MAE_INLINE float exponentials(int64_t length, float* row, float& total) {
   return top + std::log(total);
 }
 
-template <class W>
-void attention(const Attention& a, int64_t head, float* memory, float* attended, Bfloat16* rounded, float* log_sum) {
+void attention(const Attention& a, int64_t head, float* memory, float* attended, float* log_sum) {
   const Scratch s = cut(a, memory);
   const int64_t length = a.length, dim = a.head_dim, d = padded(dim), l = padded(length), asked = length - a.first;
   const float root = 1.0f / std::sqrt(static_cast<float>(dim)), scale = a.scale ? a.scale[head / a.heads] : 1.0f;
   const Slice queries = slice_of(a, head, 0);
   copy_rows(slice_of(a, head, 1), 0, length, dim, 1.0f, s.keys);
   copy_rows(slice_of(a, head, 2), 0, length, dim, 1.0f, s.values);
-  transpose(s.keys, length, dim, s.keys_t);
+  transpose(s.keys, d, length, dim, s.keys_t);
   const int64_t start = (head / a.heads * asked * a.heads + head % a.heads) * dim;
   for (int64_t begin = 0; begin < asked; begin += kQueries) {
     const int64_t count = asked - begin < kQueries ? asked - begin : kQueries;
     copy_rows(queries, a.first + begin, a.first + begin + count, dim, root, s.queries);
-    product<W>(count, l, dim, {s.queries, d, 1}, s.keys_t, l, false, s.scores, l, s.pairs, s.words);
+    product<float>(count, l, dim, {s.queries, d, 1}, s.keys_t, l, false, s.scores, l);
     float totals[kQueries];
     for (int64_t i = 0; i < count; ++i) {
       log_sum[head * asked + begin + i] = exponentials(length, s.scores + i * l, totals[i]);
     }
-    product<W>(count, d, length, {s.scores, l, 1}, s.values, d, false, s.results, d, s.pairs, s.words);
+    product<float>(count, d, length, {s.scores, l, 1}, s.values, d, false, s.results, d);
     for (int64_t i = 0; i < count; ++i) {
       const float factor = scale / totals[i];
       each_lanes(dim, [&](int64_t j, int64_t n) MAE_INLINE_LAMBDA {
         Lanes x;
         load(s.results + i * d + j, x);
-        const int64_t at = start + (begin + i) * a.heads * dim + j;
-        store(attended + at, n, x * factor);
-        if (rounded) store(rounded + at, n, x * factor);
+        store(attended + start + (begin + i) * a.heads * dim + j, n, x * factor);
       });
     }
   }
@@ -280,7 +228,6 @@ void write_rows(const Attention& a, int64_t head, int64_t part, int64_t begin, i
   }
 }
 
-template <class W>
 void attention_backward(const Attention& a, int64_t head, float* memory, const float* attended, const float* log_sum,
                         const float* grad, float* grad_qkv) {
   const Scratch s = cut(a, memory);
@@ -289,8 +236,8 @@ void attention_backward(const Attention& a, int64_t head, float* memory, const f
   const Slice queries = slice_of(a, head, 0);
   copy_rows(slice_of(a, head, 1), 0, length, dim, 1.0f, s.keys);
   copy_rows(slice_of(a, head, 2), 0, length, dim, 1.0f, s.values);
-  transpose(s.keys, length, dim, s.keys_t);
-  transpose(s.values, length, dim, s.values_t);
+  transpose(s.keys, d, length, dim, s.keys_t);
+  transpose(s.values, d, length, dim, s.values_t);
   const int64_t start = (head / a.heads * asked * a.heads + head % a.heads) * dim;
   for (int64_t begin = 0; begin < asked; begin += kQueries) {
     const int64_t count = asked - begin < kQueries ? asked - begin : kQueries;
@@ -298,14 +245,14 @@ void attention_backward(const Attention& a, int64_t head, float* memory, const f
     float means[kQueries];
     copy_rows(queries, a.first + begin, a.first + begin + count, dim, root, s.queries);
     copy_gradients(a, start + begin * a.heads * dim, count, scale, grad, attended, s.results, means);
-    product<W>(count, l, dim, {s.queries, d, 1}, s.keys_t, l, false, s.scores, l, s.pairs, s.words);
-    product<W>(count, l, dim, {s.results, d, 1}, s.values_t, l, false, s.grad_scores, l, s.pairs, s.words);
+    product<float>(count, l, dim, {s.queries, d, 1}, s.keys_t, l, false, s.scores, l);
+    product<float>(count, l, dim, {s.results, d, 1}, s.values_t, l, false, s.grad_scores, l);
     for (int64_t i = 0; i < count; ++i) {
       softmax_backward(length, log_sum[head * asked + begin + i], means[i], s.scores + i * l, s.grad_scores + i * l);
     }
-    product<W>(length, d, count, {s.scores, 1, l}, s.results, d, adds, s.grad_values, d, s.pairs, s.words);
-    product<W>(length, d, count, {s.grad_scores, 1, l}, s.queries, d, adds, s.grad_keys, d, s.pairs, s.words);
-    product<W>(count, d, length, {s.grad_scores, l, 1}, s.keys, d, false, s.queries, d, s.pairs, s.words);
+    product<float>(length, d, count, {s.scores, 1, l}, s.results, d, adds, s.grad_values, d);
+    product<float>(length, d, count, {s.grad_scores, 1, l}, s.queries, d, adds, s.grad_keys, d);
+    product<float>(count, d, length, {s.grad_scores, l, 1}, s.keys, d, false, s.queries, d);
     write_rows(a, head, 0, a.first + begin, a.first + begin + count, root, s.queries, grad_qkv);
   }
   for (int64_t row = 0; row < a.first; ++row) {

@@ -7,6 +7,7 @@
 #include "paddle/extension.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "cpu_block.h"
 #include "gemm.h"
@@ -85,24 +86,26 @@ BlockParameters<const float, const W> weights_of(const Call& call) {
 }
 
 // Activations of a call, in memory of their own.
+template <class W>
 std::vector<Tensor> make_activations(const BlockSizes& s, const Tensor& x) {
-  const int64_t length = s.length - s.first;
-  return {floats({s.samples, s.length, 3 * s.dim}, x), floats({s.samples, length, s.dim}, x),
-          floats({s.samples, length, s.dim}, x), floats({s.samples, length, s.hidden}, x),
+  const DataType type = std::is_same_v<W, float> ? DataType::FLOAT32 : DataType::BFLOAT16;
+  const auto operands = [&](int64_t count) { return paddle::empty({count}, type, x.place()); };
+  return {operands(mae::cpu::block_kept_qkv<W>(s)), operands(s.asked() * s.dim),
+          floats({s.samples, s.length - s.first, s.dim}, x), operands(s.asked() * s.hidden),
           floats({mae::cpu::block_statistics(s)}, x)};
 }
 
-BlockActivations pointers(const std::vector<Tensor>& kept) {
-  float* data[5];
-  for (size_t i = 0; i < 5; ++i) data[i] = const_cast<float*>(kept[i].data<float>());
-  return {data[0], data[1], data[2], data[3], data[4]};
+template <class W>
+BlockActivations<W> pointers(const std::vector<Tensor>& kept) {
+  const auto data = [&](size_t i) { return const_cast<void*>(kept[i].data()); };
+  return {(W*)data(0), (W*)data(1), (float*)data(2), (W*)data(3), (float*)data(4)};
 }
 
 template <class W>
 std::vector<Tensor> run_with(const Call& call, const Tensor& x, bool keeps) {
   const BlockSizes& s = call.sizes;
-  std::vector<Tensor> results = make_activations(s, x);
-  const BlockActivations activations = pointers(results);
+  std::vector<Tensor> results = make_activations<W>(s, x);
+  const BlockActivations<W> activations = pointers<W>(results);
   Tensor out = floats({s.samples, s.length - s.first, s.dim}, x);
   Tensor scratch = floats({mae::cpu::block_scratch<W>(s, keeps)}, x);
   mae::cpu::block(s, weights_of<W>(call), call.scales, x.data<float>(), activations, keeps, scratch.data<float>(),
@@ -147,7 +150,7 @@ std::vector<Tensor> BlockBackward(const Tensor& x, const Tensor& qkv, const Tens
     using W = decltype(zero);
     Tensor scratch = floats({mae::cpu::block_backward_scratch<W>(s)}, x);
     mae::cpu::block_backward(s, weights_of<W>(call), call.scales, x.data<float>(),
-                             pointers({qkv, attended, middle, hidden, statistics}), grad_out.data<float>(),
+                             pointers<W>({qkv, attended, middle, hidden, statistics}), grad_out.data<float>(),
                              scratch.data<float>(), grads[0].data<float>(), parameters);
   };
   if (call.rounds) run_backward(mae::Bfloat16{});

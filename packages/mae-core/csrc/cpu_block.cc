@@ -49,6 +49,15 @@ void each_share(int64_t count, int64_t dim, int64_t length, const float* scale, 
   });
 }
 
+// to[columns] = the sum over rows of x, in their order; none where it is null
+void add_rows(const float* x, int64_t rows, int64_t width, int64_t columns, float* to) {
+  if (!to) return;
+  std::copy_n(x, columns, to);
+  for (int64_t row = 1; row < rows; ++row) {
+    for (int64_t i = 0; i < columns; ++i) to[i] += x[row * width + i];
+  }
+}
+
 // Sums over rows: every share has its own, added in their order at the end.
 class Sums {
  public:
@@ -57,20 +66,15 @@ class Sums {
   }
   float* of(int64_t share) const { return memory_ + share * width_; }
 
-  void write(int64_t from, int64_t count, float* to) const {
-    if (!to) return;
-    std::copy_n(memory_ + from, count, to);
-    for (int64_t share = 1; share < kShares; ++share) {
-      for (int64_t i = 0; i < count; ++i) to[i] += memory_[share * width_ + from + i];
-    }
-  }
+  void write(int64_t from, int64_t count, float* to) const { add_rows(memory_ + from, kShares, width_, count, to); }
 
  private:
   float* memory_;
   int64_t width_;
 };
 
-// A matrix as an operand: itself, or rounded into `to`. Its rows' sum, times their scale, goes to `sum` where asked for.
+// A matrix as an operand: itself, or rounded into `to`. Its rows' sum, times their scale, goes to `sum` where that is
+// asked for.
 template <class W>
 const W* as_operand(const Rows& all, const float* x, W* to, float* memory, float* sum) {
   constexpr bool kRounds = !std::is_same_v<W, float>;
@@ -90,9 +94,11 @@ Attention attention_of(const BlockSizes& s, const float* qkv_bias, const BlockSc
 }
 
 // Call work(head, scratch) for every head of every sample in parallel.
-template <class Work>
+template <class W, class Work>
 void each_head(const Attention& a, Work work) {
-  const int64_t floats = block_kernels().attention_scratch(a);
+  constexpr bool kRounds = !std::is_same_v<W, float>;
+  const BlockKernels& k = block_kernels();
+  const int64_t floats = kRounds ? k.rounded_attention_scratch(a) : k.attention_scratch(a);
   parallel_for(a.samples * a.heads, [&](int64_t head) {
     thread_local std::unique_ptr<float[]> memory;
     thread_local int64_t size = 0;
@@ -155,52 +161,66 @@ void norm_backward(const NormSizes& s, const float* grad, const float* x, const 
 
 namespace {
 
-// Memory of the forward pass: normalised tokens, and what GELU or the attention writes.
+int64_t widest(const BlockSizes& s) { return std::max(s.asked() * s.hidden, s.rows() * 3 * s.dim); }
+
+// Memory of the forward pass: normalised tokens, what GELU writes, and products, which are kept as they are or rounded.
 template <class W>
 struct ForwardScratch {
   W *normed, *activated;
+  float *qkv, *hidden;
 
-  ForwardScratch(const BlockSizes& s, const BlockActivations& a, bool keeps, Memory& memory) {
-    constexpr bool kRounds = !std::is_same_v<W, float>;
+  ForwardScratch(const BlockSizes& s, const BlockActivations<W>& a, bool keeps, Memory& memory) {
     normed = memory.take<W>(s.rows() * s.dim);
-    // Without rounding GELU may write where it reads, if that is not kept.
-    if (kRounds || keeps) activated = memory.take<W>(s.asked() * (kRounds ? std::max(s.hidden, s.dim) : s.hidden));
-    else activated = reinterpret_cast<W*>(a.hidden);
+    if constexpr (std::is_same_v<W, float>) {
+      qkv = a.qkv, hidden = a.hidden;
+      activated = keeps ? memory.take<W>(s.asked() * s.hidden) : a.hidden;  // GELU may write where it reads
+    } else {
+      qkv = hidden = memory.take<float>(widest(s));
+      activated = memory.take<W>(s.asked() * s.hidden);
+    }
   }
 };
 
 }  // namespace
 
 template <class W>
+int64_t block_kept_qkv(const BlockSizes& s) {
+  return s.rows() * 3 * (std::is_same_v<W, float> ? s.dim : s.heads * kept_dim(s.dim / s.heads));
+}
+
+template <class W>
 int64_t block_scratch(const BlockSizes& s, bool keeps) {
   Memory memory(nullptr);
-  ForwardScratch<W>(s, BlockActivations{}, keeps, memory);
+  ForwardScratch<W>(s, BlockActivations<W>{}, keeps, memory);
   return memory.floats();
 }
 
 template <class W>
 void block(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
-           const float* x, const BlockActivations& a, bool keeps, float* scratch, float* out) {
-  constexpr bool kRounds = !std::is_same_v<W, float>;
+           const float* x, const BlockActivations<W>& a, bool keeps, float* scratch, float* out) {
   const int64_t length = s.length - s.first;
   Memory memory(scratch);
   const ForwardScratch<W> c(s, a, keeps, memory);
 
   norm_to({s.rows(), s.dim, s.epsilon}, x, w.norm1_weight, w.norm1_bias, a.mean1(s), a.inverse1(s), c.normed);
-  gemm(kPlain, kPlain, s.rows(), 3 * s.dim, s.dim, c.normed, s.dim, w.qkv_weight, 3 * s.dim, 0.0f, a.qkv, 3 * s.dim);
-  const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
-  each_head(attention, [&](int64_t head, float* part) {
-    writers<W>().attention(attention, head, part, a.attended, kRounds ? (Bfloat16*)c.activated : nullptr, a.log_sum(s));
+  gemm(kPlain, kPlain, s.rows(), 3 * s.dim, s.dim, c.normed, s.dim, w.qkv_weight, 3 * s.dim, 0.0f, c.qkv, 3 * s.dim);
+  const Attention attention = attention_of(s, w.qkv_bias, scales, c.qkv);
+  each_head<W>(attention, [&](int64_t head, float* part) {
+    if constexpr (std::is_same_v<W, float>) {
+      block_kernels().attention(attention, head, part, a.attended, a.log_sum(s));
+    } else {
+      block_kernels().rounded_attention(attention, head, part, keeps ? a.qkv : nullptr, a.attended, a.log_sum(s));
+    }
   });
   if (s.first) take_asked(s, x, a.middle), x = a.middle;
-  const W* attended = kRounds ? c.activated : (const W*)a.attended;
-  add_product(s, attended, s.dim, w.proj_weight, w.proj_bias, scales.attention, x, a.middle);
+  add_product(s, (const W*)a.attended, s.dim, w.proj_weight, w.proj_bias, scales.attention, x, a.middle);
 
   norm_to({s.asked(), s.dim, s.epsilon}, a.middle, w.norm2_weight, w.norm2_bias, a.mean2(s), a.inverse2(s), c.normed);
-  gemm(kPlain, kPlain, s.asked(), s.hidden, s.dim, c.normed, s.dim, w.fc1_weight, s.hidden, 0.0f, a.hidden, s.hidden);
-  each_share(s.asked(), s.hidden, length, scales.mlp,
-             [&](const Rows& rows, int64_t) { writers<W>().gelu(rows, a.hidden, w.fc1_bias, c.activated); });
-  add_product(s, c.activated, s.hidden, w.fc2_weight, w.fc2_bias, scales.mlp, a.middle, out);
+  gemm(kPlain, kPlain, s.asked(), s.hidden, s.dim, c.normed, s.dim, w.fc1_weight, s.hidden, 0.0f, c.hidden, s.hidden);
+  each_share(s.asked(), s.hidden, length, scales.mlp, [&](const Rows& rows, int64_t) {
+    writers<W>().gelu(rows, c.hidden, w.fc1_bias, keeps ? a.hidden : nullptr, c.activated);
+  });
+  add_product(s, (const W*)c.activated, s.hidden, w.fc2_weight, w.fc2_bias, scales.mlp, a.middle, out);
 }
 
 namespace {
@@ -214,13 +234,12 @@ struct BackwardScratch {
 
   BackwardScratch(const BlockSizes& s, Memory& memory) {
     constexpr bool kRounds = !std::is_same_v<W, float>;
-    const int64_t widest = std::max(s.asked() * s.hidden, s.rows() * 3 * s.dim);
-    wide = memory.take<W>(s.asked() * (kRounds ? std::max(s.hidden, s.dim) : s.hidden));
-    grad_wide = memory.take<float>(widest);
+    wide = memory.take<W>(s.asked() * s.hidden);
+    grad_wide = memory.take<float>(kRounds ? s.asked() * s.hidden : widest(s));
     narrow = memory.take<float>(s.rows() * s.dim);
     grad_middle = memory.take<float>(s.asked() * s.dim);
-    sums = memory.take<float>(kShares * std::max(s.hidden, 3 * s.dim));
-    wide_operand = kRounds ? memory.take<W>(widest) : (W*)grad_wide;
+    sums = memory.take<float>(std::max(kShares * std::max(s.hidden, 3 * s.dim), kRounds ? s.samples * 3 * s.dim : 0));
+    wide_operand = kRounds ? memory.take<W>(widest(s)) : (W*)grad_wide;
     narrow_operand = kRounds ? memory.take<W>(s.rows() * s.dim) : (W*)narrow;
   }
 };
@@ -242,7 +261,7 @@ void input_gradient(int64_t rows, int64_t depth, int64_t width, const W* grad_ou
 // From the gradient of the block's result to that of `middle`.
 template <class W>
 void mlp_backward(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
-                  const BlockActivations& a, const float* grad_out, const BackwardScratch<W>& c,
+                  const BlockActivations<W>& a, const float* grad_out, const BackwardScratch<W>& c,
                   const BlockParameters<float>& grads) {
   const int64_t rows = s.asked(), length = s.length - s.first;
   const W* grad = as_operand({0, rows, s.dim, length, scales.mlp}, grad_out, c.narrow_operand, c.sums, grads.fc2_bias);
@@ -267,20 +286,27 @@ void mlp_backward(const BlockSizes& s, const BlockParameters<const float, const 
 // From the gradient of `middle` to that of qkv, which is returned.
 template <class W>
 const W* attention_branch_backward(const BlockSizes& s, const BlockParameters<const float, const W>& w,
-                                   const BlockScales& scales, const BlockActivations& a, const BackwardScratch<W>& c,
-                                   const BlockParameters<float>& grads) {
+                                   const BlockScales& scales, const BlockActivations<W>& a,
+                                   const BackwardScratch<W>& c, const BlockParameters<float>& grads) {
   const Rows asked{0, s.asked(), s.dim, s.length - s.first, scales.attention};
   const W* grad = as_operand(asked, c.grad_middle, c.narrow_operand, c.sums, grads.proj_bias);
-  if (grads.proj_weight) {
-    weight_gradient(s.asked(), s.dim, s.dim, as_operand(asked, a.attended, c.wide, c.sums, nullptr), grad,
-                    grads.proj_weight);
-  }
+  weight_gradient(s.asked(), s.dim, s.dim, (const W*)a.attended, grad, grads.proj_weight);
   input_gradient(s.asked(), s.dim, s.dim, grad, w.proj_weight, c.narrow);
-  const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
-  each_head(attention, [&](int64_t head, float* memory) {
-    writers<W>().attention_backward(attention, head, memory, a.attended, a.log_sum(s), c.narrow, c.grad_wide);
-  });
-  return as_operand({0, s.rows(), 3 * s.dim, s.length, nullptr}, c.grad_wide, c.wide_operand, c.sums, grads.qkv_bias);
+  if constexpr (std::is_same_v<W, float>) {
+    const Attention attention = attention_of(s, w.qkv_bias, scales, a.qkv);
+    each_head<W>(attention, [&](int64_t head, float* memory) {
+      block_kernels().attention_backward(attention, head, memory, a.attended, a.log_sum(s), c.narrow, c.grad_wide);
+    });
+    return as_operand({0, s.rows(), 3 * s.dim, s.length, nullptr}, c.grad_wide, c.wide_operand, c.sums, grads.qkv_bias);
+  } else {
+    const Attention attention = attention_of(s, nullptr, scales, nullptr);
+    each_head<W>(attention, [&](int64_t head, float* memory) {
+      block_kernels().rounded_attention_backward(attention, head, memory, a.qkv, a.attended, a.log_sum(s), c.narrow,
+                                                 c.wide_operand, c.sums + head / s.heads * 3 * s.dim);
+    });
+    add_rows(c.sums, s.samples, 3 * s.dim, 3 * s.dim, grads.qkv_bias);
+    return c.wide_operand;
+  }
 }
 
 // The residual's gradient in the rows [N, L, D] of x, 0 in those that were not asked for.
@@ -305,7 +331,7 @@ int64_t block_backward_scratch(const BlockSizes& s) {
 
 template <class W>
 void block_backward(const BlockSizes& s, const BlockParameters<const float, const W>& w, const BlockScales& scales,
-                    const float* x, const BlockActivations& a, const float* grad_out, float* scratch, float* grad_x,
+                    const float* x, const BlockActivations<W>& a, const float* grad_out, float* scratch, float* grad_x,
                     const BlockParameters<float>& grads) {
   Memory memory(scratch);
   const BackwardScratch<W> c(s, memory);
@@ -323,13 +349,14 @@ void block_backward(const BlockSizes& s, const BlockParameters<const float, cons
                 grad_x, grads.norm1_weight, grads.norm1_bias);
 }
 
-#define MAE_BLOCK_OF(W)                                                                                        \
-  template int64_t block_scratch<W>(const BlockSizes&, bool);                                                  \
-  template int64_t block_backward_scratch<W>(const BlockSizes&);                                               \
-  template void block(const BlockSizes&, const BlockParameters<const float, const W>&, const BlockScales&,     \
-                      const float*, const BlockActivations&, bool, float*, float*);                            \
-  template void block_backward(const BlockSizes&, const BlockParameters<const float, const W>&,                \
-                               const BlockScales&, const float*, const BlockActivations&, const float*, float*, \
+#define MAE_BLOCK_OF(W)                                                                                           \
+  template int64_t block_kept_qkv<W>(const BlockSizes&);                                                          \
+  template int64_t block_scratch<W>(const BlockSizes&, bool);                                                     \
+  template int64_t block_backward_scratch<W>(const BlockSizes&);                                                  \
+  template void block(const BlockSizes&, const BlockParameters<const float, const W>&, const BlockScales&,        \
+                      const float*, const BlockActivations<W>&, bool, float*, float*);                            \
+  template void block_backward(const BlockSizes&, const BlockParameters<const float, const W>&,                   \
+                               const BlockScales&, const float*, const BlockActivations<W>&, const float*, float*, \
                                float*, const BlockParameters<float>&);
 MAE_BLOCK_OF(float)
 MAE_BLOCK_OF(Bfloat16)

@@ -1,6 +1,7 @@
 // A pre-norm transformer block, x + attention(norm(x)) and then x + mlp(norm(x)), forward and backward.
 //
-// W is the type of the matrix products' operands, float or Bfloat16; everything else is float32.
+// W is the type of the matrix products' operands, float or Bfloat16, and of what is kept of their results; everything
+// else is float32.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +39,13 @@ struct BlockScales {
   const float *attention, *mlp;
 };
 
-// What the backward pass needs beside x: products without their biases, and statistics.
+// What the backward pass needs beside x: products, of float without their biases, of Bfloat16 with them; statistics.
+template <class W>
 struct BlockActivations {
-  float* qkv;       // [N, L, 3 D]
-  float* attended;  // [N, L - first, D], before the projection, times the scale
-  float* middle;    // [N, L - first, D], between attention and MLP
-  float* hidden;    // [N, L - first, H]
+  W* qkv;         // [N, L, 3 D], or of Bfloat16 what the attention's kernel keeps
+  W* attended;    // [N, L - first, D], before the projection, times the scale
+  float* middle;  // [N, L - first, D], between attention and MLP
+  W* hidden;      // [N, L - first, H]
   float* statistics;
 
   float* mean1(const BlockSizes&) const { return statistics; }
@@ -55,6 +57,9 @@ struct BlockActivations {
 
 inline int64_t block_statistics(const BlockSizes& s) { return 2 * s.rows() + (2 + s.heads) * s.asked(); }
 
+template <class W>
+int64_t block_kept_qkv(const BlockSizes& sizes);  // elements of BlockActivations::qkv
+
 // Floats of working memory; with `keeps`, activations.hidden is left as it is needed, else it is overwritten.
 template <class W>
 int64_t block_scratch(const BlockSizes& sizes, bool keeps);
@@ -63,11 +68,11 @@ int64_t block_backward_scratch(const BlockSizes& sizes);
 
 template <class W>
 void block(const BlockSizes& sizes, const BlockParameters<const float, const W>& weights, const BlockScales& scales,
-           const float* x, const BlockActivations& activations, bool keeps, float* scratch, float* out);
+           const float* x, const BlockActivations<W>& activations, bool keeps, float* scratch, float* out);
 
 template <class W>
 void block_backward(const BlockSizes& sizes, const BlockParameters<const float, const W>& weights,
-                    const BlockScales& scales, const float* x, const BlockActivations& activations,
+                    const BlockScales& scales, const float* x, const BlockActivations<W>& activations,
                     const float* grad_out, float* scratch, float* grad_x, const BlockParameters<float>& grads);
 
 // to = x, rounded

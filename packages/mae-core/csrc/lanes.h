@@ -38,12 +38,53 @@ MAE_INLINE void round_bits(const Lanes& x, BitLanes& bits) {
   bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   bits = x == x ? bits : BitLanes{} + 0x7fffu;  // NaN stays NaN
 }
-MAE_INLINE void store(Bfloat16* to, int64_t count, const Lanes& x) {
+// The nearest bfloat16; the processor's own instruction takes what is below 2^-126 for 0.
+MAE_INLINE void narrow(const Lanes& x, HalfLanes& halves) {
+#ifdef MAE_HAS_PAIRS
+  const __m256bh native = _mm512_cvtneps_pbh((__m512)x);
+  std::memcpy(&halves, &native, sizeof halves);
+#else
   BitLanes bits;
   round_bits(x, bits);
-  const HalfLanes halves = __builtin_convertvector(bits, HalfLanes);
+  halves = __builtin_convertvector(bits, HalfLanes);
+#endif
+}
+// GCC's own conversion goes by way of narrower registers.
+MAE_INLINE void words_of(const HalfLanes& halves, BitLanes& words) {
+#ifdef MAE_HAS_PAIRS
+  words = (BitLanes)_mm512_cvtepu16_epi32((__m256i)halves);
+#else
+  words = __builtin_convertvector(halves, BitLanes);
+#endif
+}
+MAE_INLINE void widen(const HalfLanes& halves, Lanes& x) {
+  BitLanes bits;
+  words_of(halves, bits);
+  bits <<= 16;
+  std::memcpy(&x, &bits, sizeof x);
+}
+MAE_INLINE void store(Bfloat16* to, int64_t count, const HalfLanes& halves) {
   if (count >= kLanes) std::memcpy(to, &halves, sizeof halves);
   else std::memcpy(to, &halves, sizeof(Bfloat16) * count);
+}
+MAE_INLINE void store(Bfloat16* to, int64_t count, const Lanes& x) {
+  HalfLanes halves;
+  narrow(x, halves);
+  store(to, count, halves);
+}
+MAE_INLINE void load(const Bfloat16* from, int64_t count, Lanes& x) {
+  HalfLanes halves{};
+  if (count >= kLanes) std::memcpy(&halves, from, sizeof halves);
+  else std::memcpy(&halves, from, sizeof(Bfloat16) * count);
+  widen(halves, x);
+}
+
+// Two rows of bfloat16, the elements of a column in a word, the first in its lower half.
+MAE_INLINE void store_pairs(const HalfLanes& first, const HalfLanes& second, int32_t* to) {
+  BitLanes low, high;
+  words_of(first, low), words_of(second, high);
+  low |= high << 16;
+  std::memcpy(to, &low, sizeof low);
 }
 
 // The first `count` of sixteen lanes as they are, and `rest` in the others.
@@ -96,7 +137,35 @@ MAE_INLINE void exponential(const Lanes& power, Lanes& result) {
   result = x < Lanes{} - 87.0f ? Lanes{} : p * scale;
 }
 
+// 2^x within 2^-18, for what becomes bfloat16.
+MAE_INLINE void rough_power(const Lanes& x, Lanes& result) {
+#ifdef MAE_HAS_PAIRS
+  const Lanes n = (Lanes)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = x - n;
+  Lanes p = r * 9.5828529e-3f + 5.5906426e-2f;
+  p = p * r + 2.4024099e-1f;
+  p = p * r + 6.9312419e-1f;
+  p = p * r + 1.0f;
+  result = (Lanes)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+  exponential(x * 0.69314718f, result);
+#endif
+}
+
+// a / b; for what becomes bfloat16 by an approximation within 2^-22.
+template <class Out>
+MAE_INLINE void divide(const Lanes& a, const Lanes& b, Lanes& result) {
+#ifdef MAE_HAS_PAIRS
+  if constexpr (std::is_same_v<Out, Bfloat16>) {
+    const Lanes inverse = (Lanes)_mm512_rcp14_ps((__m512)b);
+    result = a * (inverse * (2.0f - b * inverse));
+    return;
+  }
+#endif
+  result = a / b;
+}
+
 // erf(x) within 4e-7: x P(x^2) / Q(x^2), fitted for |x| <= 3.92, beyond which it rounds to 1.
+template <class Out>
 MAE_INLINE void error_function(const Lanes& x, Lanes& result) {
   const Lanes limit = Lanes{} + 3.9192059f;
   Lanes c = x > limit ? limit : x;
@@ -112,7 +181,9 @@ MAE_INLINE void error_function(const Lanes& x, Lanes& result) {
   q = q * t + 1.1409222335e-01f;
   q = q * t + 5.0203841925e-01f;
   q = q * t + 1.0f;
-  result = x > limit ? Lanes{} + 1.0f : x < -limit ? Lanes{} - 1.0f : c * p / q;
+  divide<Out>(c * p, q, result);
+  if constexpr (std::is_same_v<Out, Bfloat16>) return;  // 1 within 4e-7 will do
+  result = x > limit ? Lanes{} + 1.0f : x < -limit ? Lanes{} - 1.0f : result;
 }
 
 }  // namespace

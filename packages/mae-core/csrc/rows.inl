@@ -87,7 +87,7 @@ void add_bias(const Rows& rows, const float* x, const float* bias, float* out) {
 }
 
 template <class Out>
-void gelu(const Rows& rows, const float* x, const float* bias, Out* out) {
+void gelu(const Rows& rows, const float* x, const float* bias, Out* kept, Out* out) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t at = row * rows.dim;
     const float scale = scale_of(rows, row);
@@ -95,24 +95,35 @@ void gelu(const Rows& rows, const float* x, const float* bias, Out* out) {
       Lanes a, b, erf;
       load(x + at + i, n, a), load(bias + i, n, b);
       a += b;
-      error_function(a * 0.70710678f, erf);
+      if constexpr (std::is_same_v<Out, Bfloat16>) {
+        HalfLanes halves;
+        narrow(a, halves), widen(halves, a);
+        if (kept) store(kept + at + i, n, halves);
+      }
+      error_function<Out>(a * 0.70710678f, erf);
       store(out + at + i, n, scale * 0.5f * a * (1.0f + erf));
     });
   }
 }
 
 template <class Out>
-void gelu_backward(const Rows& rows, const float* x, const float* bias, const float* grad, Out* out, Out* grad_x,
+void gelu_backward(const Rows& rows, const Out* x, const float* bias, const float* grad, Out* out, Out* grad_x,
                    float* grad_bias) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t at = row * rows.dim;
     const float scale = scale_of(rows, row);
     each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
-      Lanes a, b, g, gb, erf, bell;
-      load(x + at + i, n, a), load(bias + i, n, b), load(grad + at + i, n, g), load(grad_bias + i, n, gb);
-      a += b;
-      error_function(a * 0.70710678f, erf);
-      exponential(a * a * -0.5f, bell);
+      Lanes a, g, gb, erf, bell;
+      load(x + at + i, n, a), load(grad + at + i, n, g), load(grad_bias + i, n, gb);
+      if constexpr (std::is_same_v<Out, Bfloat16>) {
+        rough_power(a * a * -0.72134752f, bell);
+      } else {
+        Lanes b;
+        load(bias + i, n, b);
+        a += b;
+        exponential(a * a * -0.5f, bell);
+      }
+      error_function<Out>(a * 0.70710678f, erf);
       const Lanes below = 0.5f + 0.5f * erf;  // the normal distribution up to a
       g *= scale * (below + a * bell * 0.39894228f);
       store(out + at + i, n, scale * a * below);
@@ -128,7 +139,11 @@ void sum_rows(const Rows& rows, const float* x, float* total, Bfloat16* rounded)
     each_lanes(rows.dim, [&](int64_t i, int64_t n) MAE_INLINE_LAMBDA {
       Lanes a, t;
       load(x + row * rows.dim + i, n, a);
-      if (rounded) store(rounded + row * rows.dim + i, n, a);
+      if (rounded) {
+        BitLanes bits;
+        round_bits(a, bits);  // to the last bit, whatever the values
+        store(rounded + row * rows.dim + i, n, __builtin_convertvector(bits, HalfLanes));
+      }
       if (!total) return;
       load(total + i, n, t);
       store(total + i, n, t + scale * a);

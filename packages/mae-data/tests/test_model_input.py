@@ -74,3 +74,15 @@ def test_folders_become_their_images(save_image, tmp_path):
 def test_it_needs_no_paddle():
     code = "import sys, mae_data; mae_data.preprocess; assert 'paddle' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_stands_for_its_images(tmp_path):
+    paths = [tmp_path / "b/1.png", tmp_path / "a/2.png"]
+    for value, path in enumerate(paths):
+        path.parent.mkdir()
+        Image.fromarray(np.full((8, 8), 100 * value, np.uint8)).save(path)
+    whole = preprocess(tmp_path, 8, channels=1)
+    np.testing.assert_array_equal(whole, preprocess(sorted(paths), 8, channels=1))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no images"):
+        preprocess(tmp_path / "empty", 8)

@@ -120,6 +120,34 @@ def test_a_block_is_near_float64_and_its_twin(monkeypatch, case):
         assert difference(results[name], twin[name]) < NEAR_TWIN, name
 
 
+def test_what_a_block_keeps_is_rounded_once():
+    case = CASES[0]
+    n, length, dim, heads, _, _, _ = case
+    block, x = make_block(case), paddle.randn([n, length, dim])
+    tensors = [products.rounded(p) if p.ndim == 2 else p for p in block.parameters()]
+    attrs = {"heads": heads, "first": 0, "epsilon": 1e-6, "has_qkv_bias": True, "has_scales": False}
+    _, qkv, attended, middle, hidden, _ = fused.call("mae_block_kept", {"x": x, "tensors": tensors}, attrs)
+    assert qkv.dtype == attended.dtype == hidden.dtype == paddle.bfloat16
+    with products.in_bfloat16(), paddle.no_grad():
+        q, k, v = (block.attn.qkv(block.norm1(x)).reshape([n, length, 3, heads, 8])).unbind(axis=2)
+        expected = block.mlp.fc1(block.norm2(middle))
+    kept = qkv.astype("float32").reshape([n, heads, 3, length, 16])
+    for part, values in enumerate((q, k, v)):  # [N, h, L, d], rows as wide as the kernel's vectors
+        assert difference(kept[:, :, part, :, :8].numpy(), values.transpose([0, 2, 1, 3]).numpy()) < 2**-8
+        assert not kept[:, :, part, :, 8:].any()
+    assert difference(hidden.astype("float32").reshape(expected.shape).numpy(), expected.numpy()) < 2**-8
+
+
+def test_the_twin_rounds_what_a_block_keeps_and_passes_its_gradient():
+    x = paddle.to_tensor(np.random.default_rng(4).standard_normal((3, 5)).astype("float32"), stop_gradient=False)
+    np.testing.assert_array_equal(products.stored(x).numpy(), x.numpy())
+    with products.in_bfloat16():
+        stored = products.stored(x)
+    np.testing.assert_array_equal(stored.numpy(), round_by_bits(x.numpy()))
+    (stored * 3.0).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 5), 3.0, "float32"))
+
+
 def test_without_gradients_the_result_has_the_same_bits():
     block, x = make_block(CASES[0]), paddle.randn([2, 5, 24])
     with products.in_bfloat16():

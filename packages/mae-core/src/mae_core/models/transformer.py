@@ -12,6 +12,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mae_core.epsilons import LN_EPS
+from mae_core.ops import products
 from mae_core.ops.layers import Linear
 from mae_core.ops.transformer_block import BlockParameters, is_fused, transformer_block
 
@@ -67,7 +68,8 @@ class Attention(nn.Layer):
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Attend from the tokens behind the first `first` ones to all -> [N, L - first, D]."""
         _, length, dim = x.shape
-        qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, dim // self.num_heads])  # [N, L, 3, h, d]
+        qkv = products.stored(self.qkv(x))
+        qkv = qkv.reshape([-1, length, 3, self.num_heads, dim // self.num_heads])  # [N, L, 3, h, d]
         q, k, v = qkv.unbind(axis=2)  # [N, L, h, d]
         x = F.scaled_dot_product_attention(q[:, first:] if first else q, k, v)  # [N, L - first, h, d]
         return self.proj(x.reshape([-1, length - first, dim]))
@@ -82,7 +84,7 @@ class Mlp(nn.Layer):
         self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(F.gelu(products.stored(self.fc1(x))))
 
 
 class DropPath(nn.Layer):

@@ -96,6 +96,11 @@ def rounded(x: Tensor) -> Tensor:
     return fused.call("mae_round", {"x": fused.dense(x)}, {})[0]
 
 
+def stored(x: Tensor) -> Tensor:
+    """Round what a block keeps of its products for the backward pass, float32 [...], where products round."""
+    return reference.stored(x) if rounds(x) else x
+
+
 def rounded_weight(weight: Tensor) -> Tensor:
     """Round a weight as the context says; see `in_bfloat16`."""
     return (_WEIGHTS.get() or _EveryTime()).of(weight)

@@ -107,6 +107,21 @@ def rounded(x: Tensor) -> Tensor:
     return paddle.to_tensor(np.where(np.isnan(values), values, nearest.view(np.float32)))
 
 
+class _Stored(PyLayer):
+    @staticmethod
+    def forward(ctx: PyLayerContext, x: Tensor) -> Tensor:
+        return rounded(x)
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, grad: Tensor) -> Tensor:
+        return grad
+
+
+def stored(x: Tensor) -> Tensor:
+    """Round float32 [...] as `rounded` does; the gradient passes as it is."""
+    return _Stored.apply(x)
+
+
 class _RoundedLinear(PyLayer):
     @staticmethod
     def forward(ctx: PyLayerContext, x: Tensor, weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from mae_core.errors import UserError
@@ -20,6 +21,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.log = self.path / "log.jsonl"
         self.config = self.path / "config.yaml"
+        self._is_new = not self.path.exists()
         self._lock = self._open_lock()
 
     def _open_lock(self) -> int:
@@ -59,7 +61,12 @@ class RunFolder:
             return False
 
     def close(self) -> None:
-        """Release the lock; once more does nothing."""
+        """Release the lock; once more does nothing. A folder of a run that never began goes."""
         if self._lock >= 0:
+            if self._is_new and not self.config.exists():
+                with suppress(OSError):  # something else lies in it
+                    self.checkpoints.rmdir()
+                    (self.path / ".lock").unlink()
+                    self.path.rmdir()
             os.close(self._lock)
             self._lock = -1

@@ -44,8 +44,8 @@ def preprocess(
     This is all that an exported model needs before it: normalisation is in the graph.
 
     Args:
-        images: One image or several: a path, a PIL image, or an array [H, W] or [H, W, C]; an array [N, H, W, C] is N
-            of them. 8-bit images of 1 or 3 channels become what is asked for.
+        images: One image or several: a path, a folder, a PIL image, or an array [H, W] or [H, W, C]; an array
+            [N, H, W, C] is N of them. 8-bit images of 1 or 3 channels become what is asked for.
         size: Side of the square result, or (height, width), in pixels.
         crop_pct: Part of the shorter side that the crop shows; by default 0.875 up to 224 pixels and 1.0 above.
         channels: 3 for RGB, 1 for grey, or as many as all images have.
@@ -171,10 +171,12 @@ class ModelInput:
 
 
 def each_image(images: Images) -> Iterator[OneImage]:
-    """Yield one image after the other."""
+    """Yield one image after the other; a folder stands for all images below it, as `find_images` lists them."""
     if isinstance(images, np.ndarray):
         yield from images if images.ndim == 4 else [images]
-    elif isinstance(images, str | os.PathLike | Image.Image):
+    elif isinstance(images, str | os.PathLike):
+        yield from find_images([images])
+    elif isinstance(images, Image.Image):
         yield images
     elif isinstance(images, Iterable):
         yield from images

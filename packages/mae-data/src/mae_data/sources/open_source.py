@@ -60,6 +60,8 @@ def open_source(
     if source := _open_shards_or_table(root, name, part):
         _check_labels(source, labels == "required", num_classes)
         return source
+    if not folder.exists():
+        raise DataError(f"{root}: no such folder; name the one that holds the images")
     if part and folder.is_dir() and not any((folder / other).exists() for other in MARKS_OF_DATA_SETS):
         return open_folder(root, part, labelled=labels == "required", num_classes=num_classes)
     return read_list(

@@ -31,7 +31,7 @@ def features(
 
     Args:
         model: the model, or a run or weight file of any source.
-        images: one or several paths, PIL images or uint8 arrays; see `mae_data.preprocess`.
+        images: one or several paths, PIL images or uint8 arrays, or a folder; see `mae_data.preprocess`.
         pool: "class", the class token after the last norm, or "mean", the mean of the patch tokens after it; "grid2"
             and "grid4", the mean of each part of a 2 x 2 or 4 x 4 grid, side by side. A classifier with global_pool
             has no class token, and gives the mean that its head reads.

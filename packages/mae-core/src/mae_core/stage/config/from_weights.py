@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from mae_core.errors import CheckpointError
 from mae_core.stage.config.from_run import ADDED, OF_THE_COMMAND, begin_annealing, lent_by_run, open_resumed
-from mae_core.stage.config.merge import Merge
+from mae_core.stage.config.merge import COMMAND_LINE, Merge
 from mae_core.stage.config.node import Config, Values, get_key, plain
 from mae_core.stage.config.recipe import Recipe, Say
-from mae_core.stage.config.weight_record import CHANNELS, PIXELS, Record, adapt_to_images, record_of
+from mae_core.stage.config.weight_record import CHANNELS, GEOMETRY, PIXELS, Record, adapt_to_images, record_of
 from mae_core.weights.checkpoint_folder import Checkpoint, open_weights
 from mae_core.weights.sources import Weights
 
 # Of weights that are scored or predict, what a training run did about bad images does not matter.
 _OF_THE_TRAINING = ("DATA.ON_ERROR", "DATA.MAX_BAD")
 _CLASSES = "MODEL.NUM_CLASSES"
+_PATCH, _SIZE = "MODEL.PATCH_SIZE", "DATA.IMAGE_SIZE"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def complete(
         weights = open_weights(config.MODEL.PRETRAINED)
         record = record_of(weights, config.MODEL.PRETRAINED)
         weights, record = adapt_to_images(weights, record, merge, say)
+        if record.stage:
+            _keep_size(merge, record, say)
         recorded = _lent_by_weights(recipe, record, whole or config.EVAL)
         merge.lend(_count_classes(recipe, config) | recorded, record.source)
         _refuse_unknown_heads(merge, record)
@@ -118,6 +121,26 @@ def _lent_by_weights(recipe: Recipe, record: Record, whole: bool) -> Values:
         kept = (*OF_THE_COMMAND, *_OF_THE_TRAINING, "MODEL.NAME")  # a label is among the values
         lent |= {key: value for key, value in groups.items() if key not in kept}
     return lent
+
+
+def _keep_size(merge: Merge, record: Record, say: Say) -> None:
+    """Let a run keep the size of its network, whatever a config file beside it is for; what is typed still counts.
+
+    A file's image size goes with its patch size.
+    """
+    of_file = {key for key, source in merge.stated.items() if source != COMMAND_LINE}
+    other = [
+        key
+        for key in GEOMETRY
+        if key in of_file & record.values.keys()
+        if key != CHANNELS and plain(get_key(merge.config, key)) != record.values[key]
+    ]
+    if _PATCH in other and _SIZE in of_file & record.values.keys():
+        other.append(_SIZE)
+    for key in other:
+        del merge.stated[key]
+    if other:
+        say(f"{record.source} keeps its own size; not taken from the config file: {', '.join(other)}")
 
 
 def _refuse_unknown_heads(merge: Merge, record: Record) -> None:

@@ -31,11 +31,11 @@ class Merge:
 
     Attributes:
         config: the values so far.
-        stated: the dotted keys that the user stated, in whatever way.
+        stated: the dotted keys that the user stated, in whatever way, each with the file, or COMMAND_LINE.
     """
 
     def __init__(self, keys: Keys, pass_over: PassOver = lambda key, value, source: False) -> None:
-        self.keys, self.config, self.stated = keys, config_of(keys), set[str]()
+        self.keys, self.config, self.stated = keys, config_of(keys), dict[str, str]()
         self._pass_over = pass_over
 
     def layers(self, layers: Iterable[Layer]) -> None:
@@ -77,7 +77,7 @@ class Merge:
                 raise ConfigError(f"{source}: key {name} is not known{_nearest(str(key), list(node), prefix)}")
             if not isinstance(node[key], Config):
                 node[key] = take(value, name, self.keys[name], source)
-                self.stated.add(name)
+                self.stated[name] = source
             elif isinstance(value, dict):
                 self._tree(node[key], value, source, f"{name}.")
             else:

@@ -83,7 +83,9 @@ SHARED = {
     ),
     "TRAIN.WARMUP_START_LR": Shared("learning rate of the first step", range=(0, NO_END)),
     "TRAIN.END_LR": Shared("learning rate at the end", range=(0, NO_END)),
-    "TRAIN.WEIGHT_DECAY": Shared("of weight matrices; biases, norms and tokens have none", range=(0, 1)),
+    "TRAIN.WEIGHT_DECAY": Shared(
+        "of weight matrices, in pre-training of class and mask tokens too; biases and norms have none", range=(0, 1)
+    ),
     "TRAIN.GRAD_CLIP": Shared("largest norm of all gradients together; None: any"),
     "TRAIN.ACCUM_ITER": Shared("forward passes per update", positive=True),
     "TRAIN.CLASS_WEIGHTS": Shared(

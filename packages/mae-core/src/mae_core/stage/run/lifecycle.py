@@ -15,7 +15,7 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config
 from mae_core.stage.run.drift import note_schedule, refuse_drift
 from mae_core.stage.run.model_card import Card, write_model_card
-from mae_core.stage.run.output_folder import other_stage, with_output
+from mae_core.stage.run.output_folder import announce, other_stage, with_output
 from mae_core.training.checkpoints.checkpoint import model_arrays, sweep
 from mae_core.training.engine import Trainer
 from mae_core.training.meters import clock, spoken_speed
@@ -82,6 +82,8 @@ def run_training(
             allow_drift=allow_drift,
             free_cut=run.free_cut,
         )
+        if folder and opened.config.SAVE is None:
+            announce(folder.path)
         log_run(run.trainer, config.MODEL.NAME, run.images, run.notes)
         first, path = run.trainer.step, folder.path if folder else None
         with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):

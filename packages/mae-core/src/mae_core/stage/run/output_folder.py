@@ -22,7 +22,7 @@ def with_output(config: Config, suffix: str = "") -> Config:
     """Return the config with a folder in SAVE: the user's, or else the next that is free, the same on every rank.
 
     Args:
-        suffix: of the folder's name; with one, nothing is announced and the link is left as it is.
+        suffix: of the folder's name.
     """
     if config.SAVE is not None:
         return config
@@ -32,13 +32,13 @@ def with_output(config: Config, suffix: str = "") -> Config:
     settled.defrost()
     settled.SAVE = str(folder)
     settled.freeze()
-    if not suffix and distributed.is_main():
-        log.setup()
-        linked = _link_latest(folder)
-        log.LOGGER.info(
-            f"this run writes to {folder}{f' (also {ROOT / LATEST})' if linked else ''}; -output names another"
-        )
     return settled
+
+
+def announce(folder: Path) -> None:
+    """Point `latest` to a folder that a run chose itself, now that it has begun, and log both."""
+    linked = _link_latest(folder)
+    log.LOGGER.info(f"this run writes to {folder}{f' (also {ROOT / LATEST})' if linked else ''}; -output names another")
 
 
 def _link_latest(folder: Path) -> bool:
