@@ -26,7 +26,7 @@ from mae_pretrain import reconstruct
 from mae_pretrain.cli import main
 from mae_pretrain.web import application as web
 from mae_pretrain.web.application import Application
-from mae_pretrain.web.served_model import ServedModel
+from mae_pretrain.web.served_model import ServedModel, name_of
 
 waitress = pytest.importorskip("waitress", reason="the demo extra is not installed")
 
@@ -316,3 +316,12 @@ def test_a_run_is_looked_at_as_it_was_evaluated(tmp_path):
     told = ServedModel.load(tmp_path).reconstruct(image_bytes(), 0.5, 0, "")
     expected = reconstruct(model, Image.open(io.BytesIO(image_bytes())), mask_ratio=0.5, crop_pct=1.0)
     np.testing.assert_array_equal(pixels_of(told["original"]), expected.original[0])
+
+
+def test_a_checkpoint_is_called_by_its_run(tmp_path):
+    file = tmp_path / "photos/checkpoints/step_00000040/model.safetensors"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "photos/best").symlink_to("checkpoints/step_00000040")
+    assert name_of(tmp_path / "photos") == "photos"
+    assert name_of(file.parent) == name_of(tmp_path / "photos/best") == "photos, step_00000040"
+    assert name_of(tmp_path / "vit.safetensors") == "vit.safetensors"

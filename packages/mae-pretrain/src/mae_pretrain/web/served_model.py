@@ -89,7 +89,7 @@ class ServedModel:
         """
         model = mae_core.load(path)
         usual = USUAL_CROP if isinstance(model, MaskedAutoencoderViT) else None
-        return cls(model, Path(path).resolve().name, model.crop_pct or usual)
+        return cls(model, name_of(Path(path)), model.crop_pct or usual)
 
     def describe(self) -> Description:
         """Return what the page shows of the model."""
@@ -186,3 +186,9 @@ def _uri(pixels: NDArray[np.uint8]) -> str:
     """Write pixels [H, W, 1 or 3] as a PNG that stands in the page."""
     picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture.save)).decode()
+
+
+def name_of(path: Path) -> str:
+    """Return what a run, one of its checkpoints or a file is called on the page."""
+    path = path.resolve()
+    return f"{path.parents[1].name}, {path.name}" if path.parent.name == "checkpoints" else path.name
