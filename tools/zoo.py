@@ -71,7 +71,8 @@ def command(entry: dict[str, Any]) -> str:
 
 def model_size(name: str) -> ModelSize:
     """Return the size of a preset, without a head."""
-    return ModelSize(**{k: v for k, v in PRESETS[f"vit_{name}"][1].items() if k != "num_heads"}, num_classes=0)
+    sizes: dict[str, Any] = {k: v for k, v in PRESETS[f"vit_{name}"][1].items() if k != "num_heads"}
+    return ModelSize(**sizes, num_classes=0)
 
 
 def page(zoo: dict[str, Any]) -> str:

@@ -165,6 +165,9 @@ def _losses(large: bool) -> Iterator[Case]:
             yield Case(f"loss p={patch} norm={norm_pix}", partial(loss, image=wide, removed=2))
         small: dict[str, Any] = {**image, "size": (64, 64), "channels": 1, "patch": 2, "n": 2}
         yield Case(f"loss of many patches norm={norm_pix}", partial(loss, image=small, removed=700))
+        for dtype, size in (("uint8", (64, 64)), ("float32", (64, 64)), ("uint8", (160, 160))):
+            one_value: dict[str, Any] = {**image, "dtype": dtype, "size": size, "patch": size[0] // 2, "flat": True}
+            yield Case(f"loss flat {dtype} {size} norm={norm_pix}", partial(loss, image=one_value, removed=2))
         if large:
             big: dict[str, Any] = {**image, "n": 512, "size": (224, 224)}
             yield Case(f"loss N=512 norm={norm_pix}", partial(loss, image=big, removed=147))

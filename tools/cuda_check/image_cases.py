@@ -30,6 +30,7 @@ class Images:
         pad: pixels behind each row, rows behind each image and channels behind each pixel that are not
             part of it.
         offset: bytes that the memory is away from alignment.
+        flat: each image is of one value, once normalised, too.
     """
 
     def __init__(
@@ -44,16 +45,19 @@ class Images:
         *,
         pad: tuple[int, int, int] = (0, 0, 0),
         offset: int = 0,
+        flat: bool = False,
     ) -> None:
         rng = np.random.default_rng(size[0] * 1009 + channels)
         shape = (n, size[0] + pad[1], size[1] + pad[0], channels + pad[2])
         self.is_stored = dtype in ("uint8", "uint16", "stored")
-        values = _draw(rng, shape, dtype)
+        values = np.broadcast_to(_draw(rng, (n, 1, 1, 1), dtype), shape) if flat else _draw(rng, shape, dtype)
         stored = np.ascontiguousarray(values.transpose(ORDERS[layout]))
         self.patch, self.dtype, self.patches = patch, dtype, size[0] // patch * (size[1] // patch)
         white = 65535 if dtype == "uint16" else 255
         self.scale = (rng.uniform(2.55, 5.1, channels) / white).astype(np.float32)
         self.shift = rng.uniform(-2.2, -1.7, channels).astype(np.float32)
+        if flat:
+            self.scale[:], self.shift[:] = self.scale[0], self.shift[0]
         self.values = values[:, : size[0], : size[1], :channels]
         self._buffers = device.put(stored, offset), device.put(self.scale), device.put(self.shift)
         strides = dict(zip(ORDERS[layout], (s // stored.itemsize for s in stored.strides), strict=True))

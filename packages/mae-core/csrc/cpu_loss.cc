@@ -25,7 +25,8 @@ Target read_target(const PatchReader& reader, const LossArgs& args, int64_t row,
   buffer.resize(static_cast<size_t>(count));
   reader.read(row / args.removed, id, buffer.data());
   if (args.norm_pix == 0) return Target{buffer.data(), 0.0f, 1.0f};
-  const float mean = sum_row(buffer.data(), count) / static_cast<float>(count);
+  // From the first pixel on: of a flat patch the mean is that pixel exactly, whose rounding would be divided by 1e-3.
+  const float mean = buffer[0] + distances_row(buffer.data(), count, buffer[0]) / static_cast<float>(count);
   const float variance = squares_row(buffer.data(), count, mean) / static_cast<float>(count - 1);
   return Target{buffer.data(), mean, 1.0f / std::sqrt(variance + kNormPixEpsilon)};
 }

@@ -27,13 +27,13 @@ void normalize_row(const float* pixels, const float* scale, const float* shift, 
 }
 
 MAE_VECTORISED
-float sum_row(const float* x, int64_t count) {
+float distances_row(const float* x, int64_t count, float origin) {
   float lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lanes[j] += x[i + j];
+    for (int j = 0; j < kLanes; ++j) lanes[j] += x[i + j] - origin;
   }
-  for (int j = 0; i + j < count; ++j) lanes[j] += x[i + j];
+  for (int j = 0; i + j < count; ++j) lanes[j] += x[i + j] - origin;
   return add_lanes(lanes);
 }
 

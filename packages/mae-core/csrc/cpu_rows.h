@@ -20,7 +20,8 @@ void normalize_row(const uint8_t* pixels, const float* scale, const float* shift
 void normalize_row(const uint16_t* pixels, const float* scale, const float* shift, int64_t count, float* out);
 void normalize_row(const float* pixels, const float* scale, const float* shift, int64_t count, float* out);
 
-float sum_row(const float* x, int64_t count);
+// Sum of x[i] - origin.
+float distances_row(const float* x, int64_t count, float origin);
 
 // Sum of (x[i] - mean)^2.
 float squares_row(const float* x, int64_t count, float mean);

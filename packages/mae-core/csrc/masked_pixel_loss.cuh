@@ -34,18 +34,21 @@ struct Target {
     for (int j = 0; j < V; ++j) values[j] = pack.at[j];
   }
 
-  // Two passes: the mean first, then the unbiased variance around it.
+  // Two passes: the mean first, then the unbiased variance around it. The mean is counted from the first pixel on: of a
+  // flat patch it is that pixel exactly, whose rounding would be divided by 1e-3.
   __device__ __forceinline__ void normalize() {
     const int32_t count = view.patch_elements;
     float values[V];
+    load_pixels<V>(view, table, first, 0, values);
+    const float origin = values[0];
     float sum = 0.0f;
     for (int32_t e = lane_number() * V; e < count; e += kWarp * V) {
       load_pixels<V>(view, table, first, e, values);
       if (cache != nullptr) store_floats<float, V>(cache + e, values);
 #pragma unroll
-      for (int j = 0; j < V; ++j) sum += values[j];
+      for (int j = 0; j < V; ++j) sum += values[j] - origin;
     }
-    mean = warp_sum(sum) / static_cast<float>(count);
+    mean = origin + warp_sum(sum) / static_cast<float>(count);
     float squares = 0.0f;
     for (int32_t e = lane_number() * V; e < count; e += kWarp * V) {
       read(e, values);

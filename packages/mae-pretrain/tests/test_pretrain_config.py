@@ -15,6 +15,7 @@ from mae_pretrain.config import RECIPE
         ("vit_large_patch16_224_pretrain", (1024, 24, 16), 8, 16),
         ("vit_huge_patch14_224_pretrain", (1280, 32, 16), 8, 14),
         ("vit_base_patch16_224_pretrain_dec1", (768, 12, 12), 1, 16),
+        ("vit_base_patch16_224_pretrain_cross", (768, 12, 12), 12, 16),
     ],
 )
 @pytest.mark.parametrize("spelling", ["./configs/{}.yaml", "{}.yaml", "{}"])
@@ -23,6 +24,7 @@ def test_packaged_recipes_are_the_papers(name, encoder, decoder_depth, patch, sp
     assert encoder == (c.MODEL.ENCODER.EMBED_DIM, c.MODEL.ENCODER.DEPTH, c.MODEL.ENCODER.NUM_HEADS)
     decoder = c.MODEL.DECODER
     assert (512, decoder_depth, 16) == (decoder.EMBED_DIM, decoder.DEPTH, decoder.NUM_HEADS)
+    assert ("cross" if name.endswith("cross") else "full", 0.25) == (decoder.KIND, decoder.PREDICTED)
     t = c.TRAIN
     assert (t.BASE_LR, t.LINEAR_SCALED_LR, t.WEIGHT_DECAY, t.NUM_EPOCHS, t.WARMUP_EPOCHS) == (
         1.5e-4,
@@ -57,6 +59,10 @@ def test_every_packaged_file_loads():
         ("MODEL.TYPE FINETUNE", ["MODEL.TYPE='FINETUNE'", "'PRETRAIN'"]),
         ("MODEL.MASK_RATIO 1.0", ["MODEL.MASK_RATIO=1.0", "(0, 1)"]),
         ("MODEL.MASKING stripes", ["MODEL.MASKING='stripes'", "'random', 'block'"]),
+        ("MODEL.DECODER.KIND crossed", ["MODEL.DECODER.KIND='crossed'", "'full', 'cross'"]),
+        ("MODEL.DECODER.KIND cross MODEL.DECODER.PREDICTED 0.8", ["PREDICTED=0.8", "MODEL.MASK_RATIO=0.75"]),
+        ("MODEL.DECODER.KIND cross MODEL.DECODER.PREDICTED 0.0", ["PREDICTED=0.0", "above 0"]),
+        ("MODEL.DECODER.KIND cross MODEL.MASKING block", ["MODEL.MASKING=block", "set MODEL.DECODER.PREDICTED 0.75"]),
         ("DATA.BATCH_SIZE 0", ["DATA.BATCH_SIZE=0", "positive"]),
         ("DATA.NUM_WORKERS -1", ["DATA.NUM_WORKERS=-1", "outside 0 to 1024"]),
         ("TRAIN.GRAD_CLIP none", ["TRAIN.GRAD_CLIP='none'"]),

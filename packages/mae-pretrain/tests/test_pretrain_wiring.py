@@ -18,8 +18,9 @@ def loss_call(wired):
     """Return what the loss asks of the model, for images 4 and 5, twice each, in epoch 3."""
     asked = {}
 
-    def model(images, ratio, noise, valid, return_pred):
-        asked.update(ratio=ratio, key=(noise.seed, noise.epoch, noise.index.tolist()), valid=valid.tolist())
+    def model(images, ratio, noise, valid, predicted, return_pred):
+        key = noise.seed, noise.epoch, noise.index.tolist()
+        asked.update(ratio=ratio, key=key, valid=valid.tolist(), predicted=predicted)
         return None, None, None
 
     images = paddle.full([4, 8, 12, 2], 250, "uint8")
@@ -48,6 +49,8 @@ WIRES = {
     "MODEL.MASK_RATIO": wire(0.4, lambda w: loss_call(w)["ratio"]),
     "MODEL.NORM_PIX_LOSS": wire(False, lambda w: w.model.norm_pix_loss),
     "MODEL.GRAD_CHECKPOINTING": wire(True, lambda w: w.model.grad_checkpointing),
+    "MODEL.DECODER.KIND": wire("cross", lambda w: w.model.decoder_kind),
+    "MODEL.DECODER.PREDICTED": wire(0.3, lambda w: loss_call(w)["predicted"]),
     "MODEL.DECODER.EMBED_DIM": wire(20, lambda w: w.model.mask_token.shape[-1]),
     "MODEL.DECODER.DEPTH": wire(2, lambda w: len(w.model.decoder_blocks)),
     "MODEL.DECODER.NUM_HEADS": wire(5, lambda w: w.model.decoder_blocks[0].attn.num_heads),
@@ -90,9 +93,10 @@ def test_masks_are_drawn_by_epoch_and_sample(wired):
 def test_masking_chooses_the_strategy_for_the_models_grid(wired):
     """Training, -eval and visualize ask alike; the sizes are those of an 8 x 12 image of 4-pixel patches."""
     assert set(MASKINGS) == set(STRATEGIES)
-    noise = mask_noise(config(**{"MODEL.MASKING": "block"}), paddle.to_tensor([4, 5]), 3)
+    blocks = config(**{"MODEL.MASKING": "block", "MODEL.DECODER.PREDICTED": 0.4})
+    noise = mask_noise(blocks, paddle.to_tensor([4, 5]), 3)
     np.testing.assert_array_equal(noise.numpy(), block_noise(9, 3, [4, 5], (2, 3), 6 - int(6 * (1 - 0.4))))
-    other = mask_noise(config(**{"MODEL.MASKING": "block"}), paddle.to_tensor([4, 5]), 3, seed=1)
+    other = mask_noise(blocks, paddle.to_tensor([4, 5]), 3, seed=1)
     np.testing.assert_array_equal(other.numpy(), block_noise(1, 3, [4, 5], (2, 3), 3))
 
 

@@ -6,6 +6,7 @@ BASE = {"img_size": 224, "patch_size": 16, "in_chans": 3, "embed_dim": 768, "dep
         "decoder_embed_dim": 512, "decoder_depth": 8, "decoder_num_heads": 16}  # fmt: skip
 DIGITS = {"img_size": 32, "patch_size": 4, "in_chans": 1, "embed_dim": 128, "depth": 4, "num_heads": 4,
           "decoder_embed_dim": 64, "decoder_depth": 2, "decoder_num_heads": 4}  # fmt: skip
+CROSS = {"base": {"decoder_kind": "cross", "decoder_depth": 12}, "digits": {"decoder_kind": "cross"}}
 MODELS = {"base": BASE, "digits": DIGITS}
 TASKS = ("pretrain", "finetune", "features")
 # model, task, batch: what runs where nothing is chosen

@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import nullcontext
 
-from cases import LEARNING_RATE, MODELS, WEIGHT_DECAY, encoder_sizes, make_images
+from cases import CROSS, LEARNING_RATE, MODELS, WEIGHT_DECAY, encoder_sizes, make_images
 
 
 def paddle_step(name, model, task, batch):
@@ -27,14 +27,15 @@ def paddle_step(name, model, task, batch):
     from mae_core.training.optim import build_adamw
     from mae_core.training.precision import Precision, RoundedWeights
 
-    precision = Precision(name == "paddle-bf16", "bfloat16")
-    if name == "paddle-bf16" and precision.dtype is None:
+    is_cross, rounds = "cross" in name, name.endswith("bf16")
+    precision = Precision(rounds, "bfloat16")
+    if rounds and precision.dtype is None:
         raise SystemExit("this machine has no products of bfloat16")
     images, labels = (paddle.to_tensor(a) for a in make_images(model, batch))
     if task == "finetune":
         net = VisionTransformer(num_classes=1000, **encoder_sizes(model))
     else:
-        net = MaskedAutoencoderViT(**MODELS[model])
+        net = MaskedAutoencoderViT(**{**MODELS[model], **(CROSS[model] if is_cross else {})})
     if task == "features":
         net.eval()
         weights = RoundedWeights()  # as `features`, `knn` and `predict` do
@@ -53,7 +54,7 @@ def paddle_step(name, model, task, batch):
             if task == "finetune":
                 loss = paddle.nn.functional.cross_entropy(net(images), labels)
             else:
-                loss = net(images, return_pred=False)[0]
+                loss = net(images, predicted=0.25 if is_cross else None, return_pred=False)[0]
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()

@@ -15,6 +15,7 @@ SMALL = [
     {"embed_dim": 16, "depth": 2, "patch_size": 4, "img_size": (8, 24), "in_chans": 1, "mlp_ratio": 3.0},
     {"embed_dim": 24, "depth": 1, "patch_size": 2, "img_size": 8, "decoder_depth": 1, "decoder_embed_dim": 8},
     {"embed_dim": 8, "depth": 3, "patch_size": 8, "img_size": 32, "decoder_depth": 3, "num_classes": 5},
+    {"embed_dim": 8, "depth": 3, "patch_size": 8, "img_size": 32, "decoder_depth": 2, "decoder_kind": "cross"},
 ]
 # In GMACs: encoder, decoder and both with three quarters masked; a ViT on a whole image, without its head.
 PAPER = {
@@ -96,6 +97,10 @@ def test_macs_are_those_that_the_layers_do(monkeypatch, sizes, ratio):
     size = ModelSize(**sizes)
     seen = counted(monkeypatch, mae(sizes), lambda model: model(images(model), ratio, return_pred=False))
     assert mae_macs(size, ratio)._asdict() == seen
+    if size.decoder_kind == "cross":
+        fewer = {"predicted": 0.25, "return_pred": False}
+        seen = counted(monkeypatch, mae(sizes), lambda model: model(images(model), ratio, **fewer))
+        assert mae_macs(size, ratio, 0.25)._asdict() == seen
     seen = counted(monkeypatch, vit(sizes), lambda model: model(images(model)))
     assert seen == {"encoder": vit_macs(size), "decoder": 0}
 

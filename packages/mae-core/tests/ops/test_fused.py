@@ -195,6 +195,24 @@ def test_loss_and_gradient_match_numpy_float64(norm_pix, source, p, chans):
     )
 
 
+@pytest.mark.parametrize("ops", [pytest.param("fused", marks=needs_build), "reference"])
+@pytest.mark.parametrize(("p", "chans"), [(16, 3), (14, 1), (3, 5)])
+def test_the_target_of_a_flat_patch_is_zero(ops, p, chans, monkeypatch):
+    monkeypatch.setenv("MAE_CORE_OPS", ops)
+    rng = np.random.default_rng(0)
+    pixels = Pixels(p, *(paddle.full([chans], float(value)) for value in (1 / 58.4, -2.117904)))
+    nearly = np.repeat(np.arange(256, dtype=np.uint8), p * p * chans).reshape(256, p, p, chans)
+    nearly[128:, rng.integers(p), rng.integers(p)] ^= 1  # a step of 8 bits in one place
+    pred = paddle.zeros([256, 1, p * p * chans])
+    pred.stop_gradient = False
+    masked_pixel_loss(pred, paddle.to_tensor(nearly), paddle.zeros([256, 1], "int64"), pixels).backward()
+    target = -pred.grad.numpy()[:, 0] * (pred.size / 2)
+    assert np.abs(target[:128]).max() <= 1e-6
+    exact = (nearly[128:].reshape(128, -1) / 58.4).astype(np.float64)
+    exact = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, ddof=1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(target[128:], exact, rtol=3e-5, atol=4e-4)
+
+
 @needs_build
 def test_a_wrong_id_is_refused_and_nothing_crashes():
     pixels = make_pixels(4, 1)

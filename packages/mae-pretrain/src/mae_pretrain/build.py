@@ -29,6 +29,7 @@ def build_model(config: Config) -> MaskedAutoencoderViT:
     m = config.MODEL
     with values_from_config():
         model = MaskedAutoencoderViT(
+            decoder_kind=m.DECODER.KIND,
             decoder_embed_dim=m.DECODER.EMBED_DIM,
             decoder_depth=m.DECODER.DEPTH,
             decoder_num_heads=m.DECODER.NUM_HEADS,

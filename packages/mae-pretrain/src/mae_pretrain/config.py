@@ -12,6 +12,7 @@ from mae_core.stage.config.shared_keys import SHARED
 
 # The names in mae_core.ops.STRATEGIES and mae_pretrain.build.BUILDERS, which need Paddle.
 MASKINGS = ("random", "block")
+DECODERS = ("full", "cross")
 SCHEDULES = ("cosine", "wsd")
 OPTIMIZERS = ("AdamW", "AdamWDL", "Muon")  # AdamWDL without layer decay is AdamW
 
@@ -76,6 +77,17 @@ KEYS = keys_of(
             "GRAD_CHECKPOINTING": False,
             "ENCODER": {"EMBED_DIM": 768, "DEPTH": 12, "NUM_HEADS": 12},
             "DECODER": {
+                "KIND": Key(
+                    "full",
+                    'the paper\'s, or "cross": removed patches see visible ones only, and some are left out',
+                    "cross: CrossMAE, arXiv 2401.14391, of depth 12",
+                    choices=DECODERS,
+                ),
+                "PREDICTED": Key(
+                    0.25,
+                    "share of all patches that a cross decoder predicts in training, at most MASK_RATIO",
+                    "CrossMAE: 0.25 or 0.75",
+                ),
                 "EMBED_DIM": Key(512, "width of a token", "Table 1b: 512", positive=True),
                 "DEPTH": Key(8, "blocks", "Table 1a: 8; 1 is nearly as good for fine-tuning", positive=True),
                 "NUM_HEADS": Key(16, "attention heads of a block", positive=True),
@@ -177,4 +189,21 @@ def require_annealing(c: Config) -> None:
     )
 
 
-RECIPE = Recipe("mae_pretrain", KEYS, validate)
+def validate_training(c: Config) -> None:
+    """Check what is predicted in training; scores and pictures are of all removed patches."""
+    share, mask_ratio, masking = c.MODEL.DECODER.PREDICTED, c.MODEL.MASK_RATIO, c.MODEL.MASKING
+    if c.EVAL or c.MODEL.DECODER.KIND == "full":
+        return
+    require(
+        0 < share <= mask_ratio,
+        f"MODEL.DECODER.PREDICTED={share} is not above 0 and at most MODEL.MASK_RATIO={mask_ratio}: what is predicted"
+        " is removed",
+    )
+    require(
+        masking == "random" or share == mask_ratio,
+        f"MODEL.MASKING={masking} orders removed patches by their place, so none may be left out; set"
+        f" MODEL.DECODER.PREDICTED {mask_ratio}, as MODEL.MASK_RATIO, or MODEL.MASKING random",
+    )
+
+
+RECIPE = Recipe("mae_pretrain", KEYS, validate, validate_training=validate_training)

@@ -16,6 +16,7 @@ from mae_core.training.optim import AdamW, decays, trainable
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic: singular values of 0.01 to 1 come to 0.7 to 1.2 in 5 steps
 STEPS = 5
+_PARTS = {"qkv": 3, "kv": 2}  # matrices side by side in one layer's weight: query, key and value
 _KIND = "momentum_0"  # named as Paddle names its own accumulators, so checkpoints find the parameter
 
 
@@ -40,8 +41,7 @@ class Muon(AdamW):
     """AdamW whose `hidden` parameters take Muon's steps instead.
 
     Args:
-        hidden: matrices [R, C] and, of each, in how many matrices of equal width its columns are to be seen: query, key
-            and value are three.
+        hidden: matrices [R, C] and, of each, in how many matrices of equal width its columns are to be seen.
         momentum: share of M that is kept.
         weight_decay: of the hidden matrices; AdamW's own arguments follow.
     """
@@ -101,7 +101,7 @@ def build_muon(model: nn.Layer, *, weight_decay: float, betas: Sequence[float], 
     named, hidden = trainable(model), hidden_matrices(model)
     decayed = {p.name for name, p in named if decays(name, p)}
     return Muon(
-        [(p, 3 if name.endswith("qkv.weight") else 1) for name, p in hidden.items()],
+        [(p, _PARTS.get(name.split(".")[-2], 1)) for name, p in hidden.items()],
         weight_decay=weight_decay,
         beta1=betas[0],
         beta2=betas[1],

@@ -109,5 +109,7 @@ def pretrain_loss(
     pixels, valid = batch.images, None
     if config.DATA.NODATA is not None:
         pixels, valid = split_coverage(cut, pixels)
-    loss, _, _ = model(pixels, config.MODEL.MASK_RATIO, noise=noise, valid=valid, return_pred=False)
+    m = config.MODEL
+    predicted = m.DECODER.PREDICTED if m.DECODER.KIND == "cross" else None
+    loss, _, _ = model(pixels, m.MASK_RATIO, noise=noise, valid=valid, predicted=predicted, return_pred=False)
     return loss, {}

@@ -1,7 +1,7 @@
 """What models cost: parameters and multiply-accumulates (MACs), from their sizes alone.
 
-A MAC is one multiplication and addition of a linear layer or of the two products of attention; norms, softmax, GELU
-and additions are left out, as is usual. Numbers are those of a forward pass of one image.
+A MAC is one multiplication and addition of a linear layer or of the two products of attention; norms, softmax, GELU,
+additions and weighted sums are left out, as is usual. Numbers are those of a forward pass of one image.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ class ModelSize:
     img_size: int | tuple[int, int] = 224
     in_chans: int = 3
     mlp_ratio: float = 4.0
+    decoder_kind: str = "full"
     decoder_embed_dim: int = 512
     decoder_depth: int = 8
     num_classes: int = 1000
@@ -57,11 +58,17 @@ def vit_parameters(size: ModelSize) -> int:
 def mae_parameters(size: ModelSize, *, trainable: bool = False) -> Cost:
     """Count the parameters of a masked autoencoder; `trainable` leaves out the fixed position embeddings."""
     dim, tokens = size.decoder_embed_dim, 1 + size.num_patches
-    decoder = _linear(size.embed_dim, dim) + dim + tokens * dim  # decoder_embed, mask token, positions
-    decoder += size.decoder_depth * _block_parameters(dim, size.mlp_ratio)
-    decoder += 2 * dim + _linear(dim, size.patch_numbers)  # decoder_norm, decoder_pred
-    fixed = Cost(tokens * size.embed_dim, tokens * dim) if trainable else Cost(0, 0)
-    return Cost(_encoder_parameters(size) - fixed.encoder, decoder - fixed.decoder)
+    is_cross = size.decoder_kind == "cross"
+    decoder = dim + tokens * dim + 2 * dim + _linear(dim, size.patch_numbers)  # mask token, positions, norm, prediction
+    if is_cross:
+        decoder += (1 + size.depth) * size.decoder_depth + size.decoder_depth * _cross_block_parameters(size)
+    else:
+        decoder += _linear(size.embed_dim, dim) + size.decoder_depth * _block_parameters(dim, size.mlp_ratio)
+    encoder = _encoder_parameters(size)
+    if not trainable:
+        return Cost(encoder, decoder)
+    unused_norm = 2 * size.embed_dim if is_cross else 0
+    return Cost(encoder - tokens * size.embed_dim - unused_norm, decoder - tokens * dim)
 
 
 def vit_macs(size: ModelSize) -> int:
@@ -70,14 +77,21 @@ def vit_macs(size: ModelSize) -> int:
     return _encoder_macs(size, size.num_patches, tokens) + size.embed_dim * size.num_classes
 
 
-def mae_macs(size: ModelSize, mask_ratio: float = 0.75) -> Cost:
+def mae_macs(size: ModelSize, mask_ratio: float = 0.75, predicted: float | None = None) -> Cost:
     """Count the MACs of a masked autoencoder as this package trains it.
 
     Only visible patches are embedded, and behind the last decoder block's attention only removed ones are computed.
+
+    Args:
+        predicted: share of all patches that a cross-attention decoder predicts; None: all removed ones.
     """
     patches = size.num_patches
     keep = len_keep(patches, mask_ratio)
-    return Cost(_encoder_macs(size, keep, 1 + keep), _decoder_macs(size, 1 + keep, patches - keep))
+    encoder = _encoder_macs(size, keep, 1 + keep)
+    if size.decoder_kind == "cross":
+        queries = patches - len_keep(patches, mask_ratio if predicted is None else predicted)
+        return Cost(encoder, _cross_decoder_macs(size, 1 + keep, queries))
+    return Cost(encoder, _decoder_macs(size, 1 + keep, patches - keep))
 
 
 def mae_macs_as_written(size: ModelSize, mask_ratio: float = 0.75) -> Cost:
@@ -94,6 +108,12 @@ def _linear(dim_in: int, dim_out: int) -> int:
 def _block_parameters(dim: int, mlp_ratio: float) -> int:
     hidden = int(dim * mlp_ratio)
     return 4 * dim + _linear(dim, 3 * dim) + _linear(dim, dim) + _linear(dim, hidden) + _linear(hidden, dim)
+
+
+def _cross_block_parameters(size: ModelSize) -> int:
+    dim, hidden = size.decoder_embed_dim, int(size.decoder_embed_dim * size.mlp_ratio)
+    attention = 2 * _linear(dim, dim) + _linear(size.embed_dim, 2 * dim)  # query, projection, key and value
+    return 2 * size.embed_dim + 4 * dim + attention + _linear(dim, hidden) + _linear(hidden, dim)
 
 
 def _encoder_parameters(size: ModelSize) -> int:
@@ -119,3 +139,10 @@ def _decoder_macs(size: ModelSize, visible: int, predicted: int) -> int:
     blocks = (size.decoder_depth - 1) * _block_macs(dim, size.mlp_ratio, tokens, tokens)
     blocks += _block_macs(dim, size.mlp_ratio, tokens, predicted)
     return visible * size.embed_dim * dim + blocks + predicted * dim * size.patch_numbers
+
+
+def _cross_decoder_macs(size: ModelSize, visible: int, queries: int) -> int:
+    dim = size.decoder_embed_dim
+    attention = 2 * queries * dim * dim + 2 * visible * size.embed_dim * dim + 2 * queries * visible * dim
+    blocks = size.decoder_depth * (attention + 2 * queries * dim * int(dim * size.mlp_ratio))
+    return blocks + queries * dim * size.patch_numbers

@@ -78,7 +78,9 @@ def patch_targets(patches: Tensor, norm_pix: bool) -> Tensor:
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation [..., 1] of each patch [..., p*p*C], from the unbiased variance plus an epsilon."""
-    mean = patches.mean(axis=-1, keepdim=True)
+    # From the first value on: of a flat patch the mean is that value exactly, whose rounding would be divided by 1e-3.
+    first = patches[..., :1]
+    mean = first + (patches - first).mean(axis=-1, keepdim=True)
     squared = ((patches - mean) ** 2).sum(axis=-1, keepdim=True)
     variance = squared / float(patches.shape[-1] - 1)  # the bits of paddle.var, which warns of types of its own
     return mean, (variance + NORM_PIX_EPS).sqrt()

@@ -1,7 +1,7 @@
 """The model that weights belong to: read off their shapes and the metadata of their file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Architecture:
     num_heads: int | None
     mlp_ratio: float
     qkv_bias: bool
+    decoder_kind: str | None = None
     decoder_embed_dim: int | None = None
     decoder_depth: int | None = None
     decoder_num_heads: int | None = None
@@ -86,6 +87,7 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> A
         num_heads=metadata.num_heads or _HEADS.get(dim),
         mlp_ratio=hidden / dim,
         qkv_bias="blocks.0.attn.qkv.bias" in arrays,
+        decoder_kind=decoder_kind_of(arrays),
         decoder_embed_dim=decoder_dim,
         decoder_depth=_depth(arrays, "decoder_blocks") if decoder_dim else None,
         decoder_num_heads=(metadata.decoder_num_heads or _DECODER_HEADS.get(decoder_dim)) if decoder_dim else None,
@@ -104,6 +106,11 @@ def architecture_of(arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> A
     _check_heads("num_heads", model.num_heads, dim)
     _check_heads("decoder_num_heads", model.decoder_num_heads, decoder_dim or 0)
     return _check_positions(arrays, model)
+
+
+def decoder_kind_of(names: Container[str]) -> str | None:
+    """Tell a decoder's kind by the names of its arrays; None where there is no decoder."""
+    return "cross" if "decoder_mixtures.weight" in names else "full" if "mask_token" in names else None
 
 
 def _check_heads(name: str, heads: int | None, dim: int) -> None:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from mae_core.errors import CheckpointError, UserError
 from mae_core.files import replace_atomic, write_atomic
-from mae_core.weights.architecture import Architecture
+from mae_core.weights.architecture import Architecture, decoder_kind_of
 from mae_core.weights.formats.paddle_file import pdparams_bytes
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.formats.shards import fingerprint
@@ -73,6 +73,7 @@ def convert(
     if path.exists() and file.resolve() in (path.resolve(), (path / "model.safetensors").resolve()):
         raise UserError(f"{path} is the source itself; write to another place")
     weights = read_weights(file, source)
+    _refuse_cross_decoder(weights, chosen)
     model, remarks = _architecture(weights, stated)
     origin = {"source": f"{weights.source} {file.name}", "source_sha256": fingerprint(file)}
     cautions = LAYOUTS[chosen].cautions(model) if model else []
@@ -87,6 +88,16 @@ def convert(
         [*weights.unknown, *left_out],
         [*weights.remarks, *remarks, *cautions, *_not_kept(path, model)],
     )
+
+
+def _refuse_cross_decoder(weights: Weights, target: str) -> None:
+    """Refuse to name the blocks of a cross-attention decoder as those of a model that has none."""
+    is_cross, has_a_place = decoder_kind_of(weights.arrays) == "cross", "decoder_blocks" not in LAYOUTS[target].absent
+    if is_cross and has_a_place and target != "mae-core":
+        raise CheckpointError(
+            f"{weights.file} has a cross-attention decoder, models of {target} have none: --to mae-core keeps it,"
+            " --to timm writes the encoder alone"
+        )
 
 
 def _not_kept(path: Path, model: Architecture | None) -> list[str]:

@@ -13,6 +13,7 @@ from mae_core.errors import CheckpointError
 from mae_core.models.encoder import ViTEncoder
 from mae_core.ops.patches import default_statistics
 from mae_core.weights.adaptation import mix_channels, resize_positions
+from mae_core.weights.architecture import decoder_kind_of
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import Grid, KeyReport, join_names
 from mae_core.weights.metadata import metadata_of
@@ -98,6 +99,9 @@ def other_metadata(weights: Weights, model: nn.Layer, same_target: bool) -> list
     Args:
         same_target: whether the decoder must also predict the model's kind of pixels (`norm_pix_loss`).
     """
+    kinds = decoder_kind_of(weights.arrays), getattr(model, "decoder_kind", None)
+    if None not in kinds and kinds[0] != kinds[1]:
+        return [f"decoder_kind is {kinds[0]}, the model's {kinds[1]}; set decoder_kind to {kinds[0]}"]
     own, recorded = metadata_of(model).known(), weights.metadata.known()
     compared = ["patch_size", "in_chans", "num_heads"]
     if any(name.startswith("decoder_blocks.") for name in weights.arrays):

@@ -20,10 +20,13 @@ from mae_core.weights.metadata import Metadata, metadata_from_header
 # behind `head.pool` where the probe is attentive.
 TOP = (
     *("cls_token", "pos_embed", "mask_token", "decoder_pos_embed", "patch_embed.proj", "norm", "fc_norm"),
-    *("decoder_embed", "decoder_norm", "decoder_pred", "head", "head.0", "head.1"),
+    *("decoder_embed", "decoder_mixtures", "decoder_norm", "decoder_pred", "head", "head.0", "head.1"),
     *("head.pool.queries", "head.pool.value"),
 )
-BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+BLOCK = (
+    *("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"),
+    *("norm_context", "attn.q", "attn.kv"),  # of a cross-attention decoder
+)
 ROOTS = ("blocks", "decoder_blocks")
 _ENDINGS = ("weight", "bias", "_mean", "_variance", "num_batches_tracked")
 _BLOCK_NAME = re.compile(r"(.+?)\.(\d+)\.(.+)")
@@ -133,7 +136,8 @@ def _translate(
 
 
 DECODER = frozenset(
-    {"mask_token", "decoder_pos_embed", "decoder_embed", "decoder_norm", "decoder_pred", "decoder_blocks"}
+    {"mask_token", "decoder_pos_embed", "decoder_embed", "decoder_mixtures", "decoder_norm", "decoder_pred"}
+    | {"decoder_blocks"}
 )
 HEADS = frozenset({"fc_norm", "head", "head.0", "head.1", "head.pool.queries", "head.pool.value"})
 

@@ -113,6 +113,8 @@ def draw_mixture(mixup: Mixup, batch_size: int, image_size: Size, rng: np.random
 def cutmix_boxes(lam: Floats, image_size: Size, row: Floats, column: Floats) -> npt.NDArray[np.int64]:
     """Place boxes of the area 1 - lam and the image's shape around uniform centres, clipped to the image.
 
+    A side of odd length keeps it, as in timm 1.0; the official code's timm 0.3.2 cut a pixel less.
+
     Args:
         lam: [K], the share to keep.
         image_size: (height, width).

@@ -21,6 +21,7 @@ GEOMETRY = {
     "MODEL.ENCODER.EMBED_DIM": "embed_dim",
     "MODEL.ENCODER.DEPTH": "depth",
     "MODEL.ENCODER.NUM_HEADS": "num_heads",
+    "MODEL.DECODER.KIND": "decoder_kind",
     "MODEL.DECODER.EMBED_DIM": "decoder_embed_dim",
     "MODEL.DECODER.DEPTH": "decoder_depth",
     "MODEL.DECODER.NUM_HEADS": "decoder_num_heads",

@@ -48,11 +48,15 @@ def estimate(config: Config, device: str) -> Estimate:
     size, m = _size(config), config.MODEL
     images = config.DATA.BATCH_SIZE
     if "DECODER" in m:
-        macs, parameters = mae_macs(size, m.MASK_RATIO).total, mae_parameters(size).total
+        decoder, is_cross = m.DECODER, m.DECODER.KIND == "cross"
+        predicted = decoder.PREDICTED if is_cross else None
+        macs, parameters = mae_macs(size, m.MASK_RATIO, predicted).total, mae_parameters(size).total
         kept = round(size.num_patches * (1 - m.MASK_RATIO))
         activations = _activations(size.embed_dim, size.depth, 1 + kept, m.ENCODER.NUM_HEADS)
-        decoder = m.DECODER
-        activations += _activations(decoder.EMBED_DIM, decoder.DEPTH, 1 + size.num_patches, decoder.NUM_HEADS)
+        tokens = round(size.num_patches * decoder.PREDICTED) if is_cross else 1 + size.num_patches
+        activations += _activations(decoder.EMBED_DIM, decoder.DEPTH, tokens, decoder.NUM_HEADS)
+        if is_cross:  # each block's mixture, before and after its norm, with its key and value
+            activations += decoder.DEPTH * (1 + kept) * 2 * (size.embed_dim + decoder.EMBED_DIM)
     else:
         macs, parameters = vit_macs(size), vit_parameters(size)
         activations = _activations(size.embed_dim, size.depth, 1 + size.num_patches, m.ENCODER.NUM_HEADS)
@@ -73,7 +77,10 @@ def _activations(width: int, depth: int, tokens: int, heads: int) -> float:
 def _size(config: Config) -> ModelSize:
     m, d = config.MODEL, config.DATA
     side = d.IMAGE_SIZE if isinstance(d.IMAGE_SIZE, int) else tuple(d.IMAGE_SIZE)
-    decoder = {"decoder_embed_dim": m.DECODER.EMBED_DIM, "decoder_depth": m.DECODER.DEPTH} if "DECODER" in m else {}
+    decoder: dict[str, Any] = {}
+    if "DECODER" in m:
+        kind, width, depth = m.DECODER.KIND, m.DECODER.EMBED_DIM, m.DECODER.DEPTH
+        decoder = {"decoder_kind": kind, "decoder_embed_dim": width, "decoder_depth": depth}
     return ModelSize(
         embed_dim=m.ENCODER.EMBED_DIM,
         depth=m.ENCODER.DEPTH,

@@ -39,6 +39,7 @@ _RECIPE = {
         "PATCH_SIZE",
         "MASK_RATIO",
         "MASKING",
+        "DECODER",
         "NORM_PIX_LOSS",
         "GLOBAL_POOL",
         "HEAD",
