@@ -111,6 +111,16 @@ def test_all_but_the_blocks_matrices_take_adamws_steps():
         assert np.array_equal(value, adamw[name]) == (name not in hidden), name
 
 
+def test_query_key_and_value_are_matrices_of_their_own_in_either_decoder():
+    model = mae_core.build_model("mae_vit_tiny_patch16", img_size=32, depth=1, decoder_depth=1, decoder_kind="cross")
+    optimizer = build_muon(model, weight_decay=0.05, betas=(0.9, 0.95), eps=1e-8)
+    parts = dict(zip(hidden_matrices(model), (parts for _, parts in optimizer._hidden), strict=True))
+    assert {name: n for name, n in parts.items() if n > 1} == {
+        "blocks.0.attn.qkv.weight": 3,
+        "decoder_blocks.0.attn.kv.weight": 2,
+    }
+
+
 def test_what_has_no_gradient_stays_and_gets_no_state():
     p, q = parameter(np.ones((2, 2))), parameter(np.ones((2, 2)))
     optimizer = Muon([(p, 1), (q, 1)], weight_decay=0.1, parameters=[p, q])
