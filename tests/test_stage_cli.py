@@ -15,7 +15,7 @@ FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch", "serve"),
     FINETUNE.package: ("", "predict", "export", "report"),
-    PROBE.package: ("", "features", "knn", "logistic", "segment", "attention", "report"),
+    PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report"),
 }
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
@@ -110,7 +110,7 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
         (["-image_size", "225"], 2, ["225", "multiple of 16"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["DATA.CROP_SCALE=[2, 1]"]),
-        (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["train_list.txt"]),
+        (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["/nowhere: no such folder"]),
         (["-eval"], 2, ["-pretrained"]),
         (["-eval", "-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
     ],

@@ -42,8 +42,8 @@ def passes(monkeypatch):
     """The lists that were encoded, each with what was made of it."""
     seen, encode = [], encoding.encode
 
-    def counted(config, forward, dataset, precision):
-        made = encode(config, forward, dataset, precision)
+    def counted(config, forward, dataset, precision, rows=None):
+        made = encode(config, forward, dataset, precision, rows)
         seen.append((os.path.basename(dataset.images.name), [part.pool for part in made]))
         return made
 
@@ -291,5 +291,5 @@ def test_the_own_pool_is_what_the_head_reads(pool):
     model.eval()
     assert encoding.own_pool(config) == pool
     pixels = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
-    found = encoding._take(model, [Part(pool)], pixels)[Part(pool)].numpy()
+    found = encoding.take_parts(model, [Part(pool)], pixels)[Part(pool)].numpy()
     np.testing.assert_array_equal(found, model.head_inputs(pixels).numpy())

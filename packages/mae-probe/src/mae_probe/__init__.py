@@ -1,4 +1,4 @@
-"""Linear probing, features, kNN and attention maps of masked autoencoders on PaddlePaddle.
+"""Linear probing, features, kNN, attention and maps of images with masked autoencoders on PaddlePaddle.
 
 Public names are imported on first use, so that `import mae_probe` does not need Paddle.
 """
@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from mae_probe.attention import attention_maps as attention_maps
     from mae_probe.classifiers import knn_top1 as knn_top1
     from mae_probe.extraction.image_features import features as features
+    from mae_probe.mapping.draw import image_map as image_map
+    from mae_probe.mapping.embedding_map import EmbeddingMap as EmbeddingMap
 
 __version__ = "0.1.0"
 _MODULES = {
     "AttentionMaps": "attention",
+    "EmbeddingMap": "mapping.embedding_map",
     "attention_maps": "attention",
     "features": "extraction.image_features",
+    "image_map": "mapping.draw",
     "knn_top1": "classifiers",
     "probe": "api",
 }

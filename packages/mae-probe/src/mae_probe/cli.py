@@ -13,6 +13,7 @@ from mae_probe import __version__
 from mae_probe.commands.classify import add_knn, add_logistic
 from mae_probe.commands.features import add_features
 from mae_probe.commands.flags import OWN_FLAGS, open_config, split_choices
+from mae_probe.commands.map import add_map
 from mae_probe.commands.segment import add_segment
 
 DESCRIPTION = "Train a linear classifier on the frozen features of a masked autoencoder (arXiv 2111.06377)."
@@ -31,6 +32,7 @@ def make_parser() -> Parser:
     add_knn(parser)
     add_logistic(parser)
     add_segment(parser)
+    add_map(parser)
 
     attention = parser.add_command("attention", _attention, "draw what the class token attends to, head by head")
     add_flags(attention, MODEL_FLAGS)

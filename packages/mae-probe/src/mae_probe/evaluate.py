@@ -1,7 +1,7 @@
 """`mae-probe -eval`: score a probe on the validation list, exactly, over any number of ranks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mae_core.evaluation.classifier import prepare_report, report_scores, score_batches
 from mae_core.evaluation.scores import Scores
@@ -45,8 +45,16 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
 
 
 def eval_batches(
-    config: Config, dataset: ListDataset | ImageWindows, should_stop: Callable[[], bool] = lambda: False
+    config: Config,
+    dataset: ListDataset | ImageWindows,
+    should_stop: Callable[[], bool] = lambda: False,
+    rows: Sequence[int] | None = None,
 ) -> BatchLoader:
-    """Load this rank's share of a list, in order, each image once."""
-    sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
-    return make_loader(dataset, sampler, **loading_of(config), stop=should_stop)
+    """Load this rank's share of a list, in order, each image once.
+
+    Args:
+        rows: the places in the list of the images that are loaded; None: of all.
+    """
+    sampler = EvalBatchSampler(len(dataset if rows is None else rows), **eval_sampling_of(config))
+    batches = sampler if rows is None else [[(epoch, rows[i]) for epoch, i in keys] for keys in sampler]
+    return make_loader(dataset, batches, **loading_of(config), stop=should_stop)

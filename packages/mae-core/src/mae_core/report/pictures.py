@@ -43,9 +43,9 @@ def columns_for(count: int, most: int) -> int:
     return min(range(most, most // 2, -1), key=lambda columns: -count % columns)
 
 
-def data_url(png: bytes) -> str:
-    """Return a PNG as a URL that holds all of it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_url(image: bytes, kind: str = "png") -> str:
+    """Return an image file, "png" or "jpeg", as a URL that holds all of it."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def picture_of(path: Path, alt: str) -> Any:

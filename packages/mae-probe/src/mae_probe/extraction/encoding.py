@@ -50,25 +50,40 @@ def encode_lists(
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
     """
-    if distributed.world_size() > 1:
-        raise UserError(f"{command} runs on one process: start it without other ranks")
-    log.setup(True)
+    begin_alone(command)
     config = opened.config
     datasets = [  # faults of data come first
         eval_dataset(config, name, labels, dropping=True, coverage=overlap is not None) for name in list_names
     ]
     log.log_lines(note for dataset in datasets for note in dataset.images.notes)
-    model = build_model(config)
-    if config.MODEL.RANDOM_INIT:
-        log.LOGGER.info(RANDOM_INIT)
-    else:
-        load_encoder(config, opened.weights, model, command)
-    model.eval()
+    model = open_encoder(opened, command)
     precision, parts = precision_of(config), parts or [Part(own_pool(config))]
     if overlap is not None:
-        forward = partial(_take, model, parts)
+        forward = partial(take_parts, model, parts)
         return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
     return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
+
+
+def begin_alone(command: str) -> None:
+    """Prepare the log of a command that runs on one process.
+
+    Raises:
+        UserError: it was started on several ranks.
+    """
+    if distributed.world_size() > 1:
+        raise UserError(f"{command} runs on one process: start it without other ranks")
+    log.setup(True)
+
+
+def open_encoder(opened: Opened, command: str) -> LinearProbe:
+    """Build the encoder, with the weights or with initial ones, for evaluation."""
+    model = build_model(opened.config)
+    if opened.config.MODEL.RANDOM_INIT:
+        log.LOGGER.info(RANDOM_INIT)
+    else:
+        load_encoder(opened.config, opened.weights, model, command)
+    model.eval()
+    return model
 
 
 def own_pool(config: Config) -> str:
@@ -91,22 +106,31 @@ def head_features(config: Config, model: LinearProbe, dataset: ListDataset, prec
 
 
 def encode_parts(
-    config: Config, model: LinearProbe, dataset: ListDataset, precision: Precision, parts: Sequence[Part]
+    config: Config,
+    model: LinearProbe,
+    dataset: ListDataset,
+    precision: Precision,
+    parts: Sequence[Part],
+    rows: Sequence[int] | None = None,
 ) -> dict[Part, Features]:
     """Read what is kept of a list's features, encode the others in one pass, and keep them.
 
     Tokens are not kept, nor features of a list of which images were left out: the next command is to name these too.
+
+    Args:
+        rows: the places in the list of the images that count; None: all.
     """
     if config.NO_CACHE:
-        return encode(config, partial(_take, model, parts), dataset, precision)
+        return encode(config, partial(take_parts, model, parts), dataset, precision, rows)
     folder = kept_features.folder_for(config.MODEL.PRETRAINED or config.SAVE)
     made_of, depth = _made_of(config, model, dataset, precision), len(model.blocks)
+    made_of |= {} if rows is None else {"rows": list(rows)}
     keys = {part: _key(made_of, part, depth) for part in parts if part.pool != TOKENS}
     found = {part: features for part in keys if (features := kept_features.find_features(folder, keys[part]))}
     if found:
         log.LOGGER.info(f"features read from {folder}: {dataset.images.name} ({_spoken(found, depth)})")
     if missing := [part for part in parts if part not in found]:
-        found |= encode(config, partial(_take, model, missing), dataset, precision)
+        found |= encode(config, partial(take_parts, model, missing), dataset, precision, rows)
         missing = [part for part in missing if part in keys]
         kept = not dataset.skipped() and [
             kept_features.keep_features(folder, keys[part], found[part]) for part in missing
@@ -127,7 +151,7 @@ def _is_plain(part: Part, depth: int) -> bool:
 
 
 @paddle.no_grad()
-def _take(model: LinearProbe, parts: Sequence[Part], images: Tensor) -> dict[Part, Tensor]:
+def take_parts(model: LinearProbe, parts: Sequence[Part], images: Tensor) -> dict[Part, Tensor]:
     """Make features with one pass through the encoder, as far as it is needed: through no block for pixels alone."""
     blocks = list({part.block for part in parts if part.pool != PIXELS})
     tokens = dict(zip(blocks, model.forward_intermediates(images, blocks) if blocks else (), strict=True))

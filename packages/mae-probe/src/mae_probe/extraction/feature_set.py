@@ -1,6 +1,6 @@
 """Features of a whole list, encoded once, and batches of them."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -44,17 +44,22 @@ class Features:
 
 
 def encode(
-    config: Config, forward: Callable[[Tensor], Mapping[Kind, Tensor]], dataset: ListDataset, precision: Precision
+    config: Config,
+    forward: Callable[[Tensor], Mapping[Kind, Tensor]],
+    dataset: ListDataset,
+    precision: Precision,
+    rows: Sequence[int] | None = None,
 ) -> dict[Kind, Features]:
     """Encode the images of a list, in its order; on one process.
 
     Args:
         forward: from images to features or tokens, of any kinds.
+        rows: the places in the list of the images that are encoded; None: of all.
 
     Returns:
         what is made of the images, by the kinds of `forward`.
     """
-    made, labels, indices = _encode(config, forward, dataset, precision)
+    made, labels, indices = _encode(config, forward, dataset, precision, rows)
     if dataset.on_error == "drop":
         log.log_lines(dataset.skipped())
     paths = [dataset.images.path(int(i)) for i in indices]
@@ -93,13 +98,14 @@ def _encode(
     forward: Callable[[Tensor], Mapping[Kind, Tensor]],
     dataset: ListDataset | ImageWindows,
     precision: Precision,
+    rows: Sequence[int] | None = None,
 ) -> tuple[dict[Kind, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
     """Return what is made of the samples that could be read, their labels and indices."""
     parts: dict[Kind, list[NDArray[np.float32]]] = {}
     labels: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int64]] = []
     weights = RoundedWeights()
-    for images, label, index in eval_batches(config, dataset):
+    for images, label, index in eval_batches(config, dataset, rows=rows):
         with precision.autocast(weights):
             made = {name: features.numpy() for name, features in forward(images).items()}
         used = index.numpy() >= 0  # the others could not be read
