@@ -13,6 +13,10 @@ from mae_core.stage.cli.report_command import add_count, add_run, prepare_page, 
 from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
 
+ANNEAL = Flag(
+    "anneal", "TRAIN.ANNEAL", "end a copy of the run that -resume names, of TRAIN.SCHEDULE wsd, from there", switch=True
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
@@ -21,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     """Declare the command and its subcommands."""
-    parser = stage_parser("mae_pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__)
+    parser = stage_parser("mae_pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__, (ANNEAL,))
 
     add_stage(
         parser, "mae_pretrain.refine", "refine a finished model: better features without labels (arXiv 2402.10093)"

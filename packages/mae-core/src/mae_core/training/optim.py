@@ -51,6 +51,33 @@ def warmup_cosine(
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def warmup_stable_decay(
+    epoch: float,
+    *,
+    lr: float,
+    min_lr: float,
+    warmup_epochs: float,
+    falls_from: float,
+    epochs: float,
+    warmup_start_lr: float = 0.0,
+) -> float:
+    """Return the learning rate at a fractional epoch: the peak, then lr (1 - sqrt t) (arXiv 2405.18392, section 3).
+
+    Args:
+        falls_from: epoch at which it begins to fall; until then no step knows how long the run is.
+        epoch, lr, min_lr, warmup_epochs, epochs, warmup_start_lr: see `warmup_cosine`.
+
+    Examples:
+        >>> settings = {"lr": 1.0, "min_lr": 0.0, "warmup_epochs": 10, "falls_from": 80, "epochs": 100}
+        >>> [round(warmup_stable_decay(e, **settings), 3) for e in (0, 5, 10, 80, 85, 100)]
+        [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    if epoch < warmup_epochs:
+        return warmup_start_lr + (lr - warmup_start_lr) * epoch / warmup_epochs
+    fallen = min(1.0, max(0.0, epoch - falls_from) / max(epochs - falls_from, 1e-12))
+    return min_lr + (lr - min_lr) * (1.0 - math.sqrt(fallen))
+
+
 def trainable(model: nn.Layer) -> list[tuple[str, Tensor]]:
     """List (structured name, parameter) of what the optimizer may change."""
     return [(name, p) for name, p in model.named_parameters() if not p.stop_gradient]
