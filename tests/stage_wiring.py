@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
     """Run a stage's `train` on a config with these values, without weights, loop and loaders."""
     write_lists(folder)
     found, module = Wired(), import_module(f"{recipe.package}.train")
-    scoring = import_module(f"{recipe.package}.evaluate")
+    scores = find_spec(f"{recipe.package}.evaluate")
 
     def fit(trainer: Any, loader: Any, output: str) -> None:
         found.trainer, found.loader, found.output = trainer, loader, output
@@ -131,7 +132,8 @@ def put_together(recipe: Recipe, wires: Mapping[str, Wire], folder: Path) -> Wir
         patch.setattr(runner, "log_run", lambda *args: setattr(found, "described", args))
         patch.setattr(runner, "fit", fit)
         patch.setattr(module, "make_loader", found.make_loader)
-        patch.setattr(scoring, "make_loader", found.make_loader)
+        if scores:
+            patch.setattr(import_module(scores.name), "make_loader", found.make_loader)
         config = recipe.load(None, {key: wire.value for key, wire in wires.items()})
         module.train(Opened(config, weights=config.MODEL.PRETRAINED))  # the name stands for what it names
         if found.trainer.validation.evaluate:

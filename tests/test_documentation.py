@@ -28,10 +28,10 @@ MAINS = {
     "mae-data": "mae_data.cli",
     **{f"mae-{stage}": f"mae_{stage}.cli" for stage in ("pretrain", "finetune", "probe")},
 }
-KEYS = {
-    program: set(import_module(f"{program.replace('-', '_')}.config").RECIPE.keys)
-    for program in ("mae-pretrain", "mae-finetune", "mae-probe")
-}
+# The stage that each command trains, or whose config it reads.
+STAGES = {f"mae-{stage}": f"mae_{stage}" for stage in ("pretrain", "finetune", "probe")}
+STAGES["mae-pretrain refine"] = "mae_pretrain.refine"
+RECIPES = {command: import_module(f"{package}.config").RECIPE for command, package in STAGES.items()}
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN_PAGES = [page for page in PAGES if any(not block.not_run for block in blocks_of(page))]
 # A line that starts ranks, and the command that each of them runs.
@@ -83,14 +83,13 @@ def check_command(words: list[str]) -> None:
     """Parse a command as it would, and look its config keys up."""
     parser = parser_for(words)
     rest = words[len(parser.prog.split()) :]
-    if words[0] in KEYS:
+    if recipe := RECIPES.get(" ".join(words[:2])) or RECIPES.get(words[0]):
         args = parser.parse_intermixed_args(rest)
         pairs = [*getattr(args, "pairs", []), *(word for pair in getattr(args, "set", []) for word in pair)]
         assert len(pairs) % 2 == 0, words
-        assert set(pairs[::2]) <= KEYS[words[0]], words
+        assert set(pairs[::2]) <= recipe.keys.keys(), words
         if "vit_" in (config := getattr(args, "cfg", None) or ""):
-            module = import_module(f"{words[0].replace('-', '_')}.config")
-            module.RECIPE.load(config, pairs=pairs)  # a packaged file, and values that it takes
+            recipe.load(config, pairs=pairs)  # a packaged file, and values that it takes
     else:
         parser.parse_args(rest)
 
@@ -123,7 +122,7 @@ def test_flags_keys_and_extras_that_a_page_names_exist(page: Path) -> None:
         given = {word.split("=")[0].rstrip(",;") for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known, code
     keys = set(re.findall(r"\b(?:DATA|MODEL|TRAIN|MONITOR|ROBUST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]", text))
-    known = set().union(*KEYS.values())
+    known = set().union(*(recipe.keys for recipe in RECIPES.values()))
     groups = {key.rpartition(".")[0] for key in known}
     assert keys <= known | groups | foreign_keys.KEYS
     for package, extras in re.findall(r"\b(mae-\w+)\[([\w,]+)\]", text):
@@ -208,7 +207,7 @@ def run_line(line: str) -> None:
     check_command(words)
     if "onnx" in words and importlib.util.find_spec("paddle2onnx") is None:
         return
-    if words[0] in KEYS and len(words) > 1 and parser_for(words).prog == words[0] and "-eval" not in words:
+    if words[0] in RECIPES and len(words) > 1 and parser_for(words).prog == words[0] and "-eval" not in words:
         words += SHORT if "-cfg" not in words else SHORT + SHALLOW
     assert import_module(MAINS[words[0]]).main(words[1:]) == 0, line
     gc.collect()  # a run gives its folder free when it is gone

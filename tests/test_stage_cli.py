@@ -13,7 +13,7 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_re
 FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "visualize", "curve", "export", "report", "watch", "serve"),
+    PRETRAIN.package: ("", "refine", "visualize", "curve", "export", "report", "watch", "serve"),
     FINETUNE.package: ("", "predict", "export", "report"),
     PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report"),
 }
@@ -25,6 +25,7 @@ every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.p
 def test_the_flag_set_is_pinned_in_both_spellings(package: str) -> None:
     actions = import_module(f"{package}.cli").make_parser()._actions
     names = FLAGS.split()
+    names += ["anneal"] if package == PRETRAIN.package else []
     names += ["random_init", "no_cache", "block"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {

@@ -174,7 +174,7 @@ def test_the_build_command_makes_what_a_source_distribution_lacks(paddle_bins: d
 
 def test_the_configs_are_package_data(wheels: dict[str, Path]) -> None:
     source = PACKAGES["mae-pretrain"].folder / "src"
-    configs = {path.relative_to(source).as_posix() for path in source.glob("mae_pretrain/configs/*.yaml")}
+    configs = {path.relative_to(source).as_posix() for path in source.glob("mae_pretrain/**/configs/*.yaml")}
     assert configs, "mae-pretrain has no configs"
     assert configs <= set(zipfile.ZipFile(wheels["mae-pretrain"]).namelist())
 

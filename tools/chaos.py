@@ -43,11 +43,13 @@ class Kind(NamedTuple):
         module: the stage's.
         settings: beside COMMON.
         data: folder of its images.
+        command: of the module, which begins with a finished run; none: the module's own.
     """
 
     module: str
     settings: dict[str, object]
     data: str = "images"
+    command: str = ""
 
 
 KINDS = {
@@ -59,6 +61,14 @@ KINDS = {
     "bfloat16": Kind("mae_pretrain", {**PRETRAIN, "AMP": True}),  # float32 where the processor has no such products
     "shards": Kind("mae_pretrain", PRETRAIN, "shards"),
     "scenes": Kind("mae_pretrain", {**PRETRAIN, "DATA.CROP": "native", "DATA.CROPS": 12, "DATA.NODATA": 0}, "scenes"),
+    "refine": Kind(
+        "mae_pretrain",
+        {
+            "TRAIN.HEADS_EPOCHS": 12, "TRAIN.EMA": 0.99, "MODEL.HEADS.NUMBER": 2, "MODEL.HEADS.PROJECTOR_DIM": 32,
+            "MODEL.HEADS.PREDICTOR_DIM": 32, "MODEL.HEADS.DIM": 16, "MODEL.HEADS.QUEUE": 40,
+        },
+        command="refine",
+    ),
     "segment": Kind(
         "mae_finetune",
         {
@@ -107,6 +117,8 @@ def start(scenario: Scenario, data: Path, run: Path, scoring: bool) -> subproces
     pairs = [word for pair in settings.items() for word in pair]
     flags: list[object] = ["-batch_size", 8 // scenario.ranks, "-data_path", data / kind.data]
     flags += ["-output", run, "-resume", "auto"]
+    if kind.command:
+        flags = [kind.command, "-pretrained", data / "finished", *flags]
     command: list[object] = [sys.executable, "-m", kind.module]
     if scenario.ranks > 1:
         script = subprocess.check_output([sys.executable, "-c", f"import {kind.module} as s; print(s.__path__[0])"])
@@ -116,6 +128,14 @@ def start(scenario: Scenario, data: Path, run: Path, scoring: bool) -> subproces
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [str(word) for word in (*command, *flags, *pairs)]
     return subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, env=env)
+
+
+def finish_a_run(data: Path) -> None:
+    """Pre-train for an epoch, for kinds that begin with a finished run."""
+    pairs = [word for pair in (COMMON | PRETRAIN | {"TRAIN.NUM_EPOCHS": 1}).items() for word in pair]
+    flags = ["-batch_size", 8, "-data_path", data / "images", "-output", data / "finished"]
+    command = [str(word) for word in (sys.executable, "-m", "mae_pretrain", *flags, *pairs)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def ranks_of(process: subprocess.Popen[bytes], ranks: int) -> list[int]:
@@ -220,6 +240,8 @@ def main() -> int:
     rng, data = random.Random(args.seed), args.output / "data"
     shutil.rmtree(args.output, ignore_errors=True)
     write_data(data)
+    if "refine" in args.kinds:
+        finish_a_run(data)
     scenarios = [Scenario(*words) for words in itertools.product(args.kinds, args.workers, args.ranks)]
     for i, scenario in enumerate(scenarios):
         torment(scenario, (args.ends + i) // len(scenarios), data, args.output, rng, args.scoring)

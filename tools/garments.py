@@ -55,8 +55,9 @@ def main() -> int:
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:
-    """Read a gzipped idx file of bytes."""
-    raw = gzip.decompress(file.read_bytes())
+    """Read an idx file of bytes, gzipped where its name says so."""
+    raw = file.read_bytes()
+    raw = gzip.decompress(raw) if file.suffix == ".gz" else raw
     shape = np.frombuffer(raw, ">i4", raw[3], 4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 

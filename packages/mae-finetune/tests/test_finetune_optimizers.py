@@ -8,8 +8,8 @@ import pytest
 
 import mae_core
 from mae_core.models import VisionTransformer
-from mae_core.training.optim import trainable
-from mae_finetune.optimizer import build_optimizer, decays, freeze_below, layer_id, layer_scales
+from mae_core.training.optim import layer_id, layer_scales, trainable
+from mae_finetune.optimizer import build_optimizer, decays, freeze_below
 
 OPTIMIZERS = ("AdamW", "AdamWDL")  # without PaddleNLP the second is the first
 # What the official code gives a 3-block model, written down by hand: 4 layers above the tokens.

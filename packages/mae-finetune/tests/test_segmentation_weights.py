@@ -7,12 +7,13 @@ import pytest
 from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.training.checkpoints.checkpoint import model_arrays
+from mae_core.training.optim import layer_scales
 from mae_core.weights.adaptation import resize_positions
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.load import load_pretrained
 from mae_core.weights.metadata import metadata_of
-from mae_finetune.optimizer import decays, layer_scales
+from mae_finetune.optimizer import decays
 from mae_finetune.segmentation.model import SegmentationTransformer
 
 SIZES = {"patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}

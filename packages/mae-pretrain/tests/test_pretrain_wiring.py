@@ -29,6 +29,13 @@ def loss_call(wired):
     return asked
 
 
+def falling_part(wired):
+    """Return the part of the run in which the learning rate falls, from where it is after six of seven epochs."""
+    peak, at_six, end = (wired.lr(epoch) for epoch in (2, 6, 7))
+    fallen = ((peak - at_six) / (peak - end)) ** 2  # of the fall's time
+    return round(1 - (6 - 7 * fallen) / (1 - fallen) / 7, 9)
+
+
 WIRES = {
     **COMMON,
     "SEED": COMMON["SEED"].also(lambda w: loss_call(w)["key"][0]),
@@ -47,6 +54,9 @@ WIRES = {
     "MODEL.DECODER.EMBED_DIM": wire(20, lambda w: w.model.mask_token.shape[-1]),
     "MODEL.DECODER.DEPTH": wire(2, lambda w: len(w.model.decoder_blocks)),
     "MODEL.DECODER.NUM_HEADS": wire(5, lambda w: w.model.decoder_blocks[0].attn.num_heads),
+    "TRAIN.SCHEDULE": wire("wsd", lambda w: "wsd" if w.lr(4) == w.lr(2) else "cosine"),
+    "TRAIN.DECAY": wire(0.3, falling_part),
+    "TRAIN.EMA": wire(0.8, lambda w: w.trainer.ema.decay),
     "TRAIN.SHARD_OPTIMIZER": wire(True, lambda w: w.trainer.shard_optimizer),
     "TRAIN.WEIGHT_DECAY": wire(0.07, lambda w: w.trainer.optimizer._weight_decay),
     "TRAIN.OPTIMIZER.EPS": wire(1e-5, lambda w: w.trainer.optimizer._epsilon),
@@ -54,7 +64,7 @@ WIRES = {
 }
 EVALUATION = {"DATA.VAL_LIST": "b.txt", "DATA.CROP_PCT": 0.7}  # read below
 WATCHED = {f"MONITOR.{key}" for key in ("EVERY", "VAL_IMAGES", "TRAIN_IMAGES", "PICTURES")}  # test_monitor.py
-ELSEWHERE = {"DATA.CROP", "DATA.CROPS", "TRAIN.OPTIMIZER.NAME", "MODEL.MASKING", *WATCHED}  # read below
+ELSEWHERE = {"DATA.CROP", "DATA.CROPS", "TRAIN.ANNEAL", "TRAIN.OPTIMIZER.NAME", "MODEL.MASKING", *WATCHED}  # read below
 
 
 @pytest.fixture(scope="module")

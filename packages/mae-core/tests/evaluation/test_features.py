@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_core.evaluation import features as module
-from mae_core.evaluation.features import accuracy_by_k, figures_by_k, fit_whitening, rankme
+from mae_core.evaluation.features import _nearest, accuracy_by_k, figures_by_k, fit_whitening, rankme
 
 
 def blobs(n, seed, classes=4, dim=6):
@@ -37,6 +37,15 @@ def test_knn_is_that_of_a_plain_loop():
     for k, accuracy in found.items():
         assert accuracy == pytest.approx(plain_knn(*train, *val, k), abs=1e-9)
     assert 30 < found[10] < 95
+
+
+def test_of_equal_neighbours_the_first_count():
+    """A sort of all, which is stable, says which: of rounded cosines many are equal; what is no number is farthest."""
+    cosines = np.random.default_rng(4).random((40, 300), np.float32).round(2)
+    cosines[::7, 5:] = np.nan
+    for k in (1, 10, 300):
+        expected = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(_nearest(cosines, k), expected)
 
 
 def test_what_knn_says_of_each_class_is_that_of_scikit_learn():

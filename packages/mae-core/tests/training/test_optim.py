@@ -5,13 +5,32 @@ import paddle
 import pytest
 
 import mae_core
-from mae_core.training.optim import build_adamw, clip_gradients, decays, grad_norm, trainable, warmup_cosine
+from mae_core.training.optim import (
+    Ema,
+    build_adamw,
+    clip_gradients,
+    decays,
+    grad_norm,
+    trainable,
+    warmup_cosine,
+    warmup_stable_decay,
+)
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(0, 0.1), (4, 0.34), (10, 0.7), (35, 0.4), (60, 0.1), (70, 0.1)])
 def test_warm_up_and_half_a_cosine(epoch, rate):
     settings = {"lr": 0.7, "min_lr": 0.1, "warmup_epochs": 10, "epochs": 60, "warmup_start_lr": 0.1}
     assert warmup_cosine(epoch, **settings) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(0, 0.1), (4, 0.34), (10, 0.7), (50, 0.7), (52.5, 0.4), (60, 0.1), (70, 0.1)]
+)
+def test_warm_up_peak_and_one_minus_a_root(epoch, rate):
+    settings = {"lr": 0.7, "min_lr": 0.1, "warmup_epochs": 10, "epochs": 60, "warmup_start_lr": 0.1}
+    assert warmup_stable_decay(epoch, falls_from=50, **settings) == pytest.approx(rate)
+    never = warmup_stable_decay(epoch, falls_from=60, **settings)
+    assert never == (pytest.approx(rate) if epoch < 10 else 0.7 if epoch <= 60 else 0.1)
 
 
 def test_adamw_has_the_betas_of_pre_training():
@@ -74,3 +93,19 @@ def test_clipping_is_global():
     assert a.grad.numpy()[0] == 3.0
     clip_gradients([a, b], 1.0, norm)
     np.testing.assert_allclose([a.grad.numpy()[0], b.grad.numpy()[0, 1]], [0.6, 0.8], rtol=1e-5)
+
+
+def test_an_average_of_a_part_leaves_the_rest_as_the_model_has_it():
+    model = paddle.nn.Linear(2, 2)
+    ema = Ema(model, 0.5, averaged=lambda name: name == "weight")
+    start = model.weight.numpy()
+    for value in (model.weight, model.bias):
+        value.set_value(value + 1)
+    ema.update(model)
+    assert ema.arrays().keys() == {"weight"}
+    with ema.swapped_in(model):
+        np.testing.assert_allclose(model.weight.numpy(), start + 0.5)
+        np.testing.assert_allclose(model.bias.numpy(), 1)
+    np.testing.assert_allclose(model.weight.numpy(), start + 1)
+    ema.load({"weight": start, "bias": start[0]})
+    assert ema.arrays().keys() == {"weight"}

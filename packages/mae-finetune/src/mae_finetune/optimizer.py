@@ -18,10 +18,9 @@ from paddle.optimizer import Optimizer
 
 from mae_core.errors import ConfigError
 from mae_core.process import log
-from mae_core.training.optim import build_adamw, trainable
+from mae_core.training.optim import POSITIONS, build_adamw, layer_scales, trainable
 from mae_core.training.optim import decays as decays_in_pretraining
 
-_POSITIONS = ("cls_token", "pos_embed")
 _AFTER_BLOCKS = ("norm.", "fc_norm.", "head.")
 _MLP_SUB_BLOCK = ("norm2.", "mlp.")
 INSTALL = (
@@ -30,29 +29,9 @@ INSTALL = (
 )
 
 
-def layer_id(name: str, depth: int) -> int:
-    """Return a parameter's layer: 0 for what makes tokens, i + 1 for block i, depth + 1 for all after the blocks.
-
-    Args:
-        name: structured name, such as "blocks.3.attn.qkv.weight".
-        depth: number of blocks.
-    """
-    if name in _POSITIONS or name.startswith("patch_embed."):
-        return 0
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) + 1
-    return depth + 1
-
-
-def layer_scales(model: nn.Layer, layer_decay: float) -> dict[str, float]:
-    """Return each parameter's share of the learning rate, layer_decay ** (depth + 1 - layer), by structured name."""
-    depth = len(model.blocks)
-    return {name: layer_decay ** (depth + 1 - layer_id(name, depth)) for name, _ in model.named_parameters()}
-
-
 def decays(name: str, parameter: Tensor) -> bool:
     """Decay everything but biases, 1-D parameters, the class token and the position embedding (fine-tuning)."""
-    return name not in _POSITIONS and decays_in_pretraining(name, parameter)
+    return name not in POSITIONS and decays_in_pretraining(name, parameter)
 
 
 def is_tuned(name: str, depth: int, blocks: float) -> bool:

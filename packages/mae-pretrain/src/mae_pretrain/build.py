@@ -20,6 +20,7 @@ from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform
 from mae_data.transforms.pipelines import Transform, make_pretrain_transform
+from mae_pretrain.muon import build_muon
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
@@ -82,7 +83,7 @@ def _evaluated(config: Config, list_name: str, images: Images) -> ListDataset:
 def shown_input(config: Config) -> ModelInput:
     """Describe what evaluation and pictures show of an image, and how much of it are data."""
     with values_from_config():
-        return ModelInput(**input_of(config), coverage=True, native=config.DATA.CROP == "native")
+        return ModelInput(**input_of(config), coverage=True, native=config.DATA.get("CROP") == "native")
 
 
 def shown_bands(config: Config, bands: Sequence[int] | None = None) -> ShownBands:
@@ -109,8 +110,13 @@ def _adamw(model: nn.Layer, train: Config) -> Optimizer:
     return build_adamw(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
 
 
+def _muon(model: nn.Layer, train: Config) -> Optimizer:
+    o = train.OPTIMIZER
+    return build_muon(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
+
+
 # Each takes the model and the config's TRAIN, and starts at a learning rate of 0: the loop sets it before each step.
-BUILDERS: dict[str, Callable[[nn.Layer, Config], Optimizer]] = {"AdamW": _adamw, "AdamWDL": _adamw}
+BUILDERS: dict[str, Callable[[nn.Layer, Config], Optimizer]] = {"AdamW": _adamw, "AdamWDL": _adamw, "Muon": _muon}
 
 
 def build_optimizer(model: nn.Layer, train: Config) -> Optimizer:

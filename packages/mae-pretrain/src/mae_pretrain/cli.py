@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
-from mae_core.stage.cli.command import stage_parser
+from mae_core.stage.cli.command import add_stage, stage_parser
 from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
 from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
 from mae_core.stage.cli.report_command import add_count, add_run, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
+
+ANNEAL = Flag(
+    "anneal", "TRAIN.ANNEAL", "end a copy of the run that -resume names, of TRAIN.SCHEDULE wsd, from there", switch=True
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     """Declare the command and its subcommands."""
-    parser = stage_parser("mae_pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__)
+    parser = stage_parser("mae_pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__, (ANNEAL,))
+
+    add_stage(
+        parser, "mae_pretrain.refine", "refine a finished model: better features without labels (arXiv 2402.10093)"
+    )
 
     drawing = parser.add_command("visualize", _visualize, "draw images, masked and as a model reconstructs them")
     add_flags(drawing, (CFG_FLAG, PRETRAINED_FLAG, Flag("output", None, "PNG to write (default reconstruction.png)")))

@@ -4,7 +4,7 @@ What the plain values mean stands in `mae_core.stage.config.shared_keys`, and `m
 beside them. Keys and meanings are those of PaddleViT's MAE configs, so its pre-training YAML files load as they are.
 """
 
-from mae_core.stage.config.checks import require, require_adam, require_common
+from mae_core.stage.config.checks import require, require_adam, require_common, require_none_or
 from mae_core.stage.config.keys import NO_END, Key, keys_of
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
@@ -13,7 +13,8 @@ from mae_core.stage.config.shared_keys import SHARED
 # The names in mae_core.ops.STRATEGIES and mae_pretrain.build.BUILDERS, which need Paddle.
 MASKINGS = ("random", "block")
 DECODERS = ("full", "cross")
-OPTIMIZERS = ("AdamW", "AdamWDL")  # the same here: AdamWDL without layer decay is AdamW
+SCHEDULES = ("cosine", "wsd")
+OPTIMIZERS = ("AdamW", "AdamWDL", "Muon")  # AdamWDL without layer decay is AdamW
 
 KEYS = keys_of(
     {
@@ -97,14 +98,33 @@ KEYS = keys_of(
             "WARMUP_EPOCHS": Key(40, source="Table 8: 40"),
             "BASE_LR": Key(1.5e-4, source="Table 8"),
             "LINEAR_SCALED_LR": 256,
+            "SCHEDULE": Key(
+                "cosine",
+                'how the learning rate falls, or "wsd": it stays at its peak and falls over the last DECAY of the run',
+                choices=SCHEDULES,
+            ),
+            "DECAY": Key(
+                0.2, "of wsd: part of the run in which the learning rate falls; 0: it does not", range=(0, 0.9)
+            ),
+            "ANNEAL": Key(
+                0,
+                "of wsd: the step from which the learning rate falls, as --anneal sets it; the run ends with that fall,"
+                " whatever NUM_EPOCHS says",
+                also=bool,
+            ),
             "WARMUP_START_LR": 0.0,
             "END_LR": 0.0,
             "WEIGHT_DECAY": Key(0.05, source="Table 8: 0.05"),
             "GRAD_CLIP": None,
             "ACCUM_ITER": 1,
             "SHARD_OPTIMIZER": False,
+            "EMA": Key(None, "decay of averaged weights (0.9999); the monitor and -pretrained then take the averages"),
             "OPTIMIZER": {
-                "NAME": Key("AdamW", "AdamWDL is AdamW here, without layer decay", choices=OPTIMIZERS),
+                "NAME": Key(
+                    "AdamW",
+                    "AdamWDL is AdamW here; Muon: orthogonal updates for the blocks' matrices",
+                    choices=OPTIMIZERS,
+                ),
                 "EPS": 1e-8,
                 "BETAS": Key((0.9, 0.95), source="Table 8"),
             },
@@ -141,9 +161,31 @@ def validate(c: Config) -> None:
         c.DATA.BATCH_SIZE % c.DATA.REPEATS == 0,
         f"DATA.REPEATS={c.DATA.REPEATS} does not divide DATA.BATCH_SIZE={c.DATA.BATCH_SIZE}; use a divisor of it",
     )
+    require_none_or(c, "TRAIN.EMA", lambda v: 0 < v < 1, "a decay between 0 and 1 (0.9999)")
+    require_annealing(c)
     require(
         0 < c.MODEL.MASK_RATIO < 1,
         f"MODEL.MASK_RATIO={c.MODEL.MASK_RATIO} is outside (0, 1); the paper's is 0.75",
+    )
+
+
+def require_annealing(c: Config) -> None:
+    """Require what --anneal relies on."""
+    anneal, t = c.TRAIN.ANNEAL, c.TRAIN
+    if anneal is False or anneal == 0:
+        return
+    require(
+        anneal is not True, "--anneal (TRAIN.ANNEAL) ends another run: name it, or a checkpoint of it, with -resume"
+    )
+    require(anneal > 0, f"TRAIN.ANNEAL={anneal} is not a step of the resumed run")
+    require(
+        t.SCHEDULE == "wsd",
+        f"--anneal (TRAIN.ANNEAL={anneal}) is for runs of TRAIN.SCHEDULE wsd, and this one is of {t.SCHEDULE!r}: end it"
+        " sooner by TRAIN.NUM_EPOCHS",
+    )
+    require(
+        t.DECAY > 0,
+        f"--anneal (TRAIN.ANNEAL={anneal}) needs a part of the run in which the learning rate falls: TRAIN.DECAY 0.2",
     )
 
 

@@ -1,4 +1,4 @@
-"""Looks at a model while it is pre-trained: held-out loss, pictures, and what its features are worth.
+"""Looks at a model while it is pre-trained or refined: held-out loss, pictures, and what its features are worth.
 
 The loss shows how well pixels are predicted, not how good the features are. A look draws nothing at random and changes
 no weight, so a run with looks trains as one without.
@@ -16,6 +16,7 @@ from paddle import Tensor, nn
 from mae_core.evaluation.features import accuracy_by_k, fit_whitening, rankme
 from mae_core.files import png_bytes, prepare_output, write_output
 from mae_core.models import MaskedAutoencoderViT
+from mae_core.models.encoder import ViTEncoder
 from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config
 from mae_core.training.precision import Precision
@@ -88,17 +89,18 @@ class Monitor:
         """Return the figures of a model in evaluation mode, and draw it; None when any rank was asked to stop.
 
         Returns:
-            val_loss: the model's loss under masks that are the same at every look, mean over images.
+            val_loss: an autoencoder's loss under masks that are the same at every look, mean over images.
             rankme: effective rank of the held-out images' mean tokens.
             knn_top1: accuracy in percent of kNN on mean tokens, where labels are known.
             knn_whitened_top1: the same on whitened ones, unless they are all the same.
         """
-        assert isinstance(model, MaskedAutoencoderViT)
-        val = self._encode(model, self.val, should_stop, with_loss=True)
+        assert isinstance(model, ViTEncoder)
+        with_loss = isinstance(model, MaskedAutoencoderViT)
+        val = self._encode(model, self.val, should_stop, with_loss)
         train = self._encode(model, self.train, should_stop) if val and self.knows_labels else val
         if val is None or train is None:
             return None
-        figures = {"val_loss": val.loss}
+        figures = {"val_loss": val.loss} if with_loss else {}
         if distributed.is_main():
             self._draw(model, step)
             figures["rankme"] = rankme(val.features)
@@ -118,7 +120,7 @@ class Monitor:
 
     def _encode(
         self,
-        model: MaskedAutoencoderViT,
+        model: ViTEncoder,
         subset: MonitoredImages,
         should_stop: Callable[[], bool],
         with_loss: bool = False,
@@ -138,7 +140,7 @@ class Monitor:
                     loss, _, mask = model(images, ratio, noise=noise, valid=valid, return_pred=False)
                     weight = len(images) if valid is None else float((mask * valid).sum())
                     total, weights = total + float(loss) * weight, weights + weight
-                tokens = model.forward_features(images)[:, 1:]
+                tokens = model.forward_intermediates(images, [-1])[0][:, 1:]
             places = np.searchsorted(subset.chosen, indices.numpy())
             features[places] = tokens.astype("float32").mean(axis=1).numpy()
             seen[places] = 1
@@ -151,9 +153,9 @@ class Monitor:
         labels = None if subset.labels is None else subset.labels[used]
         return Encoded(distributed.sum_array(features)[used], labels, total / max(weights, 1.0))
 
-    def _draw(self, model: MaskedAutoencoderViT, step: int) -> None:
+    def _draw(self, model: ViTEncoder, step: int) -> None:
         """Write the pictures of some held-out images, the same ones under the same masks at every look."""
-        if not self.pictures:
+        if not self.pictures or not isinstance(model, MaskedAutoencoderViT):
             return
         rows = self.val.chosen[np.linspace(0, len(self.val.chosen) - 1, self.config.MONITOR.PICTURES).astype(int)]
         images, rows = readable(self.val.dataset, rows)

@@ -75,8 +75,9 @@ def _headline(run: RunFiles, scores: dict[str, Any]) -> str:
         share = 100 * scores["mae"] / scores["mean_image"]
         return f"Removed pixels are predicted with {share:.0f} % of the mean image's error"
     if run.train:
-        last, epochs = merge_short_tail(run.train)[-1], run.config.get("TRAIN", {}).get("NUM_EPOCHS", 0)
-        return f"Loss {last['loss']:.4f} after {last['epoch']:.4g} of {epochs} epochs"
+        last, train = merge_short_tail(run.train)[-1], run.config.get("TRAIN", {})
+        whole = "" if train.get("ANNEAL") else f" of {train.get('NUM_EPOCHS', 0)}"
+        return f"Loss {last['loss']:.4f} after {last['epoch']:.4g}{whole} epochs"
     return "The run has logged nothing yet"
 
 

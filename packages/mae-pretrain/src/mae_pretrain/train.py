@@ -16,6 +16,7 @@ from mae_core.stage.config.to_data_arguments import global_batch_of, loading_of,
 from mae_core.stage.run.lifecycle import Run, run_training
 from mae_core.stage.run.model_card import Card
 from mae_core.training.engine import Trainer
+from mae_core.training.optim import Ema
 from mae_core.training.plan import Samples
 from mae_core.training.run_folder import RunFolder
 from mae_data.loading.dataset import ListDataset
@@ -57,6 +58,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         precision=precision,
         folder=folder,
         loggers=config.LOGGERS,
+        ema=Ema(model, config.TRAIN.EMA) if config.TRAIN.EMA else None,
         pictures=board_pictures(config) if config.LOGGERS else None,
         validation=monitoring(config, precision, plan.steps_per_epoch, folder.path if folder else None),
         program="mae-pretrain",

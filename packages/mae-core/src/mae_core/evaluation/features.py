@@ -59,7 +59,7 @@ def figures_by_k(
     scores: dict[int, list[NDArray[np.float64]]] = {k: [] for k in ks}
     for start in range(0, len(queries), _QUERIES):
         cosines = queries[start : start + _QUERIES] @ bank.T  # [n, N]
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : ks[-1]]
+        nearest = _nearest(cosines, ks[-1])
         votes = np.exp(np.take_along_axis(cosines, nearest, axis=1).astype(np.float64) / TEMPERATURE)
         for k in ks:
             sums = _votes(train_labels[nearest[:, :k]], votes[:, :k], num_classes)
@@ -74,6 +74,16 @@ def figures_by_k(
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _nearest(cosines: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the columns [n, k] of each row's highest, in order, of equal ones the first; all N are not sorted."""
+    distances = -cosines
+    rows = []
+    for row, farthest in zip(distances, np.partition(distances, k - 1, axis=1)[:, k - 1], strict=True):
+        found = np.flatnonzero(~(row > farthest))  # more than k where several are as far as the last, or not a number
+        rows.append(found[np.argsort(row[found], kind="stable")[:k]])
+    return np.stack(rows)
 
 
 def _votes(labels: NDArray[np.int64], votes: NDArray[np.float64], num_classes: int) -> NDArray[np.float64]:

@@ -58,8 +58,12 @@ def _watch_each_other() -> None:
 
 
 def wrap(model: nn.Layer) -> nn.Layer:
-    """Make backward passes average gradients over ranks; one process keeps the model as it is."""
-    return paddle.DataParallel(model) if world_size() > 1 else model
+    """Make backward passes average gradients over ranks; one process keeps the model as it is.
+
+    A model whose parts rest at times, without gradients, says so by an attribute `rests`.
+    """
+    rests = getattr(model, "rests", False)
+    return paddle.DataParallel(model, find_unused_parameters=rests) if world_size() > 1 else model
 
 
 def sum_over_ranks(values: list[float]) -> list[float]:
@@ -105,3 +109,19 @@ def barrier() -> None:
 def no_sync(model: nn.Layer) -> AbstractContextManager[None]:
     """Return a context in which backward passes keep gradients local (accumulation)."""
     return model.no_sync() if isinstance(model, paddle.DataParallel) else nullcontext()
+
+
+def sum_tensor(values: paddle.Tensor) -> paddle.Tensor:
+    """Add tensors over ranks."""
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def concat_over_ranks(rows: paddle.Tensor) -> paddle.Tensor:
+    """Join what the ranks hold, by rank; no gradient flows back."""
+    if world_size() == 1:
+        return rows
+    parts: list[paddle.Tensor] = []
+    dist.all_gather(parts, rows.detach())
+    return paddle.concat(parts)

@@ -51,6 +51,33 @@ def warmup_cosine(
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def warmup_stable_decay(
+    epoch: float,
+    *,
+    lr: float,
+    min_lr: float,
+    warmup_epochs: float,
+    falls_from: float,
+    epochs: float,
+    warmup_start_lr: float = 0.0,
+) -> float:
+    """Return the learning rate at a fractional epoch: the peak, then lr (1 - sqrt t) (arXiv 2405.18392, section 3).
+
+    Args:
+        falls_from: epoch at which it begins to fall; until then no step knows how long the run is.
+        epoch, lr, min_lr, warmup_epochs, epochs, warmup_start_lr: see `warmup_cosine`.
+
+    Examples:
+        >>> settings = {"lr": 1.0, "min_lr": 0.0, "warmup_epochs": 10, "falls_from": 80, "epochs": 100}
+        >>> [round(warmup_stable_decay(e, **settings), 3) for e in (0, 5, 10, 80, 85, 100)]
+        [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    if epoch < warmup_epochs:
+        return warmup_start_lr + (lr - warmup_start_lr) * epoch / warmup_epochs
+    fallen = min(1.0, max(0.0, epoch - falls_from) / max(epochs - falls_from, 1e-12))
+    return min_lr + (lr - min_lr) * (1.0 - math.sqrt(fallen))
+
+
 def trainable(model: nn.Layer) -> list[tuple[str, Tensor]]:
     """List (structured name, parameter) of what the optimizer may change."""
     return [(name, p) for name, p in model.named_parameters() if not p.stop_gradient]
@@ -59,6 +86,29 @@ def trainable(model: nn.Layer) -> list[tuple[str, Tensor]]:
 def decays(name: str, parameter: Tensor) -> bool:
     """Decay everything but biases and 1-D parameters; class and mask tokens are decayed (pre-training)."""
     return parameter.ndim > 1 and not name.endswith(".bias")
+
+
+POSITIONS = ("cls_token", "pos_embed")
+
+
+def layer_id(name: str, depth: int) -> int:
+    """Return a parameter's layer: 0 for what makes tokens, i + 1 for block i, depth + 1 for all after the blocks.
+
+    Args:
+        name: structured name, such as "blocks.3.attn.qkv.weight".
+        depth: number of blocks.
+    """
+    if name in POSITIONS or name.startswith("patch_embed."):
+        return 0
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return depth + 1
+
+
+def layer_scales(model: nn.Layer, layer_decay: float) -> dict[str, float]:
+    """Return each parameter's share of the learning rate, layer_decay ** (depth + 1 - layer), by structured name."""
+    depth = len(model.blocks)
+    return {name: layer_decay ** (depth + 1 - layer_id(name, depth)) for name, _ in model.named_parameters()}
 
 
 class AdamW(paddle.optimizer.AdamW):
@@ -116,23 +166,26 @@ class Ema:
 
     Args:
         decay: 0.9999 in the paper.
+        averaged: whether a weight of a structured name is averaged; others are as the model has them.
     """
 
-    def __init__(self, model: nn.Layer, decay: float) -> None:
+    def __init__(self, model: nn.Layer, decay: float, averaged: Callable[[str], bool] = lambda name: True) -> None:
         self.decay = decay
-        self._averages = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        state = model.state_dict()
+        self._averages = {name: value.detach().clone() for name, value in state.items() if averaged(name)}
 
     @paddle.no_grad()
     def update(self, model: nn.Layer) -> None:
         """Take in the weights after a step."""
-        for name, value in model.state_dict().items():
-            self._averages[name].lerp_(value, 1.0 - self.decay)
+        state = model.state_dict()
+        for name, average in self._averages.items():
+            average.lerp_(state[name], 1.0 - self.decay)
 
     @contextmanager
     def swapped_in(self, model: nn.Layer) -> Iterator[None]:
         """Put the averages in the model's place, and the weights back afterwards."""
         weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.set_state_dict(self._averages)
+        model.set_state_dict(weights | self._averages)
         try:
             yield
         finally:

@@ -14,7 +14,7 @@ from mae_core.files import refuse_unwritable, write_output
 from mae_core.process import log, stdio
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs
 from mae_core.process.runtime import import_paddle, version_line
-from mae_core.stage.cli.flags import STAGE_FLAGS, add_json, add_pairs
+from mae_core.stage.cli.flags import STAGE_FLAGS, TRAINING_FLAGS, add_json, add_pairs
 
 
 def stage_parser(package: str, description: str, version: str, own_flags: Sequence[Flag] = ()) -> Parser:
@@ -26,15 +26,39 @@ def stage_parser(package: str, description: str, version: str, own_flags: Sequen
         own_flags: what the command has beside the flags of all stages.
     """
     prog, flags = package.replace("_", "-"), (*STAGE_FLAGS, *own_flags)
-    configs = Path(str(import_module(package).__file__)).with_name("configs").glob("*.yaml")
     parser = Parser(
         prog=prog,
         description=description,
         usage=f"{prog} [FLAGS] [KEY VALUE ...]\n       {prog} COMMAND ...",
         run=partial(train_or_score, package, flags),
-        epilog=f"packaged configs, for -cfg: {', '.join(sorted(file.stem for file in configs))}",
+        epilog=_packaged_configs(package),
     )
     parser.add_argument("--version", action="version", version=version_line(prog, version))
+    _add_words(parser, flags)
+    help_completion = "print a script that completes this command; bash and zsh eval it"
+    parser.add_argument("--completion", action=Completion, package=package, help=help_completion)
+    return parser
+
+
+def add_stage(parser: Parser, package: str, text: str) -> None:
+    """Declare a stage that only trains, as a subcommand of another's command.
+
+    Args:
+        package: import name of the stage, of which the last part is the subcommand; see `stage_parser`.
+        text: what it does, without a full stop.
+    """
+    name = package.rpartition(".")[2]
+    flags = tuple(flag for flag in STAGE_FLAGS if flag.name in TRAINING_FLAGS)
+    run, usage = partial(train_or_score, package, flags), f"{parser.prog} {name} [FLAGS] [KEY VALUE ...]"
+    _add_words(parser.add_command(name, run, text, usage=usage, epilog=_packaged_configs(package)), flags)
+
+
+def _packaged_configs(package: str) -> str:
+    configs = Path(str(import_module(package).__file__)).with_name("configs").glob("*.yaml")
+    return f"packaged configs, for -cfg: {', '.join(sorted(file.stem for file in configs))}"
+
+
+def _add_words(parser: Parser, flags: Sequence[Flag]) -> None:
     add_flags(parser, flags)
     parser.add_argument(
         "--allow-drift", action="append", default=[], metavar="KEY", help="let KEY differ when resuming"
@@ -43,10 +67,7 @@ def stage_parser(package: str, description: str, version: str, own_flags: Sequen
     parser.add_argument("--dry-run", action="store_true", help="print config, data, steps, time, memory; write nothing")
     help_config = "print what a config key means, or a group of them, or all; with --json as a schema for editors"
     parser.add_argument("--help-config", nargs="?", const="", metavar="KEY", help=help_config)
-    help_completion = "print a script that completes this command; bash and zsh eval it"
-    parser.add_argument("--completion", action=Completion, package=package, help=help_completion)
     add_pairs(parser, "TRAIN.NUM_EPOCHS 10")
-    return parser
 
 
 def train_or_score(package: str, flags: Sequence[Flag], args: Namespace) -> None:
@@ -76,7 +97,7 @@ def train_or_score(package: str, flags: Sequence[Flag], args: Namespace) -> None
     log.setup(main=not int(os.environ.get("PADDLE_TRAINER_ID") or 0))
     if args.json == "-":
         log.use_stderr()
-    values = (preset_values(args.model) if args.model else {}) | flag_pairs(args, flags)
+    values = (preset_values(model) if (model := vars(args).get("model")) else {}) | flag_pairs(args, flags)
     opened = load_config(recipe, args.cfg, values, args.pairs, allow_drift=args.allow_drift, say=log.LOGGER.info)
     if args.json and not opened.config.EVAL:
         raise ConfigError("--json is for -eval; a training run writes its figures to log.jsonl")

@@ -34,6 +34,10 @@ STAGE_FLAGS = (
     Flag("eval", "EVAL", "score -pretrained on the validation list and stop", switch=True),
     Flag("amp", "AMP", "mixed precision (bfloat16 unless AMP_DTYPE float16)", switch=True),
 )
+# Those of a stage that only trains, from weights that say what the model is.
+TRAINING_FLAGS = (
+    *("cfg", "data_path", "batch_size", "image_size", "accum_iter", "output", "pretrained", "resume", "amp"),
+)
 
 
 def add_bands(parser: Parser) -> None:

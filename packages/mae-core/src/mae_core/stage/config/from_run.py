@@ -37,8 +37,12 @@ ADDED: Values = {
     "MODEL.NUM_QUERIES": 32,
     "MODEL.RANDOM_INIT": False,
     "MODEL.TASK": "classify",
+    "TRAIN.ANNEAL": 0,
     "TRAIN.BEST_BY": "top1",
     "TRAIN.CLASS_WEIGHTS": None,
+    "TRAIN.DECAY": 0.2,
+    "TRAIN.EMA": None,
+    "TRAIN.SCHEDULE": "cosine",
 }
 # What belongs to the command and not to the model of the run that it resumes or scores.
 OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.RESUME", "EVAL")
@@ -79,14 +83,33 @@ def open_resumed(config: Config) -> Checkpoint | None:
     return newest_checkpoint(run / "checkpoints", log.LOGGER.warning, RESUMED)
 
 
+def run_of(checkpoint: Checkpoint) -> Path:
+    """Return the folder of the run that wrote a checkpoint."""
+    folder = checkpoint.folder.resolve() if checkpoint.folder.is_symlink() else checkpoint.folder
+    return Path(os.path.normpath(folder / ".." / ".."))
+
+
+def begin_annealing(config: Config, checkpoint: Checkpoint) -> None:
+    """Put the checkpoint's step in the place of TRAIN.ANNEAL True.
+
+    Raises:
+        ConfigError: the output folder is the run's own, which stays what it is.
+    """
+    config.TRAIN.ANNEAL = checkpoint.state.step
+    if config.SAVE is not None and Path(config.SAVE).resolve() == run_of(checkpoint).resolve():
+        raise ConfigError(
+            f"--anneal ends a copy of the run, and {config.SAVE} is the run itself, which other copies may begin from:"
+            " choose another -output"
+        )
+
+
 def lent_by_run(recipe: Recipe, checkpoint: Checkpoint) -> Values:
     """Return the config of the resumed run, by dotted key, and its folder as SAVE.
 
     Raises:
         ConfigError: the run is of another stage.
     """
-    folder = checkpoint.folder.resolve() if checkpoint.folder.is_symlink() else checkpoint.folder
-    run = Path(os.path.normpath(folder / ".." / ".."))
+    run = run_of(checkpoint)
     lent = flatten(in_present_keys(checkpoint.state.config, to_dict(recipe.defaults)))
     stage = lent.get("MODEL.TYPE", recipe.stage)
     if stage != recipe.stage:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mae_core.errors import CheckpointError
-from mae_core.stage.config.from_run import ADDED, OF_THE_COMMAND, lent_by_run, open_resumed
+from mae_core.stage.config.from_run import ADDED, OF_THE_COMMAND, begin_annealing, lent_by_run, open_resumed
 from mae_core.stage.config.merge import COMMAND_LINE, Merge
 from mae_core.stage.config.node import Config, Values, get_key, plain
 from mae_core.stage.config.recipe import Recipe, Say
@@ -74,7 +74,11 @@ def complete(
     weights, checkpoint = None, open_resumed(config)
     if checkpoint:
         lent = lent_by_run(recipe, checkpoint)
-        merge.lend(lent, str(lent["SAVE"]))
+        source = str(lent["SAVE"])
+        if config.TRAIN.get("ANNEAL") is True:
+            begin_annealing(config, checkpoint)
+            del lent["SAVE"]
+        merge.lend(lent, source)
     elif config.MODEL.PRETRAINED:
         weights = open_weights(config.MODEL.PRETRAINED)
         record = record_of(weights, config.MODEL.PRETRAINED)

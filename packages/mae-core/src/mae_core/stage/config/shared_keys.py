@@ -82,7 +82,7 @@ SHARED = {
         "images that BASE_LR is for (appendix A.1); None: BASE_LR is the learning rate itself", also=type(None)
     ),
     "TRAIN.WARMUP_START_LR": Shared("learning rate of the first step", range=(0, NO_END)),
-    "TRAIN.END_LR": Shared("learning rate at the end of the cosine", range=(0, NO_END)),
+    "TRAIN.END_LR": Shared("learning rate at the end", range=(0, NO_END)),
     "TRAIN.WEIGHT_DECAY": Shared(
         "of weight matrices, in pre-training of class and mask tokens too; biases and norms have none", range=(0, 1)
     ),

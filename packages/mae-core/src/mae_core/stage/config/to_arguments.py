@@ -15,7 +15,7 @@ from mae_core.process import log, runtime
 from mae_core.stage.config.node import Config, to_dict
 from mae_core.stage.config.to_data_arguments import Size, image_size_of
 from mae_core.stage.config.weight_record import InputSettings, input_settings
-from mae_core.training.optim import scaled_lr, warmup_cosine
+from mae_core.training.optim import scaled_lr, warmup_cosine, warmup_stable_decay
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 
@@ -57,7 +57,7 @@ def plan_of(config: Config, steps_per_epoch: int) -> Plan:
     t = config.TRAIN
     return Plan(
         steps_per_epoch=steps_per_epoch,
-        total_steps=t.NUM_EPOCHS * steps_per_epoch,
+        total_steps=steps_of(t, steps_per_epoch),
         batch_size=config.DATA.BATCH_SIZE,
         accum_iter=t.ACCUM_ITER,
         clip_grad=t.GRAD_CLIP,
@@ -68,17 +68,27 @@ def plan_of(config: Config, steps_per_epoch: int) -> Plan:
     )
 
 
+def steps_of(train: Config, steps_per_epoch: int) -> int:
+    """Read the steps of a run from the config's TRAIN; one that ends another is as long as TRAIN.DECAY has it."""
+    if begun := train.get("ANNEAL", 0):
+        return max(begun + 1, round(begun / (1 - train.DECAY)))
+    return int(train.NUM_EPOCHS * steps_per_epoch)
+
+
 def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
     """Read a stage's learning rate as a function of the fractional epoch."""
-    t = config.TRAIN
-    return partial(
-        warmup_cosine,
-        lr=scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
-        min_lr=t.END_LR,
-        warmup_epochs=t.WARMUP_EPOCHS,
-        epochs=t.NUM_EPOCHS,
-        warmup_start_lr=t.WARMUP_START_LR,
-    )
+    t, per_epoch = config.TRAIN, plan.steps_per_epoch
+    common = {
+        "lr": scaled_lr(t.BASE_LR, plan.global_batch, t.LINEAR_SCALED_LR),
+        "min_lr": t.END_LR,
+        "warmup_epochs": t.WARMUP_EPOCHS,
+        "epochs": steps_of(t, per_epoch) / per_epoch,
+        "warmup_start_lr": t.WARMUP_START_LR,
+    }
+    if t.get("SCHEDULE", "cosine") == "cosine":
+        return partial(warmup_cosine, **common)
+    falls_from = t.ANNEAL / per_epoch if t.ANNEAL else common["epochs"] * (1 - t.DECAY)
+    return partial(warmup_stable_decay, falls_from=falls_from, **common)
 
 
 class TrainingImages(Protocol):

@@ -14,12 +14,13 @@ from mae_core.weights.checkpoint_state import State
 
 EPOCHS = "TRAIN.NUM_EPOCHS"
 BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
+ANNEAL, DECAY = "TRAIN.ANNEAL", "TRAIN.DECAY"
 TRAIN_LIST = "DATA.TRAIN_LIST"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
     *("MODEL.RESUME", "MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.NAME", "MODEL.GRAD_CHECKPOINTING"),
-    "TRAIN.SHARD_OPTIMIZER",
+    *("TRAIN.SHARD_OPTIMIZER", DECAY),
     *("DATA.DATA_PATH", "DATA.ALLOW_OUTSIDE", "DATA.NUM_WORKERS", "DATA.TIMEOUT", "DATA.BATCH_SIZE_EVAL"),
     "DATA.MAX_BAD",
 )
@@ -46,7 +47,8 @@ def refuse_drift(
         saved_batch *= value
     now_batch = trainer.plan.global_batch
     cut = BATCH_KEYS if free_cut and saved_batch == now_batch else ()  # the same steps, cut up otherwise
-    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut))
+    anneal = (ANNEAL,) if _anneals(trainer, state) else ()
+    drift = drifted_keys(before, trainer.config, (*MAY_CHANGE, *free, *allow_drift, *cut, *anneal))
     if saved_batch != now_batch and BATCH_KEYS[0] not in allow_drift:
         drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
@@ -81,20 +83,46 @@ def _data_drift(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
     return {f"{TRAIN_LIST} (SHA-256 of names, order and labels)": (old["sha256"][:12], new["sha256"][:12])}
 
 
+def _anneals(trainer: Trainer, state: State) -> bool:
+    """Return whether the learning rate begins to fall at the resumed checkpoint."""
+    return flatten(trainer.config).get(ANNEAL, 0) == state.step > 0
+
+
 def note_schedule(trainer: Trainer, state: State) -> None:
-    """Log how the learning rate goes on where the number of epochs is another than the resumed run's.
+    """Log how the learning rate goes on where it falls otherwise than in the resumed run.
 
     Raises:
-        ConfigError: the run is past its new end.
+        ConfigError: the run is past its new end, or the checkpoint is none to anneal.
     """
-    before, now = (flatten(dict(config)).get(EPOCHS) for config in (state.config, trainer.config))
-    if before == now or before is None:
+    old, new = flatten(dict(state.config)), flatten(trainer.config)
+    changes = [f"{key} was {old[key]}, is {new[key]}" for key in (EPOCHS, DECAY) if key in old and old[key] != new[key]]
+    annealed = _anneals(trainer, state)
+    if not (changes or annealed) or EPOCHS not in old:
         return
-    epoch = state.step / trainer.plan.steps_per_epoch
+    epoch, saved = state.step / trainer.plan.steps_per_epoch, Config(dict(state.config))
     if state.step > trainer.plan.total_steps:
-        raise ConfigError(f"{EPOCHS}={now} is behind the resumed checkpoint, which is of epoch {epoch:g}; use more")
-    old = schedule_of(Config(dict(state.config)), trainer.plan)(epoch)
+        raise ConfigError(
+            f"{EPOCHS}={new[EPOCHS]} is behind the resumed checkpoint, which is of epoch {epoch:g}; use more"
+        )
+    rate, next_rate = schedule_of(saved, trainer.plan)(epoch), trainer.lr_at(epoch)
+    if annealed:
+        _require_peak(saved, epoch, rate, next_rate)
+        log.LOGGER.info(
+            f"annealing from step {state.step}: the learning rate falls from {next_rate:.2e} until step"
+            f" {trainer.plan.total_steps}, the end"
+        )
+        return
     log.LOGGER.info(
-        f"{EPOCHS} was {before}, is {now}: the cosine now falls until epoch {now}; at epoch {epoch:g}, where this run"
-        f" goes on, the learning rate steps from {old:.2e} to {trainer.lr_at(epoch):.2e}"
+        f"{'; '.join(changes)}: the learning rate now falls until epoch {new[EPOCHS]}; at epoch {epoch:g}, where this"
+        f" run goes on, it steps from {rate:.2e} to {next_rate:.2e}"
     )
+
+
+def _require_peak(saved: Config, epoch: float, old: float, peak: float) -> None:
+    """Refuse to anneal what is not at the peak of its learning rate."""
+    if epoch < saved.TRAIN.WARMUP_EPOCHS or old < peak * (1 - 1e-6):
+        raise ConfigError(
+            f"the checkpoint of epoch {epoch:g} is at a learning rate of {old:.2e}, not at the peak of {peak:.2e} that"
+            " --anneal falls from: choose one between warm-up and fall, -resume RUN/checkpoints/step_NUMBER (a run of"
+            " TRAIN.DECAY 0 does not fall; SAVE_KEEP says how many it keeps)"
+        )

@@ -112,10 +112,10 @@ def dry_run(opened: Opened, build: Callable[[Config, RunFolder | None], Run]) ->
     elif opened.weights:
         yield from fit_weights(trainer.model, opened.weights).lines()
     yield f"output: {planned_output(config)}"
-    highest = trainer.lr_at(config.TRAIN.WARMUP_EPOCHS)
+    highest = max(trainer.lr_at(step / plan.steps_per_epoch) for step in range(plan.total_steps))
     yield (
         f"steps: {plan.total_steps - first:,} of {plan.global_batch} images, {plan.steps_per_epoch} per epoch,"
-        f" {config.TRAIN.NUM_EPOCHS} epochs; learning rate {highest:.3g} at its highest"
+        f" {plan.total_steps / plan.steps_per_epoch:g} epochs; learning rate {highest:.3g} at its highest"
     )
     yield from _cost(config, run, plan.total_steps - first)
     yield "nothing was written (--dry-run)"

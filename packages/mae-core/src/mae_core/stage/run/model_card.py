@@ -46,7 +46,17 @@ _RECIPE = {
         "DROPPATH",
         "ENCODER",
     ),
-    "TRAIN": ("NUM_EPOCHS", "WARMUP_EPOCHS", "BASE_LR", "WEIGHT_DECAY", "LAYER_DECAY", "ACCUM_ITER", "EMA"),
+    "TRAIN": (
+        "NUM_EPOCHS",
+        "SCHEDULE",
+        "ANNEAL",
+        "WARMUP_EPOCHS",
+        "BASE_LR",
+        "WEIGHT_DECAY",
+        "LAYER_DECAY",
+        "ACCUM_ITER",
+        "EMA",
+    ),
     "DATA": ("IMAGE_SIZE", "IMAGE_CHANNELS", "BATCH_SIZE", "CROP_SCALE", "HFLIP"),
 }
 
