@@ -14,7 +14,7 @@ from mae_finetune.segmentation.sliding import Canvas, Segmenter
 class Fake(paddle.nn.Layer):
     """Scores that depend on the pixel and on its place in the window, so that it counts which windows are averaged."""
 
-    img_size = (16, 24)
+    img_size, in_chans = (16, 24), 3
 
     def forward(self, images):
         _, h, w, _ = images.shape
