@@ -16,6 +16,11 @@ README, SOURCES = ROOT / "README.md", ROOT / "packages/mae-data/docs/sources.md"
 PATHS = {page.source: page.path for page in pages()}
 
 
+def test_no_page_takes_the_place_of_another() -> None:
+    paths = [page.path for page in pages()]
+    assert sorted(set(paths)) == sorted(paths)
+
+
 def test_every_public_module_is_in_the_api() -> None:
     listed = [module for _, _, modules in api_pages() for module in modules]
     assert len(listed) == len(set(listed)) > 100

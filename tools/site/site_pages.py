@@ -30,7 +30,7 @@ _NAMED = [
     ("packages/mae-data/docs/sources.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/channels.md", "", "Guides", ""),
     ("packages/mae-probe/docs/small_data.md", "", "Guides", ""),
-    ("packages/mae-probe/docs/segmentation.md", "", "Guides", ""),
+    ("packages/mae-probe/docs/segmentation.md", "guides/segmentation_of_patches.md", "Guides", ""),
     ("packages/mae-finetune/docs/segmentation.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/resuming.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/schedules.md", "", "Guides", ""),
