@@ -11,10 +11,10 @@ from PIL import Image
 from stage_runs import PROBE, assert_refused
 
 from mae_core.errors import UserError
+from mae_core.evaluation.features import unit
 from mae_probe.mapping import scores
 from mae_probe.mapping.embedding_map import Findings, examine
 from mae_probe.mapping.sprite import PIXELS, photo_sprite, pixel_sprite
-from mae_probe.segmentation.patch_knn import unit
 
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 

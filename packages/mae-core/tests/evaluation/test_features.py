@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mae_core.evaluation import features as module
-from mae_core.evaluation.features import _nearest, accuracy_by_k, figures_by_k, fit_whitening, rankme
+from mae_core.evaluation.features import accuracy_by_k, figures_by_k, fit_whitening, highest, rankme
 
 
 def blobs(n, seed, classes=4, dim=6):
@@ -45,7 +45,7 @@ def test_of_equal_neighbours_the_first_count():
     cosines[::7, 5:] = np.nan
     for k in (1, 10, 300):
         expected = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        np.testing.assert_array_equal(_nearest(cosines, k), expected)
+        np.testing.assert_array_equal(highest(cosines, k), expected)
 
 
 def test_what_knn_says_of_each_class_is_that_of_scikit_learn():

@@ -18,7 +18,7 @@ from paddle.optimizer import Optimizer
 
 from mae_core.errors import ConfigError
 from mae_core.process import log
-from mae_core.training.optim import POSITIONS, build_adamw, layer_scales, trainable
+from mae_core.training.optim import POSITIONS, build_adamw, decay_rule, layer_scales, trainable
 from mae_core.training.optim import decays as decays_in_pretraining
 
 _AFTER_BLOCKS = ("norm.", "fc_norm.", "head.")
@@ -101,7 +101,6 @@ def _adamwdl(
         )
         return _adamw(model, layer_decay=layer_decay, weight_decay=weight_decay, betas=betas, eps=eps)
     scales, named = layer_scales(model, layer_decay), trainable(model)
-    decayed = {p.name for name, p in named if decays(name, p)}
 
     def scale_of(layer_decay: float, names: dict[str, str], n_layers: int, parameter: Tensor) -> float:
         return scales[names[parameter.name]]
@@ -113,7 +112,7 @@ def _adamwdl(
         epsilon=eps,
         parameters=[p for _, p in named],
         weight_decay=weight_decay,
-        apply_decay_param_fun=lambda name: name in decayed,
+        apply_decay_param_fun=decay_rule(named, decays),
         layerwise_decay=float(layer_decay),
         n_layers=len(model.blocks),
         set_param_lr_fun=scale_of,

@@ -11,7 +11,7 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
-from mae_core.training.optim import AdamW, decays, trainable
+from mae_core.training.optim import AdamW, decay_rule, trainable
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic: singular values of 0.01 to 1 come to 0.7 to 1.2 in 5 steps
@@ -99,7 +99,6 @@ def _orthogonal_by_shape(pieces: Sequence[Sequence[Tensor]]) -> Iterable[Tensor]
 def build_muon(model: nn.Layer, *, weight_decay: float, betas: Sequence[float], eps: float) -> Muon:
     """Build Muon over the trainable parameters; the learning rate is set before each step."""
     named, hidden = trainable(model), hidden_matrices(model)
-    decayed = {p.name for name, p in named if decays(name, p)}
     return Muon(
         [(p, _PARTS.get(name.split(".")[-2], 1)) for name, p in hidden.items()],
         weight_decay=weight_decay,
@@ -107,5 +106,5 @@ def build_muon(model: nn.Layer, *, weight_decay: float, betas: Sequence[float], 
         beta2=betas[1],
         epsilon=eps,
         parameters=[p for _, p in named],
-        apply_decay_param_fun=lambda name: name in decayed,
+        apply_decay_param_fun=decay_rule(named),
     )

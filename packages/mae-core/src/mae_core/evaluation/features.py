@@ -53,13 +53,13 @@ def figures_by_k(
     ks = sorted(ks)
     if not ks or ks[0] < 1 or ks[-1] > len(train):
         raise ValueError(f"ks={ks} for {len(train)} training rows; use numbers from 1 to that")
-    bank, queries = _unit(train), _unit(val)
+    bank, queries = unit(train), unit(val)
     num_classes = int(max(train_labels.max(), val_labels.max())) + 1
     predicted: dict[int, list[NDArray[np.int64]]] = {k: [] for k in ks}
     scores: dict[int, list[NDArray[np.float64]]] = {k: [] for k in ks}
     for start in range(0, len(queries), _QUERIES):
         cosines = queries[start : start + _QUERIES] @ bank.T  # [n, N]
-        nearest = _nearest(cosines, ks[-1])
+        nearest = highest(cosines, ks[-1])
         votes = np.exp(np.take_along_axis(cosines, nearest, axis=1).astype(np.float64) / TEMPERATURE)
         for k in ks:
             sums = _votes(train_labels[nearest[:, :k]], votes[:, :k], num_classes)
@@ -72,11 +72,12 @@ def figures_by_k(
     }
 
 
-def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale rows to length 1."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def _nearest(cosines: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def highest(cosines: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Return the columns [n, k] of each row's highest, in order, of equal ones the first; all N are not sorted."""
     distances = -cosines
     rows = []

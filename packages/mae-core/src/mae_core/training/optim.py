@@ -133,8 +133,6 @@ def build_adamw(
             decay applies.
     """
     named = trainable(model)
-    # Paddle asks by its own unique name ("linear_3.w_0"), which does not show the parameter's place.
-    decayed = {p.name for name, p in named if decays(name, p)}
     return AdamW(
         learning_rate=0.0,
         beta1=betas[0],
@@ -142,8 +140,20 @@ def build_adamw(
         epsilon=eps,
         parameters=[p for _, p in named],
         weight_decay=weight_decay,
-        apply_decay_param_fun=lambda name: name in decayed,
+        apply_decay_param_fun=decay_rule(named, decays),
     )
+
+
+def decay_rule(
+    named: Iterable[tuple[str, Tensor]], decays: Callable[[str, Tensor], bool] = decays
+) -> Callable[[str], bool]:
+    """Return `decays` as Paddle asks it: by its own unique name ("linear_3.w_0"), which shows no parameter's place.
+
+    Args:
+        named: parameters by structured name.
+    """
+    decayed = {p.name for name, p in named if decays(name, p)}
+    return lambda name: name in decayed
 
 
 def grad_norm(parameters: Iterable[Tensor]) -> Tensor:

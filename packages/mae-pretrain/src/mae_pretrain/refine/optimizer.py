@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import paddle
 from paddle.base.layer_helper import LayerHelper
 
-from mae_core.training.optim import AdamW, decays, layer_scales, trainable
+from mae_core.training.optim import AdamW, decay_rule, layer_scales, trainable
 from mae_pretrain.refine.model import RefinedEncoder
 
 
@@ -26,7 +26,6 @@ def build_optimizer(
     named, scales = trainable(model), layer_scales(model, layer_decay)
     heads = [p for name, p in named if name.startswith("head.")]
     encoder = [p for name, p in named if not name.startswith("head.")]
-    decayed = {p.name for name, p in named if decays(name, p)}
     optimizer = AdamW(
         learning_rate=0.0,
         beta1=betas[0],
@@ -36,7 +35,7 @@ def build_optimizer(
             {"params": encoder, "weight_decay": weight_decay},
             {"params": heads, "weight_decay": heads_weight_decay},
         ],
-        apply_decay_param_fun=lambda name: name in decayed,
+        apply_decay_param_fun=decay_rule(named),
     )
     # The encoder's moments, too: Paddle does not go on from a checkpoint of the first stage that lacks them.
     optimizer.helper = LayerHelper(type(optimizer).__name__)

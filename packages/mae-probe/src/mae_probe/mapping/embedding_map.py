@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mae_core.evaluation.features import unit
 from mae_core.files import refuse_unwritable, write_output
 from mae_probe.mapping import scores
 from mae_probe.mapping.sprite import Sprite
-from mae_probe.segmentation.patch_knn import unit
 
 LISTED = 48  # of outliers, of pairs of near-duplicates, of doubtful labels
 PATCH_PICTURES = 500  # images whose patches are shown as colours

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation.features import fit_whitening
+from mae_core.evaluation.features import fit_whitening, highest
 
 K = 10  # neighbours
 DUPLICATE = 0.97  # cosine from which two images are listed as near-duplicates
@@ -53,11 +53,8 @@ def nearest(rows: NDArray[np.float32], k: int = K) -> tuple[NDArray[np.int64], N
         products = rows[start : start + _QUERIES] @ rows.T  # [n, N]
         own = np.arange(len(products))
         products[own, start + own] = -np.inf
-        chosen = np.argpartition(-products, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(products, chosen, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        found.append(np.take_along_axis(chosen, order, axis=1))
-        cosines.append(np.take_along_axis(values, order, axis=1))
+        found.append(highest(products, k))
+        cosines.append(np.take_along_axis(products, found[-1], axis=1))
     return np.concatenate(found), np.concatenate(cosines)
 
 

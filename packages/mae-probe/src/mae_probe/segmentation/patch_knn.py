@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.errors import UserError
-from mae_core.evaluation.features import Whitening, fit_whitening
+from mae_core.evaluation.features import Whitening, fit_whitening, unit
 
 NEIGHBOURS, TEMPERATURE = 30, 0.02  # the paper's
 MEMORY = 100_000  # patches that are kept
@@ -100,11 +100,6 @@ class PatchMemory:
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         return np.einsum("nk,nkc->nc", weights, self.shares[nearest]).astype(np.float32)
-
-
-def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to length 1."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _chunks(x: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:
