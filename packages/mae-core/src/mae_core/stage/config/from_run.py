@@ -19,8 +19,8 @@ from mae_core.weights.checkpoint_folder import (
 from mae_core.weights.checkpoint_state import STATE
 
 # Keys that later versions added, with what held before them.
-# A new key that changes what is computed belongs here, or runs of older versions are refused as drifted (a test compares
-# the configs of the first version).
+# A new key that changes what is computed belongs here, or runs of older versions are refused as drifted (a test
+# compares the configs of the first version).
 ADDED: Values = {
     "DATA.BANDS": None,
     "DATA.CROP": "resized",
