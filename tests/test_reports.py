@@ -14,6 +14,8 @@ import pytest
 from browser_pages import SIZES, axe_findings, browser, open_page
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, data
 
+pytestmark = pytest.mark.once  # pages are drawn from files of a run
+
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
