@@ -18,7 +18,6 @@ from mae_probe.commands.flags import POOLS
 from mae_probe.extraction.feature_file import FORMATS, read_features, write_features
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.pooling import POOLS as POOLINGS
-from mae_probe.extraction.pooling import pixel_features
 
 TINY = PROBE.tiny
 
@@ -199,18 +198,6 @@ def test_without_pyarrow_it_is_said_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr("mae_probe.extraction.feature_tables.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[parquet\]"):
         write_features(tmp_path / "f.parquet", blobs(5, 0))
-
-
-def test_raw_pixels_are_the_means_of_blocks():
-    import paddle
-
-    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
-    found = pixel_features(paddle.to_tensor(images)).numpy().reshape(2, 3, 32, 21)
-    whole = images.astype(np.float64).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(found[1, 2, 5, 0], whole[1, 2, 15:18, 0:4].mean(), atol=1e-4)  # 64 / 21 columns: 0 to 3
-    small = images[:, :16, :16]
-    expected = small.transpose(0, 3, 1, 2).reshape(2, -1)
-    np.testing.assert_allclose(pixel_features(paddle.to_tensor(small)).numpy(), expected, atol=1e-7)
 
 
 def test_random_weights_are_a_yardstick_that_reads_no_weights(data, pretrained, cli, tmp_path):

@@ -9,6 +9,7 @@ from paddle import Tensor
 
 import mae_core
 from mae_core.errors import UserError
+from mae_core.evaluation.raw_pixels import pixel_features
 from mae_core.ops.patches import pair
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
@@ -20,7 +21,7 @@ from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.extraction import kept_features
 from mae_probe.extraction.feature_set import Features, encode, encode_windows
-from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pixel_features, pool_tokens
+from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pool_tokens
 from mae_probe.model import LinearProbe
 
 RANDOM_INIT = "--random-init: the features are those of random weights, a yardstick for trained ones"
