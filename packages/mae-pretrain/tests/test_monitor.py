@@ -159,8 +159,8 @@ def test_beside_stand_random_weights_and_raw_pixels(data):
     assert pixels["val"][0].size <= 3 * 32 * 32  # not scaled down
     assert found["knn_raw_pixels"] == pytest.approx(plain_knn(pixels, labels))
     encoded = []
-    monitor._encode = lambda model, *rest, **named: encoded.append(model) or Monitor._encode(
-        monitor, model, *rest, **named
+    monitor._encode = lambda model, *rest, **named: (
+        encoded.append(model) or Monitor._encode(monitor, model, *rest, **named)
     )
     again = monitor.look(other, 2, never)
     assert {name: again[name] for name in BESIDE} == {name: found[name] for name in BESIDE}
@@ -190,7 +190,10 @@ def plain_knn(tokens, labels):
 def test_collapsed_features_have_no_whitened_figure(data):
     monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None)
     same = [
-        Encoded(np.ones((len(part.chosen), 16), np.float32), part.labels, 0.0) for part in (monitor.train, monitor.val)
+        Encoded(
+            np.ones((len(part.chosen), 16), np.float32), part.labels, 0.0, np.empty((len(part.chosen), 0), np.float32)
+        )
+        for part in (monitor.train, monitor.val)
     ]
     assert set(monitor._knn_figures(*same)) == {"knn_top1"}
 

@@ -1,8 +1,8 @@
 """Looks at a model while it is pre-trained or refined: held-out loss, pictures, and what its features are worth.
 
-The loss shows how well pixels are predicted, not how good the features are. What kNN finds in them stands beside what it
-finds without training: in the features of random weights, and in raw pixels. A look leaves the random generator as it
-was and changes no weight, so a run with looks trains as one without.
+The loss shows how well pixels are predicted, not how good the features are. What kNN finds in them stands beside what
+it finds without training: in the features of random weights, and in raw pixels. A look leaves the random generator as
+it was and changes no weight, so a run with looks trains as one without.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -56,13 +56,13 @@ class Encoded:
         features: float32 [M, D], mean tokens.
         labels: int64 [M]; None where the data have none.
         loss: mean over the images; 0 where none was asked for.
-        pixels: float32 [M, P], the images themselves, scaled down; None where they were not asked for.
+        pixels: float32 [M, P], the images themselves, scaled down; P is 0 where they were not asked for.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64] | None
     loss: float
-    pixels: NDArray[np.float32] | None = None
+    pixels: NDArray[np.float32]
 
 
 class Monitor:
@@ -142,8 +142,6 @@ class Monitor:
             return {}
         found = self._knn_figures(train, val)
         figures = {name.replace("top1", "random_init"): accuracy for name, accuracy in found.items()}
-        assert val.pixels is not None
-        assert train.pixels is not None
         pixels = _knn(replace(train, features=train.pixels), replace(val, features=val.pixels))
         return figures | {"knn_raw_pixels": pixels}
 
@@ -185,8 +183,8 @@ class Monitor:
         if not used.any():
             raise DataError(f"{subset.dataset.images.name}: not one of the images that are looked at can be read")
         labels = None if subset.labels is None else subset.labels[used]
-        pixels = distributed.sum_array(pixels)[used] if with_pixels else None
-        return Encoded(distributed.sum_array(features)[used], labels, total / max(weights, 1.0), pixels)
+        pixels = distributed.sum_array(pixels) if with_pixels else pixels
+        return Encoded(distributed.sum_array(features)[used], labels, total / max(weights, 1.0), pixels[used])
 
     def _draw(self, model: ViTEncoder, step: int) -> None:
         """Write the pictures of some held-out images, the same ones under the same masks at every look."""
