@@ -67,7 +67,10 @@ def random_features(seed, n=5):
 def test_commands_encode_a_list_once(run, images, passes, capsys, tmp_path):
     assert main(["knn", *words(run, images, "--k", 5)]) == 0
     first = capsys.readouterr().out
-    assert passes == [("train_list.txt", ["class", "pixels"]), ("val_list.txt", ["class", "pixels"])]
+    lists = ("train_list.txt", "val_list.txt")
+    assert passes == [
+        (name, pools) for pools in (["class", "pixels"], ["class"]) for name in lists
+    ]  # by random weights
     assert f"features kept in {run / 'features'}: " in first
     assert main(["knn", *words(run, images, "--k", 5)]) == 0
     again = capsys.readouterr().out
@@ -75,11 +78,12 @@ def test_commands_encode_a_list_once(run, images, passes, capsys, tmp_path):
         line for line in first.splitlines() if line.startswith("kNN")
     ]
     assert f"features read from {run / 'features'}: {images / 'val_list.txt'} (class, pixels)" in again
+    assert f"features read from {run / 'features'}: {images / 'val_list.txt'} (class of random weights)" in again
     assert main(["features", *words(run, images, "-output", tmp_path / "f.npz")]) == 0
     cached = ["TRAIN.CACHE_FEATURES", "True", "-output", tmp_path / "probe"]
     assert main(words(run, images, *cached)) == 0
-    assert len(passes) == 2
-    assert len(kept(run)) == 4
+    assert len(passes) == 4
+    assert len(kept(run)) == 6
     files = {read_features(path).features.shape: str(path) for path in (run / "features").glob("*")}
     val, train = files[7, 16], files[26, 16]
     assert main(["knn", "--train", train, "--val", val, "--k", "5"]) == 0  # feature files like any other
@@ -87,8 +91,8 @@ def test_commands_encode_a_list_once(run, images, passes, capsys, tmp_path):
 
 def test_without_the_cache_nothing_is_kept_or_read(run, images, passes, capsys):
     for _ in range(2):
-        assert main(["knn", *words(run, images, "--k", 5, "--no-cache")]) == 0
-    assert len(passes) == 4
+        assert main(["knn", *words(run, images, "--k", 5, "--no-cache", "--no-yardsticks")]) == 0
+    assert passes == 2 * [("train_list.txt", ["class"]), ("val_list.txt", ["class"])]
     assert not (run / "features").exists()
     assert "features kept" not in capsys.readouterr().out
 
@@ -263,11 +267,12 @@ def test_several_pools_take_one_pass_and_give_what_each_gives(run, images, passe
     passes.clear()
     assert main(["knn", *words(run, images, *more), "--pool", *pools, "SEED", "3"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert passes == [(name, [*pools, "pixels"]) for name in ("train_list.txt", "val_list.txt")]
+    lists = ("train_list.txt", "val_list.txt")
+    assert passes == [(name, taken) for taken in ([*pools, "pixels"], pools) for name in lists]
     assert said["top1"] == dict(zip(pools, alone, strict=True))
     assert said["pool"] == pools
     assert main(["knn", *words(run, images, "--k", 5, "--pool", "mean", "class", "--pool", "mean")]) == 0
-    rows = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("kNN")]
+    rows = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("kNN ")]
     assert rows == ["kNN --pool mean k=5", "kNN --pool class k=5"]
 
 
@@ -278,8 +283,10 @@ def test_pools_of_files_and_of_logistic_regression(run, images, passes, capsys, 
     assert read_features(tmp_path / "f-grid2.npz").features.shape == (7, 64)
     mean, grid = (read_features(tmp_path / f"f-{pool}.npz").features for pool in pools[1:])
     np.testing.assert_allclose(grid.reshape(7, 4, 16).mean(axis=1), mean, atol=1e-5)
-    assert main(["logistic", *words(run, images), *pools]) == 0
-    rows = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("logistic")]
+    assert main(["logistic", *words(run, images, "--no-yardsticks"), *pools]) == 0
+    rows = [
+        line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("logistic regression ")
+    ]
     assert rows == ["logistic regression --pool mean C=1", "logistic regression --pool grid2 C=1"]
     assert passes == [("val_list.txt", ["mean", "grid2"]), ("train_list.txt", ["mean", "grid2"])]
 

@@ -34,6 +34,7 @@ def encode_lists(
     labels: str = "required",
     parts: Sequence[Part] = (),
     overlap: int | None = None,
+    yardsticks: bool = False,
 ) -> list[dict[Part, Features]]:
     """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
@@ -44,9 +45,10 @@ def encode_lists(
         labels: "required" or "optional".
         parts: what is taken, all of one pass over the images; none: of the last block as MODEL.GLOBAL_POOL says.
         overlap: encode windows that share so many pixels with their neighbours, instead of whole images; not kept.
+        yardsticks: take raw pixels, too, and each of the parts of the encoder with random weights.
 
     Returns:
-        for each list, the features by what is taken, in the order of `parts`.
+        for each list, the features by what is taken, in the order of `parts`, and then those of the yardsticks.
 
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
@@ -62,7 +64,17 @@ def encode_lists(
     if overlap is not None:
         forward = partial(take_parts, model, parts)
         return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
-    return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
+    if not yardsticks:
+        return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
+    found = [encode_parts(config, model, dataset, precision, [*parts, Part(PIXELS)]) for dataset in datasets]
+    if config.MODEL.RANDOM_INIT:
+        return found
+    initial = build_model(config)
+    initial.eval()
+    beside = [part._replace(random_init=True) for part in parts]
+    for of_list, dataset in zip(found, datasets, strict=True):
+        of_list |= encode_parts(config, initial, dataset, precision, beside)
+    return found
 
 
 def begin_alone(command: str) -> None:
@@ -142,8 +154,11 @@ def encode_parts(
 
 
 def _spoken(parts: Iterable[Part], depth: int) -> str:
-    blocks = {part: "" if _is_plain(part, depth) else f" of block {part.block}" for part in parts}
-    return ", ".join(part.pool + block for part, block in blocks.items())
+    said = []
+    for part in parts:
+        block = "" if _is_plain(part, depth) else f" of block {part.block}"
+        said.append(part.pool + block + (" of random weights" if part.random_init else ""))
+    return ", ".join(said)
 
 
 def _is_plain(part: Part, depth: int) -> bool:

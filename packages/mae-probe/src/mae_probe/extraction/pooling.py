@@ -63,10 +63,12 @@ class Part(NamedTuple):
     Attributes:
         pool: of POOLS, or TOKENS or PIXELS.
         block: number from 0 of the block whose tokens count, or from the end if negative.
+        random_init: whether the encoder has random weights, beside one that was trained.
     """
 
     pool: str
     block: int = -1
+    random_init: bool = False
 
 
 def flags_of(part: Part, parts: Collection[Part]) -> str:
