@@ -23,4 +23,4 @@ SCORES = {"mae": 0.02, "inpainting": 0.08, "mean_image": 0.1}
 def test_what_is_given_is_compared_with_what_is_given(tmp_path, normalised, scores, said):
     config = {"MODEL": {"NORM_PIX_LOSS": normalised}, "TRAIN": {"NUM_EPOCHS": 3}}
     train = [{"step": 8, "epoch": 2.0, "loss": 0.5, "lr": 0.1}]
-    assert _headline(RunFiles(tmp_path, train, [], "", config, {}, scores), scores).endswith(said)
+    assert _headline(RunFiles(tmp_path, train, [], "", config, {}, scores, {}), scores).endswith(said)

@@ -128,7 +128,7 @@ def test_logistic_regression_is_near_the_best_linear_rule():
 
 
 def test_without_sklearn_logistic_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("mae_probe.classifiers.find_spec", lambda name: None)
+    monkeypatch.setattr("mae_core.evaluation.logistic.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[logistic\]"):
         logistic_figures(blobs(9, 0), blobs(9, 1))
 
