@@ -10,7 +10,7 @@ import paddle
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from stage_runs import PROBE, broken_set
+from stage_runs import PROBE, assert_same, broken_set
 
 from mae_core.weights.load import load_pretrained
 from mae_data.sources.cache import FOLDER_VARIABLE
@@ -89,6 +89,22 @@ def test_commands_encode_a_list_once(run, images, passes, capsys, tmp_path):
     assert main(["knn", "--train", train, "--val", val, "--k", "5"]) == 0  # feature files like any other
 
 
+def test_a_probe_of_cached_features_measures_what_it_has_to_beat(run, images, capsys, tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    cached = words(run, images, "TRAIN.CACHE_FEATURES", "True")
+    assert main([*cached, "-output", str(tmp_path / "probe")]) == 0
+    found = json.loads((tmp_path / "probe/yardsticks.json").read_text())
+    said = capsys.readouterr().out
+    assert "to beat: top-1 of logistic regression for these 26 labels: random init" in said
+    assert main(["logistic", *words(run, images, "--json", "-")]) == 0
+    beside = json.loads(capsys.readouterr().out)
+    assert found["logistic"] == {name: beside[name] for name in ("random_init", "raw_pixels")}
+    monkeypatch.setattr("mae_core.stage.yardsticks.MOST_IMAGES", 25)
+    assert main([*cached, "-output", str(tmp_path / "without")]) == 0
+    assert not (tmp_path / "without/yardsticks.json").exists()
+    assert_same(tmp_path / "probe", tmp_path / "without")
+
+
 def test_without_the_cache_nothing_is_kept_or_read(run, images, passes, capsys):
     for _ in range(2):
         assert main(["knn", *words(run, images, "--k", 5, "--no-cache", "--no-yardsticks")]) == 0
@@ -110,7 +126,9 @@ def test_a_cached_probe_learns_the_same_with_and_without(run, images, tmp_path):
 def test_random_weights_have_their_features_in_the_run_itself(run, images, passes, tmp_path):
     cached = ["--random-init", "TRAIN.CACHE_FEATURES", "True", "-output", tmp_path / "random"]
     assert main(words(run, images, *cached)) == 0
-    assert len(kept(tmp_path / "random")) == len(passes) == 2
+    lists = ("train_list.txt", "val_list.txt")
+    assert passes == [(name, ["class", "pixels"]) for name in lists]  # what is trained on, and what it has to beat
+    assert len(kept(tmp_path / "random")) == 4
     assert kept(run) == []
 
 

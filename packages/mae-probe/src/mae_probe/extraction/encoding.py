@@ -183,7 +183,9 @@ def _take_one(model: LinearProbe, part: Part, images: Tensor, tokens: Mapping[in
 
 
 def _key(made_of: Mapping[str, object], part: Part, depth: int) -> str:
-    """Return the key of features; the last block's is the same, however it is called."""
+    """Return the key of features; the last block's is the same, however it is called, and pixels are of no encoder."""
+    if part.pool == PIXELS:
+        made_of = {**made_of, "encoder": None}
     block = {} if _is_plain(part, depth) else {"block": part.block % depth}
     return kept_features.key_of({**made_of, "pool": part.pool, **block})
 
