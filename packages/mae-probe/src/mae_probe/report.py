@@ -35,7 +35,7 @@ def run_page(folder: str, compare: Sequence[str] = (), images: int = 3) -> Page:
         images: validation images to draw attention maps of; 0 loads no model.
     """
     more = [attention(folder, images)] if images > 0 else []
-    return classifier_page(folder, "Probe", compare, lambda: _validation_images(folder), more)
+    return classifier_page(folder, "Probe", "mae-probe", compare, lambda: _validation_images(folder), more)
 
 
 def attention(folder: str, count: int) -> Section:

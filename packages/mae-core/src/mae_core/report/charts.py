@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
@@ -72,11 +72,14 @@ class Bar:
     elsewhere: str = ""
 
 
-def line_chart(lines: Sequence[Line], xlabel: str, ylabel: str, alt: str) -> "Markup":
+def line_chart(
+    lines: Sequence[Line], xlabel: str, ylabel: str, alt: str, levels: Mapping[str, float] | None = None
+) -> "Markup":
     """Draw lines over one x axis.
 
     Args:
         alt: what the chart shows, for those who do not see it.
+        levels: yardsticks by name, each a horizontal line.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -93,10 +96,12 @@ def line_chart(lines: Sequence[Line], xlabel: str, ylabel: str, alt: str) -> "Ma
             marker = "o" if len(line.x) == 1 else ""
             style, colour = _DASHES[number % 4], _SERIES[number % 4]
             axes.plot(line.x, line.y, style, label=line.label, color=colour, marker=marker, linewidth=1.6)
+        for number, (label, level) in enumerate((levels or {}).items()):
+            axes.axhline(level, label=label, color="#020202", linestyle=_DASHES[(3 - number) % 4], linewidth=1.3)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(linewidth=0.6)
-        if len(lines) > 1:
-            axes.legend(frameon=False)
+        if len(lines) > 1 or levels:
+            figure.legend(frameon=False, loc="outside upper left", ncols=2)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return part("drawing", _as_markup(text.getvalue(), alt), alt)
@@ -140,6 +145,20 @@ def merge_short_tail(records: Sequence[Record], names: Sequence[str] = ("loss",)
         if name in records[-2] and name in last
     }
     return [*records[:-2], {**last, **means}]
+
+
+def thin_out(records: Sequence[Record], names: Sequence[str], most: int = 300) -> list[Record]:
+    """Average neighbours until at most so many are left: a page draws no more than a screen shows.
+
+    Args:
+        names: figures to average; the others are those of the last neighbour.
+    """
+    size = -(-len(records) // most)
+    groups = [records[i : i + size] for i in range(0, len(records), size)] if records else []
+    return [
+        {**group[-1], **{name: fmean(r[name] for r in group) for name in names if all(name in r for r in group)}}
+        for group in groups
+    ]
 
 
 def smooth(values: Sequence[float], weight: float) -> list[float]:
