@@ -37,8 +37,7 @@ _UNTRAINED = {  # what has to be beaten, as the monitor's records name it
     "knn_whitened_random_init": "random weights, whitened",
 }
 _KNN_CAPTION = (
-    "What features are worth: percent of the held-out images that their nearest training images name rightly. It should"
-    " rise above what needs no training, the level lines; where it does not yet, train longer."
+    "What features are worth: percent of the held-out images that their nearest training images name rightly."
 )
 _RANKME_CAPTION = (
     "RankMe, the effective rank of the held-out images' features: 1 is collapse, the encoder's width the most. It needs"
@@ -119,8 +118,9 @@ def _features(run: RunFiles) -> list["Markup"]:
     """Draw what the monitor found in the features, where it looked."""
     last = run.validation[-1] if run.validation else {}
     levels = {label: last[name] for name, label in _UNTRAINED.items() if name in last}
+    beaten = " Level lines need no training: features that are not above them yet need more of it." if levels else ""
     return [
-        *followed(run, _KNN, "kNN, % right", _KNN_CAPTION, levels),
+        *followed(run, _KNN, "kNN, % right", _KNN_CAPTION + beaten, levels),
         *followed(run, {"rankme": "RankMe"}, "RankMe", _RANKME_CAPTION),
     ]
 

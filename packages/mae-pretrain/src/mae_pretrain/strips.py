@@ -1,4 +1,4 @@
-"""`monitor/strips/`: small pictures of the same held-out images at each look of the monitor; the report lines them up."""
+"""`monitor/strips/`: small pictures of the same held-out images at each look of the monitor, for the report."""
 
 from collections.abc import Sequence
 from functools import partial

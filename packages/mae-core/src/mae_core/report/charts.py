@@ -25,6 +25,7 @@ _COLOURS = {
     "#110404": "var(--four)",
 }
 _SERIES = ("#110101", "#110202", "#110303", "#110404")
+_MARKED = 25  # points that are few enough to be seen one by one
 _DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -73,13 +74,19 @@ class Bar:
 
 
 def line_chart(
-    lines: Sequence[Line], xlabel: str, ylabel: str, alt: str, levels: Mapping[str, float] | None = None
+    lines: Sequence[Line],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    levels: Mapping[str, float] | None = None,
+    from_zero: bool = False,
 ) -> "Markup":
     """Draw lines over one x axis.
 
     Args:
         alt: what the chart shows, for those who do not see it.
         levels: yardsticks by name, each a horizontal line.
+        from_zero: whether the y axis begins at 0.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -93,12 +100,14 @@ def line_chart(
         figure = Figure(figsize=(5.2, 2.6), layout="constrained")
         axes = figure.add_subplot()
         for number, line in enumerate(lines):
-            marker = "o" if len(line.x) == 1 else ""
+            marker = "o" if len(line.x) <= _MARKED else ""
             style, colour = _DASHES[number % 4], _SERIES[number % 4]
-            axes.plot(line.x, line.y, style, label=line.label, color=colour, marker=marker, linewidth=1.6)
+            axes.plot(line.x, line.y, style, label=line.label, color=colour, marker=marker, ms=3.5, lw=1.6)
         for number, (label, level) in enumerate((levels or {}).items()):
             axes.axhline(level, label=label, color="#020202", linestyle=_DASHES[(3 - number) % 4], linewidth=1.3)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        if from_zero:
+            axes.set_ylim(bottom=0)
         axes.grid(linewidth=0.6)
         if len(lines) > 1 or levels:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)

@@ -126,7 +126,7 @@ def machine(run: RunFiles) -> list[Section]:
         if records := thin_out([r for r in run.train if name in r], (name,)):
             values = [factor * r[name] for r in records]
             alt = f"{title} in {unit}: from {min(values):.4g} to {max(values):.4g}, at the end {values[-1]:.4g}"
-            chart = line_chart([Line(title, [r["epoch"] for r in records], values)], "epoch", unit, alt)
+            chart = line_chart([Line(title, [r["epoch"] for r in records], values)], "epoch", unit, alt, from_zero=True)
             charts.append(part("figure", chart, f"{title}. {caption}"))
     return [Section("Speed and memory", [part("charts", charts)])] if charts else []
 
