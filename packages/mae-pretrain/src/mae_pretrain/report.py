@@ -57,16 +57,17 @@ def run_page(folder: str, images: int = 6, scores: str | None = None) -> Page:
     """
     run = read_run(folder)
     found = _read_scores(scores) if scores else run.scores
-    sections = [_errors(run, found)]
-    if images > 0:
-        sections.append(reconstructions(folder, images))
-    sections += [*strips(run), curves(run, "loss of removed patches", more=_features(run)), *machine(run)]
     model = run.config.get("MODEL", {})
     lede = (
         f"{model.get('NAME', 'a masked autoencoder')}, {_ratio(model.get('MASK_RATIO', 0.75))} of the patches removed."
-        f" {progress(run)}"
     )
-    return Page(f"Pre-training: {run.folder.name}", _headline(run, found), lede, [*sections, provenance(run)])
+    what, sections = "loss of removed patches", [_errors(run, found)]
+    if images > 0:
+        sections.append(reconstructions(folder, images))
+    if model.get("TYPE") == "REFINE":  # an encoder alone, which predicts no pixels
+        lede, what, sections = f"{model.get('NAME', 'an encoder')}, refined.", "loss of the heads", []
+    sections += [*strips(run), curves(run, what, more=_features(run)), *machine(run), provenance(run)]
+    return Page(f"Pre-training: {run.folder.name}", _headline(run, found), f"{lede} {progress(run)}", sections)
 
 
 def _ratio(ratio: float) -> str:
