@@ -72,4 +72,4 @@ def printed_commands(stage: Stage, folder: str) -> list[str]:
     """Return the commands of a page that is made now."""
     command(stage, "report", folder)
     page = Path(folder, "report.html").read_text()
-    return [html.unescape(c) for c in re.findall(r'aria-label="Command[^"]*">([^<]+)</pre>', page)]
+    return [html.unescape(c) for c in re.findall(r'<pre class="command">([^<]+)</pre>', page)]

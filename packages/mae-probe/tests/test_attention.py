@@ -69,9 +69,9 @@ def test_heads_are_told_apart_by_colour_and_the_scale_is_in_the_titles():
     drawn = overlays(image, maps)
     assert [title for title, _ in drawn][:4] == [
         "image",
-        "mean of heads: to 20 %",
-        "rollout: to 20 %",
-        "head 0: to 5 %",
+        "mean of heads: to 20%",
+        "rollout: to 20%",
+        "head 0: to 5%",
     ]
     colours = np.array([picture[0, 7] for _, picture in drawn[3:]], int)
     apart = np.abs(colours[:, None] - colours).max(axis=-1) + 255 * np.eye(12, dtype=int)

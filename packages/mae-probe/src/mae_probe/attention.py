@@ -113,7 +113,7 @@ def overlays(image: NDArray[np.uint8], maps: Mapping[str, NDArray[np.floating]])
     """
     colours = [_HOT, _HOT, *_hues(len(maps) - 2)]
     drawn = [
-        (f"{name}: to {100 * float(weights.max()):.3g} %", overlay(image, weights, colour))
+        (f"{name}: to {100 * float(weights.max()):.3g}%", overlay(image, weights, colour))
         for (name, weights), colour in zip(maps.items(), colours, strict=True)
     ]
     return [("image", np.broadcast_to(image, (*image.shape[:2], 3))), *drawn]

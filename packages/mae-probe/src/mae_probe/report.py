@@ -27,7 +27,7 @@ _CAPTION = (
     " look at; rollout follows attention through all blocks. Look for maps that hold to the object: maps that are the"
     " same for any image come from features that know little."
 )
-_SCALE = ("no attention", "the map's strongest patch; its share of the attention stands below the map")
+_SCALE = ("no attention", "the map's strongest patch, whose share is said below")
 
 
 def run_page(folder: str, compare: Sequence[str] = (), images: int = 3) -> Page:

@@ -97,7 +97,8 @@ def line_chart(
     except ImportError:
         raise UserError(NEEDED) from None
     with rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 2.6), layout="constrained")
+        labels = len(lines) + len(levels or {})
+        figure = Figure(figsize=(4.8, 2.5 + 0.2 * (labels > 1) * -(-labels // 2)), layout="constrained")
         axes = figure.add_subplot()
         for number, line in enumerate(lines):
             marker = "o" if len(line.x) <= _MARKED else ""
@@ -109,7 +110,7 @@ def line_chart(
         if from_zero:
             axes.set_ylim(bottom=0)
         axes.grid(linewidth=0.6)
-        if len(lines) > 1 or levels:
+        if labels > 1:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -86,4 +86,4 @@ def duration(seconds: float) -> str:
 def to_score(text: str, *words: object) -> list["Markup"]:
     """Say what is known once a run is scored, and give the command that scores it."""
     command = shlex.join(map(str, words))
-    return [part("paragraph", text, "note"), part("listing", command, "Command that scores the run")]
+    return [part("paragraph", text, "note"), part("command", command)]
