@@ -39,6 +39,10 @@ _UNTRAINED = {  # what has to be beaten, as the monitor's records name it
 _KNN_CAPTION = (
     "What features are worth: percent of the held-out images that their nearest training images name rightly."
 )
+_UNWATCHED = (
+    "Not known: the run logs held-out loss, kNN and RankMe, and draws the same images now and then, with MONITOR.EVERY 5,"
+    " a look every 5 epochs. It may be switched on where a run goes on (-resume)."
+)
 _RANKME_CAPTION = (
     "RankMe, the effective rank of the held-out images' features: 1 is collapse, the encoder's width the most. It needs"
     " no labels."
@@ -66,6 +70,8 @@ def run_page(folder: str, images: int = 6, scores: str | None = None) -> Page:
         sections.append(reconstructions(folder, images))
     if model.get("TYPE") == "REFINE":  # an encoder alone, which predicts no pixels
         lede, what, sections = f"{model.get('NAME', 'an encoder')}, refined.", "loss of the heads", []
+    if not run.validation:
+        sections.append(Section("What the features are worth", [part("paragraph", _UNWATCHED, "note")]))
     sections += [*strips(run), curves(run, what, more=_features(run)), *machine(run), provenance(run)]
     return Page(f"Pre-training: {run.folder.name}", _headline(run, found), f"{lede} {progress(run)}", sections)
 
