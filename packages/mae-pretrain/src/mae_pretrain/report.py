@@ -40,8 +40,8 @@ _KNN_CAPTION = (
     "What features are worth: percent of the held-out images that their nearest training images name rightly."
 )
 _UNWATCHED = (
-    "Not known: the run logs held-out loss, kNN and RankMe, and draws the same images now and then, with MONITOR.EVERY 5,"
-    " a look every 5 epochs. It may be switched on where a run goes on (-resume)."
+    "Not known. With MONITOR.EVERY 5 a run logs held-out loss, kNN and RankMe every 5 epochs, and draws the same images"
+    " each time. It may be switched on where a run goes on (-resume)."
 )
 _RANKME_CAPTION = (
     "RankMe, the effective rank of the held-out images' features: 1 is collapse, the encoder's width the most. It needs"

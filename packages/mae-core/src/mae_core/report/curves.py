@@ -24,7 +24,7 @@ _MACHINE = {  # figure of a record: what it is called, unit of the axis, factor,
         "Data wait",
         "% of the time",
         100.0,
-        "How much of the time training waited for images. Above 20 %, more workers that read them or smaller files help.",
+        "How much of the time training waited for images. Above 20 %, more workers or smaller files help.",
     ),
     "memory_mb": (
         "Memory",
