@@ -57,13 +57,19 @@ def strips(run: RunFiles) -> list[Section]:
     if not found:
         return []
     looks = [found[i] for i in np.unique(np.linspace(0, len(found) - 1, _LOOKS).round().astype(int))]
-    pictures = [_read_strip(_file(run, step)) for step in looks]
+    title = "Reconstructions while it trained"
+    try:
+        pictures = [_read_strip(_file(run, step)) for step in looks]
+    except (OSError, ValueError, KeyError) as error:
+        return [
+            Section(title, [part("paragraph", f"None are shown: a picture in monitor/ is damaged ({error})", "note")])
+        ]
     heads = [*(COLUMNS[i] for i in SHOWN[:2]), *(f"epoch {epochs[step]:.4g}" for step in looks)]
     rows = [
         [tile(image, f"held-out image {number}: {head}") for head, image in zip(heads, images, strict=True)]
         for number, images in enumerate(map(_side_by_side, zip(*pictures, strict=False)), 1)
     ]
-    return [Section("Reconstructions while it trained", [part("figure", part("columns", heads, rows), _CAPTION)])]
+    return [Section(title, [part("figure", part("columns", heads, rows), _CAPTION)])]
 
 
 def _side_by_side(looks: Sequence[Sequence[NDArray[np.uint8]]]) -> list[NDArray[np.uint8]]:
