@@ -47,6 +47,7 @@ def classifier_page(
     run, compared = read_run(folder), [read_compared(word) for word in compare]
     classes = int(run.config.get("MODEL", {}).get("NUM_CLASSES", 0))
     scores, source = _scores(run)
+    source = f"{source} {progress(run)}"
     names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
     sections = [
         *_bars(scores, compared, classes),
@@ -57,8 +58,7 @@ def classifier_page(
         *machine(run),
         provenance(run),
     ]
-    lede = f"{source} {progress(run)}"
-    return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), lede, sections)
+    return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), source, sections)
 
 
 def _scores(run: RunFiles) -> tuple[Mapping[str, float], str]:
