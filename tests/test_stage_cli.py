@@ -14,8 +14,8 @@ FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "refine", "visualize", "curve", "export", "report", "watch", "serve"),
-    FINETUNE.package: ("", "predict", "export", "report"),
-    PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report"),
+    FINETUNE.package: ("", "predict", "export", "report", "watch"),
+    PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report", "watch"),
 }
 
 every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)

@@ -63,7 +63,7 @@ def test_the_predecessors_command_trains_validates_and_reports_on_keys(finished)
     names = {p.name for p in (run / "checkpoints").iterdir()}
     assert names == {"step_00000006", "step_00000009", (run / "best").resolve().name}
     train = [r for r in records(run) if "loss" in r]
-    assert train[0]["lr"] == pytest.approx(0.05 * 8 / 256 * (1 / 3))  # the step before had epoch 1/3 of warm-up
+    assert train[1]["lr"] == pytest.approx(0.05 * 8 / 256 * (1 / 3))  # the step before had epoch 1/3 of warm-up
     assert "NUM_CLASSES: 3" in (run / "config.yaml").read_text()
 
 

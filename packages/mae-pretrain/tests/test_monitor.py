@@ -56,7 +56,7 @@ def test_every_epoch_has_its_figures_and_pictures(watched):
         assert 1 <= record["rankme"] <= 7
     assert looks(run)[0]["val_loss"] > looks(run)[-1]["val_loss"]
     pictures = sorted(path.name for path in (run / "monitor").iterdir())
-    assert pictures == [f"step_{step:08d}.png" for step in (3, 6, 9)]
+    assert pictures == [*(f"step_{step:08d}.png" for step in (3, 6, 9)), "strips"]
     with Image.open(run / "monitor" / pictures[0]) as picture:
         assert picture.height > 2 * 128
     assert not (run / "best").exists()  # no figure of pre-training says which weights are best

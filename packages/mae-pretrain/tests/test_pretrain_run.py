@@ -37,9 +37,9 @@ def test_the_predecessors_command_trains(finished):
     assert re.search(r"step 9/9 loss \d+\.\d+ lr .* images/s data wait .* eta 0:00:00", out)
     assert "done: 9 steps" in out
     lines = records(run)
-    assert [r["step"] for r in lines] == [2, 4, 6, 8, 9]
+    assert [r["step"] for r in lines] == list(range(1, 10))  # REPORT_FREQ 2 would leave the curve five points
     assert all(np.isfinite(r["loss"]) for r in lines)
-    assert lines[0]["lr"] == pytest.approx(1.5e-4 * 8 / 256 * (1 / 3))  # the step before had epoch 1/3 of warm-up
+    assert lines[1]["lr"] == pytest.approx(1.5e-4 * 8 / 256 * (1 / 3))  # the step before had epoch 1/3 of warm-up
     assert "MASK_RATIO: 0.75" in (run / "config.yaml").read_text()
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_00000006", "step_00000009"]
     state = json.loads((run / "checkpoints/step_00000009/state.json").read_text())

@@ -30,6 +30,7 @@ from mae_data.loading.batch import Batch
 from mae_pretrain.build import mask_noise
 from mae_pretrain.monitored_images import MonitoredImages, readable
 from mae_pretrain.reconstruction import split_coverage
+from mae_pretrain.strips import STRIPS, write_strip
 from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, masked_columns, ratio_caption
 
 NEIGHBOURS = 20
@@ -201,6 +202,7 @@ class Monitor:
         path = self.pictures / f"step_{step:08d}.png"
         try:
             write_output(path, png_bytes(draw_grid(columns, caption).save))
+            write_strip(self.pictures / STRIPS / path.name, columns)
         except OSError as error:  # a picture is not worth the run
             log.LOGGER.warning(f"{path} cannot be written ({error.strerror}); training goes on")
 

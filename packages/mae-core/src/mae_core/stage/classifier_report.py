@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mae_core.evaluation.class_figures import spoken
 from mae_core.report.charts import Bar
+from mae_core.report.curves import curves, machine, progress
 from mae_core.report.gallery import Draw, ScoredImages, drawing, if_drawable, mistakes, read_predictions
 from mae_core.report.page import Page, Section, part
 from mae_core.report.run_files import RunFiles, read_run
-from mae_core.report.sections import LARGEST_MATRIX, bars_section, confusion, curves, provenance
+from mae_core.report.sections import LARGEST_MATRIX, bars_section, confusion, provenance, to_score
 from mae_core.stage.cli.report_command import Compared, read_compared
 from mae_core.stage.yardsticks import MOST_IMAGES, NAMES
 
@@ -33,6 +34,7 @@ _BY_CLASS = ["precision", "recall", "f1"]
 def classifier_page(
     folder: str,
     kind: str,
+    program: str,
     compare: Sequence[str],
     open_images: Callable[[], ScoredImages],
     more: Sequence[Section] = (),
@@ -42,6 +44,7 @@ def classifier_page(
     Args:
         folder: of the run.
         kind: what was done, as in "Fine-tuning".
+        program: command that did it.
         compare: figures of other runs, `NAME=RUN|PERCENT`.
         open_images: opens the validation list, once an image of it is drawn.
         more: sections of the stage, before the provenance.
@@ -52,13 +55,15 @@ def classifier_page(
     run, compared = read_run(folder), [read_compared(word) for word in compare]
     classes = int(run.config.get("MODEL", {}).get("NUM_CLASSES", 0))
     scores, source = _scores(run)
+    source = f"{source} {progress(run)}"
     names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
     sections = [
         *_bars(run, scores, compared, classes),
         *_classes(run, scores, names),
         curves(run, "cross-entropy"),
-        *_confusions(run, names, drawing(open_images)),
+        *_confusions(run, names, drawing(open_images), program),
         *more,
+        *machine(run),
         provenance(run),
     ]
     return Page(f"{kind}: {run.folder.name}", _headline(run, scores, compared), source, sections)
@@ -134,25 +139,27 @@ def _logistic_command(run: RunFiles) -> str:
 
 def _classes(run: RunFiles, scores: Mapping[str, float], names: dict[int, str]) -> list[Section]:
     """Return what counts each class alike; of many classes, those of the lowest F1."""
-    if not (figures := spoken(scores)):
+    if not (means := spoken(scores)):
         return []  # scored by an older version
     head, *rows = run.table("per_class") or [[]]
-    text = f"{figures} (percent). Each class counts alike here, however few images it has."
+    text = f"{means} (percent). Each class counts alike here, however few images it has."
     body = [part("paragraph", text)]
     if head[-len(_BY_CLASS) :] == _BY_CLASS:
         used = sorted((row for row in rows if row[-1]), key=lambda row: float(row[-1]))[:LARGEST_MATRIX]
         table = [[names[int(row[0])] or row[0], row[2], *(cell[:-2] for cell in row[-3:])] for row in used]
-        body.append(part("figure", part("table", "Lowest F1 first", ["class", "images", *_BY_CLASS], table), _CLASSES))
+        figures = part("table", "Lowest F1 first", ["class", "images", *_BY_CLASS], table)
+        body.append(part("figure", figures, _CLASSES, beside=True))
     return [Section("Each class by itself", body)]
 
 
-def _confusions(run: RunFiles, names: dict[int, str], draw: Draw) -> list[Section]:
-    """Return the matrix and the gallery it links to, or why the images cannot be shown."""
+def _confusions(run: RunFiles, names: dict[int, str], draw: Draw, program: str) -> list[Section]:
+    """Return the matrix and the gallery it links to, or why the images cannot be shown, or how to get them."""
     nothing: tuple[Section | None, set[tuple[int, int]]] = None, set()
     (gallery, shown), notes = if_drawable(lambda: mistakes(read_predictions(run), names, draw), nothing)
     matrix = confusion(run, names, shown)
     if matrix is None:
-        text = "Which class is taken for which is known once the run is scored: -eval -pretrained RUN -output RUN."
-        return [Section("Mistakes", [part("paragraph", text, "note")])]
+        text = "Which class is taken for which, and the images of the mistakes, are shown once the run is scored:"
+        words = (program, "-eval", "-pretrained", run.folder, "-output", run.folder)
+        return [Section("Mistakes", to_score(text, *words))]
     matrix = Section(matrix.title, [*matrix.body, *notes])
     return [matrix, gallery] if gallery else [matrix]

@@ -183,7 +183,7 @@ class Classification(Task):
 
     def page(self, folder: str, compare: Sequence[str]) -> Page:
         """Put the page of a run together; see `classifier_page`."""
-        return classifier_page(folder, "Fine-tuning", compare, partial(scored_images, folder))
+        return classifier_page(folder, "Fine-tuning", "mae-finetune", compare, partial(scored_images, folder))
 
 
 def build_classifier(config: Config) -> VisionTransformer:

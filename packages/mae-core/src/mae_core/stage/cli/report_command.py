@@ -1,5 +1,7 @@
 """`report RUN` of any stage: the flags, what other runs are compared, and the file."""
 
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,26 @@ def add_run(parser: Parser) -> None:
     """Declare the run of a report, and where its page goes."""
     add_flags(parser, (Flag("output", None, "HTML file to write (default RUN/report.html)"),))
     parser.add_argument("run", help="run folder")
+
+
+def add_watch(parser: Parser, start: Callable[[Namespace], None]) -> Parser:
+    """Declare `watch RUN`; return it, for what a stage adds."""
+    watch = parser.add_command("watch", start, "serve the report of a run, made anew while it goes on")
+    add_address(watch)
+    watch.add_argument("run", help="run folder")
+    return watch
+
+
+def add_address(parser: Parser) -> None:
+    """Declare where a page is served."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port; give 1 to 65535, or 0 for a free one")
+    return int(text)
 
 
 def add_count(parser: Parser, what: str, default: int) -> None:

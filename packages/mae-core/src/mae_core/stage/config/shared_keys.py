@@ -108,7 +108,7 @@ SHARED = {
     "SAVE_FREQ": Shared("epochs between checkpoints; each validation makes one too", positive=True),
     "SAVE_KEEP": Shared("checkpoints to keep, beside the best", positive=True),
     "VALIDATE_FREQ": Shared("epochs between validations; 0: none", range=(0, NO_END)),
-    "REPORT_FREQ": Shared("steps between log lines", positive=True),
+    "REPORT_FREQ": Shared("steps between log lines, at most: fewer where a run would have under 40", positive=True),
     "LOGGERS": Shared('boards beside log.jsonl: "tensorboard", "visualdl", "wandb"'),
     "SEED": Shared("it decides initial weights, order, crops and masks", range=(0, 2**32 - 1)),
     "EVAL": Shared("score MODEL.PRETRAINED on the validation list, no training"),
