@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 SAME = {
     "main": "the entry of a console script",
     "build_model": "stages build theirs from a config, mae_core by a preset's name",
-    "build_optimizer": "stages build theirs from a config, pre-training beside its model",
+    "build_optimizer": "stages build theirs from a config, pre-training by its name",
     "available_cores": "core and data may not import each other; a test compares them",
     "red": "core and data may not import each other; a test compares them",
     "explain_limit": "core and data may not import each other",
