@@ -39,7 +39,8 @@ def public_names() -> Iterator[tuple[str, str]]:
 
 def plays_one_part(places: list[str]) -> bool:
     """Return whether a name is the same part of several packages, or an operator beside its reference twin."""
-    places = [place.replace("mae_pretrain/refine/", "refine/") for place in places]  # a stage in another's package
+    for stage in ("refine", "distill"):  # in another's package
+        places = [place.replace(f"mae_pretrain/{stage}/", f"{stage}/") for place in places]
     packages = [place.partition("/")[0] for place in places]
     parts = {place.partition("/")[2] for place in places}
     twins = {place for place in places if place != "mae_core/ops/reference.py"}

@@ -1,6 +1,7 @@
 """From config to images and model: what training, evaluation and pictures share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import paddle
 from paddle import Tensor
@@ -19,13 +20,20 @@ from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform
 from mae_data.transforms.pipelines import Transform, make_pretrain_transform
 
+Model = TypeVar("Model", bound=MaskedAutoencoderViT)
+
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
     """Build the model of a config, initialised from SEED alone."""
+    return build_autoencoder(config, MaskedAutoencoderViT)
+
+
+def build_autoencoder(config: Config, kind: Callable[..., Model]) -> Model:
+    """Build an autoencoder of a config by what makes it, such as a class of its kind, initialised from SEED alone."""
     paddle.seed(config.SEED)
     m = config.MODEL
     with values_from_config():
-        model = MaskedAutoencoderViT(
+        model = kind(
             decoder_kind=m.DECODER.KIND,
             decoder_embed_dim=m.DECODER.EMBED_DIM,
             decoder_depth=m.DECODER.DEPTH,
