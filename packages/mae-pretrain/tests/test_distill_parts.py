@@ -81,7 +81,7 @@ def test_the_distance_and_its_gradients_are_those_of_pytorch_in_float64():
     assert wanted.std() > 0.05
     expected = ((torch.einsum("st,nsqk->ntqk", p["distillation.weight"], own) - wanted) ** 2).mean()
     expected.backward()
-    assert float(distance) == pytest.approx(float(expected), rel=1e-5)
+    assert float(distance) == pytest.approx(expected.item(), rel=1e-5)
     for name in ("distillation.weight", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "blocks.1.norm1.bias"):
         grad = p[name].grad.numpy()
         np.testing.assert_allclose(found[name], grad, rtol=1e-3, atol=1e-4 * np.abs(grad).max(), err_msg=name)
