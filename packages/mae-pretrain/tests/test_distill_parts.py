@@ -3,10 +3,16 @@
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
 
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops.random_masking import MaskKey, draw_masking
+from mae_core.training.checkpoints.checkpoint import save_checkpoint
+from mae_core.training.optim import build_adamw
+from mae_core.weights.checkpoint_folder import open_weights
+from mae_core.weights.checkpoint_state import State
+from mae_core.weights.load import fit_weights, load_weights
 from mae_pretrain.distill.student import Student
 from mae_pretrain.distill.teacher import Teacher
 
@@ -126,6 +132,21 @@ def test_the_teacher_learns_nothing():
     (loss + distance).backward()
     assert all(p.grad is None for p in teacher.encoder.parameters())
     assert all(p.grad is not None for p in student.parameters() if not p.stop_gradient)
+
+
+def test_readers_of_weights_do_not_see_the_mixture_and_resuming_does(tmp_path):
+    student = build_student()
+    folder = save_checkpoint(tmp_path, student, build_adamw(student), State(5))
+    assert "distillation.weight" in load_file(folder / "model.safetensors")
+    weights = open_weights(folder)
+    assert weights.arrays.keys() == student.state_dict().keys() - {"distillation.weight"}
+    paddle.seed(7)
+    load_weights(MaskedAutoencoderViT(**LEARNER, **DECODER), weights)  # every name has to match
+    other = Student(teacher_heads=5, **LEARNER, **DECODER)
+    before = other.distillation.weight.numpy()
+    assert fit_weights(other, weights).missing == []
+    np.testing.assert_array_equal(other.blocks[1].attn.qkv.weight.numpy(), student.blocks[1].attn.qkv.weight.numpy())
+    np.testing.assert_array_equal(other.distillation.weight.numpy(), before)
 
 
 def test_without_maps_it_is_a_masked_autoencoder():

@@ -94,6 +94,15 @@ def test_a_resumed_run_keeps_its_teacher_wherever_that_lies(pretrained, finished
     assert_same(finished[0], run)
 
 
+def test_a_student_begins_where_it_is_told(data, pretrained, finished, cli, tmp_path):
+    args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 8, "-output", tmp_path / "run"]
+    result = cli("distill", *args, *TINY, "MODEL.PRETRAINED", finished[0])
+    assert result.returncode == 0, result.stderr
+    anew, further = (records(run)[0]["pixel_loss"] for run in (finished[0], tmp_path / "run"))
+    assert further < anew
+    assert further == pytest.approx(records(finished[0])[-1]["pixel_loss"], rel=0.1)
+
+
 def test_two_ranks_give_the_weights_of_one_process(data, pretrained, finished, tmp_path):
     args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 4, "-output", tmp_path / "run", *TINY]
     assert "batch 4 x 2 ranks x 1 = 8" in PRETRAIN.launch("distill", *args)
