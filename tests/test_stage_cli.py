@@ -13,7 +13,7 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_re
 FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "refine", "visualize", "curve", "export", "report", "watch", "serve"),
+    PRETRAIN.package: ("", "refine", "distill", "visualize", "curve", "export", "report", "watch", "serve"),
     FINETUNE.package: ("", "predict", "export", "report", "watch"),
     PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report", "watch"),
 }

@@ -50,6 +50,7 @@ _NAMED = [
     ("tools/site/pages/reference/commands.md", "reference/commands.md", "Reference", ""),
     ("tools/site/pages/reference/config_pretrain.md", "reference/config_pretrain.md", "Reference", ""),
     ("tools/site/pages/reference/config_refine.md", "reference/config_refine.md", "Reference", ""),
+    ("tools/site/pages/reference/config_distill.md", "reference/config_distill.md", "Reference", ""),
     ("tools/site/pages/reference/config_finetune.md", "reference/config_finetune.md", "Reference", ""),
     ("tools/site/pages/reference/config_probe.md", "reference/config_probe.md", "Reference", ""),
     ("tools/site/pages/reference/exit_codes.md", "reference/exit_codes.md", "Reference", ""),

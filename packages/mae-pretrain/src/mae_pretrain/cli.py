@@ -8,13 +8,19 @@ from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import add_stage, stage_parser
 from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
-from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
+from mae_core.stage.cli.flags import CFG_FLAG, MODEL_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
 from mae_core.stage.cli.report_command import add_address, add_count, add_run, add_watch, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
 
 ANNEAL = Flag(
     "anneal", "TRAIN.ANNEAL", "end a copy of the run that -resume names, of TRAIN.SCHEDULE wsd, from there", switch=True
+)
+
+TEACHER = Flag(
+    "pretrained",
+    "MODEL.TEACHER",
+    "the teacher: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
 )
 
 
@@ -29,6 +35,12 @@ def make_parser() -> Parser:
 
     add_stage(
         parser, "mae_pretrain.refine", "refine a finished model: better features without labels (arXiv 2402.10093)"
+    )
+    add_stage(
+        parser,
+        "mae_pretrain.distill",
+        "teach a smaller encoder to attend as a finished one does, without labels (arXiv 2205.14443)",
+        (TEACHER, MODEL_FLAG),
     )
 
     drawing = parser.add_command("visualize", _visualize, "draw images, masked and as a model reconstructs them")

@@ -42,7 +42,7 @@ _NO_EFFECT = frozenset(
 )
 
 KEYS = _NO_EFFECT | _IN_FORCE.keys() | _IN_FORCE_OF_FINETUNE.keys()
-STAGES = ("PRETRAIN", "REFINE", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
+STAGES = ("PRETRAIN", "REFINE", "DISTILL", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
 # What images and model are; how they are trained is each stage's own recipe.
 _SHARED = (
     *("MODEL.NAME", "MODEL.PATCH_SIZE", "MODEL.MLP_RATIO", "MODEL.QKV_BIAS", "MODEL.ENCODER"),

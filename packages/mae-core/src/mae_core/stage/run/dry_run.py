@@ -39,11 +39,12 @@ class Estimate:
     macs: int
 
 
-def estimate(config: Config, device: str) -> Estimate:
+def estimate(config: Config, device: str, frozen_macs: int = 0) -> Estimate:
     """Estimate a step; right within TIME_FACTOR and MEMORY_FACTOR either way on common machines.
 
     Args:
         device: `cpu` or `gpu`.
+        frozen_macs: see `lifecycle.Run`.
     """
     size, m = _size(config), config.MODEL
     images = config.DATA.BATCH_SIZE
@@ -65,7 +66,7 @@ def estimate(config: Config, device: str) -> Estimate:
     # OMP_NUM_THREADS may be a list, its first number counts.
     threads = int((os.environ.get("OMP_NUM_THREADS") or str(available_cores())).partition(",")[0])
     speed = _SPEED[device] * (threads if device == "cpu" else 1)
-    seconds = passes * macs * images * config.TRAIN.ACCUM_ITER / speed
+    seconds = (passes * macs + frozen_macs) * images * config.TRAIN.ACCUM_ITER / speed
     memory = _ROOM + parameters * (4 if frozen else 16) + images * activations * 4 / (m.ENCODER.DEPTH if frozen else 1)
     return Estimate(seconds, memory, parameters, macs)
 
@@ -124,7 +125,7 @@ def dry_run(opened: Opened, build: Callable[[Config, RunFolder | None], Run]) ->
 def _cost(config: Config, run: Run, steps: int) -> Iterator[str]:
     """Yield time and memory from a few steps, or from the model's sizes where these would take too long."""
     on_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    expected = estimate(config, "gpu" if on_gpu else "cpu")
+    expected = estimate(config, "gpu" if on_gpu else "cpu", run.frozen_macs)
     yield f"model: {expected.parameters:,} parameters, {expected.macs / 1e9:.3g} GMACs per image and forward pass"
     if distributed.world_size() == 1 and _can_be_measured(expected, on_gpu):
         seconds = run.trainer.time_steps(run.batches(0, MEASURED_STEPS), MEASURED_STEPS)[1:]
