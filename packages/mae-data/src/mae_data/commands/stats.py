@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mae_data.commands.pixel_sums import PixelSums, mean_and_std, measure_image
+from mae_data.images.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands

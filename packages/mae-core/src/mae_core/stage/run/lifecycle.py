@@ -40,6 +40,7 @@ class Run:
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
         closing: returns lines to log at the end.
+        advice: (seconds that training will take, about) -> lines that a dry run ends with.
     """
 
     trainer: Trainer
@@ -50,6 +51,7 @@ class Run:
     free_cut: bool = True
     notes: Sequence[str] = ()
     closing: Callable[[], Iterable[str]] = tuple
+    advice: Callable[[float], Iterable[str]] = lambda seconds: ()
 
 
 def run_training(
