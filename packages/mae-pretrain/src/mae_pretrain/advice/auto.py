@@ -72,7 +72,7 @@ def resolve(args: Namespace, flags: Sequence[Flag], build: Callable[[Config], Ru
     if distributed.is_main():
         typed = {key for key, source in merge.stated.items() if source == COMMAND_LINE}
         if args.cfg == AUTO:
-            choice = choose(merge.config, typed, budget, plan)
+            choice = choose_recipe(merge.config, typed, budget, plan)
         else:
             choice = Choice(args.cfg, *fill(plan(args.cfg, {}), budget, typed))
     choice = distributed.gather(choice)[0]
@@ -99,7 +99,7 @@ def _goes_on(config: Config) -> bool:
     return bool(resume)
 
 
-def choose(config: Config, typed: Collection[str], budget: float | None, plan: Plan) -> Choice:
+def choose_recipe(config: Config, typed: Collection[str], budget: float | None, plan: Plan) -> Choice:
     """Choose recipe, values and length for the images and this machine.
 
     Args:

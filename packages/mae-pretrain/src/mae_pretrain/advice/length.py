@@ -61,8 +61,8 @@ def fill(pace: Pace, seconds: float, typed: Collection[str]) -> tuple[Values, li
         values by dotted key, and lines that say how long that is.
     """
     train = pace.config.TRAIN
-    epochs = train.NUM_EPOCHS if EPOCHS in typed else rounded(pace.steps_in(seconds) / pace.steps_per_epoch)
-    warmup = rounded(train.WARMUP_EPOCHS / train.NUM_EPOCHS * epochs)
+    epochs = train.NUM_EPOCHS if EPOCHS in typed else round_epochs(pace.steps_in(seconds) / pace.steps_per_epoch)
+    warmup = round_epochs(train.WARMUP_EPOCHS / train.NUM_EPOCHS * epochs)
     values = {EPOCHS: epochs, WARMUP: min(warmup, epochs), SAVES: max(1, int(epochs / _CHECKPOINTS))}
     steps = max(1, round(epochs * pace.steps_per_epoch))
     way = f"the mean of {len(pace.timing.measured)} measured ones" if pace.timing.measured else "estimated"
@@ -78,7 +78,7 @@ def fill(pace: Pace, seconds: float, typed: Collection[str]) -> tuple[Values, li
     return {key: value for key, value in values.items() if key not in typed}, lines
 
 
-def rounded(epochs: float) -> float | int:
+def round_epochs(epochs: float) -> float | int:
     """Round a number of epochs: to whole ones from a hundred on, else to three digits."""
     return round(epochs) if epochs >= 100 else float(f"{epochs:.3g}")
 

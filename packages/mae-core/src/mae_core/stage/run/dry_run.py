@@ -25,8 +25,8 @@ _SPEED = {"cpu": 3e10, "gpu": 4e13}  # of a core, of a card
 TIME_FACTOR, MEMORY_FACTOR = 4, 2
 _ROOM = 300 * 2**20  # bytes of the process itself
 _WORDS_PER_TOKEN = 20  # numbers that a block keeps for the backward pass, over its width; attention is kept apart
-MEASURED_STEPS, MOST_STEPS = 4, 40  # the first, which also starts the loader, is not counted
-_MEASURING = 2.0  # seconds, about, of which small steps fill many
+MEASURED_STEPS = 4
+MOST_STEPS, _MEASURING = 40, 2.0  # more of them where they are short, and fit into so many seconds
 _PATIENCE = 20.0  # seconds that a step may be expected to take, to be measured
 
 
@@ -166,8 +166,16 @@ def time_step(config: Config, run: Run) -> Timing:
     expected = estimate(config, "gpu" if has_gpu() else "cpu")
     if distributed.world_size() > 1 or not _can_be_measured(expected, has_gpu()):
         return Timing(expected)
-    count = min(MOST_STEPS, max(MEASURED_STEPS, round(_MEASURING / expected.seconds)))
-    return Timing(expected, run.trainer.time_steps(run.batches(0, count), count)[1:])
+    timing = Timing(expected, _measure(run, 0, MEASURED_STEPS))
+    more = min(MOST_STEPS, int(_MEASURING / timing.mean))
+    if more < MEASURED_STEPS:
+        return timing
+    return Timing(expected, [*timing.measured, *_measure(run, MEASURED_STEPS, more)])
+
+
+def _measure(run: Run, first: int, count: int) -> list[float]:
+    """Return the seconds of steps but the first, which also starts the loader."""
+    return run.trainer.time_steps(run.batches(first, first + count), count)[1:]
 
 
 def has_gpu() -> bool:
