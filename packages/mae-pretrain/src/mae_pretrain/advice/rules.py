@@ -16,8 +16,8 @@ SIZE, BATCH, ACCUM = "DATA.IMAGE_SIZE", "DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER"
 EPOCHS, WARMUP, SAVES = "TRAIN.NUM_EPOCHS", "TRAIN.WARMUP_EPOCHS", "SAVE_FREQ"
 RATE, RATE_OF = "TRAIN.BASE_LR", "TRAIN.LINEAR_SCALED_LR"
 
-# Digits (tools/learning_curve.py, 3 seeds, kNN, %): untrained 75.3, after 210 steps 73.3, after 840 96.4, after 1,680 and
-# 3,360 98.7. Tiles of photographs (vit_tiny_64_pretrain): untrained 67.0, after 920 76.1.
+# Digits (tools/learning_curve.py, 3 seeds, kNN, %): untrained 75.3, after 210 steps 73.3, after 840 96.4, after 1,680
+# and 3,360 98.7. Tiles of photographs (vit_tiny_64_pretrain): untrained 67.0, after 920 76.1.
 FEW_STEPS, ENOUGH_STEPS = 840, 3_360
 # Epochs by the number of images, at most: those of the longest runs whose features were scored. Digits, 80 of 1,347
 # images; letters, 40 of 17,212; Fashion-MNIST, 8 of 60,000. Where one begins and the other ends, no run says.
