@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from stage_runs import PRETRAIN, assert_refused, weights
+from stage_runs import PRETRAIN, assert_refused, assert_same, weights
 
 from mae_core.errors import UserError
 from mae_core.stage.run.dry_run import Estimate, Timing
 from mae_data.errors import DataError
 from mae_data.sources.open_source import open_source
+from mae_pretrain.advice.auto import choose_recipe
 from mae_pretrain.advice.budget import seconds_of
 from mae_pretrain.advice.hint import hint
 from mae_pretrain.advice.images import look_at
@@ -102,7 +103,9 @@ def test_photographs_get_the_recipe_that_their_number_and_the_machine_bear(tmp_p
     values = values_for(base, many, 8, RECIPE.defaults, ())
     assert values == {"TRAIN.ACCUM_ITER": 2}  # 256 images, 8 ranks, twice: the paper's 4,096
     assert usual_epochs(base, 1_000_000, 244) == 800
-    assert candidates(many, on_gpu=False)[0].recipe == "vit_tiny_96_pretrain"
+    small = candidates(many, on_gpu=False)
+    assert [known.recipe for known in small] == ["vit_tiny_96_pretrain", "vit_tiny_64_pretrain"]
+    assert values_for(small[1], many, 1, RECIPE.defaults, ()) == {"DATA.NUM_WORKERS": 2}
 
 
 def test_a_small_batch_keeps_the_learning_rate_that_was_measured(greys):
@@ -203,6 +206,7 @@ def test_the_command_that_is_printed_does_the_same_and_is_resumed(greys, tmp_pat
     assert again.returncode == 0, again.stderr
     config = run_config(tmp_path / "a")
     assert config == run_config(tmp_path / "b")
+    assert_same(tmp_path / "a", tmp_path / "b")  # the steps that were measured left no trace
     assert (config["DATA"]["BATCH_SIZE"], config["DATA"]["IMAGE_SIZE"], config["MODEL"]["PATCH_SIZE"]) == (4, 28, 4)
     assert config["MODEL"]["ENCODER"]["EMBED_DIM"] == 16  # typed
     assert config["TRAIN"]["BASE_LR"] == 1e-3
@@ -281,3 +285,28 @@ def test_a_dry_run_ends_with_the_hint(greys, tmp_path, cli):
     lines = cli(*words, cwd=tmp_path).stdout.splitlines()
     assert lines[-2] == "nothing was written (--dry-run)"
     assert lines[-1].startswith("hint: the images have 28 pixels, DATA.IMAGE_SIZE is 64;")
+
+
+def chosen(folder, budget, **typed):
+    """Return what is chosen where a step of the recipe of 96 pixels takes 0.7 s, of others 0.09."""
+    stated = {"DATA.DATA_PATH": str(folder), **typed}
+
+    def plan(recipe, values):
+        timing = Timing(Estimate(9, 0, 0, 0), [0.7 if "96" in recipe else 0.09])
+        return Pace(RECIPE.load(recipe, values | stated), 15, timing)
+
+    return choose_recipe(RECIPE.load(None, stated), stated.keys(), budget, plan)
+
+
+def test_a_short_budget_takes_the_recipe_that_does_enough_steps(tmp_path):
+    folder = write_folder(tmp_path / "photos", (300, 400, 3), 500, ".jpg")
+    assert chosen(folder, 7200).recipe == "vit_tiny_96_pretrain"
+    short = chosen(folder, 600)
+    assert short.recipe == "vit_tiny_64_pretrain"
+    assert short.values["TRAIN.NUM_EPOCHS"] == round(600 / 0.09 / 15)
+    unlimited = chosen(folder, None)
+    assert (unlimited.recipe, unlimited.values["TRAIN.NUM_EPOCHS"]) == ("vit_tiny_96_pretrain", 224)  # 3,360 steps
+    assert chosen(folder, 7200, **{"DATA.IMAGE_SIZE": 32}).recipe == "vit_tiny_28_pretrain"
+    typed = chosen(folder, None, **{"TRAIN.NUM_EPOCHS": 40})
+    assert "TRAIN.NUM_EPOCHS" not in typed.values
+    assert typed.values["TRAIN.WARMUP_EPOCHS"] == 2.0  # the recipe's share

@@ -3,10 +3,11 @@
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mae_core.errors import UserError
+from mae_core.ops.patches import pair
 from mae_core.process import distributed
 from mae_core.process.command_line import Flag, flag_pairs
 from mae_core.process.runtime import available_cores
@@ -20,7 +21,7 @@ from mae_core.weights.checkpoint_folder import list_checkpoints
 from mae_data.sources.open_source import open_source
 from mae_pretrain.advice.images import Look, look_at
 from mae_pretrain.advice.length import LONGEST, Pace, fill, pace_of
-from mae_pretrain.advice.rules import ENOUGH_STEPS, EPOCHS, Known, candidates, usual_epochs, values_for, words_of
+from mae_pretrain.advice.rules import ENOUGH_STEPS, EPOCHS, SIZE, Known, candidates, usual_epochs, values_for, words_of
 from mae_pretrain.config import RECIPE
 
 AUTO = "auto"
@@ -108,8 +109,9 @@ def choose_recipe(config: Config, typed: Collection[str], budget: float | None, 
         budget: seconds; None: as long as the runs that were measured, at most a day.
     """
     look, on_gpu = look_for(config, typed), has_gpu()
-    for known in candidates(look, on_gpu):
-        values = values_for(known, look, distributed.world_size(), config, typed)
+    sized = replace(look, side=min(pair(config.DATA.IMAGE_SIZE))) if SIZE in typed else look
+    for known in candidates(sized, on_gpu):
+        values = values_for(known, sized, distributed.world_size(), config, typed)
         pace = plan(known.recipe, values)
         if pace.steps_in(budget or LONGEST) >= ENOUGH_STEPS:
             break  # else a smaller one, which does more steps in that time; the last is taken in any case

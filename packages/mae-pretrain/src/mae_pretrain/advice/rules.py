@@ -23,6 +23,7 @@ FEW_STEPS, ENOUGH_STEPS = 840, 3_360
 # images; letters, 40 of 17,212; Fashion-MNIST, 8 of 60,000. Where one begins and the other ends, no run says.
 _LENGTHS = ((5_000, 80), (30_000, 40), (math.inf, 8))
 _LEAST_SIDE = 24  # pixels; smaller images are enlarged, as the digits' scans of 8 were to 32
+_LARGE_SIDE, _WORKERS = 256, 2  # pixels; reading larger images takes as long as a step of a small model
 _STEPS_PER_EPOCH = 8  # at least, by smaller batches; no run says how small
 
 
@@ -104,7 +105,8 @@ _RECIPES = (
         (0, 40),
         40,
         rate=1e-3,
-        runs="measured on Fashion-MNIST, letters and digits, at a learning rate of 1e-3 and a batch of 32",
+        runs="measured on Fashion-MNIST, letters and digits, at a learning rate of 1e-3 and a batch of 32; add"
+        " DATA.HFLIP 0.0 where pictures must not be mirrored, as letters",
     ),
 )
 
@@ -130,6 +132,8 @@ def values_for(known: Known, look: Look, ranks: int, stated: Config, stated_keys
     if look.mean is not None:
         wanted |= {"DATA.VALUE_RANGE": look.value_range, "DATA.IMAGENET_MEAN": look.mean, "DATA.IMAGENET_STD": look.std}
     batch = wanted[BATCH] = _batch(known.global_batch or usual.DATA.BATCH_SIZE, usual.DATA.BATCH_SIZE, look, ranks)
+    if look.side > _LARGE_SIDE:
+        wanted["DATA.NUM_WORKERS"] = max(usual.DATA.NUM_WORKERS, _WORKERS)
     if known.global_batch:
         wanted[ACCUM] = max(1, known.global_batch // (batch * ranks))
     if BATCH in stated_keys:
