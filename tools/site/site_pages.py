@@ -33,6 +33,7 @@ _NAMED = [
     ("packages/mae-probe/docs/segmentation.md", "guides/segmentation_of_patches.md", "Guides", ""),
     ("packages/mae-finetune/docs/segmentation.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/resuming.md", "", "Guides", ""),
+    ("packages/mae-pretrain/docs/advice.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/schedules.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/several_machines.md", "", "Guides", ""),
     ("packages/mae-core/docs/reliability.md", "", "Guides", ""),

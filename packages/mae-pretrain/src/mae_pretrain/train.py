@@ -25,6 +25,7 @@ from mae_core.training.run_folder import RunFolder
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
+from mae_pretrain.advice.hint import hint
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, train_dataset
 from mae_pretrain.monitor import monitoring
 from mae_pretrain.monitored_images import readable
@@ -84,7 +85,16 @@ def assemble(config: Config, folder: RunFolder | None, build: BuildModel, loss: 
         sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **sampling)
         return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
 
-    return Run(trainer, len(images), batches, CARD, free=("MONITOR",), notes=images.notes(), closing=images.skipped)
+    return Run(
+        trainer,
+        len(images),
+        batches,
+        CARD,
+        free=("MONITOR",),
+        notes=images.notes(),
+        closing=images.skipped,
+        advice=partial(hint, config, images.images, trainer),
+    )
 
 
 def board_pictures(config: Config) -> Callable[[nn.Layer], dict[str, NDArray[np.uint8]]]:
