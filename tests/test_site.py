@@ -1,6 +1,9 @@
 """The documentation site: which files are on it, how links are turned, what is written from the code."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +56,12 @@ def test_the_reference_has_every_command_and_key() -> None:
     assert "`mae_core.errors.CheckpointError`" in exit_codes()
     with pytest.raises(KeyError):
         generated("nothing")
+
+
+def test_pages_are_written_without_paddle() -> None:
+    code = "import sys; sys.modules['paddle'] = None; import build_site; build_site.stage(); print('staged')"
+    search = os.pathsep.join(str(ROOT / folder) for folder in ("tools", "tools/site"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": search}
+    )
+    assert done.stdout == "staged\n", done.stderr

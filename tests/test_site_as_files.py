@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ pytestmark = pytest.mark.once
 
 __all__ = ["browser"]
 SITE = ROOT / "tools/site"
-ZENSICAL = Path(sys.executable).parent / "zensical"
+# tools/dev.py docs installs it.
+ZENSICAL = ROOT / ".venv-docs/bin/zensical"
 _WORDS = ["stripes of half a body"] * 8
 WIDE = "\n".join(f"| {' | '.join(row)} |" for row in (_WORDS, ["---"] * 8, _WORDS)) + "\n"
 _TYPED = "const root = document.activeElement.shadowRoot; return root ? root.activeElement.value : ''"
