@@ -17,6 +17,7 @@ sys.path.extend(map(str, Path(__file__).parents[2].glob("packages/*/src")))  # n
 
 import yaml
 
+from site_code import code_blocks
 from site_links import include_sections, linked_files, rewrite_links
 from site_pages import HERE, SECTIONS, Page, api_pages, first_heading, notebooks, pages
 from site_reference import generated
@@ -58,11 +59,11 @@ def stage() -> None:
     nav: dict[str, list[object]] = {}
     for page in chosen:
         text = page_text(page, paths)
-        _write(page.path, described(text))
+        _write(page.path, described(code_blocks(text)))
         nav.setdefault(page.section, []).append({page.title or first_heading(text): page.path})
     for page in notebooks():
         text = rewrite_links(notebook_text(page.source), page.source, page.path, paths)
-        _write(page.path, described(text))
+        _write(page.path, described(code_blocks(text)))
         nav.setdefault(page.section, []).append({first_heading(text): page.path})
     for path, title, modules in api_pages():
         _write(path, f"# {title}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n")

@@ -23,9 +23,11 @@ class Page:
 
 # In the order of the navigation. Files of packages/*/docs that are not named here follow the guides by themselves.
 _NAMED = [
-    ("README.md", "index.md", "Start", "MAE for PaddlePaddle"),
+    ("tools/site/pages/index.md", "index.md", "Start", "MAE for PaddlePaddle"),
     ("tools/site/pages/first_run.md", "first_run.md", "Start", ""),
+    ("tools/site/pages/which.md", "which.md", "Start", ""),
     ("tools/site/pages/faq.md", "faq.md", "Start", ""),
+    ("README.md", "overview.md", "Start", "Overview (README)"),
     ("packages/mae-data/docs/own_data.md", "", "Guides", ""),
     ("packages/mae-data/docs/sources.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/channels.md", "", "Guides", ""),
@@ -38,6 +40,7 @@ _NAMED = [
     ("packages/mae-core/docs/reliability.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/reports.md", "", "Guides", ""),
     ("packages/mae-finetune/docs/labels_and_numbers.md", "", "Guides", ""),
+    ("tools/site/pages/elsewhere.md", "guides/elsewhere.md", "Guides", ""),
     ("packages/mae-finetune/docs/export_and_serving.md", "", "Guides", ""),
     ("packages/mae-core/docs/migration.md", "", "Guides", ""),
     ("packages/mae-data/docs/security.md", "", "Guides", ""),
