@@ -14,7 +14,7 @@ FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "refine", "visualize", "curve", "export", "report", "watch", "serve"),
-    FINETUNE.package: ("", "predict", "export", "report"),
+    FINETUNE.package: ("", "predict", "export", "serve", "report"),
     PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report"),
 }
 

@@ -1,6 +1,6 @@
 """`mae-pretrain`: train, or score with -eval (no subcommand), and the subcommands. Help does not import Paddle."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mae_core.errors import UserError
@@ -8,7 +8,7 @@ from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import add_stage, stage_parser
 from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
-from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
+from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_address, add_bands, add_images, split_pairs
 from mae_core.stage.cli.report_command import add_count, add_run, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
@@ -55,26 +55,15 @@ def make_parser() -> Parser:
     report.add_argument("--scores", metavar="FILE", help="what -eval --json wrote (default RUN/eval/scores.json)")
 
     watch = parser.add_command("watch", _watch, "serve the report of a run, made anew while it goes on")
-    _add_address(watch)
+    add_address(watch)
     add_count(watch, "validation images to reconstruct", 6)
     watch.add_argument("run", help="run folder")
 
     serve = parser.add_command("serve", _serve, "serve a page that shows what a model makes of images dropped on it")
-    _add_address(serve)
+    add_address(serve)
     serve.add_argument("weights", help="run folder, checkpoint folder or weight file")
     serve.add_argument("-amp", "--amp", action="store_true", help="mixed precision (bfloat16)")
     return parser
-
-
-def _add_address(parser: Parser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"{text!r} is no port; give 1 to 65535, or 0 for a free one")
-    return int(text)
 
 
 def _visualize(args: Namespace) -> None:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.merge import COMMAND_LINE, Merge, literal, nearest
+from mae_core.stage.config.merge import COMMAND_LINE, Merge, literal, nearest_key
 from mae_core.stage.config.node import Tree, Values, flatten, update
 from mae_core.stage.config.yaml_file import Layer
 
@@ -87,7 +87,7 @@ class PassedOver:
             return False
         if unknown := sorted(stated.keys() - known):
             wrong = unknown[0].removeprefix(f"{key}.")
-            raise ConfigError(f"{source}: key {unknown[0]} is not known{nearest(wrong, below, f'{key}.')}")
+            raise ConfigError(f"{source}: key {unknown[0]} is not known{nearest_key(wrong, below, f'{key}.')}")
         for name, given in stated.items():
             self._require(name, given, source)
         self.by_source.setdefault(source, []).extend(stated)
