@@ -29,7 +29,8 @@ def _with_comments_above(lines: list[str]) -> Iterator[str]:
         found = _COMMENT.match(line)
         command.append(f"{found[1]}{found[2]}" if found else line)
         if found:
-            yield f"{found[1]}# {found[3]}"
+            indent = command[0][: len(command[0]) - len(command[0].lstrip())]
+            yield f"{indent}# {found[3]}"
         if not line.endswith("\\"):
             yield from command
             command = []

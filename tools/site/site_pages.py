@@ -21,6 +21,18 @@ class Page:
     title: str = ""  # the first heading where empty
 
 
+# In the order to read and to run them: the first makes the run that the next two take.
+NOTEBOOKS = [
+    ROOT / "packages" / path
+    for path in (
+        "mae-pretrain/notebooks/reconstruct.ipynb",
+        "mae-probe/notebooks/features_knn_attention.ipynb",
+        "mae-finetune/notebooks/few_labels.ipynb",
+        "mae-finetune/notebooks/serve_an_export.ipynb",
+        "mae-pretrain/notebooks/pretrain_your_folder.ipynb",
+    )
+]
+
 # In the order of the navigation. Files of packages/*/docs that are not named here follow the guides by themselves.
 _NAMED = [
     ("tools/site/pages/index.md", "index.md", "Start", "MAE for PaddlePaddle"),
@@ -78,9 +90,8 @@ def pages() -> list[Page]:
 
 
 def notebooks() -> list[Page]:
-    """List the notebooks, which are shown as they are, without being run."""
-    files = sorted(ROOT.glob("packages/*/notebooks/*.ipynb"))
-    return [Page(file, f"notebooks/{file.stem}.md", "Notebooks") for file in files]
+    """List the notebooks."""
+    return [Page(file, f"notebooks/{file.stem}.md", "Notebooks") for file in NOTEBOOKS]
 
 
 def _guide_path(file: Path) -> str:
