@@ -14,7 +14,7 @@ FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
     PRETRAIN.package: ("", "refine", "distill", "visualize", "curve", "export", "report", "watch", "serve"),
-    FINETUNE.package: ("", "predict", "export", "report", "watch"),
+    FINETUNE.package: ("", "predict", "export", "serve", "report", "watch"),
     PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report", "watch"),
 }
 

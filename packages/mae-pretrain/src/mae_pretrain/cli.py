@@ -15,11 +15,12 @@ from mae_core.stage.cli.flags import (
     MODEL_FLAG,
     PRETRAINED_FLAG,
     STAGE_FLAGS,
+    add_address,
     add_bands,
     add_images,
     split_pairs,
 )
-from mae_core.stage.cli.report_command import add_address, add_count, add_run, add_watch, prepare_page, write_page
+from mae_core.stage.cli.report_command import add_count, add_run, add_watch, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
 from mae_pretrain.advice.budget import seconds_of

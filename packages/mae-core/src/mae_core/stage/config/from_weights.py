@@ -65,7 +65,8 @@ def load_config(
         CheckpointError: weights or checkpoint are missing, damaged or refused, or the user states another model than
             the weights are of.
     """
-    return complete(recipe, recipe.merge(cfg, flags, pairs, say), allow_drift=allow_drift, whole=whole, say=say)
+    merge = recipe.merge(cfg, flags, pairs, say, trains=not whole)
+    return complete(recipe, merge, allow_drift=allow_drift, whole=whole, say=say)
 
 
 def complete(
