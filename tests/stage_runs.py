@@ -160,7 +160,7 @@ def assert_same(a: Path, b: Path, atol: float = 0.0, file: str = "model") -> Non
 
 def records(run: Path) -> list[dict[str, Any]]:
     """Return what a run logged, but for what its speed decides."""
-    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb", "seconds")
+    timing = ("images_per_s", "data_wait", "s_per_step", "eta_s", "memory_mb", "seconds")
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in timing} for line in lines]
 

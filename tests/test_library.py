@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from stage_runs import PRETRAIN, PROBE, assert_same, write_images
+from stage_runs import PRETRAIN, PROBE, assert_same, records, write_images
 
 import mae_core
 import mae_data
@@ -56,6 +56,12 @@ def test_a_preset_makes_the_model_and_the_warm_up_keeps_its_share(pretrained):
     assert config["MODEL"]["NAME"] == "vit_width192_depth1_heads3_patch16_32"  # no longer the preset
     assert config["MODEL"]["ENCODER"] == {"EMBED_DIM": 192, "DEPTH": 1, "NUM_HEADS": 3}
     assert config["TRAIN"]["WARMUP_EPOCHS"] == 1  # 40 of 800
+
+
+def test_the_curve_of_a_short_run_has_forty_points(pretrained):
+    losses = [r["loss"] for r in records(pretrained) if r["kind"] == "train"]
+    assert len(losses) == 40, "REPORT_FREQ 2 would leave 20"
+    assert len(set(losses)) == 40
 
 
 def test_pretraining_is_the_commands(pretrained, photos, tmp_path):

@@ -14,6 +14,8 @@ import pytest
 from browser_pages import SIZES, axe_findings, browser, open_page
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, data
 
+pytestmark = pytest.mark.once  # pages are drawn from files of a run
+
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
@@ -33,7 +35,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     for stage in (PRETRAIN, FINETUNE, PROBE):
         folder = folders[stage.package]
         common = ["-data_path", data, "-output", folder, "-batch_size", 8]
-        run_main(stage, *common, *stage.tiny, *ONE)
+        run_main(stage, *common, *stage.tiny, *ONE, *(["MONITOR.EVERY", 1] if stage is PRETRAIN else []))
         scores = ["--json", folder / "eval/scores.json"] if stage is PRETRAIN else []
         run_main(stage, "-eval", "-pretrained", folder, *common, *stage.tiny, *scores)
         compare = [] if stage is PRETRAIN else ["--compare", "by hand=12.5", "--compare", f"itself={folder}"]
@@ -62,7 +64,10 @@ def test_a_page_says_what_the_run_did(runs: dict[str, Path]) -> None:
         assert "cannot be shown" not in page
     pretrain = json.loads((runs[PRETRAIN.package] / "eval/scores.json").read_text())
     assert f"{pretrain['mean_image']:.4f}" in pages[PRETRAIN.package]
-    assert len(re.findall("<img ", pages[PRETRAIN.package])) == 6 * 3
+    share = 100 * pretrain["mae"] / pretrain["patch_mean"]  # normalised pixels: the mean of each patch is given
+    assert f"{share:.0f} % of the error of each patch&#39;s true mean, which is given" in pages[PRETRAIN.package]
+    assert "the mean image&#39;s error" not in pages[PRETRAIN.package]
+    assert len(re.findall("<img ", pages[PRETRAIN.package])) == 6 * 3 + 3 * 3  # now, and when it was looked at
     assert "12.5 % by hand" in pages[FINETUNE.package]
     assert pages[FINETUNE.package].count('<span class="tag">') == 2
     assert "attention, rollout" in pages[PROBE.package]
@@ -71,6 +76,15 @@ def test_a_page_says_what_the_run_did(runs: dict[str, Path]) -> None:
         assert f"balanced accuracy {figures['balanced_accuracy']:.2f} macro F1" in pages[package]
         assert f"AUROC {figures['auroc']:.2f} (percent)" in pages[package]
         assert '<th scope="col">recall</th>' in pages[package]
+
+
+def test_a_page_shows_what_the_log_holds(runs: dict[str, Path]) -> None:
+    for package, folder in runs.items():
+        page = (folder / "report.html").read_text()
+        for words in ("held out", "images/s", "Data wait", "Memory", "Trained to its end, step"):
+            assert words in page
+        for words in ("whitened mean tokens", "RankMe", "epoch 1</span>"):
+            assert (words in page) == (package == PRETRAIN.package)
 
 
 @pytest.mark.parametrize("package", [PRETRAIN.package, FINETUNE.package, PROBE.package])
@@ -141,6 +155,68 @@ def test_a_page_fits_the_screen_and_has_no_error(runs: dict[str, Path], browser:
         loaded = "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
         assert browser.execute_script(loaded)
         assert browser.get_log("browser") == []
+
+
+def test_charts_fill_both_halves_of_a_desktop_and_the_column_of_a_phone(runs: dict[str, Path], browser: Any) -> None:
+    edges = """return [...document.querySelectorAll('.charts')].map(charts =>
+        [...charts.querySelectorAll('.drawing')].map(d => d.getBoundingClientRect()).map(r => [r.left, r.right]))"""
+    for folder in runs.values():
+        for size, columns in (("desktop", 2), ("phone", 1)):
+            show(browser, folder / "report.html", SIZES[size], "light")
+            for places in browser.execute_script(edges):
+                assert len({left for left, _ in places}) == columns
+                assert max(right for _, right in places) > 0.95 * SIZES[size]
+                assert min(left for left, _ in places) < 0.05 * SIZES[size]
+
+
+def test_charts_have_other_colours_in_the_dark(runs: dict[str, Path], browser: Any) -> None:
+    strokes = """return [...document.querySelectorAll('.drawing svg :is(path, use, text)')].flatMap(
+        drawn => [getComputedStyle(drawn).stroke, getComputedStyle(drawn).fill])"""
+    for folder in runs.values():
+        found = []
+        for scheme in ("light", "dark"):
+            show(browser, folder / "report.html", SIZES["desktop"], scheme)
+            found.append(
+                {colour for colour in browser.execute_script(strokes) if colour not in ("none", "rgb(0, 0, 0)")}
+            )
+        assert len(found[0]) == len(found[1]) >= 4
+        assert not found[0] & found[1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_live_badge_covers_nothing(runs: dict[str, Path], browser: Any, tmp_path: Path, size: str) -> None:
+    from mae_core.report.page import render
+    from mae_finetune.tasks import task_named
+
+    page = tmp_path / "live.html"
+    page.write_text(render(task_named("classify").page(str(runs[FINETUNE.package]), []), "1"))
+    open_page(browser, page.as_uri(), SIZES[size], "light")
+    covered = """
+        const live = document.querySelector('.live'), box = live.getBoundingClientRect();
+        return [...document.querySelectorAll('body *')].filter(e => e !== live && !e.contains(live)).filter(e => {
+            const other = e.getBoundingClientRect();
+            return other.left < box.right && box.left < other.right && other.top < box.bottom && box.top < other.bottom;
+        }).map(e => e.outerHTML.slice(0, 80))"""
+    for place in ("0", "document.body.scrollHeight / 2", "document.body.scrollHeight"):
+        browser.execute_script(f"scrollTo(0, {place})")
+        assert browser.execute_script(covered) == []
+
+
+def test_what_needs_no_training_is_a_level_beside_knn(runs: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs[PRETRAIN.package], folder)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "validation":
+            line |= {"knn_random_init": 41.5, "knn_raw_pixels": 42.5}
+            line.pop("knn_whitened_random_init", None)
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run_main(PRETRAIN, "report", folder, "--images", 0)
+    page = (folder / "report.html").read_text()
+    assert ">raw pixels</text>" in page
+    assert ">random weights</text>" in page
+    assert "random weights, whitened" not in page, "it was not measured"
+    assert "Level lines need no training" in page
 
 
 def test_axe_finds_nothing_that_keeps_people_out(runs: dict[str, Path], browser: Any) -> None:

@@ -92,7 +92,7 @@ def _accuracy_chart(run: Path) -> "Markup":
     )
     chart = line_chart(lines, "epoch of fine-tuning", "held-out top-1, %", alt)
     caption = f"Both with {PER_CLASS} labels per class: the distance between the lines is what pre-training is worth."
-    return part("figure", chart, caption)
+    return part("figure", chart, caption, beside=True)
 
 
 def _errors(errors: dict[str, float], run: Path) -> Section:
@@ -124,7 +124,8 @@ def _training(run: Path) -> Section:
         lines.append(Line(label, [r["epoch"] for r in records], [r["loss"] for r in records]))
     alt = "Pre-training loss over epochs, " + ", ".join(f"{x.label} ends at {x.y[-1]:.3f}" for x in lines)
     caption = "The two losses have different units and cannot be compared; both should fall and flatten."
-    return Section("Pre-training loss", [part("figure", line_chart(lines, "epoch", "loss", alt), caption)])
+    chart = line_chart(lines, "epoch", "loss", alt)
+    return Section("Pre-training loss", [part("figure", chart, caption, beside=True)])
 
 
 def _elsewhere() -> Section:

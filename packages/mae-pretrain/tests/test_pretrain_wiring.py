@@ -30,10 +30,10 @@ def loss_call(wired):
 
 
 def falling_part(wired):
-    """Return the part of the run in which the learning rate falls, from where it is after six of seven epochs."""
-    peak, at_six, end = (wired.lr(epoch) for epoch in (2, 6, 7))
-    fallen = ((peak - at_six) / (peak - end)) ** 2  # of the fall's time
-    return round(1 - (6 - 7 * fallen) / (1 - fallen) / 7, 9)
+    """Return the part of the run in which the learning rate falls, from where it is after 180 of 200 epochs."""
+    peak, then, end = (wired.lr(epoch) for epoch in (2, 180, 200))
+    fallen = ((peak - then) / (peak - end)) ** 2  # of the fall's time
+    return round(1 - (180 - 200 * fallen) / (1 - fallen) / 200, 9)
 
 
 WIRES = {

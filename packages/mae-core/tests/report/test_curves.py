@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_core.report.charts import merge_short_tail, smooth
+from mae_core.report.charts import merge_short_tail, smooth, thin_out
 
 
 def records(*pairs):
@@ -29,3 +29,13 @@ def test_smoothing_is_the_weighted_mean_of_what_came_before():
     weights = 0.8 ** np.arange(6, -1, -1)
     assert smooth(values, 0.8)[-1] == pytest.approx(weights @ values / weights.sum())
     assert smooth([3.0] * 5, 0.9) == pytest.approx([3.0] * 5)
+
+
+def test_long_curves_are_averaged_and_short_ones_left_alone():
+    long = records(*((step, float(step)) for step in range(1, 1001)))
+    assert thin_out(long[:300], ("loss",)) == long[:300]
+    thin = thin_out(long, ("loss",), 300)
+    assert len(thin) == 250
+    assert (thin[0]["step"], thin[0]["loss"]) == (4, 2.5)
+    assert thin[-1]["step"] == 1000
+    assert sum(record["loss"] for record in thin) * 4 == pytest.approx(sum(record["loss"] for record in long))

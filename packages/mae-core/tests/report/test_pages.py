@@ -13,7 +13,9 @@ pytest.importorskip("jinja2", reason="the report extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from mae_core.errors import UserError
+from mae_core.report import http_server
 from mae_core.report.charts import Bar, Line, line_chart
+from mae_core.report.curves import progress
 from mae_core.report.gallery import mistakes, read_predictions
 from mae_core.report.http_server import LivePage, make_server
 from mae_core.report.page import Page, Section, part, render
@@ -83,6 +85,22 @@ def test_the_gallery_shows_the_surest_mistakes_and_the_matrix_leads_there(run):
     assert "3 of 4 images" in page
 
 
+@pytest.mark.parametrize(
+    ("left", "start", "said"),
+    [
+        (605.2, {}, "At step 1,200, epoch 3; 10 min 05 s of training left."),
+        (605.2, {"seconds": 60}, "Stopped at step 1,200, epoch 3; 10 min 05 s of training left."),
+        (0.0, {"seconds": 60}, "Trained to its end, step 1,200, epoch 3, in 2 min 00 s."),
+        (None, {}, ""),
+    ],
+)
+def test_the_time_left_is_said(run, left, start, said):
+    record = {"step": 1200, "epoch": 3.0, "loss": 1, "lr": 1} | ({} if left is None else {"eta_s": left})
+    (run / "log.jsonl").write_text(json.dumps(record) + "\n")
+    (run / "provenance.json").write_text(json.dumps({"starts": [{"seconds": 60}, start]}))
+    assert progress(read_run(run)) == said
+
+
 def test_provenance_of_each_start_is_told(run):
     starts = [{"command": f"mae-x {EVIL}", "seconds": 3725, "seeds": {"run": 7}}, {"command": "again", "first_step": 9}]
     (run / "provenance.json").write_text(json.dumps({"starts": starts}))
@@ -101,8 +119,26 @@ def test_a_folder_that_is_no_run_or_is_damaged_is_refused_by_name(run, tmp_path,
         read_run(run)
 
 
-def test_the_live_page_follows_the_run_and_answers_this_machine_alone(run):
+def test_a_live_page_that_takes_long_to_make_leaves_the_run_the_machine(run, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(http_server.time, "monotonic", lambda: now[0])
+
+    def build():
+        now[0] += 2.0
+        return Page("t", f"{len(read_run(run).train)} records", "l")
+
+    page = LivePage(run, build, "127.0.0.1")
+    assert b"0 records" in page.html()
+    (run / "log.jsonl").write_text(json.dumps({"step": 1, "epoch": 1, "loss": 1, "lr": 1}) + "\n")
+    now[0] += 9.9
+    assert b"0 records" in page.html()
+    now[0] += 0.2
+    assert b"1 records" in page.html()
+
+
+def test_the_live_page_follows_the_run_and_answers_this_machine_alone(run, monkeypatch):
     pytest.importorskip("waitress")
+    monkeypatch.setattr(http_server, "REST", 0)
     page = LivePage(run, lambda: Page("t", f"{len(read_run(run).train)} records", "l"), "127.0.0.1")
     server = make_server(page, "127.0.0.1", 0)
     threading.Thread(target=server.run, daemon=True).start()

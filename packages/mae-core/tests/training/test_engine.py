@@ -98,7 +98,7 @@ def assert_equal(a, b):
 
 
 def records(folder):
-    timing = ("images_per_s", "data_wait", "s_per_step", "memory_mb", "seconds")
+    timing = ("images_per_s", "data_wait", "s_per_step", "eta_s", "memory_mb", "seconds")
     lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in timing} for line in lines]
 

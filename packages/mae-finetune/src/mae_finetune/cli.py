@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags, flag_pairs, run
 from mae_core.process.runtime import import_paddle
+from mae_core.report.page import Page
 from mae_core.stage.cli.command import stage_parser
 from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
 from mae_core.stage.cli.flags import (
@@ -18,7 +19,7 @@ from mae_core.stage.cli.flags import (
     require_overlap,
     split_pairs,
 )
-from mae_core.stage.cli.report_command import add_compare, add_run, prepare_page, write_page
+from mae_core.stage.cli.report_command import add_compare, add_run, add_watch, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_finetune import __version__
 
@@ -80,6 +81,7 @@ def make_parser() -> Parser:
     report = parser.add_command("report", _report, "write what a run did as one HTML file that needs nothing beside it")
     add_run(report)
     add_compare(report)
+    add_compare(add_watch(parser, _watch))
     return parser
 
 
@@ -125,8 +127,20 @@ def _serve(args: Namespace) -> None:
 def _report(args: Namespace) -> None:
     path = prepare_page(args.run, args.output)
     import_paddle()
+    print(write_page(_page(args), path))
+
+
+def _watch(args: Namespace) -> None:
+    prepare_page(args.run, None)
+    import_paddle()
+    from mae_core.report.http_server import watch
+
+    watch(args.run, lambda: _page(args), args.host, args.port)
+
+
+def _page(args: Namespace) -> Page:
     from mae_core.report.run_files import read_run
     from mae_finetune.tasks import task_named
 
     recorded = read_run(args.run).config.get("MODEL", {})
-    print(write_page(task_named(recorded.get("TASK", "classify")).page(args.run, args.compare), path))
+    return task_named(recorded.get("TASK", "classify")).page(args.run, args.compare)

@@ -1,6 +1,7 @@
 """Where a model looks: attention of its blocks, drawn over images, to files (`mae-probe attention`) or in memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -27,7 +28,9 @@ from mae_data.loading.preprocess import Images, ModelInput
 from mae_probe.build import build_model, load_encoder, shown_bands
 
 _HOT = np.array([255.0, 40.0, 0.0])
+OPAQUE = 0.7  # of the strongest patch
 CELL = 160  # pixels that a small image is enlarged to
+SCALE = "colour: from none, no attention, to the map's strongest patch, whose share of the attention its title says"
 _PER_ROW = 6  # pictures
 
 
@@ -77,8 +80,7 @@ def attention_of(
     for name, image in images:
         blocks = attention_weights(model, paddle.to_tensor(as_paddle_takes(image)[None]))
         heads = class_maps(blocks[-1], model.grid)[0]
-        maps = {"mean of heads": heads.mean(axis=0), "rollout": rollout(blocks, model.grid)[0]}
-        maps |= {f"head {i}": head for i, head in enumerate(heads)}
+        maps = _titled(heads, rollout(blocks, model.grid)[0])
         yield name, shown((image.astype(np.float32) - limits.low) / limits.span), maps
 
 
@@ -91,25 +93,48 @@ def _outputs(files: Sequence[str], folder: Path) -> list[Path]:
     return paths
 
 
-def overlay(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Lay weights [rows, columns] over an image [H, W, C] as red, opaque up to 70 % where they are largest."""
+def overlay(
+    image: NDArray[np.uint8], weights: NDArray[np.floating], colour: NDArray[np.floating] = _HOT
+) -> NDArray[np.uint8]:
+    """Lay weights [rows, columns] over an image [H, W, C] as a colour, opaque up to 70 % where they are largest."""
     height, width = image.shape[:2]
     scaled = np.asarray(weights / max(float(weights.max()), 1e-12), dtype=np.float32)
     smooth = Image.fromarray(scaled).resize((width, height), Image.Resampling.BILINEAR)
-    opacity = 0.7 * np.asarray(smooth)[:, :, None].clip(0.0, 1.0)
+    opacity = OPAQUE * np.asarray(smooth)[:, :, None].clip(0.0, 1.0)
     colours = np.broadcast_to(image, (height, width, 3))
-    return (colours * (1.0 - opacity) + _HOT * opacity).round().astype(np.uint8)
+    return (colours * (1.0 - opacity) + colour * opacity).round().astype(np.uint8)
 
 
-def draw_row(image: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) -> Image.Image:
+def overlays(image: NDArray[np.uint8], maps: Mapping[str, NDArray[np.floating]]) -> list[Tile]:
+    """Draw an image and its maps: mean of heads and rollout in red, each head in a colour of its own.
+
+    Returns:
+        pictures with their titles, which say what share of the attention the strongest patch has.
+    """
+    colours = [_HOT, _HOT, *_hues(len(maps) - 2)]
+    drawn = [
+        (f"{name}: to {100 * float(weights.max()):.3g}%", overlay(image, weights, colour))
+        for (name, weights), colour in zip(maps.items(), colours, strict=True)
+    ]
+    return [("image", np.broadcast_to(image, (*image.shape[:2], 3))), *drawn]
+
+
+def _hues(count: int) -> list[NDArray[np.floating]]:
+    """Return so many colours around the circle, from orange on."""
+    return [255 * np.array(hsv_to_rgb(0.08 + 0.92 * i / count, 0.9, 1.0)) for i in range(count)]
+
+
+def draw_row(image: NDArray[np.uint8], maps: Mapping[str, NDArray[np.floating]]) -> Image.Image:
     """Draw the image and its overlays, at most six per row in rows of about one length, each under its title."""
-    height, width = image.shape[:2]
-    tiles = {"image": np.broadcast_to(image, (height, width, 3))}
-    tiles |= {name: overlay(image, weights) for name, weights in maps.items()}
-    pairs = list(tiles.items())
-    rows = -(-len(pairs) // _PER_ROW)
-    columns = -(-len(pairs) // rows)  # seven make four and three, not six and one
-    return draw_rows([pairs[i : i + columns] for i in range(0, len(pairs), columns)], cell=CELL)
+    tiles = overlays(image, maps)
+    rows = -(-len(tiles) // _PER_ROW)
+    columns = -(-len(tiles) // rows)  # seven make four and three, not six and one
+    return draw_rows([tiles[i : i + columns] for i in range(0, len(tiles), columns)], cell=CELL, caption=SCALE)
+
+
+def _titled(heads: NDArray[np.floating], rolled: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    """Name the maps of an image: mean over heads [heads, rows, columns], rollout, each head."""
+    return {"mean of heads": heads.mean(axis=0), "rollout": rolled} | {f"head {i}": h for i, h in enumerate(heads)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,13 +153,11 @@ class AttentionMaps:
 
     def grid(self) -> Image.Image:
         """Draw them: the image, the heads' mean, the rollout, each head; each map scaled by its largest weight."""
-        titles = ["image", "mean of heads", "rollout", *(f"head {i}" for i in range(self.heads.shape[1]))]
-        rows: list[list[Tile]] = []
-        for picture, heads, rolled in zip(self.pictures, self.heads, self.rollout, strict=True):
-            tiles = [picture, *(overlay(picture, weights) for weights in (heads.mean(axis=0), rolled, *heads))]
-            shown = [np.broadcast_to(tile, (*tile.shape[:2], 3)) for tile in tiles]
-            rows.append([("" if rows else title, tile) for title, tile in zip(titles, shown, strict=True)])
-        return draw_rows(rows, cell=CELL)
+        rows = [
+            overlays(picture, _titled(heads, rolled))
+            for picture, heads, rolled in zip(self.pictures, self.heads, self.rollout, strict=True)
+        ]
+        return draw_rows(rows, cell=CELL, caption=SCALE)
 
     def __repr__(self) -> str:
         images, heads, rows, columns = self.heads.shape

@@ -7,7 +7,7 @@ from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.command import stage_parser
 from mae_core.stage.cli.flags import STAGE_FLAGS, add_bands, add_images, split_pairs
-from mae_core.stage.cli.report_command import add_compare, add_count, add_run, prepare_page, write_page
+from mae_core.stage.cli.report_command import add_compare, add_count, add_run, add_watch, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_probe import __version__
 from mae_probe.commands.classify import add_knn, add_logistic
@@ -44,6 +44,10 @@ def make_parser() -> Parser:
     add_run(report)
     add_compare(report)
     add_count(report, "attention maps of so many validation images", 3)
+
+    watch = add_watch(parser, _watch)
+    add_compare(watch)
+    add_count(watch, "attention maps of so many validation images", 3)
     return parser
 
 
@@ -65,3 +69,12 @@ def _report(args: Namespace) -> None:
     from mae_probe.report import run_page
 
     print(write_page(run_page(args.run, args.compare, args.images), path))
+
+
+def _watch(args: Namespace) -> None:
+    prepare_page(args.run, None)
+    import_paddle()
+    from mae_core.report.http_server import watch
+    from mae_probe.report import run_page
+
+    watch(args.run, lambda: run_page(args.run, args.compare, args.images), args.host, args.port)

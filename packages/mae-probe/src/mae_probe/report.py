@@ -1,6 +1,7 @@
 """`mae-probe report`: the page of a probing run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from mae_core.stage.config.from_weights import Opened
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.drawing import ShownImages
 from mae_data.errors import DataError
-from mae_probe.attention import attention_of, overlay
+from mae_probe.attention import OPAQUE, attention_of, overlays
 from mae_probe.build import eval_dataset, shown_bands
 from mae_probe.config import RECIPE
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _CAPTION = (
-    "Red: where the class token looks, each map scaled by its own largest weight. Heads of the last block differ in"
-    " what they look at; rollout follows attention through all blocks. Look for maps that hold to the object: maps that"
-    " are the same for any image come from features that know little."
+    "Coloured: where the class token looks. Heads of the last block, each in a colour of its own, differ in what they"
+    " look at; rollout follows attention through all blocks. Look for maps that hold to the object: maps that are the"
+    " same for any image come from features that know little."
 )
+_SCALE = ("no attention", "the map's strongest patch, whose share is said below")
 
 
 def run_page(folder: str, compare: Sequence[str] = (), images: int = 3) -> Page:
@@ -35,7 +37,7 @@ def run_page(folder: str, compare: Sequence[str] = (), images: int = 3) -> Page:
         images: validation images to draw attention maps of; 0 loads no model.
     """
     more = [attention(folder, images)] if images > 0 else []
-    return classifier_page(folder, "Probe", compare, lambda: _validation_images(folder), more)
+    return classifier_page(folder, "Probe", "mae-probe", compare, lambda: _validation_images(folder), more)
 
 
 def attention(folder: str, count: int) -> Section:
@@ -46,17 +48,18 @@ def attention(folder: str, count: int) -> Section:
         chosen = np.unique(np.linspace(0, len(images.dataset) - 1, count).astype(int))
         pixels = [(images.path(int(i)), images.dataset[int(i)][0]) for i in chosen]
         opened = Opened(RECIPE.load(f"{folder}/config.yaml"), open_weights(folder))
-        return Section(title, [attention_figure(*found) for found in attention_of(opened, pixels, images.shown)])
+        figures = [attention_figure(*found) for found in attention_of(opened, pixels, images.shown)]
+        return Section(title, [part("paragraph", _CAPTION, "note"), part("scale", *_SCALE, OPAQUE), *figures])
     except (UserError, DataError) as error:
         return Section(title, [part("paragraph", f"None are shown: {error}", "note")])
 
 
 def attention_figure(name: str, picture: NDArray[np.uint8], maps: dict[str, NDArray[np.floating]]) -> "Markup":
     """Lay an image and its maps out as tiles."""
-    tiles = [tile(picture, name, "image")]
-    tiles += [tile(overlay(picture, weights), f"{name}: attention, {label}", label) for label, weights in maps.items()]
+    tiles = [tile(drawn, f"{name}: attention, {title}", title) for title, drawn in overlays(picture, maps)]
+    tiles[0] = replace(tiles[0], alt=name)
     columns = [columns_for(len(tiles), most) for most in (7, 4)]  # on wide and narrow screens
-    return part("figure", part("tiles", tiles, *columns), f"{name}. {_CAPTION}")
+    return part("figure", part("tiles", tiles, *columns), name)
 
 
 def _validation_images(folder: str) -> ShownImages:

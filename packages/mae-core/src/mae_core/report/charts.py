@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
@@ -25,6 +25,7 @@ _COLOURS = {
     "#110404": "var(--four)",
 }
 _SERIES = ("#110101", "#110202", "#110303", "#110404")
+_MARKED = 25  # points that are few enough to be seen one by one
 _DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -72,11 +73,20 @@ class Bar:
     elsewhere: str = ""
 
 
-def line_chart(lines: Sequence[Line], xlabel: str, ylabel: str, alt: str) -> "Markup":
+def line_chart(
+    lines: Sequence[Line],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    levels: Mapping[str, float] | None = None,
+    from_zero: bool = False,
+) -> "Markup":
     """Draw lines over one x axis.
 
     Args:
         alt: what the chart shows, for those who do not see it.
+        levels: yardsticks by name, each a horizontal line.
+        from_zero: whether the y axis begins at 0.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -87,16 +97,21 @@ def line_chart(lines: Sequence[Line], xlabel: str, ylabel: str, alt: str) -> "Ma
     except ImportError:
         raise UserError(NEEDED) from None
     with rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 2.6), layout="constrained")
+        labels = len(lines) + len(levels or {})
+        figure = Figure(figsize=(4.8, 2.5 + 0.2 * (labels > 1) * -(-labels // 2)), layout="constrained")
         axes = figure.add_subplot()
         for number, line in enumerate(lines):
-            marker = "o" if len(line.x) == 1 else ""
+            marker = "o" if len(line.x) <= _MARKED else ""
             style, colour = _DASHES[number % 4], _SERIES[number % 4]
-            axes.plot(line.x, line.y, style, label=line.label, color=colour, marker=marker, linewidth=1.6)
+            axes.plot(line.x, line.y, style, label=line.label, color=colour, marker=marker, ms=3.5, lw=1.6)
+        for number, (label, level) in enumerate((levels or {}).items()):
+            axes.axhline(level, label=label, color="#020202", linestyle=_DASHES[(3 - number) % 4], linewidth=1.3)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        if from_zero:
+            axes.set_ylim(bottom=0)
         axes.grid(linewidth=0.6)
-        if len(lines) > 1:
-            axes.legend(frameon=False)
+        if labels > 1:
+            figure.legend(frameon=False, loc="outside upper left", ncols=2)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return part("drawing", _as_markup(text.getvalue(), alt), alt)
@@ -140,6 +155,20 @@ def merge_short_tail(records: Sequence[Record], names: Sequence[str] = ("loss",)
         if name in records[-2] and name in last
     }
     return [*records[:-2], {**last, **means}]
+
+
+def thin_out(records: Sequence[Record], names: Sequence[str], most: int = 300) -> list[Record]:
+    """Average neighbours until at most so many are left: a page draws no more than a screen shows.
+
+    Args:
+        names: figures to average; the others are those of the last neighbour.
+    """
+    size = -(-len(records) // most)
+    groups = [records[i : i + size] for i in range(0, len(records), size)] if records else []
+    return [
+        {**group[-1], **{name: fmean(r[name] for r in group) for name in names if all(name in r for r in group)}}
+        for group in groups
+    ]
 
 
 def smooth(values: Sequence[float], weight: float) -> list[float]:

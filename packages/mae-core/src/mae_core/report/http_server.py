@@ -3,6 +3,7 @@
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 NEEDED = "a page that is served needs waitress: pip install waitress"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+REST = 5  # times as long as making a page took, the run that it shows has the machine for itself
 IDLE_SECONDS = 20  # until a client that neither sends nor takes anything is cut off
 _HOST = re.compile(r"(?:\[([0-9a-f:]+)\]|([a-z0-9.-]+?)\.?)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 Environ = dict[str, Any]
@@ -104,7 +106,7 @@ class LivePage:
 
     def __init__(self, run: Path, build: Callable[[], Page], host: str) -> None:
         self._run, self._build, self._host, self._lock = run, build, host, threading.Lock()
-        self._html, self._made = b"", ""
+        self._html, self._made, self._rests_until = b"", "", 0.0
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         status, kind, body = HTTPStatus.OK, "text/plain", b""
@@ -121,7 +123,9 @@ class LivePage:
         return respond(environ, start_response, status, kind, body)
 
     def version(self) -> str:
-        """Return what changes when the run logs, saves or is scored."""
+        """Return what changes when the run logs, saves or is scored, unless the page was made just now."""
+        if time.monotonic() < self._rests_until:
+            return self._made
         files = ("log.jsonl", "provenance.json", "eval/scores.json", "checkpoints")
         return "-".join(str(_changed(self._run / name)) for name in files)
 
@@ -129,7 +133,9 @@ class LivePage:
         """Return the page as it is now; one request at a time makes it."""
         with self._lock:
             if self._made != (version := self.version()):
+                started = time.monotonic()
                 self._html, self._made = render(self._page(), version).encode("utf-8", "replace"), version
+                self._rests_until = time.monotonic() + REST * (time.monotonic() - started)
             return self._html
 
     def _page(self) -> Page:

@@ -1,6 +1,7 @@
 """Pictures inside a page: PNG as data, with the words for those who do not see them."""
 
 import base64
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from mae_core.files import png_bytes
 from mae_core.report.page import part
 
 _LARGEST = 320  # pixels; larger pictures only make the page heavy
+_EXACT = (
+    64  # pixels, up to which the page enlarges them so that each is seen; larger ones are JPEG, a fifth of the size
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,14 @@ class Tile:
 
 
 def tile(image: NDArray[np.uint8], alt: str, label: str = "") -> Tile:
-    """Make a tile of pixels [H, W, 1 or 3]; the page enlarges small ones without blurring."""
+    """Make a tile of pixels [H, W, 1 or 3]; the page enlarges them without blurring."""
     picture = Image.fromarray(np.ascontiguousarray(image.squeeze(-1) if image.shape[-1] == 1 else image))
     picture.thumbnail((_LARGEST, _LARGEST))
-    return Tile(data_url(png_bytes(picture.save)), alt, label)
+    if max(picture.size) <= _EXACT:
+        return Tile(data_url(png_bytes(picture.save)), alt, label)
+    jpeg = io.BytesIO()
+    picture.save(jpeg, format="jpeg", quality=88)
+    return Tile(data_url(jpeg.getvalue(), "jpeg"), alt, label)
 
 
 def columns_for(count: int, most: int) -> int:

@@ -100,6 +100,14 @@ def model_of(
     return model
 
 
+def load_opened(weights: Weights) -> MaskedAutoencoderViT | VisionTransformer:
+    """Make the model that weights are of, as `load` does."""
+    model = _build(weights, {}, other_channels=False)
+    _load_all(model, weights)
+    model.eval()
+    return model
+
+
 def _build(
     weights: Weights, stated: Mapping[str, Any], other_channels: bool
 ) -> MaskedAutoencoderViT | VisionTransformer:

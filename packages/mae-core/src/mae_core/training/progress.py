@@ -100,17 +100,19 @@ class Progress:
 
     def _report(self, step: int, lr: float) -> None:
         plan, means, speeds, memory = self.plan, self.meter.means(), self.meter.speeds(), peak_memory_mb()
+        left = (plan.total_steps - step) * speeds["s_per_step"]
         log.LOGGER.info(
             f"epoch {step / plan.steps_per_epoch:.2f}/{plan.total_steps / plan.steps_per_epoch:g}"
             f" step {step}/{plan.total_steps} loss {means['loss']:.4f} lr {lr:.2e}"
             f" {spoken_speed(speeds['images_per_s'])}"
             f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB"
-            f" eta {clock((plan.total_steps - step) * speeds['s_per_step'])}"
+            f" eta {clock(left)}"
         )
         if warning := self._slow_data.after_interval(speeds["data_wait"]):
             log.LOGGER.warning(warning)
         rounded = {name: round(value, 4) for name, value in speeds.items()}
-        self._write("train", step, {"lr": lr, **means, **rounded, "memory_mb": round(memory, 1)})
+        rounded |= {"eta_s": round(left, 1), "memory_mb": round(memory, 1)}
+        self._write("train", step, {"lr": lr, **means, **rounded})
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         for writer in self._writers:

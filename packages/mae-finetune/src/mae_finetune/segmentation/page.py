@@ -5,10 +5,11 @@ from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.report.charts import Bar
+from mae_core.report.curves import curves, machine, progress
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import picture_of
 from mae_core.report.run_files import RunFiles, read_run
-from mae_core.report.sections import bars_section, confusion, curves, provenance
+from mae_core.report.sections import bars_section, confusion, provenance, to_score
 from mae_finetune.segmentation.scoring import MOSAIC
 
 _MOST = 40  # classes with a bar
@@ -43,9 +44,10 @@ def segmentation_page(folder: str, compare: Sequence[str]) -> Page:
         *_mosaic(run),
         curves(run, "cross-entropy", "miou", "mIoU {:.2f} %"),
         *([matrix] if matrix else []),
+        *machine(run),
         provenance(run),
     ]
-    return Page(f"Segmentation: {run.folder.name}", _headline(scores, others), source, sections)
+    return Page(f"Segmentation: {run.folder.name}", _headline(scores, others), f"{source} {progress(run)}", sections)
 
 
 def _compared(word: str) -> Bar:
@@ -103,7 +105,8 @@ def _classes(scores: dict[str, Any]) -> list[Section]:
 def _mosaic(run: RunFiles) -> list[Section]:
     path = run.folder / "eval" / MOSAIC
     if not path.is_file():
-        text = "Images, masks and mistakes are drawn once the run is scored: -eval -pretrained RUN -output RUN."
-        return [Section("What it sees", [part("paragraph", text, "note")])]
+        text = "Images, masks and mistakes are drawn once the run is scored:"
+        words = ("mae-finetune", "-eval", "-pretrained", run.folder, "-output", run.folder)
+        return [Section("What it sees", to_score(text, *words))]
     alt = "Rows of an image, its mask, the prediction and the mistakes, with the colours of the classes below"
     return [Section("What it sees", [part("figure", picture_of(path, alt), _MOSAIC_CAPTION)])]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mae_core.errors import UserError
+from mae_core.report.curves import curves, machine, progress
 from mae_core.report.gallery import drawing
 from mae_core.report.page import Page, Section, part
 from mae_core.report.run_files import RunFiles, read_run
-from mae_core.report.sections import curves, provenance
+from mae_core.report.sections import provenance, to_score
 from mae_core.stage.run.model_card import Card
 from mae_finetune.build import scored_images
 from mae_finetune.tasks.worst_images import RowsSaid, Worst, worst_images
@@ -47,11 +48,13 @@ def figures_page(
         *_beside([("this run", scores), *others], spoken),
         *_each(run, table),
         *worst_images(run, worst, drawing(partial(scored_images, folder))),
+        *_unscored(run),
         curves(run, loss, card.figure, card.said),
+        *machine(run),
         provenance(run),
     ]
     headline = card.said.format(scores[card.figure]) if scores else "Not scored yet"
-    return Page(f"Fine-tuning: {run.folder.name}", headline, source, sections)
+    return Page(f"Fine-tuning: {run.folder.name}", headline, f"{source} {progress(run)}", sections)
 
 
 def _named_run(word: str) -> tuple[str, str]:
@@ -84,6 +87,14 @@ def _beside(runs: Sequence[tuple[str, Mapping[str, float]]], spoken: Mapping[str
 
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
+
+
+def _unscored(run: RunFiles) -> list[Section]:
+    if run.table("predictions"):
+        return []
+    text = "The images that the model is most wrong about are shown once the run is scored:"
+    words = ("mae-finetune", "-eval", "-pretrained", run.folder, "-output", run.folder)
+    return [Section("Worst predictions", to_score(text, *words))]
 
 
 def _each(run: RunFiles, table: str) -> list[Section]:

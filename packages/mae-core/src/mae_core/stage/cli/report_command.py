@@ -1,5 +1,7 @@
 """`report RUN` of any stage: the flags, what other runs are compared, and the file."""
 
+from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_core.process.command_line import Flag, Parser, add_flags
 from mae_core.report.page import Page, render, template_environment
 from mae_core.report.run_files import read_run
+from mae_core.stage.cli.flags import add_address
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,14 @@ def add_run(parser: Parser) -> None:
     """Declare the run of a report, and where its page goes."""
     add_flags(parser, (Flag("output", None, "HTML file to write (default RUN/report.html)"),))
     parser.add_argument("run", help="run folder")
+
+
+def add_watch(parser: Parser, start: Callable[[Namespace], None]) -> Parser:
+    """Declare `watch RUN`; return it, for what a stage adds."""
+    watch = parser.add_command("watch", start, "serve the report of a run, made anew while it goes on")
+    add_address(watch)
+    watch.add_argument("run", help="run folder")
+    return watch
 
 
 def add_count(parser: Parser, what: str, default: int) -> None:

@@ -52,9 +52,12 @@ _OF_PRETRAINING = frozenset(
 )
 
 KEYS = _NO_EFFECT | _IN_FORCE.keys() | _IN_FORCE_OF_FINETUNE.keys()
-STAGES = ("PRETRAIN", "REFINE", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
+STAGES = ("PRETRAIN", "REFINE", "DISTILL", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
 # Where their YAML files lie; a package need not be installed.
-_CONFIGS = ("mae_pretrain/configs", "mae_pretrain/refine/configs", "mae_finetune/configs", "mae_probe/configs")
+_CONFIGS = (
+    *("mae_pretrain/configs", "mae_pretrain/refine/configs", "mae_pretrain/distill/configs"),
+    *("mae_finetune/configs", "mae_probe/configs"),
+)
 # What images and model are; how they are trained is each stage's own recipe.
 _SHARED = (
     *("MODEL.NAME", "MODEL.PATCH_SIZE", "MODEL.MLP_RATIO", "MODEL.QKV_BIAS", "MODEL.ENCODER"),

@@ -173,7 +173,7 @@ def name_model(config: Config) -> None:
 
 def _name_runs(config: Config) -> None:
     """Put the run's own folder in place of the link: the next run, perhaps this one, points it elsewhere."""
-    for group, key in ((config.MODEL, "PRETRAINED"), (config.MODEL, "RESUME"), (config, "SAVE")):
+    for group, key in (*((config.MODEL, key) for key in ("PRETRAINED", "TEACHER", "RESUME")), (config, "SAVE")):
         if path := group.get(key):
             group[key] = _behind_link(path)
 

@@ -19,6 +19,7 @@ from mae_core.training.optim import scaled_lr, warmup_cosine, warmup_stable_deca
 from mae_core.training.plan import Plan
 from mae_core.training.precision import Precision
 
+LEAST_REPORTS = 40  # of a run, so that its curves have a shape
 SLACK = 15.0  # seconds that ranks wait for another's data after its loader would have given up
 
 
@@ -55,14 +56,15 @@ class Encoder(InputSettings, total=True):
 def plan_of(config: Config, steps_per_epoch: int) -> Plan:
     """Read how long a stage trains and how often it reports and saves."""
     t = config.TRAIN
+    total = steps_of(t, steps_per_epoch)
     return Plan(
         steps_per_epoch=steps_per_epoch,
-        total_steps=steps_of(t, steps_per_epoch),
+        total_steps=total,
         batch_size=config.DATA.BATCH_SIZE,
         accum_iter=t.ACCUM_ITER,
         clip_grad=t.GRAD_CLIP,
         seed=config.SEED,
-        report_freq=config.REPORT_FREQ,
+        report_freq=min(config.REPORT_FREQ, max(1, total // LEAST_REPORTS)),
         save_freq=config.SAVE_FREQ * steps_per_epoch,
         keep=config.SAVE_KEEP,
     )
@@ -72,7 +74,7 @@ def steps_of(train: Config, steps_per_epoch: int) -> int:
     """Read the steps of a run from the config's TRAIN; one that ends another is as long as TRAIN.DECAY has it."""
     if begun := train.get("ANNEAL", 0):
         return max(begun + 1, round(begun / (1 - train.DECAY)))
-    return int(train.NUM_EPOCHS * steps_per_epoch)
+    return max(1, round(train.NUM_EPOCHS * steps_per_epoch))
 
 
 def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:
