@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.once
+
 nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed")
 
 TOOL = Path(__file__).parents[1] / "tools" / "brain.py"

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stage_runs import FINETUNE, PRETRAIN, STAGES, Stage, assert_refused, assert_same
+from stage_runs import FINETUNE, PRETRAIN, PROBE, STAGES, Stage, assert_refused, assert_same
 
 from mae_core.errors import CheckpointError, ConfigError
 from mae_core.stage.config import yaml_file
 from mae_core.stage.config.from_call import config_of_call
 from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.merge import Merge
-from mae_core.stage.config.node import Config
+from mae_core.stage.config.node import Config, Tree, flatten, nest, plain, update
 from mae_core.stage.config.recipe import Recipe
 from mae_core.weights.checkpoint_state import encode_record
 
@@ -72,6 +72,62 @@ def test_a_start_reads_each_file_once_and_merges_once(
     assert (reads, len(merges)) == (["own.yaml", "base.yaml"], 1)
     assert (config.SEED, config.SAVE, config.MODEL.ENCODER.EMBED_DIM) == (3, "out", 16)
     assert ((8, 1) if start is in_call else (80, 10)) == (config.TRAIN.NUM_EPOCHS, config.TRAIN.WARMUP_EPOCHS)
+
+
+def test_a_call_keeps_the_size_of_the_run_as_a_command_does(run: Path, data: Path) -> None:
+    for start in (in_command, in_call):
+        config = start(FINETUNE, "vit_tiny_96_finetune", run)
+        assert (config.MODEL.ENCODER.EMBED_DIM, config.MODEL.PATCH_SIZE, config.DATA.IMAGE_SIZE) == (16, 4, 16)
+    with pytest.raises(CheckpointError, match=r"MODEL\.PATCH_SIZE is 4 in these weights, 8 was asked for"):
+        config_of_call(recipe(FINETUNE), "vit_tiny_96_finetune", {"MODEL.PATCH_SIZE": 8}, pretrained=run)
+
+
+def encoding(cfg: str, *pairs: str) -> tuple[Config, str]:
+    """Return the config of a command that encodes, and what it said."""
+    said: list[str] = []
+    return load_config(recipe(PROBE), cfg, {}, pairs, whole=True, say=said.append).config, "\n".join(said)
+
+
+def test_encoding_takes_the_recipe_of_another_stage_by_its_name() -> None:
+    config, said = encoding("vit_tiny_96_pretrain")
+    assert (config.MODEL.ENCODER.EMBED_DIM, config.MODEL.PATCH_SIZE, config.DATA.IMAGE_SIZE) == (192, 8, 96)
+    assert "vit_tiny_96_pretrain.yaml is a config of another stage (PRETRAIN): it lends DATA.IMAGE_SIZE" in said
+    assert "of another stage (REFINE)" in encoding("vit_tiny_28_refine")[1]
+    with pytest.raises(ConfigError, match="config vit_tiny_96_pretrian does not exist; give a YAML file or one of"):
+        encoding("vit_tiny_96_pretrian")
+
+
+def test_encoding_passes_over_all_that_belongs_to_pretraining(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"  # of no MODEL.TYPE, so that every key is read
+    own.write_text("MODEL: {PATCH_SIZE: 8, DECODER: {KIND: cross}}\nMONITOR: {EVERY: 1, PICTURES: 4}\n")
+    config, said = encoding(str(own))
+    assert config.MODEL.PATCH_SIZE == 8
+    assert said.endswith("without effect in this stage: MODEL.DECODER.KIND, MONITOR.EVERY, MONITOR.PICTURES")
+    for text, words in (
+        ("MONITOR: {EVERI: 1, PICTURES: 4}", r"own\.yaml: key MONITOR\.EVERI is not known; nearest is MONITOR\.EVERY"),
+        ("MODEL: {DECODER: {KIN: full}}", r"key MODEL\.DECODER\.KIN is not known; nearest is MODEL\.DECODER\.KIND"),
+        ("MONITOR: 1", "key MONITOR is not known"),
+        ("MONITER: {EVERY: 1}", "key MONITER is not known"),
+    ):
+        own.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            encoding(str(own))
+    own.write_text("MONITOR: {EVERY: 1}")
+    with pytest.raises(ConfigError, match="command line: key MONITOR is not known"):
+        encoding(str(own), "MONITOR.EVERY", "1")
+    with pytest.raises(ConfigError, match="key MONITOR is not known"):
+        load_config(recipe(PROBE), str(own), {})
+
+
+def test_all_keys_of_pretraining_are_passed_over(tmp_path: Path) -> None:
+    keys = recipe(PRETRAIN).keys
+    tree: Tree = {}
+    for name, key in keys.items():
+        if name not in ("MODEL.TYPE", "MODEL.PRETRAINED", "MODEL.RESUME") and name not in recipe(PROBE).keys:
+            update(tree, nest(name, plain(key.default)))
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(tree))
+    _, said = encoding(str(tmp_path / "all.yaml"))
+    assert set(said.split(": ")[-1].split(", ")) == set(flatten(tree)) > {"MONITOR.EVERY", "MODEL.MASK_RATIO"}
 
 
 @pytest.mark.parametrize(

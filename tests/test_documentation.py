@@ -30,7 +30,7 @@ MAINS = {
 }
 # The stage that each command trains, or whose config it reads.
 STAGES = {f"mae-{stage}": f"mae_{stage}" for stage in ("pretrain", "finetune", "probe")}
-STAGES["mae-pretrain refine"] = "mae_pretrain.refine"
+STAGES |= {f"mae-pretrain {stage}": f"mae_pretrain.{stage}" for stage in ("refine", "distill")}
 RECIPES = {command: import_module(f"{package}.config").RECIPE for command, package in STAGES.items()}
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN_PAGES = [page for page in PAGES if any(not block.not_run for block in blocks_of(page))]

@@ -17,6 +17,8 @@ from fashion_tables import MARKS, cell, tables_of
 from learning_curve import RESULTS
 from workspace import ROOT
 
+pytestmark = pytest.mark.once
+
 PAGE = ROOT / "packages/mae-probe/docs/small_data.md"
 
 

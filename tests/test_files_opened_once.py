@@ -96,6 +96,12 @@ def test_a_run_that_starts_from_another_s_weights(stage: Stage, data, runs, pass
     assert passes == weights_once(MODEL)
 
 
+def test_a_teacher(data, runs, passes, tmp_path) -> None:
+    flags = ["-pretrained", runs["mae_pretrain"], "-data_path", data, "-output", tmp_path / "run"]
+    run_here(PRETRAIN, "distill", *flags, *PRETRAIN.tiny, *SHORT)
+    assert passes == weights_once(MODEL)
+
+
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.package)
 def test_a_run_that_goes_on(stage: Stage, runs, passes) -> None:
     run_here(stage, "-resume", runs[stage.package])

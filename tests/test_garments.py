@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.once
+
 TOOL = Path(__file__).parents[1] / "tools" / "garments.py"
 
 

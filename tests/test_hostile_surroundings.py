@@ -16,6 +16,8 @@ from stage_runs import PRETRAIN, assert_refused, records
 
 from mae_core.process.run_log import read_log
 
+pytestmark = pytest.mark.once  # disks, streams and limits are the system's
+
 PADDLE_2 = metadata.version("paddlepaddle").startswith("2.")
 SHORT = (*PRETRAIN.tiny, "TRAIN.NUM_EPOCHS", "1", "TRAIN.WARMUP_EPOCHS", "0")
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

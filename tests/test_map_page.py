@@ -11,6 +11,8 @@ from until import until
 from mae_probe.mapping.embedding_map import EmbeddingMap, examine
 from mae_probe.mapping.sprite import photo_sprite, pixel_sprite
 
+pytestmark = pytest.mark.once  # a browser's page does not depend on Paddle
+
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 
 __all__ = ["browser"]

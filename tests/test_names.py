@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 SAME = {
     "main": "the entry of a console script",
     "build_model": "stages build theirs from a config, mae_core by a preset's name",
-    "build_optimizer": "stages build theirs from a config, pre-training beside its model",
+    "build_optimizer": "stages build theirs from a config, pre-training by its name",
     "available_cores": "core and data may not import each other; a test compares them",
     "red": "core and data may not import each other; a test compares them",
     "explain_limit": "core and data may not import each other",
@@ -39,7 +39,8 @@ def public_names() -> Iterator[tuple[str, str]]:
 
 def plays_one_part(places: list[str]) -> bool:
     """Return whether a name is the same part of several packages, or an operator beside its reference twin."""
-    places = [place.replace("mae_pretrain/refine/", "refine/") for place in places]  # a stage in another's package
+    for stage in ("refine", "distill"):  # in another's package
+        places = [place.replace(f"mae_pretrain/{stage}/", f"{stage}/") for place in places]
     packages = [place.partition("/")[0] for place in places]
     parts = {place.partition("/")[2] for place in places}
     twins = {place for place in places if place != "mae_core/ops/reference.py"}

@@ -12,18 +12,11 @@ import pytest
 from nbclient import NotebookClient
 from stage_runs import IS_PADDLE2
 
+from notebook_outputs import OUTPUTS, read_outputs, shown
+from site_pages import NOTEBOOKS
+from workspace import WorkspaceError
+
 ROOT = Path(__file__).resolve().parents[1]
-# In this order the first one makes the run that the next two take.
-NOTEBOOKS = [
-    ROOT / "packages" / path
-    for path in (
-        "mae-pretrain/notebooks/reconstruct.ipynb",
-        "mae-probe/notebooks/features_knn_attention.ipynb",
-        "mae-finetune/notebooks/few_labels.ipynb",
-        "mae-finetune/notebooks/serve_an_export.ipynb",
-        "mae-pretrain/notebooks/pretrain_your_folder.ipynb",
-    )
-]
 UGLY = re.compile(r"\x1b\[|\r|[Ww]arning|WISELY|promot|Traceback")
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -71,6 +64,26 @@ def test_it_is_kept_clean(path):
     verify = [sys.executable, "-m", "nbstripout", "--keep-id", "--verify", path]
     done = subprocess.run(verify, capture_output=True, text=True)
     assert done.returncode == 0, f"run: .venv/bin/nbstripout --keep-id {path}\n{done.stdout}{done.stderr}"
+
+
+@every_notebook
+def test_the_site_shows_what_it_gives(path):
+    outputs = read_outputs(path)
+    pictures = {name for cell in outputs.values() for name in cell["pictures"]}
+    assert pictures == {file.name for file in OUTPUTS.glob(f"{path.stem}-*.png")}
+    assert pictures or path.stem == "serve_an_export"
+    assert all((OUTPUTS / name).stat().st_size < 100_000 for name in pictures)
+    text = "".join(shown(cell, path.parent) for cell in outputs.values())
+    assert "```output" in text
+    assert not UGLY.search(text)
+
+
+def test_outputs_of_other_code_are_refused(tmp_path):
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    notebook.cells[1].source += "\n# changed"
+    nbformat.write(notebook, tmp_path / NOTEBOOKS[0].name)
+    with pytest.raises(WorkspaceError, match=r"of other code: .*notebook_outputs\.py reconstruct"):
+        read_outputs(tmp_path / NOTEBOOKS[0].name)
 
 
 def test_outputs_are_seen(tmp_path):

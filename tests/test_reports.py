@@ -14,6 +14,8 @@ import pytest
 from browser_pages import SIZES, axe_findings, browser, open_page
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, data
 
+pytestmark = pytest.mark.once  # pages are drawn from files of a run
+
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
@@ -62,6 +64,9 @@ def test_a_page_says_what_the_run_did(runs: dict[str, Path]) -> None:
         assert "cannot be shown" not in page
     pretrain = json.loads((runs[PRETRAIN.package] / "eval/scores.json").read_text())
     assert f"{pretrain['mean_image']:.4f}" in pages[PRETRAIN.package]
+    share = 100 * pretrain["mae"] / pretrain["patch_mean"]  # normalised pixels: the mean of each patch is given
+    assert f"{share:.0f} % of the error of each patch&#39;s true mean, which is given" in pages[PRETRAIN.package]
+    assert "the mean image&#39;s error" not in pages[PRETRAIN.package]
     assert len(re.findall("<img ", pages[PRETRAIN.package])) == 6 * 3 + 3 * 3  # now, and when it was looked at
     assert "12.5 % by hand" in pages[FINETUNE.package]
     assert pages[FINETUNE.package].count('<span class="tag">') == 2

@@ -1,9 +1,13 @@
 """The documentation site: which files are on it, how links are turned, what is written from the code."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
+from site_code import code_blocks
 from site_commands import commands_page, parsers
 from site_links import include_sections, rewrite_links, section
 from site_pages import api_pages, pages
@@ -42,6 +46,27 @@ def test_sections_are_included_without_what_follows() -> None:
     assert "](../packages/mae-pretrain.md)" in included
 
 
+def test_shell_blocks_are_named_and_their_comments_make_no_line_too_long() -> None:
+    long = "mae-data index pets \\\n    --val-fraction 0.2" + 60 * " " + "# a fifth\nmae-data stats pets   # sizes\n"
+    above = "# a fifth\nmae-data index pets \\\n    --val-fraction 0.2\n# sizes\nmae-data stats pets\n"
+    assert code_blocks(f"x\n\n```\n{long}```\n") == f"x\n\n```bash\n{above}```\n"
+    for kind, shown in (("", "bash"), ("python", "python"), ("yaml", "yaml"), ("text", "text")):
+        short = "f(1)   # one\n"
+        assert code_blocks(f"```{kind}\n{short}```") == f"```{shown}\n{short}```"
+    assert code_blocks("```\n$ mae-data stats pets\n```") == "```console\n$ mae-data stats pets\n```"
+    inside = f"def f():\n    return g({80 * '1'})   # why\n"
+    assert code_blocks(f"```python\n{inside}```").splitlines()[2] == "    # why"
+
+
+def test_the_first_page_leads_to_all_that_a_stranger_wants() -> None:
+    text = (ROOT / "tools/site/pages/index.md").read_text(encoding="utf-8")
+    doors = re.findall(r"^### \[.+?\]\((.+?)\)", text, re.MULTILINE)
+    wanted = ("mae-data/docs/own_data.md", "mae-pretrain/README.md", "mae-core/MODELS.md")
+    assert len(doors) == 3
+    assert all(door.endswith(page) for door, page in zip(doors, wanted, strict=True))
+    assert {"(which.md)", "(elsewhere.md)", "(faq.md)"} <= set(re.findall(r"\(\w+\.md\)", text))
+
+
 def test_the_reference_has_every_command_and_key() -> None:
     page = commands_page()
     assert len(list(parsers())) > 20
@@ -53,3 +78,16 @@ def test_the_reference_has_every_command_and_key() -> None:
     assert "`mae_core.errors.CheckpointError`" in exit_codes()
     with pytest.raises(KeyError):
         generated("nothing")
+
+
+def test_the_reference_is_written_without_paddle() -> None:
+    pages = (ROOT / "tools/site/pages/reference").glob("*.md")
+    names = re.findall(r"<!-- generated: (.+?) -->", "".join(page.read_text(encoding="utf-8") for page in pages))
+    assert len(names) > 5
+    code = "import sys; sys.modules['paddle'] = None; import build_site as b; "
+    code += f"print([len(b.generated(name)) for name in {names}])"
+    search = os.pathsep.join(str(ROOT / folder) for folder in ("tools", "tools/site"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": search}
+    )
+    assert done.stdout == f"{[len(generated(name)) for name in names]}\n", done.stderr

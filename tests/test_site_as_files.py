@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ pytestmark = pytest.mark.once
 
 __all__ = ["browser"]
 SITE = ROOT / "tools/site"
-ZENSICAL = Path(sys.executable).parent / "zensical"
+# tools/dev.py docs installs it.
+ZENSICAL = ROOT / ".venv-docs/bin/zensical"
 _WORDS = ["stripes of half a body"] * 8
 WIDE = "\n".join(f"| {' | '.join(row)} |" for row in (_WORDS, ["---"] * 8, _WORDS)) + "\n"
+LONG = f"```bash\nmae-pretrain {' '.join(f'-flag-of-number_{i} value' for i in range(12))}\n\nmae-data\n```\n"
 _TYPED = "const root = document.activeElement.shadowRoot; return root ? root.activeElement.value : ''"
 _FOUND = "return document.activeElement.shadowRoot.textContent"
 
@@ -31,7 +32,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("zensical is not installed: tools/dev.py docs")
     root = tmp_path_factory.mktemp("site of files")
     shutil.copytree(SITE / "assets", root / "pages/assets")
-    (root / "pages/index.md").write_text("# Start\n\nTo the [other page](guides/other.md).\n\n![A zebra](zebra.svg)\n")
+    (root / "pages/index.md").write_text(
+        f"# Start\n\nTo the [other page](guides/other.md).\n\n![A zebra](zebra.svg)\n\n{LONG}"
+    )
     (root / "pages/zebra.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     (root / "pages/guides").mkdir()
     (root / "pages/guides/other.md").write_text(f"# Other page\n\n## Quagga\n\nHalf a zebra.\n\n{WIDE}")
@@ -58,9 +61,19 @@ def test_pages_opened_as_files_have_styles_links_and_search(browser: Any, start:
 
     browser.get_log("browser")
     open_page(browser, start.as_uri(), SIZES[size], scheme)
+    browser.execute_script("localStorage.clear()")  # it holds the scheme of the test before
+    browser.refresh()
     assert browser.execute_script("return getComputedStyle(document.querySelector('.md-grid')).maxWidth") != "none"
     assert "sans-serif" in browser.execute_script("return getComputedStyle(document.body).fontFamily")
     assert browser.find_element("css selector", "a[href$='zebra.svg'] > img").get_attribute("alt") == "A zebra"
+    dark = browser.execute_script("return getComputedStyle(document.querySelector('img')).filter")
+    assert (dark != "none") == (scheme == "dark"), "drawings turn dark with the page"
+    code = browser.find_element("css selector", "pre > code")
+    assert browser.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", code), "cut off"
+    flags = code.find_elements("class name", "flag")
+    assert [flag.text for flag in flags] == [f"-flag-of-number_{i}" for i in range(12)]
+    assert {len(browser.execute_script("return arguments[0].getClientRects()", flag)) for flag in flags} == {1}
+    assert code.text.splitlines()[-1] == "mae-data"
     browser.find_element("link text", "other page").click()
     assert browser.current_url.endswith("/guides/other.html")
     browser.back()

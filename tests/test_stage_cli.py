@@ -13,8 +13,8 @@ from stage_runs import FINETUNE, PRETRAIN, PROBE, ROOT, STAGES, Stage, assert_re
 FLAGS = "cfg model dataset data_path batch_size batch_size_eval image_size accum_iter"
 FLAGS += " output pretrained resume last_epoch eval amp"
 COMMANDS = {
-    PRETRAIN.package: ("", "refine", "visualize", "curve", "export", "report", "watch", "serve"),
-    FINETUNE.package: ("", "predict", "export", "report", "watch"),
+    PRETRAIN.package: ("", "refine", "distill", "visualize", "curve", "export", "report", "watch", "serve"),
+    FINETUNE.package: ("", "predict", "export", "serve", "report", "watch"),
     PROBE.package: ("", "features", "knn", "logistic", "segment", "map", "attention", "report", "watch"),
 }
 
@@ -29,7 +29,8 @@ def test_the_flag_set_is_pinned_in_both_spellings(package: str) -> None:
     names += ["random_init", "no_cache", "block"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
-        "-h", "--help", "--version", "--allow-drift", "--json", "--dry-run", "--help-config", "--completion"
+        "-h", "--help", "--version", "--allow-drift", "--json", "--dry-run", "--help-config", "--completion",
+        *(["--budget"] if package == PRETRAIN.package else []),
     }  # fmt: skip
 
 

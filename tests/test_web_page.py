@@ -8,6 +8,8 @@ import pytest
 from browser_pages import SIZES, axe_findings, browser, open_page
 from stage_runs import write_images
 
+pytestmark = pytest.mark.once  # a browser's page does not depend on Paddle
+
 pytest.importorskip("waitress", reason="the demo extra is not installed")
 
 __all__ = ["browser"]

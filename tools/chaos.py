@@ -69,6 +69,7 @@ KINDS = {
         },
         command="refine",
     ),
+    "distill": Kind("mae_pretrain", {**PRETRAIN, "MODEL.ENCODER.NUM_HEADS": 1}, command="distill"),
     "segment": Kind(
         "mae_finetune",
         {
@@ -240,7 +241,7 @@ def main() -> int:
     rng, data = random.Random(args.seed), args.output / "data"
     shutil.rmtree(args.output, ignore_errors=True)
     write_data(data)
-    if "refine" in args.kinds:
+    if any(KINDS[kind].command for kind in args.kinds):
         finish_a_run(data)
     scenarios = [Scenario(*words) for words in itertools.product(args.kinds, args.workers, args.ranks)]
     for i, scenario in enumerate(scenarios):

@@ -103,7 +103,9 @@ def _score_features(run: Path, weights: Sequence[Path], command: str, words: Seq
     """Classify by the features of both models with `mae-probe COMMAND`; returns their accuracies in percent."""
     files = [run / f"{command}-{number}.json" for number in range(len(weights))]
     pairs = zip(weights, files, strict=True)
-    call_together([["mae-probe", command, *words, "-pretrained", w, "--json", file] for w, file in pairs])
+    call_together(
+        [["mae-probe", command, "--no-yardsticks", *words, "-pretrained", w, "--json", file] for w, file in pairs]
+    )
     return [top1(file) for file in files]
 
 

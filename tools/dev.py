@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affected import affected, changed_paths
-from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, install, install_file, wheel_environment
+from environment import DEFAULT_FOLDERS, DEFAULT_PADDLE, Environment, docs_environment, install, wheel_environment
 from wheels import SUPPORTED_PADDLES, build_distributions, try_files, unpack_paddle
 from workspace import ROOT, WorkspaceError, dependency_graph, read_packages, run, tagged_package, with_dependencies
 
@@ -103,8 +103,7 @@ def run_zoo(args: argparse.Namespace) -> int:
 
 def run_docs(args: argparse.Namespace) -> int:
     """Build the documentation site with the remaining arguments."""
-    env = installed()
-    install_file(env, ROOT / "tools/site/requirements.txt")
+    env = docs_environment(read_packages())
     return run([str(env.python), "tools/site/build_site.py", *args.rest])
 
 

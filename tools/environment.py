@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workspace import ROOT, CommandError, Package, WorkspaceError, dependency_graph, run_quietly, with_dependencies
+from workspace import (
+    ROOT,
+    CommandError,
+    Package,
+    WorkspaceError,
+    dependency_graph,
+    distribution_name,
+    run_quietly,
+    with_dependencies,
+)
 
 # Paddle does not declare which NumPy it works with: 3.3.1 fails on 2.4, 2.6.2 on 2.0.
 PADDLE_REQUIREMENTS = {
@@ -108,22 +117,24 @@ def install(
 
 def wheel_environment() -> Environment:
     """Make or update the small environment in which wheels are built: a container has no use for more."""
-    env = Environment(ROOT / ".venv-wheels")
-    requirements = digest([_ensure_venv(env), *WHEEL_REQUIREMENTS])
-    if read_stamp(env.stamp).get("requirements") != requirements:
-        pip_install(env, WHEEL_REQUIREMENTS)
-        _write_stamp(env, {"requirements": requirements})
+    return _small_environment(".venv-wheels", WHEEL_REQUIREMENTS)
+
+
+def docs_environment(packages: Mapping[str, Package]) -> Environment:
+    """Make or update the environment of the documentation: its builder and what packages declare, without Paddle."""
+    builder = (ROOT / "tools/site/requirements.txt").read_text(encoding="utf-8").splitlines()
+    declared = [line for package in packages.values() for line in package.requirements]
+    foreign = [line for line in declared if distribution_name(line) not in packages]
+    return _small_environment(".venv-docs", [*foreign, *(line for line in builder if not line.startswith("#"))])
+
+
+def _small_environment(folder: str, requirements: Sequence[str]) -> Environment:
+    env = Environment(ROOT / folder)
+    stamp = digest([_ensure_venv(env), *requirements])
+    if read_stamp(env.stamp).get("requirements") != stamp:
+        pip_install(env, requirements)
+        _write_stamp(env, {"requirements": stamp})
     return env
-
-
-def install_file(env: Environment, file: Path) -> None:
-    """Install a file of requirements into an environment that is there, unless the stamp says that it was."""
-    done, lines = read_stamp(env.stamp), file.read_text(encoding="utf-8").splitlines()
-    stamp, name = digest([done.get("requirements", ""), *lines]), f"file {file.parent.name}/{file.name}"
-    if done.get(name) != stamp:
-        pip_install(env, [*PADDLE_REQUIREMENTS[env.paddle], "--requirement", str(file)])
-        done[name] = stamp
-        _write_stamp(env, done)
 
 
 def extra_requirements(packages: Mapping[str, Package], names: Sequence[str], extra: str) -> list[str]:

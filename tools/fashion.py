@@ -163,7 +163,16 @@ class Trial:
             words: list[object] = ["--train", files[0], "--val", files[1], "--C", PENALTIES[labels]]
             return {"raw pixels": self.json_of(["logistic", *words])["top1"]}
         settings = FROZEN | {"SEED": self.seed, "DATA.TRAIN_LIST": name}
-        words = ["logistic", *self.of_features(weights), "--pool", "mean", "grid2", "--C", PENALTIES[labels]]
+        words = [
+            "logistic",
+            "--no-yardsticks",
+            *self.of_features(weights),
+            "--pool",
+            "mean",
+            "grid2",
+            "--C",
+            PENALTIES[labels],
+        ]
         return dict(self.json_of([*words, *words_of(settings)])["top1"])
 
     def of_features(self, weights: Sequence[object]) -> list[object]:

@@ -113,7 +113,7 @@ def measure_step(folder: Path, seed: int, few: str, step: int, initial: Path) ->
 def classify(folder: Path, name: str, words: Sequence[object]) -> float:
     """Classify by features with `mae-probe`; returns the accuracy."""
     file = folder / f"{name}.json"
-    quietly(["mae-probe", *words, "--json", file])
+    quietly(["mae-probe", *words, "--no-yardsticks", "--json", file])
     return top1(file)
 
 

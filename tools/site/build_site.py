@@ -10,12 +10,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.extend(map(str, Path(__file__).parents[2].glob("packages/*/src")))  # no package is installed, nor is Paddle
 
 import yaml
 
+from notebook_outputs import OUTPUTS, read_outputs, shown
+from site_code import code_blocks
 from site_links import include_sections, linked_files, rewrite_links
 from site_pages import HERE, SECTIONS, Page, api_pages, first_heading, notebooks, pages
 from site_reference import generated
@@ -53,15 +57,16 @@ def stage() -> None:
     chosen = pages()
     paths = {page.source: page.path for page in (*chosen, *notebooks())}
     for page in chosen:
-        _add_files(page, paths)
+        _add_files(linked_files(page.source.read_text(encoding="utf-8"), page.source), paths)
+    _add_files(OUTPUTS.glob("*.png"), paths)
     nav: dict[str, list[object]] = {}
     for page in chosen:
         text = page_text(page, paths)
-        _write(page.path, described(text))
+        _write(page.path, described(code_blocks(text)))
         nav.setdefault(page.section, []).append({page.title or first_heading(text): page.path})
     for page in notebooks():
         text = rewrite_links(notebook_text(page.source), page.source, page.path, paths)
-        _write(page.path, described(text))
+        _write(page.path, described(code_blocks(text)))
         nav.setdefault(page.section, []).append({first_heading(text): page.path})
     for path, title, modules in api_pages():
         _write(path, f"# {title}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n")
@@ -90,18 +95,21 @@ def described(text: str) -> str:
 
 
 def notebook_text(file: Path) -> str:
-    """Return a notebook's cells as a page; its outputs are not part of the repository."""
-    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-    texts = ["".join(cell["source"]) for cell in cells]
-    kinds = [cell["cell_type"] for cell in cells]
-    shown = [text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in zip(kinds, texts, strict=True)]
-    where = f"\n\nThe notebook itself: `{file.relative_to(ROOT)}`."
-    return "\n\n".join(shown) + where + "\n"
+    """Return a notebook's cells as a page, each with what it printed and drew when it was run."""
+    cells, outputs = json.loads(file.read_text(encoding="utf-8"))["cells"], read_outputs(file)
+    parts = []
+    for cell in cells:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        if cell["id"] in outputs:
+            parts.append(shown(outputs[cell["id"]], file.parent))
+    where = f"The notebook itself: `{file.relative_to(ROOT)}`."
+    return "\n\n".join([*filter(None, parts), where]) + "\n"
 
 
-def _add_files(page: Page, paths: dict[Path, str]) -> None:
-    """Take pictures and other files that a page links to along."""
-    for file in linked_files(page.source.read_text(encoding="utf-8"), page.source):
+def _add_files(files: Iterable[Path], paths: dict[Path, str]) -> None:
+    """Take pictures and other files that pages link to along."""
+    for file in files:
         if file not in paths and ROOT in file.parents:
             paths[file] = f"files/{file.name}"
             (STAGED / "files").mkdir(parents=True, exist_ok=True)

@@ -21,11 +21,25 @@ class Page:
     title: str = ""  # the first heading where empty
 
 
+# In the order to read and to run them: the first makes the run that the next two take.
+NOTEBOOKS = [
+    ROOT / "packages" / path
+    for path in (
+        "mae-pretrain/notebooks/reconstruct.ipynb",
+        "mae-probe/notebooks/features_knn_attention.ipynb",
+        "mae-finetune/notebooks/few_labels.ipynb",
+        "mae-finetune/notebooks/serve_an_export.ipynb",
+        "mae-pretrain/notebooks/pretrain_your_folder.ipynb",
+    )
+]
+
 # In the order of the navigation. Files of packages/*/docs that are not named here follow the guides by themselves.
 _NAMED = [
-    ("README.md", "index.md", "Start", "MAE for PaddlePaddle"),
+    ("tools/site/pages/index.md", "index.md", "Start", "MAE for PaddlePaddle"),
     ("tools/site/pages/first_run.md", "first_run.md", "Start", ""),
+    ("tools/site/pages/which.md", "which.md", "Start", ""),
     ("tools/site/pages/faq.md", "faq.md", "Start", ""),
+    ("README.md", "overview.md", "Start", "Overview (README)"),
     ("packages/mae-data/docs/own_data.md", "", "Guides", ""),
     ("packages/mae-data/docs/sources.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/channels.md", "", "Guides", ""),
@@ -33,11 +47,13 @@ _NAMED = [
     ("packages/mae-probe/docs/segmentation.md", "guides/segmentation_of_patches.md", "Guides", ""),
     ("packages/mae-finetune/docs/segmentation.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/resuming.md", "", "Guides", ""),
+    ("packages/mae-pretrain/docs/advice.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/schedules.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/several_machines.md", "", "Guides", ""),
     ("packages/mae-core/docs/reliability.md", "", "Guides", ""),
     ("packages/mae-pretrain/docs/reports.md", "", "Guides", ""),
     ("packages/mae-finetune/docs/labels_and_numbers.md", "", "Guides", ""),
+    ("tools/site/pages/elsewhere.md", "guides/elsewhere.md", "Guides", ""),
     ("packages/mae-finetune/docs/export_and_serving.md", "", "Guides", ""),
     ("packages/mae-core/docs/migration.md", "", "Guides", ""),
     ("packages/mae-data/docs/security.md", "", "Guides", ""),
@@ -50,6 +66,7 @@ _NAMED = [
     ("tools/site/pages/reference/commands.md", "reference/commands.md", "Reference", ""),
     ("tools/site/pages/reference/config_pretrain.md", "reference/config_pretrain.md", "Reference", ""),
     ("tools/site/pages/reference/config_refine.md", "reference/config_refine.md", "Reference", ""),
+    ("tools/site/pages/reference/config_distill.md", "reference/config_distill.md", "Reference", ""),
     ("tools/site/pages/reference/config_finetune.md", "reference/config_finetune.md", "Reference", ""),
     ("tools/site/pages/reference/config_probe.md", "reference/config_probe.md", "Reference", ""),
     ("tools/site/pages/reference/exit_codes.md", "reference/exit_codes.md", "Reference", ""),
@@ -75,9 +92,8 @@ def pages() -> list[Page]:
 
 
 def notebooks() -> list[Page]:
-    """List the notebooks, which are shown as they are, without being run."""
-    files = sorted(ROOT.glob("packages/*/notebooks/*.ipynb"))
-    return [Page(file, f"notebooks/{file.stem}.md", "Notebooks") for file in files]
+    """List the notebooks."""
+    return [Page(file, f"notebooks/{file.stem}.md", "Notebooks") for file in NOTEBOOKS]
 
 
 def _guide_path(file: Path) -> str:

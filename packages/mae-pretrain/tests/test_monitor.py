@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from stage_runs import PRETRAIN, assert_same, records
 
-import mae_pretrain.monitor
+import mae_pretrain.monitor.look
 from mae_core.training.precision import Precision
 from mae_data.errors import DataError
 from mae_pretrain.build import build_model, eval_dataset, mask_noise
 from mae_pretrain.config import RECIPE
-from mae_pretrain.monitor import Encoded, Monitor
-from mae_pretrain.monitored_images import MonitoredImages
+from mae_pretrain.monitor.images import MonitoredImages
+from mae_pretrain.monitor.look import Encoded, Monitor
 from mae_pretrain.train import board_pictures
 
 TINY = PRETRAIN.tiny
@@ -26,6 +26,7 @@ def config_of(folder, *pairs):
     return RECIPE.load(None, {"DATA.DATA_PATH": str(folder)}, [str(w) for w in (*TINY, "DATA.BATCH_SIZE", 4, *pairs)])
 
 
+BESIDE = ("knn_random_init", "knn_whitened_random_init", "knn_raw_pixels")
 SINGLE = Precision(False, "bfloat16", print)
 
 
@@ -51,7 +52,7 @@ def test_every_epoch_has_its_figures_and_pictures(watched):
     assert "monitor: every 1 epochs, 7 held-out images; kNN among 26 training images" in out
     assert [record["step"] for record in looks(run)] == [3, 6, 9]
     for record in looks(run):
-        assert set(record) == {"kind", "step", "epoch", "val_loss", "rankme", "knn_top1", "knn_whitened_top1"}
+        assert set(record) == {"kind", "step", "epoch", "val_loss", "rankme", "knn_top1", "knn_whitened_top1", *BESIDE}
         assert 1 <= record["rankme"] <= 7
     assert looks(run)[0]["val_loss"] > looks(run)[-1]["val_loss"]
     pictures = sorted(path.name for path in (run / "monitor").iterdir())
@@ -102,7 +103,7 @@ def test_a_rank_that_writes_nothing_computes_the_shared_figures_only(data, monke
     monitor = Monitor(config, SINGLE, None)
     model = build_model(config)
     model.eval()
-    monkeypatch.setattr(mae_pretrain.monitor.distributed, "is_main", lambda: False)
+    monkeypatch.setattr(mae_pretrain.monitor.look.distributed, "is_main", lambda: False)
     assert set(monitor.look(model, 1, never)) == {"val_loss"}
 
 
@@ -134,6 +135,38 @@ def test_figures_are_those_of_plain_loops(data, tmp_path):
     assert found["knn_whitened_top1"] == pytest.approx(plain_knn(white, labels))
 
 
+def test_beside_stand_random_weights_and_raw_pixels(data):
+    """The figures of a model are those of its start where it has just begun; those of pixels come from plain loops."""
+    config = config_of(data, "MONITOR.EVERY", 1)
+    begun, other = build_model(config), build_model(config_of(data, "SEED", 5))
+    monitor = Monitor(config, SINGLE, None)
+    for model in (begun, other):
+        model.eval()
+    paddle.seed(3)
+    expected = paddle.rand([4]).numpy()
+    paddle.seed(3)
+    found = monitor.look(other, 1, never)
+    np.testing.assert_array_equal(paddle.rand([4]).numpy(), expected)  # the generator is as it was
+    first = Monitor(config, SINGLE, None).look(begun, 1, never)
+    assert first["knn_top1"] == first["knn_random_init"] == found["knn_random_init"]
+    assert first["knn_whitened_top1"] == first["knn_whitened_random_init"] == found["knn_whitened_random_init"]
+    pixels, labels = {}, {}
+    for part in ("val", "train"):
+        dataset = eval_dataset(config, f"{part}_list.txt")
+        samples = [dataset[index] for index in range(len(dataset))]
+        pixels[part] = [image.transpose(2, 0, 1).ravel().astype(np.float64) for image, _, _ in samples]
+        labels[part] = [int(label) for _, label, _ in samples]
+    assert pixels["val"][0].size <= 3 * 32 * 32  # not scaled down
+    assert found["knn_raw_pixels"] == pytest.approx(plain_knn(pixels, labels))
+    encoded = []
+    monitor._encode = lambda model, *rest, **named: (
+        encoded.append(model) or Monitor._encode(monitor, model, *rest, **named)
+    )
+    again = monitor.look(other, 2, never)
+    assert {name: again[name] for name in BESIDE} == {name: found[name] for name in BESIDE}
+    assert len(encoded) == 2  # no further pass over the images for what is known
+
+
 def whitened(train, val):
     """By another way than the product's: singular values instead of a covariance."""
     mean = train.mean(axis=0)
@@ -157,7 +190,10 @@ def plain_knn(tokens, labels):
 def test_collapsed_features_have_no_whitened_figure(data):
     monitor = Monitor(config_of(data, "MONITOR.EVERY", 1), SINGLE, None)
     same = [
-        Encoded(np.ones((len(part.chosen), 16), np.float32), part.labels, 0.0) for part in (monitor.train, monitor.val)
+        Encoded(
+            np.ones((len(part.chosen), 16), np.float32), part.labels, 0.0, np.empty((len(part.chosen), 0), np.float32)
+        )
+        for part in (monitor.train, monitor.val)
     ]
     assert set(monitor._knn_figures(*same)) == {"knn_top1"}
 

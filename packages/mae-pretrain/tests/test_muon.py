@@ -9,7 +9,7 @@ from stage_runs import PRETRAIN, assert_same
 
 import mae_core
 from mae_core.training.optim import AdamW, trainable
-from mae_pretrain.muon import Muon, build_muon, hidden_matrices, orthogonal
+from mae_pretrain.optimizers.muon import Muon, build_muon, hidden_matrices, orthogonal
 
 WORDS = [*PRETRAIN.tiny, "TRAIN.OPTIMIZER.NAME", "Muon", "TRAIN.BASE_LR", 0.05]
 

@@ -9,8 +9,9 @@ import pytest
 import mae_core  # noqa: F401
 from mae_core.errors import ConfigError
 from mae_core.training.optim import trainable
-from mae_pretrain.build import BUILDERS, build_model, build_optimizer
+from mae_pretrain.build import build_model
 from mae_pretrain.config import OPTIMIZERS, RECIPE
+from mae_pretrain.optimizers.choice import BUILDERS, build_optimizer
 
 TINY = {
     "DATA.IMAGE_SIZE": 8, "MODEL.PATCH_SIZE": 4, "MODEL.ENCODER.EMBED_DIM": 8, "MODEL.ENCODER.DEPTH": 1,
@@ -27,7 +28,7 @@ def build_sgd(model, train):
 
 @pytest.fixture
 def sgd(monkeypatch):
-    """What a user writes into `optimizer.py` and `config.py`."""
+    """What a user writes into `optimizers/choice.py` and `config.py`."""
     monkeypatch.setitem(BUILDERS, "SGD", build_sgd)
     name = "TRAIN.OPTIMIZER.NAME"
     monkeypatch.setitem(RECIPE.keys, name, replace(RECIPE.keys[name], choices=(*OPTIMIZERS, "SGD")))

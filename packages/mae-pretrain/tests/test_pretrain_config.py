@@ -5,6 +5,7 @@ from importlib import resources
 import pytest
 
 from mae_core.errors import ConfigError
+from mae_core.stage.config.to_arguments import plan_of, schedule_of
 from mae_pretrain.config import RECIPE
 
 
@@ -97,3 +98,12 @@ def test_flags_win_over_the_file_and_pairs_over_flags(tmp_path):
 def test_unknown_config_lists_the_packaged_ones():
     with pytest.raises(ConfigError, match=r"vit_base_patch16_224_pretrain\.yaml"):
         RECIPE.load("vit_giant")
+
+
+def test_a_run_may_end_within_an_epoch():
+    part = RECIPE.load(None, {"TRAIN.NUM_EPOCHS": 1.5, "TRAIN.WARMUP_EPOCHS": 0.5})
+    assert plan_of(part, 10).total_steps == 15
+    rate_at = schedule_of(part, plan_of(part, 10))
+    assert [round(rate_at(epoch) / rate_at(0.5), 6) for epoch in (0.25, 0.5, 1.0, 1.5)] == [0.5, 1.0, 0.5, 0.0]
+    least = RECIPE.load(None, {"TRAIN.NUM_EPOCHS": 0.001, "TRAIN.WARMUP_EPOCHS": 0})
+    assert plan_of(least, 10).total_steps == 1

@@ -47,6 +47,23 @@ def test_normalisation_is_undone_exactly(norm_pix, chans):
     assert masked_error(recon, recon.predicted).max() < 1e-8
 
 
+@pytest.mark.parametrize("chans", [1, 3])
+def test_what_is_given_with_normalised_pixels_is_one_mean_of_each_patch(chans):
+    """By plain loops in float64: one mean over a patch's normalised values of all channels, turned back into pixels."""
+    model, pixels = make(in_chans=chans, norm_pix_loss=True), images(chans)
+    recon = predict_patches(model, paddle.to_tensor(pixels), 0.5, paddle.rand([3, 12]))
+    mean, std = np.array(model.pixel_mean), np.array(model.pixel_std)
+    errors = np.zeros(3)
+    for i, j in np.argwhere(recon.mask.numpy() == 1):
+        top, left = 4 * (j // 3), 4 * (j % 3)
+        patch = pixels[i, top : top + 4, left : left + 4].astype(np.float64) / 255  # [4, 4, C]
+        filled = ((patch - mean) / std).mean() * std + mean  # [C]
+        errors[i] += ((patch - filled) ** 2).mean() / 6
+    np.testing.assert_allclose(masked_error(recon, recon.patch_mean), errors, rtol=1e-5)
+    plain = predict_patches(make(in_chans=chans, norm_pix_loss=False), paddle.to_tensor(pixels), 0.5)
+    assert plain.patch_mean is None
+
+
 def test_masked_error_counts_removed_patches_only():
     original, mask = paddle.zeros([2, 4, 3]), paddle.to_tensor([[1.0, 0, 0, 1], [0, 0, 1, 1]])
     predicted = paddle.to_tensor(np.arange(8, dtype="float32").reshape(2, 4, 1).repeat(3, axis=2))

@@ -122,7 +122,7 @@ def test_looks_score_the_features_and_change_nothing(data, pretrained, finished,
     assert result.returncode == 0, result.stderr
     looks = [line for line in records(run) if line["kind"] == "validation"]
     assert [line["step"] for line in looks] == [6, 9]
-    assert {"rankme", "knn_top1", "knn_whitened_top1"} <= looks[0].keys()
+    assert {"rankme", "knn_top1", "knn_whitened_top1", "knn_random_init", "knn_raw_pixels"} <= looks[0].keys()
     assert "val_loss" not in looks[0]
     for file in FILES:
         assert_same(finished[0], run, file=file)

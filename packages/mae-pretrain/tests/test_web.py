@@ -18,15 +18,16 @@ from PIL import Image
 import mae_core
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import products
+from mae_core.report import image_server
 from mae_core.report.http_server import is_own_name
+from mae_core.report.image_server import name_of
 from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights.checkpoint_state import State
 from mae_pretrain import reconstruct
 from mae_pretrain.cli import main
-from mae_pretrain.web import application as web
 from mae_pretrain.web.application import Application
-from mae_pretrain.web.served_model import ServedModel, name_of
+from mae_pretrain.web.served_model import ServedModel
 
 waitress = pytest.importorskip("waitress", reason="the demo extra is not installed")
 
@@ -237,7 +238,7 @@ def test_slow_and_silent_clients_keep_nobody_waiting(server):
 
 
 def test_many_at_once_are_computed_one_by_one_or_asked_to_come_again(autoencoder, monkeypatch):
-    monkeypatch.setattr(web, "PLACES", 3)
+    monkeypatch.setattr(image_server, "PLACES", 3)
     running, most, first = [], [], threading.Event()
 
     def attend(data):

@@ -14,7 +14,7 @@ import mae_probe
 from mae_core.errors import UserError
 from mae_data.loading.preprocess import preprocess
 from mae_probe.cli import main
-from mae_probe.commands.classify import sweep_lines
+from mae_probe.commands.yardsticks import sweep_lines
 from mae_probe.extraction import encoding
 from mae_probe.extraction.feature_file import read_features
 from mae_probe.extraction.pooling import Part, block_numbers
@@ -88,18 +88,22 @@ def test_blocks_are_compared_in_one_pass_and_kept_apart(words, passes, capsys):
     )
     printed = capsys.readouterr()
     said, rows = json.loads(printed.out), [line for line in printed.err.splitlines() if " --pool " in line]
-    assert len(passes) == 2
+    assert len(passes) == 4  # as many by random weights
+    assert list(said["random_init"]) == ["0 class", "0 mean", "1 class", "1 mean"]
     assert (said["block"], said["pool"]) == ([0, 1], ["class", "mean"])
     assert list(said["top1"]) == ["0 class", "0 mean", "1 class", "1 mean"]
+    (random,) = (row for row in rows if row.startswith("random init --block"))
+    highest = max(max(by_k.values()) for by_k in said["random_init"].values())
+    assert max(map(float, random.split()[-2:])) == pytest.approx(highest, abs=0.005)
     for row, (key, by_k) in zip(rows, said["top1"].items(), strict=False):
         assert row.split() == ["--block", key[0], "--pool", key[2:], *(f"{by_k[k]:.2f}" for k in ("5", "10"))]
     best = max(value for by_k in said["top1"].values() for value in by_k.values())
-    assert rows[-1].startswith("best: --block")
-    assert rows[-1].endswith(f"{best:.2f}")
+    (named,) = (row for row in rows if row.startswith("best: --block"))
+    assert named.endswith(f"{best:.2f}")
     for block, key in (("-1", "1 mean"), ("0", "0 mean")):
         assert main(["knn", *words, "--k", "5", "--json", "-", "--block", block, "--pool", "mean"]) == 0
         assert json.loads(capsys.readouterr().out)["top1"]["5"] == said["top1"][key]["5"]
-    assert len(passes) == 2  # read from features/
+    assert len(passes) == 4  # read from features/
 
 
 def test_logistic_regression_of_blocks_is_a_table(words, capsys):
@@ -109,7 +113,9 @@ def test_logistic_regression_of_blocks_is_a_table(words, capsys):
     (first,) = (i for i, line in enumerate(lines) if line.split() == ["logistic", "regression,", "C=1", "top-1"])
     rows = {line.split()[1]: float(line.split()[-1]) for line in lines[first + 1 : first + 3]}
     assert list(rows) == ["0", "1"]
-    assert float(lines[first + 3].split()[-1]) == max(rows.values())
+    assert [line.split("  ")[0] for line in lines[first + 4 : first + 5]] == ["raw pixels"]
+    assert lines[first + 3].startswith("random init --block")
+    assert float(lines[first + 5].split()[-1]) == max(rows.values())
 
 
 def test_a_table_names_the_largest_figure():

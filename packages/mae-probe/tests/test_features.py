@@ -12,13 +12,15 @@ from stage_runs import PROBE, assert_refused, broken_set, weights
 import mae_core
 from mae_core.errors import UserError
 from mae_core.evaluation.features import figures_by_k
+from mae_probe.build import eval_dataset
 from mae_probe.classifiers import knn_figures, logistic_figures
+from mae_probe.cli import main
 from mae_probe.commands.features import SUFFIXES
 from mae_probe.commands.flags import POOLS
+from mae_probe.config import RECIPE
 from mae_probe.extraction.feature_file import FORMATS, read_features, write_features
 from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.pooling import POOLS as POOLINGS
-from mae_probe.extraction.pooling import pixel_features
 
 TINY = PROBE.tiny
 
@@ -126,7 +128,7 @@ def test_logistic_regression_is_near_the_best_linear_rule():
 
 
 def test_without_sklearn_logistic_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("mae_probe.classifiers.find_spec", lambda name: None)
+    monkeypatch.setattr("mae_core.evaluation.logistic.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[logistic\]"):
         logistic_figures(blobs(9, 0), blobs(9, 1))
 
@@ -148,16 +150,52 @@ def test_commands_on_images_and_on_files_agree(data, pretrained, cli, tmp_path):
     assert [line.split(":")[0] for line in lines] == ["kNN k=5", "kNN k=20"]
     said = re.fullmatch(r"kNN k=5: top-1 (\S+) balanced accuracy (\S+) macro F1 (\S+) AUROC (\S+)", lines[0])
     assert all(float(figure) > 70 for figure in said.groups())  # colours tell the classes
-    with_pixels = [line for line in from_images.stdout.splitlines() if line.startswith("kNN")]
-    pixels = r" \(raw pixels (\S+)\)"
-    assert [re.sub(pixels, "", line) for line in with_pixels] == lines
-    assert all(float(re.search(pixels, line)[1]) > 50 for line in with_pixels)
+    first = from_images.stdout.splitlines().index(lines[0])
+    assert from_images.stdout.splitlines()[first : first + 2] == lines
+    header, *table = [re.split(r"  +", line) for line in from_images.stdout.splitlines()[first + 2 : first + 6]]
+    assert header == ["kNN, top-1", "k=5", "k=20"]
+    assert [row[0] for row in table] == ["these features", "random init", "raw pixels"]
+    assert table[0][1] == said[1]
+    assert min(float(figure) for figure in table[2][1:]) > 50
     logistic = cli("logistic", *files)
     assert logistic.returncode == 0, logistic.stderr
     assert re.match(
         r"logistic regression C=1: top-1 (\S+) balanced accuracy \S+ macro F1 \S+ AUROC \S+\n", logistic.stdout
     )
     assert float(logistic.stdout.split()[-1]) > 70
+
+
+@needs_sklearn
+def test_random_weights_and_raw_pixels_stand_beside_by_default(data, pretrained, tmp_path, capsys):
+    """Random weights as `--random-init` has them; pixels as scikit-learn and a plain loop score the images."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def told(*args):
+        words = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 5, *TINY, "--no-cache", "--json", "-"]
+        assert main([str(word) for word in (*args, *words)]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    config = RECIPE.load(None, {"DATA.DATA_PATH": str(data)}, [str(word) for word in TINY])
+    pixels, labels = [], []
+    for part in ("train", "val"):
+        dataset = eval_dataset(config, f"{part}_list.txt")
+        samples = [dataset[i] for i in range(len(dataset))]
+        pixels.append(np.stack([image.transpose(2, 0, 1).ravel() for image, _, _ in samples]).astype(np.float64))
+        labels.append(np.array([label for _, label, _ in samples]))
+    unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in pixels]
+    nearest = (unit[1] @ unit[0].T).argmax(axis=1)
+    for more in ([], ["--whiten", "--pool", "mean"]):
+        found, random = told("knn", "--k", 1, *more), told("knn", "--k", 1, *more, "--random-init")
+        assert found["random_init"] == random["top1"]
+        assert found["raw_pixels"] == random["raw_pixels"] == {"1": 100 * np.mean(labels[0][nearest] == labels[1])}
+        assert "random_init" not in random
+    found, random = told("logistic", "--C", 0.01), told("logistic", "--C", 0.01, "--random-init")
+    assert found["random_init"] == random["top1"]
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)).fit(pixels[0], labels[0])
+    assert found["raw_pixels"] == pytest.approx(100 * fitted.score(pixels[1], labels[1]))
+    assert not {"random_init", "raw_pixels"} & told("logistic", "--no-yardsticks").keys()
 
 
 def test_help_names_the_suffixes_and_pools_that_there_are():
@@ -199,18 +237,6 @@ def test_without_pyarrow_it_is_said_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr("mae_probe.extraction.feature_tables.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"mae-probe\[parquet\]"):
         write_features(tmp_path / "f.parquet", blobs(5, 0))
-
-
-def test_raw_pixels_are_the_means_of_blocks():
-    import paddle
-
-    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
-    found = pixel_features(paddle.to_tensor(images)).numpy().reshape(2, 3, 32, 21)
-    whole = images.astype(np.float64).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(found[1, 2, 5, 0], whole[1, 2, 15:18, 0:4].mean(), atol=1e-4)  # 64 / 21 columns: 0 to 3
-    small = images[:, :16, :16]
-    expected = small.transpose(0, 3, 1, 2).reshape(2, -1)
-    np.testing.assert_allclose(pixel_features(paddle.to_tensor(small)).numpy(), expected, atol=1e-7)
 
 
 def test_random_weights_are_a_yardstick_that_reads_no_weights(data, pretrained, cli, tmp_path):

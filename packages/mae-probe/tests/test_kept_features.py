@@ -10,7 +10,7 @@ import paddle
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from stage_runs import PROBE, broken_set
+from stage_runs import PROBE, assert_same, broken_set
 
 from mae_core.weights.load import load_pretrained
 from mae_data.sources.cache import FOLDER_VARIABLE
@@ -67,7 +67,10 @@ def random_features(seed, n=5):
 def test_commands_encode_a_list_once(run, images, passes, capsys, tmp_path):
     assert main(["knn", *words(run, images, "--k", 5)]) == 0
     first = capsys.readouterr().out
-    assert passes == [("train_list.txt", ["class", "pixels"]), ("val_list.txt", ["class", "pixels"])]
+    lists = ("train_list.txt", "val_list.txt")
+    assert passes == [
+        (name, pools) for pools in (["class", "pixels"], ["class"]) for name in lists
+    ]  # by random weights
     assert f"features kept in {run / 'features'}: " in first
     assert main(["knn", *words(run, images, "--k", 5)]) == 0
     again = capsys.readouterr().out
@@ -75,20 +78,37 @@ def test_commands_encode_a_list_once(run, images, passes, capsys, tmp_path):
         line for line in first.splitlines() if line.startswith("kNN")
     ]
     assert f"features read from {run / 'features'}: {images / 'val_list.txt'} (class, pixels)" in again
+    assert f"features read from {run / 'features'}: {images / 'val_list.txt'} (class of random weights)" in again
     assert main(["features", *words(run, images, "-output", tmp_path / "f.npz")]) == 0
     cached = ["TRAIN.CACHE_FEATURES", "True", "-output", tmp_path / "probe"]
     assert main(words(run, images, *cached)) == 0
-    assert len(passes) == 2
-    assert len(kept(run)) == 4
+    assert len(passes) == 4
+    assert len(kept(run)) == 6
     files = {read_features(path).features.shape: str(path) for path in (run / "features").glob("*")}
     val, train = files[7, 16], files[26, 16]
     assert main(["knn", "--train", train, "--val", val, "--k", "5"]) == 0  # feature files like any other
 
 
+def test_a_probe_of_cached_features_measures_what_it_has_to_beat(run, images, capsys, tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    cached = words(run, images, "TRAIN.CACHE_FEATURES", "True")
+    assert main([*cached, "-output", str(tmp_path / "probe")]) == 0
+    found = json.loads((tmp_path / "probe/yardsticks.json").read_text())
+    said = capsys.readouterr().out
+    assert "to beat: top-1 of logistic regression for these 26 labels: random init" in said
+    assert main(["logistic", *words(run, images, "--json", "-")]) == 0
+    beside = json.loads(capsys.readouterr().out)
+    assert found["logistic"] == {name: beside[name] for name in ("random_init", "raw_pixels")}
+    monkeypatch.setattr("mae_core.stage.yardsticks.MOST_IMAGES", 25)
+    assert main([*cached, "-output", str(tmp_path / "without")]) == 0
+    assert not (tmp_path / "without/yardsticks.json").exists()
+    assert_same(tmp_path / "probe", tmp_path / "without")
+
+
 def test_without_the_cache_nothing_is_kept_or_read(run, images, passes, capsys):
     for _ in range(2):
-        assert main(["knn", *words(run, images, "--k", 5, "--no-cache")]) == 0
-    assert len(passes) == 4
+        assert main(["knn", *words(run, images, "--k", 5, "--no-cache", "--no-yardsticks")]) == 0
+    assert passes == 2 * [("train_list.txt", ["class"]), ("val_list.txt", ["class"])]
     assert not (run / "features").exists()
     assert "features kept" not in capsys.readouterr().out
 
@@ -106,7 +126,9 @@ def test_a_cached_probe_learns_the_same_with_and_without(run, images, tmp_path):
 def test_random_weights_have_their_features_in_the_run_itself(run, images, passes, tmp_path):
     cached = ["--random-init", "TRAIN.CACHE_FEATURES", "True", "-output", tmp_path / "random"]
     assert main(words(run, images, *cached)) == 0
-    assert len(kept(tmp_path / "random")) == len(passes) == 2
+    lists = ("train_list.txt", "val_list.txt")
+    assert passes == [(name, ["class", "pixels"]) for name in lists]  # what is trained on, and what it has to beat
+    assert len(kept(tmp_path / "random")) == 4
     assert kept(run) == []
 
 
@@ -263,11 +285,12 @@ def test_several_pools_take_one_pass_and_give_what_each_gives(run, images, passe
     passes.clear()
     assert main(["knn", *words(run, images, *more), "--pool", *pools, "SEED", "3"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert passes == [(name, [*pools, "pixels"]) for name in ("train_list.txt", "val_list.txt")]
+    lists = ("train_list.txt", "val_list.txt")
+    assert passes == [(name, taken) for taken in ([*pools, "pixels"], pools) for name in lists]
     assert said["top1"] == dict(zip(pools, alone, strict=True))
     assert said["pool"] == pools
     assert main(["knn", *words(run, images, "--k", 5, "--pool", "mean", "class", "--pool", "mean")]) == 0
-    rows = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("kNN")]
+    rows = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("kNN ")]
     assert rows == ["kNN --pool mean k=5", "kNN --pool class k=5"]
 
 
@@ -278,8 +301,10 @@ def test_pools_of_files_and_of_logistic_regression(run, images, passes, capsys, 
     assert read_features(tmp_path / "f-grid2.npz").features.shape == (7, 64)
     mean, grid = (read_features(tmp_path / f"f-{pool}.npz").features for pool in pools[1:])
     np.testing.assert_allclose(grid.reshape(7, 4, 16).mean(axis=1), mean, atol=1e-5)
-    assert main(["logistic", *words(run, images), *pools]) == 0
-    rows = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("logistic")]
+    assert main(["logistic", *words(run, images, "--no-yardsticks"), *pools]) == 0
+    rows = [
+        line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("logistic regression ")
+    ]
     assert rows == ["logistic regression --pool mean C=1", "logistic regression --pool grid2 C=1"]
     assert passes == [("val_list.txt", ["mean", "grid2"]), ("train_list.txt", ["mean", "grid2"])]
 

@@ -16,6 +16,8 @@ from mae_probe.mapping import scores
 from mae_probe.mapping.embedding_map import Findings, examine
 from mae_probe.mapping.sprite import PIXELS, photo_sprite, pixel_sprite
 
+pytestmark = pytest.mark.once
+
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 
 

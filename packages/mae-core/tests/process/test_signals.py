@@ -14,6 +14,8 @@ from until import until
 from mae_core.process.signals import Stop
 from mae_core.training.stop_request import StopRequest
 
+pytestmark = pytest.mark.once
+
 COMMAND = """
 import sys, time
 from mae_core.process.command_line import run

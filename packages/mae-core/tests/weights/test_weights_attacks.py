@@ -19,6 +19,8 @@ from mae_core.weights.formats.pickle_values import PLAIN, RefusedPickle
 from mae_core.weights.formats.pickles import read_pickle
 from mae_core.weights.sources import read_weights
 
+pytestmark = pytest.mark.once  # files are read without Paddle
+
 CANARY = "mae_core_canary"  # a module that counts what is called and imported
 
 

@@ -13,6 +13,7 @@ from mae_core.stage.cli.flags import (
     CFG_FLAG,
     PRETRAINED_FLAG,
     STAGE_FLAGS,
+    add_address,
     add_images,
     add_windows,
     require_overlap,
@@ -72,6 +73,11 @@ def make_parser() -> Parser:
 
     add_export(parser.add_command("export", _export, "write a model for Paddle inference or as ONNX"))
 
+    serve = parser.add_command("serve", _serve, "serve a page that shows what a model says of images dropped on it")
+    add_address(serve)
+    serve.add_argument("weights", help="run folder, checkpoint folder or weight file")
+    serve.add_argument("-amp", "--amp", action="store_true", help="mixed precision (bfloat16)")
+
     report = parser.add_command("report", _report, "write what a run did as one HTML file that needs nothing beside it")
     add_run(report)
     add_compare(report)
@@ -109,6 +115,13 @@ def _export(args: Namespace) -> None:
     from mae_finetune.export import export
 
     print(export(opened, args.output, args.format, narrow_kind(args), args.min_agreement))
+
+
+def _serve(args: Namespace) -> None:
+    import_paddle()
+    from mae_finetune.web.served_run import ServedRun
+
+    ServedRun.load(args.weights, args.amp).server(args.host).run(args.port, f"shows {args.weights}")
 
 
 def _report(args: Namespace) -> None:

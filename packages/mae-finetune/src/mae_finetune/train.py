@@ -61,6 +61,8 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     )
 
     def batches(first: int, steps: int) -> BatchLoader:
+        if folder and not first:
+            task.measure_start(config, model, images, precision, folder.path)
         sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **train_sampling_of(config))
         return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
 

@@ -1,10 +1,10 @@
-"""From config to images, model and optimizer: what training, evaluation and pictures share."""
+"""From config to images and model: what training, evaluation and pictures share."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import paddle
-from paddle import Tensor, nn
-from paddle.optimizer import Optimizer
+from paddle import Tensor
 
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
@@ -14,21 +14,26 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.config.to_data_arguments import Images, cropping_of, images_of, input_of
-from mae_core.training.optim import build_adamw
 from mae_data.drawing import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
 from mae_data.transforms.native_crop import make_native_transform
 from mae_data.transforms.pipelines import Transform, make_pretrain_transform
-from mae_pretrain.muon import build_muon
+
+Model = TypeVar("Model", bound=MaskedAutoencoderViT)
 
 
 def build_model(config: Config) -> MaskedAutoencoderViT:
     """Build the model of a config, initialised from SEED alone."""
+    return build_autoencoder(config, MaskedAutoencoderViT)
+
+
+def build_autoencoder(config: Config, kind: Callable[..., Model]) -> Model:
+    """Build an autoencoder of a config by what makes it, such as a class of its kind, initialised from SEED alone."""
     paddle.seed(config.SEED)
     m = config.MODEL
     with values_from_config():
-        model = MaskedAutoencoderViT(
+        model = kind(
             decoder_kind=m.DECODER.KIND,
             decoder_embed_dim=m.DECODER.EMBED_DIM,
             decoder_depth=m.DECODER.DEPTH,
@@ -102,23 +107,3 @@ def mask_noise(config: Config, indices: Tensor, epoch: int, seed: int | None = N
     m, (height, width) = config.MODEL, pair(config.DATA.IMAGE_SIZE)
     key = MaskKey(config.SEED if seed is None else seed, epoch, indices)
     return STRATEGIES[m.MASKING](key, (height // m.PATCH_SIZE, width // m.PATCH_SIZE), m.MASK_RATIO)
-
-
-def _adamw(model: nn.Layer, train: Config) -> Optimizer:
-    """Build AdamW of Table 8; without layer decay, PaddleNLP's AdamWDL takes the same steps."""
-    o = train.OPTIMIZER
-    return build_adamw(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
-
-
-def _muon(model: nn.Layer, train: Config) -> Optimizer:
-    o = train.OPTIMIZER
-    return build_muon(model, weight_decay=train.WEIGHT_DECAY, betas=o.BETAS, eps=o.EPS)
-
-
-# Each takes the model and the config's TRAIN, and starts at a learning rate of 0: the loop sets it before each step.
-BUILDERS: dict[str, Callable[[nn.Layer, Config], Optimizer]] = {"AdamW": _adamw, "AdamWDL": _adamw, "Muon": _muon}
-
-
-def build_optimizer(model: nn.Layer, train: Config) -> Optimizer:
-    """Build the optimizer of a config's TRAIN section over the trainable parameters."""
-    return BUILDERS[train.OPTIMIZER.NAME](model, train)

@@ -1,20 +1,38 @@
 """`mae-pretrain`: train, or score with -eval (no subcommand), and the subcommands. Help does not import Paddle."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 
 from mae_core.errors import UserError
+from mae_core.process import log
 from mae_core.process.command_line import Flag, Parser, add_flags, run
 from mae_core.process.runtime import import_paddle
-from mae_core.stage.cli.command import add_stage, stage_parser
+from mae_core.stage.cli.command import add_stage, stage_parser, train_or_score
 from mae_core.stage.cli.export_command import add_export, export_config, narrow_kind
-from mae_core.stage.cli.flags import CFG_FLAG, PRETRAINED_FLAG, add_bands, add_images, split_pairs
-from mae_core.stage.cli.report_command import add_address, add_count, add_run, add_watch, prepare_page, write_page
+from mae_core.stage.cli.flags import (
+    CFG_FLAG,
+    MODEL_FLAG,
+    PRETRAINED_FLAG,
+    STAGE_FLAGS,
+    add_address,
+    add_bands,
+    add_images,
+    split_pairs,
+)
+from mae_core.stage.cli.report_command import add_count, add_run, add_watch, prepare_page, write_page
 from mae_core.stage.run.system_limits import explain
 from mae_pretrain import __version__
+from mae_pretrain.advice.budget import seconds_of
 
 ANNEAL = Flag(
     "anneal", "TRAIN.ANNEAL", "end a copy of the run that -resume names, of TRAIN.SCHEDULE wsd, from there", switch=True
+)
+FLAGS = (*STAGE_FLAGS, ANNEAL)
+TEACHER = Flag(
+    "pretrained",
+    "MODEL.TEACHER",
+    "the teacher: a run, checkpoint or Hugging Face folder, or a file of any published format (suffix optional)",
 )
 
 
@@ -26,9 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> Parser:
     """Declare the command and its subcommands."""
     parser = stage_parser("mae_pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__, (ANNEAL,))
+    parser.run = _train
+    parser.epilog = f"{parser.epilog}, auto (chosen for the images and this machine)"
+    parser.add_argument("--budget", type=seconds_of, metavar="TIME", help="train about so long: 30m, 2h, 90s, 1d")
 
     add_stage(
         parser, "mae_pretrain.refine", "refine a finished model: better features without labels (arXiv 2402.10093)"
+    )
+    add_stage(
+        parser,
+        "mae_pretrain.distill",
+        "teach a smaller encoder to attend as a finished one does, without labels (arXiv 2205.14443)",
+        (TEACHER, MODEL_FLAG),
     )
 
     drawing = parser.add_command("visualize", _visualize, "draw images, masked and as a model reconstructs them")
@@ -61,6 +88,23 @@ def make_parser() -> Parser:
     serve.add_argument("weights", help="run folder, checkpoint folder or weight file")
     serve.add_argument("-amp", "--amp", action="store_true", help="mixed precision (bfloat16)")
     return parser
+
+
+def _train(args: Namespace) -> None:
+    """Train, by what `-cfg auto` and `--budget` choose where they are given."""
+    lines: list[str] = []
+    if (args.cfg == "auto" or args.budget) and args.help_config is None:
+        import_paddle()
+        from mae_pretrain.advice.auto import resolve
+        from mae_pretrain.train import build_run
+
+        log.setup(main=not int(os.environ.get("PADDLE_TRAINER_ID") or 0))
+        lines = resolve(args, FLAGS, build_run)
+    if not args.dry_run:
+        log.log_lines(lines)
+    train_or_score("mae_pretrain", FLAGS, args)
+    if args.dry_run:  # where they are seen: a whole config is printed before
+        log.log_lines(lines)
 
 
 def _visualize(args: Namespace) -> None:

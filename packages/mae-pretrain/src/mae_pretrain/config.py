@@ -10,7 +10,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import Recipe
 from mae_core.stage.config.shared_keys import SHARED
 
-# The names in mae_core.ops.STRATEGIES and mae_pretrain.build.BUILDERS, which need Paddle.
+# The names in mae_core.ops.STRATEGIES and mae_pretrain.optimizers.choice.BUILDERS, which need Paddle.
 MASKINGS = ("random", "block")
 DECODERS = ("full", "cross")
 SCHEDULES = ("cosine", "wsd")

@@ -32,6 +32,8 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
         loss: the model's own loss, mean over images.
         mae, inpainting, mean_image: mean squared error over removed patches, pixel values 0 to 1, of the
             model, of a distance-weighted mean of the visible patches and of the mean training image.
+        patch_mean: that of each true patch's mean, with MODEL.NORM_PIX_LOSS: the model's error is beside the others'
+            of no meaning then, for it is given each true patch's mean and deviation.
         images: how many were scored.
     """
     distributed.init()
@@ -43,7 +45,9 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     log.LOGGER.info(f"weights: {weights.file}")
     model.eval()
     scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
-    given = " (given each true patch's mean and deviation)" if model.norm_pix_loss else ""
+    given = ""
+    if model.norm_pix_loss:
+        given = f" (given each true patch's mean and deviation), that mean alone {scores['patch_mean']:.4f}"
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
@@ -63,14 +67,17 @@ def score_reconstructions(
     config: Config, model: MaskedAutoencoderViT, dataset: ListDataset, mean_patches: Tensor
 ) -> dict[str, float]:
     """Score a model in evaluation mode; `mean_patches` is [1, L, p*p*C], pixel values 0 to 1."""
-    names, precision = ("loss", "mae", "inpainting", "mean_image"), precision_of(config)
+    names, precision = ["loss", "mae", "inpainting", "mean_image"], precision_of(config)
+    names += ["patch_mean"] if model.norm_pix_loss else []
     sums = np.zeros(len(names) + 2)
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
     for images, _, indices in make_loader(dataset, sampler, **loading_of(config)):
         noise = mask_noise(config, indices, epoch=0)
         with precision.autocast():
             recon = predict_patches(model, images, config.MODEL.MASK_RATIO, noise)
-        errors = [masked_error(recon, p).sum() for p in (recon.predicted, inpaint(recon, model), mean_patches)]
+        fillings = [recon.predicted, inpaint(recon, model), mean_patches]
+        fillings += [] if recon.patch_mean is None else [recon.patch_mean]
+        errors = [masked_error(recon, filling).sum() for filling in fillings]
         weight = len(images) if recon.valid is None else float((recon.mask * recon.valid).sum())
         sums += [float(recon.loss) * weight, *errors, weight, len(images)]
     loss, *errors, weights, count = distributed.sum_over_ranks(sums.tolist())

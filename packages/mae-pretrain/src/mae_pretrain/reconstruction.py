@@ -1,4 +1,4 @@
-"""Predictions as pixels, which patches hold data, and two yardsticks that need no training."""
+"""Predictions as pixels, which patches hold data, and yardsticks that need no training."""
 
 from dataclasses import dataclass
 
@@ -36,13 +36,21 @@ def split_coverage(pixels: Pixels, images: Tensor) -> tuple[Tensor, Tensor | Non
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Patches [N, L, p*p*C], 0 and 1 the ends of the value range (predictions may leave it), and the mask [N, L]."""
+    """Patches [N, L, p*p*C], 0 and 1 the ends of the value range (predictions may leave it), and the mask [N, L].
+
+    Attributes:
+        valid: [N, L], 1 where a patch holds data; None: all do.
+        loss: the model's own, where a model predicted.
+        patch_mean: each true patch's mean, [N, L, p*p*C], what a model that is given it knows without predicting
+            anything; None for one that is not, without norm_pix_loss.
+    """
 
     original: Tensor
     predicted: Tensor
     mask: Tensor
-    valid: Tensor | None = None  # [N, L], 1 where a patch holds data; None: all do
-    loss: Tensor | None = None  # the model's own, where a model predicted
+    valid: Tensor | None = None
+    loss: Tensor | None = None
+    patch_mean: Tensor | None = None
 
 
 @paddle.no_grad()
@@ -66,12 +74,13 @@ def predict_patches(
     loss, pred, mask = model(images, mask_ratio, noise=noise, mask=mask, valid=valid)
     assert pred is not None
     patches = model.patchify(images)
-    normalized = model.normalize(patches)
+    normalized, patch_mean = model.normalize(patches), None
     if model.norm_pix_loss:
         mean, deviation = patch_statistics(normalized)
         pred = pred * deviation + mean
+        patch_mean = denormalize_patches(mean.expand_as(normalized), model.pixels)
     predicted = denormalize_patches(pred, model.pixels)
-    return Reconstruction(unit_patches(patches, model.pixels), predicted, mask, valid, loss)
+    return Reconstruction(unit_patches(patches, model.pixels), predicted, mask, valid, loss, patch_mean)
 
 
 def masked_error(recon: Reconstruction, predicted: Tensor) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ from mae_probe.build import build_model, eval_dataset, train_dataset
 from mae_probe.evaluate import eval_batches
 from mae_probe.extraction.encoding import RANDOM_INIT, head_features
 from mae_probe.extraction.feature_set import CachedBatches
+from mae_probe.extraction.start_features import measure_yardsticks
 from mae_probe.model import LinearProbe
 from mae_probe.optimizer import build_optimizer
 
@@ -108,6 +109,8 @@ def _batches(
         log.LOGGER.warning("no -pretrained: the features that are probed are those of random weights")
     sampler = TrainBatchSampler(len(images), start_step=first, num_steps=steps, **train_sampling_of(config))
     if config.TRAIN.CACHE_FEATURES:
+        if trainer.folder and not first:
+            measure_yardsticks(config, images, trainer.precision, trainer.folder.path)
         return CachedBatches(head_features(config, model, images, trainer.precision), sampler)
     return make_loader(images, sampler, **loading_of(config), stop=trainer.stopping)
 

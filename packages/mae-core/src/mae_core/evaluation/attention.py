@@ -1,7 +1,5 @@
 """What the class token attends to: weights per head, and their rollout over the blocks."""
 
-import math
-
 import numpy as np
 import paddle
 from numpy.typing import NDArray
@@ -21,7 +19,7 @@ def attention_weights(model: ViTEncoder, images: Tensor, last: int | None = None
     collected: list[NDArray[np.float32]] = []
 
     def collect(layer: Attention, inputs: tuple[Tensor, ...]) -> None:
-        collected.append(_weights(layer, inputs[0]))
+        collected.append(layer.maps(inputs[0]).numpy())
 
     hooks = [block.attn.register_forward_pre_hook(collect) for block in list(model.blocks)[-last if last else 0 :]]
     try:
@@ -30,15 +28,6 @@ def attention_weights(model: ViTEncoder, images: Tensor, last: int | None = None
         for hook in hooks:
             hook.remove()
     return collected
-
-
-def _weights(attention: Attention, x: Tensor) -> NDArray[np.float32]:
-    """Compute softmax(q k^T / sqrt(d)): the fused operation that the model runs does not give its weights."""
-    n, length, dim = x.shape
-    width = dim // attention.num_heads
-    qkv = attention.qkv(x).reshape([n, length, 3, attention.num_heads, width]).transpose([2, 0, 3, 1, 4])
-    logits = paddle.matmul(qkv[0], qkv[1], transpose_y=True) / math.sqrt(width)  # [N, h, 1 + L, 1 + L]
-    return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
 
 
 def class_maps(weights: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:

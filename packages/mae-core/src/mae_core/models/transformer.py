@@ -5,6 +5,8 @@ static graphs, and wherever `MAE_CORE_OPS=reference` asks for it; on a CPU `ops.
 one operator.
 """
 
+import math
+
 import numpy as np
 import paddle
 from numpy.typing import NDArray
@@ -73,6 +75,14 @@ class Attention(nn.Layer):
         q, k, v = qkv.unbind(axis=2)  # [N, L, h, d]
         x = F.scaled_dot_product_attention(q[:, first:] if first else q, k, v)  # [N, L - first, h, d]
         return self.proj(x.reshape([-1, length - first, dim]))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Compute softmax(q k^T / sqrt(d)) of tokens [N, L, D] -> float32 [N, h, L, L]; `forward` does not keep it."""
+        _, length, dim = x.shape
+        width = dim // self.num_heads
+        qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, width]).transpose([2, 0, 3, 1, 4])  # [3, N, h, L, d]
+        logits = paddle.matmul(qkv[0], qkv[1], transpose_y=True) / math.sqrt(width)  # [N, h, L, L]
+        return F.softmax(logits.astype("float32"), axis=-1)
 
 
 class Mlp(nn.Layer):

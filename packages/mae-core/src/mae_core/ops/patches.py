@@ -42,7 +42,7 @@ def patchify(images: Tensor, patch_size: int, *, stored_floats: bool = False) ->
     p = patch_size
     if stored_floats or not is_float(images):
         _, height, width, chans = images.shape
-        grid = _widen(images).reshape([-1, height // p, p, width // p, p, chans])  # [N, h, p, w, p, C]
+        grid = widen(images).reshape([-1, height // p, p, width // p, p, chans])  # [N, h, p, w, p, C]
         grid = _transpose(grid, [0, 1, 3, 2, 4, 5])  # [N, h, w, p, p, C]
     else:
         _, chans, height, width = images.shape
@@ -51,7 +51,7 @@ def patchify(images: Tensor, patch_size: int, *, stored_floats: bool = False) ->
     return grid.reshape([-1, (height // p) * (width // p), p * p * chans])  # [N, L, p*p*C]
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     """Turn int16 that holds the bits of uint16 into int32 of its values."""
     if x.dtype != paddle.int16:
         return x

@@ -23,6 +23,7 @@ class RunFiles:
         config_text, config: `config.yaml`.
         provenance: `provenance.json`; see `training.provenance`.
         scores: `eval/scores.json`.
+        yardsticks: `yardsticks.json`; see `stage.yardsticks`.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class RunFiles:
     config: dict[str, Any]
     provenance: dict[str, Any]
     scores: dict[str, Any]
+    yardsticks: dict[str, Any]
 
     def table(self, name: str) -> list[list[str]]:
         """Return the rows of `eval/NAME.csv`; none where it is not there."""
@@ -62,6 +64,7 @@ def read_run(run: str | Path) -> RunFiles:
             yaml.safe_load(text) or {},
             _json(folder / "provenance.json"),
             _json(folder / "eval" / "scores.json"),
+            _json(folder / "yardsticks.json"),
         )
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{folder} cannot be read ({error}); give the -output of a run") from None

@@ -1,5 +1,6 @@
 """The page of a run that trained a classifier, which fine-tuning and probing share."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from mae_core.evaluation.class_figures import spoken
@@ -10,10 +11,17 @@ from mae_core.report.page import Page, Section, part
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import LARGEST_MATRIX, bars_section, confusion, provenance, to_score
 from mae_core.stage.cli.report_command import Compared, read_compared
+from mae_core.stage.yardsticks import MOST_IMAGES, NAMES
 
 CAPTION = (
     "Share of the validation images whose likeliest class is the right one. Longer is better; what counts is the"
     " distance to the other bars, of which chance is what guessing one of the classes would give."
+)
+
+_LOGISTIC = (
+    " Logistic regression was fitted to the same labels before the first step: to the features of the network as it was"
+    " then (frozen features) or of one with random weights (random init), and to the images, scaled down to at most 32"
+    " pixels a side (raw pixels)."
 )
 
 _CLASSES = (
@@ -50,7 +58,7 @@ def classifier_page(
     source = f"{source} {progress(run)}"
     names = {int(row[0]): row[1] for row in run.table("per_class")[1:]}
     sections = [
-        *_bars(scores, compared, classes),
+        *_bars(run, scores, compared, classes),
         *_classes(run, scores, names),
         curves(run, "cross-entropy"),
         *_confusions(run, names, drawing(open_images), program),
@@ -58,7 +66,7 @@ def classifier_page(
         *machine(run),
         provenance(run),
     ]
-    return Page(f"{kind}: {run.folder.name}", _headline(scores, compared), source, sections)
+    return Page(f"{kind}: {run.folder.name}", _headline(run, scores, compared), source, sections)
 
 
 def _scores(run: RunFiles) -> tuple[Mapping[str, float], str]:
@@ -72,21 +80,61 @@ def _scores(run: RunFiles) -> tuple[Mapping[str, float], str]:
     return {}, "The run has not been validated; -eval measures it."
 
 
-def _headline(scores: Mapping[str, float], compared: Sequence[Compared]) -> str:
+def _headline(run: RunFiles, scores: Mapping[str, float], compared: Sequence[Compared]) -> str:
     if "top1" not in scores:
         return "No accuracy yet"
     others = "".join(f", {other.value:.1f} % {other.name}" for other in compared)
+    name, top1 = _best_logistic(run)
+    if top1 > scores["top1"]:
+        others += f", {top1:.1f} % by logistic regression on {name}"
     return f"{scores['top1']:.1f} % of the images classified correctly{others}"
 
 
-def _bars(scores: Mapping[str, float], compared: Sequence[Compared], classes: int) -> list[Section]:
+def _bars(run: RunFiles, scores: Mapping[str, float], compared: Sequence[Compared], classes: int) -> list[Section]:
     if "top1" not in scores:
         return []
+    logistic = run.yardsticks.get("logistic", {})
     bars = [Bar("this run", scores["top1"] / 100, f"{scores['top1']:.2f} %", ours=True)]
     bars += [Bar(other.name, other.value / 100, f"{other.value:.2f} %", elsewhere=other.source) for other in compared]
+    bars += [Bar(f"logistic, {NAMES[name]}", top1 / 100, f"{top1:.2f} %") for name, top1 in logistic.items()]
     if classes:
         bars.append(Bar("chance", 1 / classes, f"{100 / classes:.2f} %"))
-    return [bars_section("The result beside others", bars, CAPTION)]
+    caption, which = CAPTION + (_LOGISTIC if logistic else ""), part("paragraph", _which(run, scores["top1"]), "note")
+    return [bars_section("The result beside others", bars, caption, [which])]
+
+
+def _best_logistic(run: RunFiles) -> tuple[str, float]:
+    """Return the name and the accuracy of what logistic regression did best on; 0 where it was not measured."""
+    logistic = run.yardsticks.get("logistic", {})
+    return max(((NAMES[name], top1) for name, top1 in logistic.items()), key=lambda each: each[1], default=("", 0.0))
+
+
+def _which(run: RunFiles, top1: float) -> str:
+    """Say in a sentence whether to take this run or logistic regression, or how to ask."""
+    name, best = _best_logistic(run)
+    if not name:
+        return (
+            "What logistic regression reaches with the same labels was not measured: that is done where a run begins"
+            f" with at most {MOST_IMAGES:,} training images, on one process, and scikit-learn is installed. To ask now:"
+            f" {_logistic_command(run)}"
+        )
+    labels = f"with the same {run.yardsticks['train_images']:,} labels"
+    if best > top1:
+        return (
+            f"Logistic regression on {name} is {best - top1:.1f} points better {labels}: take it instead of this run"
+            f" ({_logistic_command(run)})."
+        )
+    return f"This run is {top1 - best:.1f} points better than logistic regression on {name} {labels}: take this run."
+
+
+def _logistic_command(run: RunFiles) -> str:
+    """Return the command that scores logistic regression on the images of a run."""
+    data, weights = run.config.get("DATA", {}), run.config.get("MODEL", {}).get("PRETRAINED")
+    words = ["mae-probe", "logistic", "-data_path", str(data.get("DATA_PATH"))]
+    words += ["-pretrained", str(weights or run.folder), *([] if weights else ["--random-init"])]
+    usual = {"TRAIN_LIST": "train_list.txt", "VAL_LIST": "val_list.txt"}
+    other = [(f"DATA.{key}", str(data[key])) for key, name in usual.items() if data.get(key, name) != name]
+    return shlex.join([*words, *(word for pair in other for word in pair)])
 
 
 def _classes(run: RunFiles, scores: Mapping[str, float], names: dict[int, str]) -> list[Section]:

@@ -19,6 +19,7 @@ from mae_core.weights.sources import Weights
 _NEEDED = ("img_size", "patch_size", "num_heads", "decoder_num_heads")
 _NORM = ("head.0._mean", "head.0._variance")  # of a linear probe
 _NORM_EPS = 1e-6
+_OTHER_HEADS = ("segment", "regress")  # tasks of fine-tuning whose head is no linear layer of a `VisionTransformer`
 
 
 def load(
@@ -66,9 +67,43 @@ def load(
         "decoder_num_heads": decoder_num_heads,
         "norm_pix_loss": norm_pix_loss,
     }
-    model = _build(weights, {name: value for name, value in stated.items() if value is not None}, bool(channels_from))
+    known = {name: value for name, value in stated.items() if value is not None}
+    return model_of(weights, known, random_init=random_init, other_channels=bool(channels_from))
+
+
+def model_of(
+    weights: Weights,
+    stated: Mapping[str, Any] | None = None,
+    *,
+    random_init: bool = False,
+    other_channels: bool = False,
+) -> MaskedAutoencoderViT | VisionTransformer:
+    """Build the model of weights that are open; see `load`.
+
+    Args:
+        stated: arguments of the model that the weights do not record.
+        other_channels: whether the weights were adapted to channels that are not theirs.
+
+    Raises:
+        CheckpointError: not all of a model, or one that only `mae_finetune` builds; what is not recorded is named.
+    """
+    task = weights.config.get("MODEL", {}).get("TASK", "classify")
+    if task in _OTHER_HEADS:
+        raise CheckpointError(
+            f"{weights.file} is of MODEL.TASK={task}, whose head mae-finetune alone builds: mae-finetune predict"
+            " or serve, mae_finetune.predict"
+        )
+    model = _build(weights, stated or {}, other_channels)
     if not random_init:
         _load_all(model, weights)
+    model.eval()
+    return model
+
+
+def load_opened(weights: Weights) -> MaskedAutoencoderViT | VisionTransformer:
+    """Make the model that weights are of, as `load` does."""
+    model = _build(weights, {}, other_channels=False)
+    _load_all(model, weights)
     model.eval()
     return model
 

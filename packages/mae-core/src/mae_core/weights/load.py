@@ -17,7 +17,7 @@ from mae_core.weights.architecture import decoder_kind_of
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_core.weights.key_report import Grid, KeyReport, join_names
 from mae_core.weights.metadata import metadata_of
-from mae_core.weights.parameter_names import DECODER, plain_name
+from mae_core.weights.parameter_names import DECODER, TRAINING_ALONE, plain_name
 from mae_core.weights.sources import Weights
 
 # What may be in the model and not in the file, or the other way round: encoder-only files, other heads (a pooler),
@@ -55,7 +55,7 @@ def load_pretrained(
 
 def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) -> KeyReport:
     """Load what fits of weights that are open; see `load_pretrained`."""
-    own = model.state_dict()
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(TRAINING_ALONE)}
     arrays, resized = _fit_positions(model, weights, own)
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     fitting = {
@@ -70,7 +70,7 @@ def fit_weights(model: nn.Layer, weights: Weights, same_target: bool = False) ->
     _refuse(weights, own, fitting, missing, strange, other_metadata(weights, model, same_target))
     dtypes = {name: str(own[name].dtype).rpartition(".")[2] for name in fitting}
     filled = {name: paddle.to_tensor(array.astype(dtypes[name])) for name, array in fitting.items()}
-    model.set_state_dict({**own, **filled})
+    model.set_state_dict({**model.state_dict(), **filled})
     _take_names(model, weights, fitting)
     return KeyReport(weights.file, weights.source, list(fitting), missing, unexpected, resized, weights.remarks)
 

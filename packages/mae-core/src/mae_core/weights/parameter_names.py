@@ -141,6 +141,9 @@ DECODER = frozenset(
 )
 HEADS = frozenset({"fc_norm", "head", "head.0", "head.1", "head.pool.queries", "head.pool.value"})
 
+# What begins so serves training alone: resuming reads it, a reader of weights does not see it.
+TRAINING_ALONE = "distillation."
+
 # What newer releases of transformers call the same parameters, in files (the first) and in memory.
 _RENAMED = (
     (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),

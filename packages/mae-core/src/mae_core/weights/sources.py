@@ -17,7 +17,7 @@ from mae_core.weights.formats.torch_file import read_torch
 from mae_core.weights.key_report import join_names
 from mae_core.weights.layouts import LAYOUTS, is_ours
 from mae_core.weights.metadata import Metadata
-from mae_core.weights.parameter_names import RawFile, plain_name
+from mae_core.weights.parameter_names import TRAINING_ALONE, RawFile, plain_name
 from mae_core.weights.translate import Arrays, to_ours
 
 # In this order a name without its suffix is completed.
@@ -153,7 +153,8 @@ def translate(raw: RawFile, source: str = "auto") -> Weights:
         if is_ours(raw):
             own = guess_source(raw)
             _refuse_unless(layout.name == own, f"its header names {own}, not {layout.name}")
-            return Weights(raw.file, layout.name, dict(raw.arrays), metadata, [], remarks)
+            kept = {name: array for name, array in raw.arrays.items() if not name.startswith(TRAINING_ALONE)}
+            return Weights(raw.file, layout.name, kept, metadata, [], remarks)
         arrays, unknown = to_ours(raw.arrays, layout)
         _refuse_unless(
             source == "auto" or len(arrays) > len(unknown),

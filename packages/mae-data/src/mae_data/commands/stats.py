@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mae_data.commands.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
 from mae_data.images.geotiff import is_scene
 from mae_data.images.nodata import Nodata, as_nodata
+from mae_data.images.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.images.scene import inspect_scene
 from mae_data.images.stored import inspect_image
 from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range

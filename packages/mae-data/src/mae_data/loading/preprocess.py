@@ -1,5 +1,6 @@
 """Images of any kind as the pixels that a model is evaluated on; needs Pillow and NumPy alone."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from mae_data.sources.folders.folder_scan import scan_folder
 from mae_data.transforms.native_crop import NativeCentre
 from mae_data.transforms.pipelines import EvalTransform, Picture, Size, as_size, make_eval_transform
 
-OneImage: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+OneImage: TypeAlias = str | os.PathLike[str] | io.BytesIO | Image.Image | npt.NDArray[Any]
 Images: TypeAlias = OneImage | Iterable[OneImage]
 
 
@@ -152,8 +153,8 @@ class ModelInput:
         return as_nodata(self.nodata, self.mean, self.coverage)
 
     def picture(self, image: OneImage) -> Picture:
-        """Read a file, or take what is in memory as if it were read."""
-        if isinstance(image, str | os.PathLike):
+        """Read a file, also one in memory, or take pixels as if they were read."""
+        if isinstance(image, str | os.PathLike | io.BytesIO):
             return self.read(image)
         return as_image(image, self.channels, self.limits, self.bands, self.exif, self._nodata)
 
@@ -180,7 +181,7 @@ def each_image(images: Images) -> Iterator[OneImage]:
         yield from images if images.ndim == 4 else [images]
     elif isinstance(images, str | os.PathLike):
         yield from find_images([images])
-    elif isinstance(images, Image.Image):
+    elif isinstance(images, Image.Image | io.BytesIO):
         yield images
     elif isinstance(images, Iterable):
         yield from images

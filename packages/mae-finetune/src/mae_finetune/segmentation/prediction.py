@@ -110,7 +110,7 @@ class MaskPredictor(Predictor[SegmentedImage]):
 
     def say(self, image: str, values: NDArray[np.float32], topk: int | None) -> SegmentedImage:
         """Name the classes of probabilities [K, H, W]."""
-        return self._say(image, values.argmax(axis=0), None)
+        return self.describe(image, values.argmax(axis=0), None)
 
     def bands(self, values: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
         """Return the likeliest class and the probability of each."""
@@ -153,7 +153,7 @@ class MaskPredictor(Predictor[SegmentedImage]):
             mask = files.write(name, classes, self.colours) if files else None
             if probabilities and mask:
                 os.replace(probabilities, mask.with_suffix(".npy"))
-            yield self._say(name, classes, None if mask is None else str(mask))
+            yield self.describe(name, classes, None if mask is None else str(mask))
 
     def segment(
         self,
@@ -199,7 +199,13 @@ class MaskPredictor(Predictor[SegmentedImage]):
         coverage: NDArray[Any] = resized_crop(picture, (strip.top, 0, *size), size)[..., -1]
         return coverage == limits_of(picture).low
 
-    def _say(self, image: str, classes: NDArray[np.integer], mask: str | None) -> SegmentedImage:
+    def describe(self, image: str, classes: NDArray[np.integer], mask: str | None) -> SegmentedImage:
+        """Say what share of an image each class has.
+
+        Args:
+            classes: of each pixel, [H, W].
+            mask: the file that holds them.
+        """
         known = classes if self.nodata is None else classes[classes != self.nodata]
         counts = np.bincount(known.ravel(), minlength=len(self.names)) / max(known.size, 1)
         order = np.argsort(-counts, kind="stable")

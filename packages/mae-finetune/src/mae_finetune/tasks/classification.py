@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import encoder_of
 from mae_core.stage.run.model_card import Card
 from mae_core.training.plan import Samples
+from mae_core.training.precision import Precision
 from mae_data.loading.dataset import ListDataset
 from mae_finetune.build import eval_dataset, scored_images, train_dataset
 from mae_finetune.class_names import known_names, names_of, training_names
@@ -36,6 +38,7 @@ from mae_finetune.robustness import (
     read_errors,
     require_every_group,
 )
+from mae_finetune.start_features import measure_start
 from mae_finetune.tasks.task import Evaluation, LossFn, OutputFacts, Task
 
 TOPK = 5
@@ -149,6 +152,12 @@ class Classification(Task):
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Name the classes."""
         model.name_classes(training_names(config, images.images))
+
+    def measure_start(
+        self, config: Config, model: ViTEncoder, images: ListDataset, precision: Precision, folder: Path
+    ) -> None:
+        """Measure logistic regression for the same labels; see `start_features`."""
+        measure_start(config, model, images, precision, folder)
 
     def loss(self, config: Config, images: ListDataset) -> LossFn:
         """Return the cross-entropy of mixed images."""

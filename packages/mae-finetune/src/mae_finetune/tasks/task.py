@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from paddle import Tensor, nn
@@ -136,6 +137,11 @@ class Task(ABC):
     @abstractmethod
     def take_in(self, config: Config, model: ViTEncoder, images: ListDataset) -> None:
         """Let a new model keep what it needs of its training list, such as the classes' names."""
+
+    def measure_start(  # noqa: B027 -- most tasks measure nothing
+        self, config: Config, model: ViTEncoder, images: ListDataset, precision: Precision, folder: Path
+    ) -> None:
+        """Write into a run's folder what a model has to beat that was not trained yet, on images to train."""
 
     @abstractmethod
     def loss(self, config: Config, images: ListDataset) -> LossFn:

@@ -1,23 +1,21 @@
 """A model's answers on one image, as plain values and PNGs that a page shows."""
 
-import base64
 import io
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 import paddle
-from numpy.typing import NDArray
 from paddle import Tensor
-from PIL import Image
 
-import mae_core
 from mae_core.errors import UserError
 from mae_core.evaluation.attention import attention_weights, class_maps
-from mae_core.files import png_bytes
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import MaskKey
 from mae_core.ops.patches import unit_patches
+from mae_core.report.image_server import MAX_PIXELS, data_uri, name_of
+from mae_core.stage.saved_model import model_of
+from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.drawing import choose_bands
 from mae_data.errors import DataError, ImageError
 from mae_data.loading.loader import as_paddle_takes
@@ -26,7 +24,6 @@ from mae_pretrain.pictures import USUAL_CROP
 from mae_pretrain.reconstruction import masked_error, predict_patches, to_images
 from mae_pretrain.visualize import columns_of
 
-MAX_PIXELS = 50_000_000  # of an image that is sent; larger ones are refused from their header
 TOPK = 5
 
 
@@ -86,8 +83,12 @@ class ServedModel:
 
         Raises:
             CheckpointError: no model.
+            UserError: a model that says something else than one class of each image.
         """
-        model = mae_core.load(path)
+        weights = open_weights(path)
+        if (task := weights.config.get("MODEL", {}).get("TASK", "classify")) != "classify":
+            raise UserError(f"{path} is of MODEL.TASK={task}: mae-finetune serve {path} shows what it says")
+        model = model_of(weights)
         usual = USUAL_CROP if isinstance(model, MaskedAutoencoderViT) else None
         return cls(model, name_of(Path(path)), model.crop_pct or usual)
 
@@ -124,7 +125,7 @@ class ServedModel:
         drawn = recon.mask.numpy()[0].astype(int)
         return {
             "original": self._picture(images),
-            "reconstruction": _uri(pasted),
+            "reconstruction": data_uri(pasted),
             "removed": "".join(map(str, drawn)),
             "error": float(masked_error(recon, recon.predicted)[0]),
         }
@@ -179,16 +180,4 @@ class ServedModel:
     def _picture(self, images: Tensor) -> str:
         m = self.model
         unit = unit_patches(m.patchify(images), m.pixels)
-        return _uri(to_images(unit, m.patch_size, m.grid, self._shown)[0])
-
-
-def _uri(pixels: NDArray[np.uint8]) -> str:
-    """Write pixels [H, W, 1 or 3] as a PNG that stands in the page."""
-    picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    return "data:image/png;base64," + base64.b64encode(png_bytes(picture.save)).decode()
-
-
-def name_of(path: Path) -> str:
-    """Return what a run, one of its checkpoints or a file is called on the page."""
-    path = path.resolve()
-    return f"{path.parents[1].name}, {path.name}" if path.parent.name == "checkpoints" else path.name
+        return data_uri(to_images(unit, m.patch_size, m.grid, self._shown)[0])

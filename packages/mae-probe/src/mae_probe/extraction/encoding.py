@@ -9,6 +9,7 @@ from paddle import Tensor
 
 import mae_core
 from mae_core.errors import UserError
+from mae_core.evaluation.raw_pixels import pixel_features
 from mae_core.ops.patches import pair
 from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened
@@ -20,7 +21,7 @@ from mae_data.loading.dataset import ListDataset
 from mae_probe.build import build_model, eval_dataset, load_encoder
 from mae_probe.extraction import kept_features
 from mae_probe.extraction.feature_set import Features, encode, encode_windows
-from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pixel_features, pool_tokens
+from mae_probe.extraction.pooling import PIXELS, TOKENS, Part, pool_tokens
 from mae_probe.model import LinearProbe
 
 RANDOM_INIT = "--random-init: the features are those of random weights, a yardstick for trained ones"
@@ -33,6 +34,7 @@ def encode_lists(
     labels: str = "required",
     parts: Sequence[Part] = (),
     overlap: int | None = None,
+    yardsticks: bool = False,
 ) -> list[dict[Part, Features]]:
     """Encode lists with the weights, or with initial ones, as in evaluation, without augmentation.
 
@@ -43,9 +45,10 @@ def encode_lists(
         labels: "required" or "optional".
         parts: what is taken, all of one pass over the images; none: of the last block as MODEL.GLOBAL_POOL says.
         overlap: encode windows that share so many pixels with their neighbours, instead of whole images; not kept.
+        yardsticks: take raw pixels, too, and each of the parts of the encoder with random weights.
 
     Returns:
-        for each list, the features by what is taken, in the order of `parts`.
+        for each list, the features by what is taken, in the order of `parts`, and then those of the yardsticks.
 
     Raises:
         UserError: started on several ranks, no weights, or wrong ones.
@@ -61,7 +64,17 @@ def encode_lists(
     if overlap is not None:
         forward = partial(take_parts, model, parts)
         return [encode_windows(config, forward, dataset, precision, overlap) for dataset in datasets]
-    return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
+    if not yardsticks:
+        return [encode_parts(config, model, dataset, precision, parts) for dataset in datasets]
+    found = [encode_parts(config, model, dataset, precision, [*parts, Part(PIXELS)]) for dataset in datasets]
+    if config.MODEL.RANDOM_INIT:
+        return found
+    initial = build_model(config)
+    initial.eval()
+    beside = [part._replace(random_init=True) for part in parts]
+    for of_list, dataset in zip(found, datasets, strict=True):
+        of_list |= encode_parts(config, initial, dataset, precision, beside)
+    return found
 
 
 def begin_alone(command: str) -> None:
@@ -141,8 +154,11 @@ def encode_parts(
 
 
 def _spoken(parts: Iterable[Part], depth: int) -> str:
-    blocks = {part: "" if _is_plain(part, depth) else f" of block {part.block}" for part in parts}
-    return ", ".join(part.pool + block for part, block in blocks.items())
+    said = []
+    for part in parts:
+        block = "" if _is_plain(part, depth) else f" of block {part.block}"
+        said.append(part.pool + block + (" of random weights" if part.random_init else ""))
+    return ", ".join(said)
 
 
 def _is_plain(part: Part, depth: int) -> bool:
@@ -167,7 +183,9 @@ def _take_one(model: LinearProbe, part: Part, images: Tensor, tokens: Mapping[in
 
 
 def _key(made_of: Mapping[str, object], part: Part, depth: int) -> str:
-    """Return the key of features; the last block's is the same, however it is called."""
+    """Return the key of features; the last block's is the same, however it is called, and pixels are of no encoder."""
+    if part.pool == PIXELS:
+        made_of = {**made_of, "encoder": None}
     block = {} if _is_plain(part, depth) else {"block": part.block % depth}
     return kept_features.key_of({**made_of, "pool": part.pool, **block})
 

@@ -1,4 +1,4 @@
-"""From an encoder's tokens to one row of features for each image: what `--pool` chooses from, and raw pixels."""
+"""From an encoder's tokens to one row of features for each image: what `--pool` chooses from."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -10,8 +10,6 @@ from mae_core.errors import UserError
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 
 Grid = tuple[int, int]
-
-SIDE = 32  # pixels that the longer side is scaled down to
 
 
 def class_token(tokens: Tensor, grid: Grid) -> Tensor:
@@ -65,10 +63,12 @@ class Part(NamedTuple):
     Attributes:
         pool: of POOLS, or TOKENS or PIXELS.
         block: number from 0 of the block whose tokens count, or from the end if negative.
+        random_init: whether the encoder has random weights, beside one that was trained.
     """
 
     pool: str
     block: int = -1
+    random_init: bool = False
 
 
 def flags_of(part: Part, parts: Collection[Part]) -> str:
@@ -117,19 +117,3 @@ def pool_tokens(model: MaskedAutoencoderViT | VisionTransformer, tokens: Tensor,
         raise UserError("pool class: with MODEL.GLOBAL_POOL True the class token has no norm; leave one of them out")
     parts = POOLS[pool].of_tokens(tokens, model.grid)  # [N, parts, D]
     return (model.fc_norm(parts) if averages else parts).flatten(1).astype("float32")
-
-
-def pixel_features(images: Tensor) -> Tensor:
-    """Scale images down by averaging to at most SIDE pixels a side and flatten them.
-
-    Args:
-        images: [N, H, W, C] as stored.
-
-    Returns:
-        float32 [N, C*h*w].
-    """
-    planes = images.astype("float32").transpose([0, 3, 1, 2])  # [N, C, H, W]
-    height, width = planes.shape[2:]
-    share = min(1.0, SIDE / max(height, width))
-    size = [max(1, round(height * share)), max(1, round(width * share))]
-    return F.adaptive_avg_pool2d(planes, size).flatten(1)  # [N, C*h*w]

@@ -40,15 +40,17 @@ def stage_parser(package: str, description: str, version: str, own_flags: Sequen
     return parser
 
 
-def add_stage(parser: Parser, package: str, text: str) -> None:
+def add_stage(parser: Parser, package: str, text: str, own_flags: Sequence[Flag] = ()) -> None:
     """Declare a stage that only trains, as a subcommand of another's command.
 
     Args:
         package: import name of the stage, of which the last part is the subcommand; see `stage_parser`.
         text: what it does, without a full stop.
+        own_flags: in place of those of this name, or beside them.
     """
     name = package.rpartition(".")[2]
-    flags = tuple(flag for flag in STAGE_FLAGS if flag.name in TRAINING_FLAGS)
+    usual = set(TRAINING_FLAGS) - {flag.name for flag in own_flags}
+    flags = (*(flag for flag in STAGE_FLAGS if flag.name in usual), *own_flags)
     run, usage = partial(train_or_score, package, flags), f"{parser.prog} {name} [FLAGS] [KEY VALUE ...]"
     _add_words(parser.add_command(name, run, text, usage=usage, epilog=_packaged_configs(package)), flags)
 

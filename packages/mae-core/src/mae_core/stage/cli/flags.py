@@ -1,7 +1,7 @@
 """The flags and words that the commands of all stages share."""
 
 import os
-from argparse import SUPPRESS, Namespace
+from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
 from mae_core.errors import UserError
@@ -67,6 +67,18 @@ def require_overlap(overlap: int | None, image_size: int | list[int]) -> None:
     side = image_size if isinstance(image_size, int) else min(image_size)
     if overlap is not None and not 0 <= overlap < side:
         raise UserError(f"--windows {overlap}: windows of {side} pixels share 0 to {side - 1} with their neighbours")
+
+
+def add_address(parser: Parser) -> None:
+    """Add the flags of commands that serve a page."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port; give 1 to 65535, or 0 for a free one")
+    return int(text)
 
 
 def add_json(parser: Parser) -> None:

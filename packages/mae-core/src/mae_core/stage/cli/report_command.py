@@ -1,6 +1,6 @@
 """`report RUN` of any stage: the flags, what other runs are compared, and the file."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from mae_core.files import refuse_unwritable, try_folder, write_output
 from mae_core.process.command_line import Flag, Parser, add_flags
 from mae_core.report.page import Page, render, template_environment
 from mae_core.report.run_files import read_run
+from mae_core.stage.cli.flags import add_address
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,6 @@ def add_watch(parser: Parser, start: Callable[[Namespace], None]) -> Parser:
     add_address(watch)
     watch.add_argument("run", help="run folder")
     return watch
-
-
-def add_address(parser: Parser) -> None:
-    """Declare where a page is served."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"{text!r} is no port; give 1 to 65535, or 0 for a free one")
-    return int(text)
 
 
 def add_count(parser: Parser, what: str, default: int) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 from mae_core.errors import ConfigError
-from mae_core.stage.config.merge import Merge, literal
+from mae_core.stage.config.merge import COMMAND_LINE, Merge, literal, nearest_key
 from mae_core.stage.config.node import Tree, Values, flatten, update
 from mae_core.stage.config.yaml_file import Layer
 
@@ -40,9 +42,22 @@ _NO_EFFECT = frozenset(
         *("TRAIN.OPTIMIZER.EPS", "TRAIN.OPTIMIZER.BETAS"),
     ]
 )
+# Keys of pre-training alone: where nothing is trained they may stand in a file, and the encoder is the same.
+_OF_PRETRAINING = frozenset(
+    [
+        *("DATA.CROP", "DATA.CROPS", "DATA.REPEATS", "TRAIN.SCHEDULE", "TRAIN.DECAY", "TRAIN.ANNEAL", "TRAIN.EMA"),
+        *("MODEL.MASKING", "MODEL.DECODER.KIND", "MODEL.DECODER.PREDICTED", "MODEL.GRAD_CHECKPOINTING"),
+        *("MONITOR.EVERY", "MONITOR.PICTURES", "MONITOR.TRAIN_IMAGES", "MONITOR.VAL_IMAGES", "TRAIN.SHARD_OPTIMIZER"),
+    ]
+)
 
 KEYS = _NO_EFFECT | _IN_FORCE.keys() | _IN_FORCE_OF_FINETUNE.keys()
-STAGES = ("PRETRAIN", "REFINE", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
+STAGES = ("PRETRAIN", "REFINE", "DISTILL", "FINETUNE", "LINEARPROBE")  # the MODEL.TYPE of each
+# Where their YAML files lie; a package need not be installed.
+_CONFIGS = (
+    *("mae_pretrain/configs", "mae_pretrain/refine/configs", "mae_pretrain/distill/configs"),
+    *("mae_finetune/configs", "mae_probe/configs"),
+)
 # What images and model are; how they are trained is each stage's own recipe.
 _SHARED = (
     *("MODEL.NAME", "MODEL.PATCH_SIZE", "MODEL.MLP_RATIO", "MODEL.QKV_BIAS", "MODEL.ENCODER"),
@@ -60,15 +75,22 @@ class PassedOver:
 
     Args:
         stage: MODEL.TYPE of the stage.
+        trains: whether it is to train; otherwise files may hold keys of pre-training, too.
     """
 
     stage: str
+    trains: bool = True
     by_source: dict[str, list[str]] = field(default_factory=dict)
 
     def __call__(self, key: str, value: object, source: str) -> bool:
         stated = flatten({key: value})
-        if not stated or not stated.keys() <= KEYS:
+        known = KEYS if self.trains or source == COMMAND_LINE else KEYS | _OF_PRETRAINING
+        below = [name.removeprefix(f"{key}.") for name in known if name.startswith(f"{key}.")]
+        if not stated or (not below and key not in known):
             return False
+        if unknown := sorted(stated.keys() - known):
+            wrong = unknown[0].removeprefix(f"{key}.")
+            raise ConfigError(f"{source}: key {unknown[0]} is not known{nearest_key(wrong, below, f'{key}.')}")
         for name, given in stated.items():
             self._require(name, given, source)
         self.by_source.setdefault(source, []).extend(stated)
@@ -88,6 +110,14 @@ class PassedOver:
         """Yield a line for each source that stated such keys."""
         for source, keys in self.by_source.items():
             yield f"{source}: without effect in this stage: {', '.join(dict.fromkeys(keys))}"
+
+
+def config_folders() -> Iterator[Path]:
+    """Yield the folders of packaged config files of all stages that are installed."""
+    for folder in _CONFIGS:
+        package, _, below = folder.partition("/")
+        if (spec := find_spec(package)) and spec.submodule_search_locations:
+            yield Path(spec.submodule_search_locations[0], below)
 
 
 def stage_of_layers(layers: Sequence[Layer]) -> str | None:

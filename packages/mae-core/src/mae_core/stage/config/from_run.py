@@ -19,19 +19,24 @@ from mae_core.weights.checkpoint_folder import (
 from mae_core.weights.checkpoint_state import STATE
 
 # Keys that later versions added, with what held before them.
-# A new key that changes what is computed belongs here, or runs of older versions are refused as drifted.
+# A new key that changes what is computed belongs here, or runs of older versions are refused as drifted (a test
+# compares the configs of the first version).
 ADDED: Values = {
     "DATA.BANDS": None,
     "DATA.CROP": "resized",
     "DATA.CROPS": 1,
     "DATA.DECODER": "exact",
     "DATA.EXIF": False,
+    "DATA.IGNORE": 255,
     "DATA.NODATA": None,
     "DATA.REPEATS": 1,
     "DATA.ROTATE90": False,
+    "DATA.SCALE_JITTER": [0.5, 2.0],
     "DATA.VFLIP": 0.0,
     "DATA.VALUE_RANGE": 255,
     "MODEL.BLOCK": -1,
+    "MODEL.DECODER.KIND": "full",
+    "MODEL.DECODER.PREDICTED": 0.25,
     "MODEL.HEAD": "linear",
     "MODEL.MASKING": "random",
     "MODEL.NUM_QUERIES": 32,

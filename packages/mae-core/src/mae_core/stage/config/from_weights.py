@@ -28,11 +28,13 @@ class Opened:
     Args:
         weights: of MODEL.PRETRAINED; None where it names none, or a run is resumed.
         checkpoint: of MODEL.RESUME; None where a run begins.
+        teacher: weights of MODEL.TEACHER, of stages that have one.
     """
 
     config: Config
     weights: Weights | None = None
     checkpoint: Checkpoint | None = None
+    teacher: Weights | None = None
 
 
 def say_on_stderr(line: str) -> None:
@@ -63,7 +65,8 @@ def load_config(
         CheckpointError: weights or checkpoint are missing, damaged or refused, or the user states another model than
             the weights are of.
     """
-    return complete(recipe, recipe.merge(cfg, flags, pairs, say), allow_drift=allow_drift, whole=whole, say=say)
+    merge = recipe.merge(cfg, flags, pairs, say, trains=not whole)
+    return complete(recipe, merge, allow_drift=allow_drift, whole=whole, say=say)
 
 
 def complete(
@@ -92,9 +95,15 @@ def complete(
         _say_taken(recipe, config, record.source, recorded, say)
     else:
         merge.lend(_count_classes(recipe, config), config.DATA.DATA_PATH)
+    teacher = open_weights(config.MODEL.TEACHER) if config.MODEL.get("TEACHER") else None
+    if teacher and not (weights or checkpoint):
+        record = record_of(teacher, config.MODEL.TEACHER)
+        lent = {key: value for key, value in record.values.items() if key.startswith("DATA.") or key == _PATCH}
+        merge.lend(lent, record.source)  # how images are read and cut; the sizes are the student's own
+        _say_taken(recipe, config, record.source, lent, say)
     if not whole and not config.EVAL:
         _say_classes(recipe, config, say)
-    return Opened(recipe.finish(config, training=not whole), weights, checkpoint)
+    return Opened(recipe.finish(config, training=not whole), weights, checkpoint, teacher)
 
 
 def _count_classes(recipe: Recipe, config: Config) -> Values:

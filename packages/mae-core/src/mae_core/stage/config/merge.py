@@ -74,7 +74,7 @@ class Merge:
             if key not in node:
                 if self._pass_over(name, value, source):
                     continue
-                raise ConfigError(f"{source}: key {name} is not known{_nearest(str(key), list(node), prefix)}")
+                raise ConfigError(f"{source}: key {name} is not known{nearest_key(str(key), list(node), prefix)}")
             if not isinstance(node[key], Config):
                 node[key] = take(value, name, self.keys[name], source)
                 self.stated[name] = source
@@ -84,7 +84,8 @@ class Merge:
                 raise ConfigError(f"{source}: {name}={quote(value)} must be a group of keys: {', '.join(node[key])}")
 
 
-def _nearest(key: str, valid: list[str], prefix: str) -> str:
+def nearest_key(key: str, valid: list[str], prefix: str) -> str:
+    """Return the end of a refusal: the valid key that is most like this one, or all."""
     close = difflib.get_close_matches(key.upper(), valid, n=1, cutoff=0.5)
     return f"; nearest is {prefix}{close[0]}" if close else f"; valid here: {', '.join(sorted(valid))}"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mae_core.errors import ConfigError, UserError
 from mae_core.model_sizes import network_name, preset_sizes
-from mae_core.stage.config.foreign_keys import PassedOver, merge_shared, stage_of_layers
+from mae_core.stage.config.foreign_keys import PassedOver, config_folders, merge_shared, stage_of_layers
 from mae_core.stage.config.keys import Keys, config_of
 from mae_core.stage.config.merge import Merge
 from mae_core.stage.config.node import Config, Values, get_key
@@ -59,18 +59,22 @@ class Recipe:
         return str(self.keys["MODEL.TYPE"].default)
 
     def find(self, name: str) -> Path:
-        """Return a config file of the user's, or the packaged one of that name (suffix and folder optional)."""
+        """Return a config file of the user's, or the packaged one of that name (suffix and folder optional).
+
+        Other stages' are found too, after this one's.
+        """
         path = Path(name)
         with suppress(OSError):  # a name that is too long for the disk
             if path.is_file():
                 return path
-        folder = resources.files(self.package).joinpath("configs")
-        packaged = {Path(str(f)).name: Path(str(f)) for f in folder.iterdir()}
+        own = Path(str(resources.files(self.package))) / "configs"
         file_name = path.name if path.suffix else f"{path.name}.yaml"
-        if file_name not in packaged:
-            known = ", ".join(sorted(n for n in packaged if n.endswith(".yaml")))
-            raise ConfigError(f"config {name[:200]} does not exist; give a YAML file or one of {known}")
-        return packaged[file_name]
+        for file in (folder / file_name for folder in (own, *config_folders())):
+            with suppress(OSError):
+                if file.is_file():
+                    return file
+        known = ", ".join(sorted(file.name for file in own.glob("*.yaml")))
+        raise ConfigError(f"config {name[:200]} does not exist; give a YAML file or one of {known}")
 
     def load(
         self, cfg: str | None = None, flags: Mapping[str, object] | None = None, pairs: Sequence[str] = ()
@@ -88,6 +92,7 @@ class Recipe:
         flags: Mapping[str, object] | Callable[[Config], Mapping[str, object]],
         pairs: Sequence[str] = (),
         say: Say = lambda line: None,
+        trains: bool = True,
     ) -> Merge:
         """Merge all that the user states, each file read once, without checks of what must hold between keys.
 
@@ -95,8 +100,9 @@ class Recipe:
             flags: values by dotted key; or what returns them, given the config of defaults and file.
             say: receives a line on a file of another stage, which lends the keys that stages share, and on keys
                 without effect.
+            trains: whether it is to train; otherwise a file may hold keys of pre-training, too.
         """
-        passed_over = PassedOver(self.stage)
+        passed_over = PassedOver(self.stage, trains)
         merge = Merge(self.keys, passed_over)
         if cfg:
             layers = read_layers(self.find(cfg))
@@ -167,7 +173,7 @@ def name_model(config: Config) -> None:
 
 def _name_runs(config: Config) -> None:
     """Put the run's own folder in place of the link: the next run, perhaps this one, points it elsewhere."""
-    for group, key in ((config.MODEL, "PRETRAINED"), (config.MODEL, "RESUME"), (config, "SAVE")):
+    for group, key in (*((config.MODEL, key) for key in ("PRETRAINED", "TEACHER", "RESUME")), (config, "SAVE")):
         if path := group.get(key):
             group[key] = _behind_link(path)
 

@@ -73,9 +73,9 @@ SHARED = {
     ),
     "MODEL.ENCODER.DEPTH": Shared("blocks (B 12, L 24, H 32)", positive=True),
     "MODEL.ENCODER.NUM_HEADS": Shared("attention heads of a block (B 12, L 16, H 16)", positive=True),
-    "TRAIN.NUM_EPOCHS": Shared("passes over the images", positive=True),
+    "TRAIN.NUM_EPOCHS": Shared("passes over the images, of which the last may be a part", also=float, positive=True),
     "TRAIN.WARMUP_EPOCHS": Shared(
-        "epochs in which the learning rate rises linearly from WARMUP_START_LR", range=(0, NO_END)
+        "epochs in which the learning rate rises linearly from WARMUP_START_LR", also=float, range=(0, NO_END)
     ),
     "TRAIN.BASE_LR": Shared("learning rate for an effective batch of LINEAR_SCALED_LR images", positive=True),
     "TRAIN.LINEAR_SCALED_LR": Shared(

@@ -74,7 +74,7 @@ def steps_of(train: Config, steps_per_epoch: int) -> int:
     """Read the steps of a run from the config's TRAIN; one that ends another is as long as TRAIN.DECAY has it."""
     if begun := train.get("ANNEAL", 0):
         return max(begun + 1, round(begun / (1 - train.DECAY)))
-    return int(train.NUM_EPOCHS * steps_per_epoch)
+    return max(1, round(train.NUM_EPOCHS * steps_per_epoch))
 
 
 def schedule_of(config: Config, plan: Plan) -> Callable[[float], float]:

@@ -16,6 +16,7 @@ EPOCHS = "TRAIN.NUM_EPOCHS"
 BATCH_KEYS = ("DATA.BATCH_SIZE", "TRAIN.ACCUM_ITER")  # with the number of ranks: how a global batch is cut up
 ANNEAL, DECAY = "TRAIN.ANNEAL", "TRAIN.DECAY"
 TRAIN_LIST = "DATA.TRAIN_LIST"
+TEACHER = "MODEL.TEACHER"
 # What a resumed run of any stage may change: where things are and how it is watched, not what is computed.
 MAY_CHANGE = (
     *(EPOCHS, "SAVE", "SAVE_FREQ", "SAVE_KEEP", "REPORT_FREQ", "LOGGERS", "VALIDATE_FREQ", "EVAL"),
@@ -53,6 +54,9 @@ def refuse_drift(
         drift[f"{BATCH_KEYS[0]} (global batch)"] = (saved_batch, now_batch)
     if TRAIN_LIST not in allow_drift:
         drift |= _data_drift(state.data, trainer.data)
+    old, new = (data.get("teacher", {}).get("sha256", "") for data in (state.data, trainer.data))
+    if old != new and TEACHER not in allow_drift:
+        drift[f"{TEACHER} (SHA-256 of its weights)"] = old[:12], new[:12]
     if drift:
         keys = dict.fromkeys(key.split(" ")[0] for key in drift)
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in drift.items())

@@ -1,8 +1,11 @@
 """`--dry-run`: what a training run would be, with nothing written; measured, or estimated by the model's sizes."""
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -25,7 +28,8 @@ _SPEED = {"cpu": 3e10, "gpu": 4e13}  # of a core, of a card
 TIME_FACTOR, MEMORY_FACTOR = 4, 2
 _ROOM = 300 * 2**20  # bytes of the process itself
 _WORDS_PER_TOKEN = 20  # numbers that a block keeps for the backward pass, over its width; attention is kept apart
-MEASURED_STEPS = 4  # the first, which also starts the loader, is not counted
+MEASURED_STEPS = 4
+MOST_STEPS, _MEASURING = 40, 2.0  # more of them where they are short, and fit into so many seconds
 _PATIENCE = 20.0  # seconds that a step may be expected to take, to be measured
 
 
@@ -39,11 +43,12 @@ class Estimate:
     macs: int
 
 
-def estimate(config: Config, device: str) -> Estimate:
+def estimate(config: Config, device: str, frozen_macs: int = 0) -> Estimate:
     """Estimate a step; right within TIME_FACTOR and MEMORY_FACTOR either way on common machines.
 
     Args:
         device: `cpu` or `gpu`.
+        frozen_macs: see `lifecycle.Run`.
     """
     size, m = _size(config), config.MODEL
     images = config.DATA.BATCH_SIZE
@@ -65,7 +70,7 @@ def estimate(config: Config, device: str) -> Estimate:
     # OMP_NUM_THREADS may be a list, its first number counts.
     threads = int((os.environ.get("OMP_NUM_THREADS") or str(available_cores())).partition(",")[0])
     speed = _SPEED[device] * (threads if device == "cpu" else 1)
-    seconds = passes * macs * images * config.TRAIN.ACCUM_ITER / speed
+    seconds = (passes * macs + frozen_macs) * images * config.TRAIN.ACCUM_ITER / speed
     memory = _ROOM + parameters * (4 if frozen else 16) + images * activations * 4 / (m.ENCODER.DEPTH if frozen else 1)
     return Estimate(seconds, memory, parameters, macs)
 
@@ -117,33 +122,79 @@ def dry_run(opened: Opened, build: Callable[[Config, RunFolder | None], Run]) ->
         f"steps: {plan.total_steps - first:,} of {plan.global_batch} images, {plan.steps_per_epoch} per epoch,"
         f" {plan.total_steps / plan.steps_per_epoch:g} epochs; learning rate {highest:.3g} at its highest"
     )
-    yield from _cost(config, run, plan.total_steps - first)
+    timing = time_step(config, run)
+    yield from timing.lines(plan.total_steps - first)
     yield "nothing was written (--dry-run)"
+    if not opened.checkpoint:
+        yield from run.advice(timing.mean * plan.total_steps)
 
 
-def _cost(config: Config, run: Run, steps: int) -> Iterator[str]:
-    """Yield time and memory from a few steps, or from the model's sizes where these would take too long."""
-    on_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    expected = estimate(config, "gpu" if on_gpu else "cpu")
-    yield f"model: {expected.parameters:,} parameters, {expected.macs / 1e9:.3g} GMACs per image and forward pass"
-    if distributed.world_size() == 1 and _can_be_measured(expected, on_gpu):
-        seconds = run.trainer.time_steps(run.batches(0, MEASURED_STEPS), MEASURED_STEPS)[1:]
-        typical, spread = sorted(seconds)[len(seconds) // 2], max(seconds) / min(seconds)
+@dataclass(frozen=True)
+class Timing:
+    """A step of a run.
+
+    Args:
+        expected: from the model's sizes alone.
+        measured: seconds of each step that was tried; none where these would take too long, or there are several ranks.
+    """
+
+    expected: Estimate
+    measured: Sequence[float] = ()
+
+    @property
+    def mean(self) -> float:
+        """Seconds of a step: the mean, of which many steps are made."""
+        return sum(self.measured) / len(self.measured) if self.measured else self.expected.seconds
+
+    def lines(self, steps: int) -> Iterator[str]:
+        """Yield model, time and memory of so many steps."""
+        macs = f"{self.expected.macs / 1e9:.3g} GMACs per image and forward pass"
+        yield f"model: {self.expected.parameters:,} parameters, {macs}"
+        if self.measured:
+            count, spread = len(self.measured), max(self.measured) / min(self.measured)
+            yield (
+                f"time: {clock(self.mean * steps)} of training at {self.mean:.3g} s per step, the mean of {count}"
+                f" measured ones (slowest over fastest {spread:.2f}); validations and checkpoints come on top"
+            )
+            yield f"memory: {peak_memory_mb():.0f} MB at most so far, measured"
+            return
         yield (
-            f"time: {clock(typical * steps)} of training at {typical:.3g} s per step, the middle of {len(seconds)}"
-            f" measured ones (slowest over fastest {spread:.2f}); validations and checkpoints come on top"
+            f"time: about {clock(self.mean * steps)} of training, from the model's sizes alone: right within a"
+            f" factor of {TIME_FACTOR} either way"
         )
-        yield f"memory: {peak_memory_mb():.0f} MB at most so far, measured"
-        return
-    yield (
-        f"time: about {clock(expected.seconds * steps)} of training, from the model's sizes alone: right within a"
-        f" factor of {TIME_FACTOR} either way"
-    )
-    yield f"memory: about {expected.memory / 2**20:.0f} MB per rank, within a factor of {MEMORY_FACTOR}"
+        yield f"memory: about {self.expected.memory / 2**20:.0f} MB per rank, within a factor of {MEMORY_FACTOR}"
+
+
+def time_step(config: Config, run: Run) -> Timing:
+    """Time a few steps of a run, or estimate one where these would take too long."""
+    expected = estimate(config, "gpu" if has_gpu() else "cpu", run.frozen_macs)
+    if distributed.world_size() > 1 or not _can_be_measured(expected, has_gpu()):
+        return Timing(expected)
+    timing = Timing(expected, _measure(run, 0, MEASURED_STEPS))
+    more = min(MOST_STEPS, int(_MEASURING / timing.mean))
+    if more < MEASURED_STEPS:
+        return timing
+    return Timing(expected, [*timing.measured, *_measure(run, MEASURED_STEPS, more)])
+
+
+def _measure(run: Run, first: int, count: int) -> list[float]:
+    """Return the seconds of steps but the first, which also starts the loader."""
+    return run.trainer.time_steps(run.batches(first, first + count), count)[1:]
+
+
+def has_gpu() -> bool:
+    """Return whether training runs on a GPU."""
+    return bool(paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0)
 
 
 def _can_be_measured(expected: Estimate, on_gpu: bool) -> bool:
-    free: Any = float("inf")
-    if not on_gpu and hasattr(os, "sysconf"):
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = math.inf if on_gpu else _free_memory()
     return expected.seconds <= _PATIENCE and expected.memory * MEMORY_FACTOR <= free
+
+
+def _free_memory() -> float:
+    """Return the bytes that the system has to give: files that it keeps in memory make room."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return math.inf

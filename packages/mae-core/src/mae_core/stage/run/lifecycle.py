@@ -40,6 +40,8 @@ class Run:
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
         closing: returns lines to log at the end.
+        frozen_macs: multiply-accumulates per image of a model beside the one that is trained.
+        advice: (seconds that training will take, about) -> lines that a dry run ends with.
     """
 
     trainer: Trainer
@@ -50,6 +52,8 @@ class Run:
     free_cut: bool = True
     notes: Sequence[str] = ()
     closing: Callable[[], Iterable[str]] = tuple
+    frozen_macs: int = 0
+    advice: Callable[[float], Iterable[str]] = lambda seconds: ()
 
 
 def run_training(

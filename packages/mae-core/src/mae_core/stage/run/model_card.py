@@ -9,6 +9,7 @@ from mae_core.files import write_atomic
 from mae_core.process.log import LOGGER
 from mae_core.process.run_log import LOWER_IS_BETTER
 from mae_core.report.run_files import RunFiles, read_run
+from mae_core.stage.yardsticks import NAMES
 
 FILE = "MODEL_CARD.md"
 
@@ -126,7 +127,30 @@ def _metrics(run: RunFiles, card: Card) -> list[str]:
         lines.append(f"- validation {at_end} at the end")
         chosen = "" if by == card.figure else f" by {by}"
         lines.append(f"- best validation {at_best} (step {best['step']:,}), chosen{chosen} on these images")
+    lines += [*_logistic(run), *_knn(run)]
     return lines or ["- none were logged"]
+
+
+def _logistic(run: RunFiles) -> list[str]:
+    """Return what logistic regression reached with a classifier's labels, where it was measured."""
+    found = run.yardsticks.get("logistic", {})
+    said = ", ".join(f"{NAMES[name]} {top1:.2f} %" for name, top1 in found.items())
+    return [f"- beside it, top-1 of logistic regression with the same labels: {said}"] if said else []
+
+
+def _knn(run: RunFiles) -> list[str]:
+    """Return what the monitor last saw kNN find in the features, and without training, where it did."""
+    last = next((record for record in reversed(run.validation) if "knn_raw_pixels" in record), None)
+    if last is None:
+        return []
+    names = {"top1": "this model", "random_init": "random init", "raw_pixels": "raw pixels"}
+    cells = [[last.get(f"knn_{column}{name}") for column in ("", "whitened_")] for name in names]
+    rows = [
+        [said, *("-" if x is None else f"{x:.2f}" for x in row)]
+        for said, row in zip(names.values(), cells, strict=True)
+    ]
+    head = [["kNN among training images, held-out top-1 %", "mean tokens", "whitened"], ["---"] * 3]
+    return ["", *(f"| {' | '.join(row)} |" for row in [*head, *rows])]
 
 
 def _licence(run: RunFiles) -> list[str]:

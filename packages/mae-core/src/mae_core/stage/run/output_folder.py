@@ -15,7 +15,13 @@ from mae_core.weights.checkpoint_folder import list_checkpoints
 from mae_core.weights.checkpoint_state import STATE
 
 ROOT = Path("runs")
-_NAMES = {"PRETRAIN": "pretrain", "REFINE": "refine", "FINETUNE": "finetune", "LINEARPROBE": "probe"}
+_NAMES = {
+    "PRETRAIN": "pretrain",
+    "REFINE": "refine",
+    "DISTILL": "distill",
+    "FINETUNE": "finetune",
+    "LINEARPROBE": "probe",
+}
 
 
 def with_output(config: Config, suffix: str = "") -> Config:

@@ -1,52 +1,14 @@
-// The page: an image goes to the server that sent the page, and comes back as pictures and figures.
+// The page: an image is masked, reconstructed, named, and shown with what the class token attends to.
+import { $, ask, attempt, bars, model, picture, takeImages, trouble } from "/image_page.js";
 import { Patches } from "/patches.js";
 
-const $ = (id) => document.getElementById(id);
 const original = new Patches($("original")), editor = new Patches($("editor")), result = new Patches($("reconstruction"));
-const model = await (await fetch("/model")).json();
-let file = null, removed = [], heads = [], latest = 0, timer = 0, stroke = null;
+let removed = [], heads = [], timer = 0, stroke = null;
 
-$("name").textContent = model.name;
-document.title = `MAE: ${model.name}`;
 if (!model.can.includes("reconstruct")) {
   $("lede").textContent = model.can.includes("classify")
     ? "These weights are a classifier: it names what it sees and shows where it looks. It has no decoder, so it reconstructs nothing."
     : "These weights are an encoder alone: the page shows where it looks.";
-}
-
-// Asking: only the answer to the last question counts.
-async function ask(what, query = "") {
-  const answer = await fetch(`/${what}?${query}`, {
-    method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" },
-  });
-  const computed = await answer.json();
-  if (!answer.ok) throw new Error(computed.error);
-  return computed;
-}
-
-async function picture(uri) {
-  const image = new Image();
-  image.src = uri;
-  await image.decode();
-  return image;
-}
-
-function trouble(message) {
-  $("trouble").textContent = message;
-  $("status").textContent = "";
-}
-
-async function attempt(work) {
-  const mine = ++latest;
-  trouble("");
-  $("status").textContent = "The model is at work.";
-  try {
-    await work(() => mine === latest);
-    if (mine === latest) $("status").textContent = "Done.";
-  } catch (error) {
-    const lost = error instanceof TypeError ? "the server does not answer: is it still running?" : error.message;
-    if (mine === latest) trouble(`${lost[0].toUpperCase()}${lost.slice(1)}.`.replace(/\.\.$/, "."));
-  }
 }
 
 async function reconstruct(isLatest, mask) {
@@ -74,20 +36,7 @@ async function attend(isLatest) {
 async function classify(isLatest) {
   const computed = await ask("classify");
   if (!isLatest()) return;
-  $("classes").replaceChildren(...computed.classes.map(({ name, probability }, i) => {
-    const row = document.createElement("li");
-    const [label, value, bar, filled] = ["name", "value", "bar", ""].map((kind) => {
-      const part = document.createElement("span");
-      part.className = kind;
-      return part;
-    });
-    row.className = i ? "" : "ours";
-    [label.textContent, value.textContent] = [name, `${(100 * probability).toFixed(1)} %`];
-    filled.style.width = `${100 * probability}%`;
-    bar.append(filled);
-    row.append(label, value, bar);
-    return row;
-  }));
+  bars($("classes"), computed.classes.map(({ name, probability }, i) => [name, probability, `${(100 * probability).toFixed(1)} %`, !i]));
 }
 
 const can = (what) => model.can.includes(what);
@@ -110,32 +59,9 @@ function look() {
 
 function again(mask) {
   clearTimeout(timer);
-  timer = setTimeout(() => file && attempt((isLatest) => reconstruct(isLatest, mask)), 150);
+  timer = setTimeout(() => attempt((isLatest) => reconstruct(isLatest, mask)), 150);
 }
 
-function choose(chosen) {
-  if (!chosen) return;
-  latest++; // what was asked of the image before is answered to nobody
-  clearTimeout(timer);
-  show(false);
-  if (chosen.size > model.limit) return trouble(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(0)} MB; at most ${model.limit / 2 ** 20} MB are taken.`);
-  file = chosen;
-  look();
-}
-
-$("file").addEventListener("click", () => ($("file").value = "")); // so that the same file can be tried again
-$("file").addEventListener("change", (event) => choose(event.target.files[0]));
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  $("drop").addEventListener(kind, (event) => {
-    event.preventDefault();
-    $("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files[0]) {
-      $("file").files = event.dataTransfer.files;
-      choose($("file").files[0]);
-    }
-  });
-}
-for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault()); // missed
 $("mask").addEventListener("submit", (event) => event.preventDefault());
 const tellRatio = () => ($("share").textContent = `${$("ratio").value} %`);
 $("ratio").addEventListener("input", () => {
@@ -208,6 +134,8 @@ $("original").addEventListener("patch", ({ detail }) => {
 });
 $("head").addEventListener("change", () => original.moveTo(original.cursor ?? 0));
 
-// After "back", the browser gives the fields what they held.
-tellRatio();
-choose($("file").files[0]);
+tellRatio(); // after "back", the browser gives the fields what they held
+takeImages(() => {
+  clearTimeout(timer);
+  show(false);
+}, look);

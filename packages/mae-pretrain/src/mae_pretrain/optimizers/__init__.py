@@ -1,0 +1,1 @@
+"""What moves the weights in pre-training: AdamW of mae-core, or Muon."""
