@@ -4,9 +4,11 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import build_site
 from site_code import code_blocks
 from site_commands import commands_page, parsers
 from site_links import include_sections, rewrite_links, section
@@ -60,7 +62,7 @@ def test_shell_blocks_are_named_and_their_comments_make_no_line_too_long() -> No
 
 def test_the_first_page_leads_to_all_that_a_stranger_wants() -> None:
     text = (ROOT / "tools/site/pages/index.md").read_text(encoding="utf-8")
-    doors = re.findall(r"^### \[.+?\]\((.+?)\)", text, re.MULTILINE)
+    doors = re.findall(r"^## \[.+?\]\((.+?)\)", text, re.MULTILINE)
     wanted = ("mae-data/docs/own_data.md", "mae-pretrain/README.md", "mae-core/MODELS.md")
     assert len(doors) == 3
     assert all(door.endswith(page) for door, page in zip(doors, wanted, strict=True))
@@ -91,3 +93,11 @@ def test_the_reference_is_written_without_paddle() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": search}
     )
     assert done.stdout == f"{[len(generated(name)) for name in names]}\n", done.stderr
+
+
+def test_pictures_of_one_name_do_not_take_each_others_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_site, "STAGED", tmp_path)
+    files = [ROOT / "tools/results/serve.png", ROOT / "packages/mae-finetune/docs/serve.png"]
+    paths: dict[Path, str] = {}
+    build_site._add_files(files, paths)
+    assert [(tmp_path / paths[file]).read_bytes() for file in files] == [file.read_bytes() for file in files]

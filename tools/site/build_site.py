@@ -111,7 +111,8 @@ def _add_files(files: Iterable[Path], paths: dict[Path, str]) -> None:
     """Take pictures and other files that pages link to along."""
     for file in files:
         if file not in paths and ROOT in file.parents:
-            paths[file] = f"files/{file.name}"
+            # One folder holds all; files of packages may have equal names.
+            paths[file] = f"files/{'-'.join(file.relative_to(ROOT).parts).lstrip('.')}"
             (STAGED / "files").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, STAGED / paths[file])
 
