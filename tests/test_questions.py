@@ -219,6 +219,16 @@ def test_a_dry_run_says_it_all_and_writes_nothing(data, tmp_path) -> None:
     assert estimate(recipe(PRETRAIN).load(pairs=[str(word) for word in [*PRETRAIN.tiny, *large]]), "cpu").seconds > 20
 
 
+def test_memory_that_holds_files_is_free_to_measure_in(monkeypatch) -> None:
+    import os
+
+    from mae_core.stage.run import dry_run
+
+    monkeypatch.setattr(os, "sysconf", lambda name: 1)  # pages that hold nothing at all
+    assert dry_run._can_be_measured(dry_run.Estimate(0.1, 2**20, 1, 1), on_gpu=False)
+    assert not dry_run._can_be_measured(dry_run.Estimate(0.1, 2**60, 1, 1), on_gpu=False)
+
+
 def test_estimates_are_those_of_the_cost_module(monkeypatch) -> None:
     from mae_core.stage.run.dry_run import estimate
 

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from stage_runs import PRETRAIN, assert_same, records
 
-import mae_pretrain.monitor
+import mae_pretrain.monitor.look
 from mae_core.training.precision import Precision
 from mae_data.errors import DataError
 from mae_pretrain.build import build_model, eval_dataset, mask_noise
 from mae_pretrain.config import RECIPE
-from mae_pretrain.monitor import Encoded, Monitor
-from mae_pretrain.monitored_images import MonitoredImages
+from mae_pretrain.monitor.images import MonitoredImages
+from mae_pretrain.monitor.look import Encoded, Monitor
 from mae_pretrain.train import board_pictures
 
 TINY = PRETRAIN.tiny
@@ -103,7 +103,7 @@ def test_a_rank_that_writes_nothing_computes_the_shared_figures_only(data, monke
     monitor = Monitor(config, SINGLE, None)
     model = build_model(config)
     model.eval()
-    monkeypatch.setattr(mae_pretrain.monitor.distributed, "is_main", lambda: False)
+    monkeypatch.setattr(mae_pretrain.monitor.look.distributed, "is_main", lambda: False)
     assert set(monitor.look(model, 1, never)) == {"val_loss"}
 
 

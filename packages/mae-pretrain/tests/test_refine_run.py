@@ -47,6 +47,18 @@ def test_a_run_refines_in_two_stages(finished, pretrained):
         np.testing.assert_array_equal(end["pos_embed"], start["pos_embed"])
 
 
+def test_its_page_asks_for_no_decoder(finished, cli):
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    run, _ = finished
+    result = cli("report", run)
+    assert result.returncode == 0, result.stderr
+    page = (run / "report.html").read_text()
+    assert ", refined. Trained to its end, step 9" in page
+    assert "loss of the heads" in page
+    for words in ("Reconstructions", 'class="command"', "patches removed"):
+        assert words not in page
+
+
 def test_only_heads_change_in_the_first_stage(data, pretrained, cli, tmp_path):
     args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 8, "-output", tmp_path / "run"]
     result = cli("refine", *args, *TINY, "TRAIN.NUM_EPOCHS", 1, "TRAIN.WARMUP_EPOCHS", 0)

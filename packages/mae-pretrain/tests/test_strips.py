@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 
 from mae_core.report.run_files import read_run
-from mae_pretrain.strips import _read_strip, strips, write_strip
+from mae_pretrain.monitor.strips import _read_strip, strips, write_strip
 
 
 def columns(height, width, channels, rows, grey):

@@ -27,7 +27,7 @@ def write_run(folder, top1, logistic=None, **more):
 
 
 def page_of(folder):
-    page = classifier_page(str(folder), "Fine-tuning", [], lambda: None)
+    page = classifier_page(str(folder), "Fine-tuning", "mae-finetune", [], lambda: None)
     return page.headline, "".join(str(part) for section in page.sections for part in section.body)
 
 

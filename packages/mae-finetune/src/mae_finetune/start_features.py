@@ -25,20 +25,22 @@ def measure_start(config: Config, model: ViTEncoder, images: ListDataset, precis
         images: to train.
         folder: of the run.
     """
-    if not config.VALIDATE_FREQ or config.ROBUST.CLASS_MAP or not yardsticks.are_affordable(len(images)):
+    if not config.VALIDATE_FREQ or config.ROBUST.CLASS_MAP:
+        return
+    lists = (config.DATA.TRAIN_LIST, config.DATA.VAL_LIST)
+    datasets = [eval_dataset(config, list_name=name, dropping=True) for name in lists]
+    if not yardsticks.are_affordable(len(images), len(datasets[1])):
         return
     assert isinstance(model, VisionTransformer)
-    lists = (config.DATA.TRAIN_LIST, config.DATA.VAL_LIST)
-    train, val = (_encode(config, model, name, precision) for name in lists)
+    train, val = (_encode(config, model, dataset, precision) for dataset in datasets)
     yardsticks.measure(folder, train[0], train[1], val[0], val[1])
 
 
 @paddle.no_grad()
 def _encode(
-    config: Config, model: VisionTransformer, list_name: str, precision: Precision
+    config: Config, model: VisionTransformer, dataset: ListDataset, precision: Precision
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
     """Return the features [N, D] of a list by name, without augmentation, and its labels [N]."""
-    dataset = eval_dataset(config, list_name=list_name, dropping=True)
     sampler = EvalBatchSampler(len(dataset), **eval_sampling_of(config))
     features, pixels, labels = [], [], []
     model.eval()

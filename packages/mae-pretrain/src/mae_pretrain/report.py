@@ -17,7 +17,7 @@ from mae_core.weights.load import load_model
 from mae_data.errors import DataError
 from mae_pretrain.build import build_model, eval_dataset, masking_note
 from mae_pretrain.config import RECIPE
-from mae_pretrain.strips import strips
+from mae_pretrain.monitor.strips import strips
 from mae_pretrain.visualize import COLUMNS, SHOWN, masked_columns
 
 if TYPE_CHECKING:

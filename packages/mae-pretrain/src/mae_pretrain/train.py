@@ -27,8 +27,8 @@ from mae_data.loading.loader import BatchLoader, make_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_pretrain.advice.hint import hint
 from mae_pretrain.build import build_model, eval_dataset, mask_noise, train_dataset
-from mae_pretrain.monitor import monitoring
-from mae_pretrain.monitored_images import readable
+from mae_pretrain.monitor.images import readable
+from mae_pretrain.monitor.look import monitoring
 from mae_pretrain.optimizers.choice import build_optimizer
 from mae_pretrain.reconstruction import split_coverage
 from mae_pretrain.visualize import COLUMNS, SHOWN, draw_grid, masked_columns, ratio_caption

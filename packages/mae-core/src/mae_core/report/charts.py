@@ -108,7 +108,7 @@ def line_chart(
             axes.axhline(level, label=label, color="#020202", linestyle=_DASHES[(3 - number) % 4], linewidth=1.3)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if from_zero:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * max(max(line.y) for line in lines) or 1)
         axes.grid(linewidth=0.6)
         if labels > 1:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)

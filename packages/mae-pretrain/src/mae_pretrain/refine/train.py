@@ -28,7 +28,7 @@ from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import BatchLoader, make_loader
 from mae_data.loading.sampler import TrainBatchSampler, steps_per_epoch
 from mae_data.transforms.pipelines import make_pretrain_transform
-from mae_pretrain.monitor import monitoring
+from mae_pretrain.monitor.look import monitoring
 from mae_pretrain.refine.heads import HeadSettings
 from mae_pretrain.refine.model import RefinedEncoder
 from mae_pretrain.refine.optimizer import build_optimizer

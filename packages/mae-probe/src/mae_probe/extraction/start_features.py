@@ -18,12 +18,14 @@ def measure_yardsticks(config: Config, images: ListDataset, precision: Precision
         images: to train, without augmentation.
         folder: of the run.
     """
-    if not config.VALIDATE_FREQ or not yardsticks.are_affordable(len(images)):
+    if not config.VALIDATE_FREQ:
+        return
+    lists = (images, eval_dataset(config, config.DATA.VAL_LIST, dropping=True))
+    if not yardsticks.are_affordable(len(images), len(lists[1])):
         return
     initial = build_model(config)
     initial.eval()
     names = {"random_init": Part(own_pool(config), random_init=True), "raw_pixels": Part(PIXELS)}
-    lists = (images, eval_dataset(config, config.DATA.VAL_LIST, dropping=True))
     train, val = (encode_parts(config, initial, dataset, precision, list(names.values())) for dataset in lists)
     labels = [found[Part(PIXELS)].labels for found in (train, val)]
     rows = [{name: found[part].features for name, part in names.items()} for found in (train, val)]

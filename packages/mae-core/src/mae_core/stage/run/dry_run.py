@@ -1,8 +1,11 @@
 """`--dry-run`: what a training run would be, with nothing written; measured, or estimated by the model's sizes."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -185,7 +188,13 @@ def has_gpu() -> bool:
 
 
 def _can_be_measured(expected: Estimate, on_gpu: bool) -> bool:
-    free: Any = float("inf")
-    if not on_gpu and hasattr(os, "sysconf"):
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = math.inf if on_gpu else _free_memory()
     return expected.seconds <= _PATIENCE and expected.memory * MEMORY_FACTOR <= free
+
+
+def _free_memory() -> float:
+    """Return the bytes that the system has to give: files that it keeps in memory make room."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return math.inf

@@ -28,9 +28,9 @@ from mae_core.training.validation import Validation
 from mae_data.errors import DataError
 from mae_data.loading.batch import Batch
 from mae_pretrain.build import mask_noise
-from mae_pretrain.monitored_images import MonitoredImages, readable
+from mae_pretrain.monitor.images import MonitoredImages, readable
+from mae_pretrain.monitor.strips import STRIPS, write_strip
 from mae_pretrain.reconstruction import split_coverage
-from mae_pretrain.strips import STRIPS, write_strip
 from mae_pretrain.visualize import NORM_PIX_CAPTION, draw_grid, masked_columns, ratio_caption
 
 NEIGHBOURS = 20
