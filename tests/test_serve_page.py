@@ -99,12 +99,16 @@ def test_what_is_no_image_is_refused_in_words(served: Served) -> None:
 
 
 def test_the_page_of_pretraining_sends_other_tasks_here(served: Served) -> None:
-    from mae_core.errors import UserError
+    import mae_core
+    from mae_core.errors import CheckpointError, UserError
     from mae_pretrain.web.served_model import ServedModel
 
     if served.task == "classify":
         assert ServedModel.load(served.run).describe()["can"] == ["attend", "classify"]
         return
+    if served.task != "multilabel":
+        with pytest.raises(CheckpointError, match=f"MODEL.TASK={served.task}, whose head mae-finetune alone builds"):
+            mae_core.load(served.run)
     with pytest.raises(UserError, match=f"MODEL.TASK={served.task}: mae-finetune serve {re.escape(str(served.run))}"):
         ServedModel.load(served.run)
 

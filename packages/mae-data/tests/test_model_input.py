@@ -1,5 +1,6 @@
 """Images of any kind into the pixels of evaluation, without Paddle."""
 
+import io
 import subprocess
 import sys
 
@@ -27,7 +28,8 @@ def test_a_path_a_picture_and_an_array_are_the_same_image(image_root):
     file = image_root / "03.png"
     picture = Image.open(file)
     array = np.asarray(picture)
-    for image in (file, str(file), picture, array, array[None], [array], iter([picture])):
+    memory = io.BytesIO(file.read_bytes())
+    for image in (file, str(file), memory, [memory], picture, array, array[None], [array], iter([picture])):
         np.testing.assert_array_equal(preprocess(image, 8), preprocess(file, 8))
     grey = preprocess(array[..., :1], 8)
     np.testing.assert_array_equal(grey, preprocess(array[..., 0], 8))

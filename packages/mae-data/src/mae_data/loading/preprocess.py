@@ -45,8 +45,8 @@ def preprocess(
     This is all that an exported model needs before it: normalisation is in the graph.
 
     Args:
-        images: One image or several: a path, a folder, a PIL image, or an array [H, W] or [H, W, C]; an array
-            [N, H, W, C] is N of them. 8-bit images of 1 or 3 channels become what is asked for.
+        images: One image or several: a path, a folder, a file in memory (`io.BytesIO`), a PIL image, an array [H, W] or
+            [H, W, C]; an array [N, H, W, C] is N of them. 8-bit images of 1 or 3 channels become what is asked for.
         size: Side of the square result, or (height, width), in pixels.
         crop_pct: Part of the shorter side that the crop shows; by default 0.875 up to 224 pixels and 1.0 above.
         channels: 3 for RGB, 1 for grey, or as many as all images have.
