@@ -71,7 +71,7 @@ def run_page(folder: str, images: int = 6, scores: str | None = None) -> Page:
         sections.append(reconstructions(folder, images))
     if model.get("TYPE") == "REFINE":  # an encoder alone, which predicts no pixels
         lede, what, sections = f"{model.get('NAME', 'an encoder')}, refined.", "loss of the heads", []
-    if not run.validation:
+    if not run.validation and not run.config.get("MONITOR", {}).get("EVERY"):
         sections.append(Section("What the features are worth", [part("paragraph", _UNWATCHED, "note")]))
     sections += [*strips(run), curves(run, what, more=_features(run)), *machine(run), provenance(run)]
     return Page(f"Pre-training: {run.folder.name}", _headline(run, found), f"{lede} {progress(run)}", sections)
