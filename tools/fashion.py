@@ -54,8 +54,8 @@ TUNING = {
     "TRAIN.BASE_LR": 1e-3,
     "SAVE_FREQ": 1000,
 }
-# By labels per class: images of a batch, epochs, epochs of warm-up. Those of 1000 and all are guesses, not chosen yet.
-LENGTHS = {"10": (20, 100, 10), "100": (50, 40, 4), "1000": (64, 8, 1), "all": (64, 3, 1)}
+# By labels per class: images of a batch, epochs, epochs of warm-up. Those of 1000 and all are guesses, not chosen.
+LENGTHS = {"10": (20, 100, 10), "100": (50, 40, 4), "1000": (64, 8, 1), "all": (64, 6, 1)}
 Figures = dict[str, float]
 
 
