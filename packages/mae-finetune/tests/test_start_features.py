@@ -53,8 +53,9 @@ def test_figures_are_those_of_scikit_learn_on_the_start(data, tuned):
     assert found == {"logistic": pytest.approx(expected), "C": 1.0, "train_images": 26, "images": 7}
 
 
-def test_the_run_is_that_without(data, tuned, tmp_path, monkeypatch):
-    monkeypatch.setattr(yardsticks, "MOST_IMAGES", 25)
+@pytest.mark.parametrize(("bound", "value"), [("MOST_IMAGES", 25), ("MOST_WORK", 26 * 3 - 1)])
+def test_the_run_is_that_without(data, tuned, tmp_path, monkeypatch, bound, value):
+    monkeypatch.setattr(yardsticks, bound, value)
     train(data, tmp_path / "run")
     assert not (tmp_path / "run" / yardsticks.FILE).exists()
     assert_same(tuned, tmp_path / "run")

@@ -29,7 +29,7 @@ def measure_start(config: Config, model: ViTEncoder, images: ListDataset, precis
         return
     lists = (config.DATA.TRAIN_LIST, config.DATA.VAL_LIST)
     datasets = [eval_dataset(config, list_name=name, dropping=True) for name in lists]
-    if not yardsticks.are_affordable(len(images), len(datasets[1])):
+    if not yardsticks.are_affordable(len(images), len(datasets[1]), config.MODEL.NUM_CLASSES):
         return
     assert isinstance(model, VisionTransformer)
     train, val = (_encode(config, model, dataset, precision) for dataset in datasets)

@@ -115,7 +115,8 @@ def _which(run: RunFiles, top1: float) -> str:
     if not name:
         return (
             "What logistic regression reaches with the same labels was not measured: that is done where a run begins"
-            f" with at most {MOST_IMAGES:,} training images, on one process, and scikit-learn is installed. To ask now:"
+            f" with at most {MOST_IMAGES:,} training images (fewer beyond 50 classes), on one process, and scikit-learn"
+            " is installed. To ask now:"
             f" {_logistic_command(run)}"
         )
     labels = f"with the same {run.yardsticks['train_images']:,} labels"

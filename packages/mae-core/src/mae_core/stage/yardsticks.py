@@ -19,17 +19,18 @@ from mae_core.process import distributed, log
 
 FILE = "yardsticks.json"
 MOST_IMAGES = 5000  # training images: more take minutes to fit, and fine-tuning has labels enough
+MOST_WORK = 250_000  # training images times classes, which the fit takes longer by: half a minute with raw pixels
 MOST_SCORED = 50_000  # validation images, whose pixels and features lie in memory
 NAMES = {"features": "frozen features", "random_init": "random init", "raw_pixels": "raw pixels"}
 Rows = NDArray[np.float32]
 
 
-def are_affordable(images: int, scored: int) -> bool:
-    """Return whether yardsticks are measured beside a run of so many training images, so many of validation scored.
+def are_affordable(images: int, scored: int, classes: int) -> bool:
+    """Return whether yardsticks are measured beside a run of so many images to train and to score, and classes.
 
     What is missing for it is logged.
     """
-    if images > MOST_IMAGES or scored > MOST_SCORED or distributed.world_size() > 1:
+    if images > min(MOST_IMAGES, MOST_WORK // classes) or scored > MOST_SCORED or distributed.world_size() > 1:
         return False
     if not has_sklearn():
         log.LOGGER.info("no logistic regression beside this run, which may well beat it: pip install scikit-learn")

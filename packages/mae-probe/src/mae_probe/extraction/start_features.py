@@ -21,7 +21,7 @@ def measure_yardsticks(config: Config, images: ListDataset, precision: Precision
     if not config.VALIDATE_FREQ:
         return
     lists = (images, eval_dataset(config, config.DATA.VAL_LIST, dropping=True))
-    if not yardsticks.are_affordable(len(images), len(lists[1])):
+    if not yardsticks.are_affordable(len(images), len(lists[1]), config.MODEL.NUM_CLASSES):
         return
     initial = build_model(config)
     initial.eval()
