@@ -54,6 +54,13 @@ def test_charts_of_one_page_share_no_names_and_follow_the_style_sheet():
         assert not re.search(r"#[0-9a-f]{6}\b", chart), "a colour that dark mode does not change"
 
 
+@pytest.mark.parametrize("end", [0.21, 0.22])  # where the ticks' labels grew after room had been made for them
+def test_the_name_of_an_axis_has_room(end):
+    chart = str(line_chart([Line("a", [0, 14.19], [1.35, end])], "epoch", "loss of removed patches", "falls"))
+    left = re.search(r'x="([-\d.]+)"[^>]*>loss of removed patches<', chart)
+    assert left and float(left[1]) > 8  # points; letters of 10 rise above their line by so much
+
+
 @pytest.fixture
 def run(tmp_path):
     """A folder as -eval leaves it: of nine images three are wrong, two of them the same pair."""

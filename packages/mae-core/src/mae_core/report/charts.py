@@ -112,6 +112,9 @@ def line_chart(
         axes.grid(linewidth=0.6)
         if labels > 1:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)
+        figure.draw_without_rendering()  # the layout makes room for these ticks' labels only if they do not change again
+        low, high = axes.get_ylim()
+        axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return part("drawing", _as_markup(text.getvalue(), alt), alt)
