@@ -58,7 +58,8 @@ def test_charts_of_one_page_share_no_names_and_follow_the_style_sheet():
 def test_the_name_of_an_axis_has_room(end):
     chart = str(line_chart([Line("a", [0, 14.19], [1.35, end])], "epoch", "loss of removed patches", "falls"))
     left = re.search(r'x="([-\d.]+)"[^>]*>loss of removed patches<', chart)
-    assert left and float(left[1]) > 8  # points; letters of 10 rise above their line by so much
+    assert left
+    assert float(left[1]) > 8  # points; letters of 10 rise above their line by so much
 
 
 @pytest.fixture

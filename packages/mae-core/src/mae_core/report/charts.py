@@ -112,7 +112,7 @@ def line_chart(
         axes.grid(linewidth=0.6)
         if labels > 1:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)
-        figure.draw_without_rendering()  # the layout makes room for these ticks' labels only if they do not change again
+        figure.draw_without_rendering()  # room is made for labels of ticks, which must not change after that
         low, high = axes.get_ylim()
         axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
         text = io.StringIO()
