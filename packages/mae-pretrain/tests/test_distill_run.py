@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from stage_runs import PRETRAIN, assert_refused, assert_same, records, weights
+from stage_runs import PRETRAIN, assert_refused, assert_same, end_in_step, records, weights
 
 import mae_core
 from mae_pretrain.config import RECIPE as PRETRAINING
@@ -67,14 +67,7 @@ def test_ended_and_resumed_equals_uninterrupted_bit_for_bit(
 ):
     args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 8, "-output", tmp_path / "run", *TINY]
     process = PRETRAIN.begin("distill", *args, "DATA.NUM_WORKERS", workers)
-    for line in process.stdout:
-        if " step 7/" in line:  # past the checkpoint of step 6
-            process.send_signal(number)
-            break
-    process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("the run was faster than the signal")
-    assert process.returncode == code
+    assert end_in_step(process, 7, number) == code  # past the checkpoint of step 6
     resumed = cli("distill", "-resume", tmp_path / "run", "DATA.NUM_WORKERS", workers)  # it knows its teacher
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"resumed from .* at step [3678]\n", resumed.stdout)  # 3: that of step 6 was being written

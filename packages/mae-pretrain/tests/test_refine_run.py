@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from stage_runs import PRETRAIN, assert_refused, assert_same, records, weights
+from stage_runs import PRETRAIN, assert_refused, assert_same, end_in_step, records, weights
 
 import mae_core
 
@@ -80,14 +80,7 @@ def test_ended_and_resumed_equals_uninterrupted_bit_for_bit(
     """A checkpoint of the second stage holds all that the rest depends on."""
     args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 8, "-output", tmp_path / "run", *TINY]
     process = PRETRAIN.begin("refine", *args, "DATA.NUM_WORKERS", workers)
-    for line in process.stdout:
-        if " step 7/" in line:  # past the checkpoint of step 6
-            process.send_signal(number)
-            break
-    process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("the run was faster than the signal")
-    assert process.returncode == code
+    assert end_in_step(process, 7, number) == code  # past the checkpoint of step 6
     resumed = cli("refine", *args, "-resume", "auto", "DATA.NUM_WORKERS", workers)
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"resumed from .* at step [3678]\n", resumed.stdout)  # 3: that of step 6 was being written

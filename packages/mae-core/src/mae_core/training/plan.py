@@ -34,6 +34,11 @@ class Plan:
     max_bad_steps: int = 20
 
     @property
+    def epochs(self) -> float:
+        """Epochs of the whole run, the last perhaps in part."""
+        return self.total_steps / self.steps_per_epoch
+
+    @property
     def global_batch(self) -> int:
         """Images per step over all ranks and accumulated forward passes."""
         return self.batch_size * self.accum_iter * distributed.world_size()

@@ -117,10 +117,11 @@ def dry_run(opened: Opened, build: Callable[[Config, RunFolder | None], Run]) ->
     elif opened.weights:
         yield from fit_weights(trainer.model, opened.weights).lines()
     yield f"output: {planned_output(config)}"
-    highest = max(trainer.lr_at(step / plan.steps_per_epoch) for step in range(plan.total_steps))
+    some = range(0, plan.total_steps, max(1, plan.total_steps // 10_000))  # millions would take seconds
+    highest = max(trainer.lr_at(step / plan.steps_per_epoch) for step in some)
     yield (
         f"steps: {plan.total_steps - first:,} of {plan.global_batch} images, {plan.steps_per_epoch} per epoch,"
-        f" {plan.total_steps / plan.steps_per_epoch:g} epochs; learning rate {highest:.3g} at its highest"
+        f" {plan.epochs:g} epochs; learning rate {highest:.3g} at its highest"
     )
     timing = time_step(config, run)
     yield from timing.lines(plan.total_steps - first)

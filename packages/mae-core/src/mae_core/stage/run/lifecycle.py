@@ -189,7 +189,7 @@ def log_run(trainer: Trainer, name: str, images: int, notes: Iterable[str] = ())
     parameters = sum(int(p.size) for p in trainer.model.parameters())
     log.LOGGER.info(
         f"{name}: {parameters:,} parameters; {images:,} images, {plan.steps_per_epoch} steps per epoch,"
-        f" {plan.total_steps / plan.steps_per_epoch:g} epochs; batch {plan.batch_size} x {world} ranks"
+        f" {plan.epochs:g} epochs; batch {plan.batch_size} x {world} ranks"
         f" x {plan.accum_iter} = {plan.global_batch}"
     )
 
