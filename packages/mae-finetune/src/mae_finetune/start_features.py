@@ -27,12 +27,12 @@ def measure_start(config: Config, model: ViTEncoder, images: ListDataset, precis
     """
     if not config.VALIDATE_FREQ or config.ROBUST.CLASS_MAP:
         return
-    lists = (config.DATA.TRAIN_LIST, config.DATA.VAL_LIST)
-    datasets = [eval_dataset(config, list_name=name, dropping=True) for name in lists]
-    if not yardsticks.are_affordable(len(images), len(datasets[1]), config.MODEL.NUM_CLASSES):
-        return
+    scored = eval_dataset(config, list_name=config.DATA.VAL_LIST, dropping=True)
+    if not yardsticks.are_affordable(len(images), len(scored), config.MODEL.NUM_CLASSES):
+        return  # a long training list is not opened again
     assert isinstance(model, VisionTransformer)
-    train, val = (_encode(config, model, dataset, precision) for dataset in datasets)
+    plain = eval_dataset(config, list_name=config.DATA.TRAIN_LIST, dropping=True)
+    train, val = (_encode(config, model, dataset, precision) for dataset in (plain, scored))
     yardsticks.measure(folder, train[0], train[1], val[0], val[1])
 
 
