@@ -119,6 +119,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a pre-training run that fits the tiny recipes, at another image size."""
+    import paddle
+
     import mae_core
     from mae_core.models import MaskedAutoencoderViT
     from mae_core.training.checkpoints.checkpoint import save_checkpoint
@@ -127,6 +129,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     assert mae_core
     run = tmp_path_factory.mktemp("pretrained")
+    paddle.seed(0)
     model = MaskedAutoencoderViT(
         img_size=(16, 24), patch_size=4, embed_dim=16, depth=2, num_heads=2, decoder_embed_dim=8, decoder_depth=1,
         decoder_num_heads=2,

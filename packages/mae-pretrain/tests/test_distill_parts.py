@@ -125,6 +125,21 @@ def test_a_student_that_is_its_teacher_is_at_a_distance_of_nothing(kind, recompu
     assert not student.blocks[-1]._forward_pre_hooks  # none is left
 
 
+def test_the_distance_is_learned_away():
+    teacher, student = build_teacher(), build_student()
+    student.train()
+    optimizer = paddle.optimizer.AdamW(0.01, parameters=student.parameters())
+    maps = teacher.maps(IMAGES, 0.5, KEY, None)
+    distances = []
+    for _ in range(60):
+        _, distance, _ = student(IMAGES, 0.5, maps=maps, noise=KEY, return_pred=False)
+        distance.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        distances.append(float(distance))
+    assert distances[-1] < 0.7 * distances[0]
+
+
 def test_the_teacher_learns_nothing():
     teacher, student = build_teacher(), build_student()
     student.train()
