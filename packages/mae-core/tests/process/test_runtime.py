@@ -14,15 +14,18 @@ INTEL = "vendor_id : GenuineIntel flags : fpu sse4_2 avx avx2 bmi2 "
 
 def test_amd_gets_the_fast_path_and_intel_is_left_alone():
     chosen = runtime.choose({}, cores=6, cpuinfo=AMD, gpu=False)
-    assert chosen == {"OMP_NUM_THREADS": "6", "MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0"}
+    assert chosen == {
+        "OMP_NUM_THREADS": "6", "KMP_BLOCKTIME": "1", "MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0",
+    }  # fmt: skip
     assert "MKL_DEBUG_CPU_TYPE" not in runtime.choose({}, 6, INTEL, gpu=False)
     assert "MKL_DEBUG_CPU_TYPE" not in runtime.choose({}, 6, AMD.replace("avx2", ""), gpu=False)
     assert "FLAGS_use_stride_kernel" not in runtime.choose({}, 6, AMD, gpu=True)
 
 
 def test_what_the_user_set_is_never_overridden():
-    mine = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "", "FLAGS_use_stride_kernel": "1"}
+    mine = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "active", "MKL_DEBUG_CPU_TYPE": "", "FLAGS_use_stride_kernel": "1"}
     assert runtime.choose(mine, 6, AMD, gpu=False) == {}
+    assert "KMP_BLOCKTIME" not in runtime.choose({"KMP_BLOCKTIME": "0"}, 6, AMD, gpu=False)
 
 
 def test_ranks_of_one_node_share_its_cores(monkeypatch):
