@@ -15,6 +15,7 @@ from mae_core.errors import UserError
 from mae_core.stage.run.dry_run import Estimate, Timing
 from mae_data.errors import DataError
 from mae_data.sources.open_source import open_source
+from mae_pretrain import dry_run, pretrain
 from mae_pretrain.advice.auto import choose_recipe
 from mae_pretrain.advice.budget import seconds_of
 from mae_pretrain.advice.hint import hint
@@ -239,6 +240,23 @@ def test_a_budget_sets_the_length_of_any_recipe(greys, tmp_path, cli):
     epochs, warmup = (float(command[command.index(key) + 1]) for key in ("TRAIN.NUM_EPOCHS", "TRAIN.WARMUP_EPOCHS"))
     assert warmup == pytest.approx(epochs / 10, rel=0.01)
     assert os.listdir(tmp_path) == ["own.yaml"] or sorted(os.listdir(tmp_path)) == ["greys", "own.yaml"]
+
+
+def test_a_call_in_python_chooses_as_the_command(greys, tmp_path, capfd):
+    sizes = {key: int(value) for key, value in zip(SMALL[::2], SMALL[1::2], strict=True)}
+    arguments = {"cfg": "auto", "budget": "2s", "output": tmp_path / "run", "settings": {**sizes, "DATA.HFLIP": 0.0}}
+    dry_run(greys, **arguments)
+    assert not (tmp_path / "run").exists()
+    trainer = pretrain(greys, **arguments)
+    assert capfd.readouterr().out.count("24 of 24 images looked at") == 2
+    config = run_config(tmp_path / "run")
+    assert (config["DATA"]["BATCH_SIZE"], config["DATA"]["IMAGE_SIZE"], config["MODEL"]["PATCH_SIZE"]) == (2, 28, 4)
+    assert (config["DATA"]["HFLIP"], config["TRAIN"]["BASE_LR"]) == (0.0, 1e-3)
+    assert trainer.step == trainer.plan.total_steps > 10
+    with pytest.raises(UserError, match=r"budget 'soon' is no length of time; give a number and s, m, h or d"):
+        pretrain(greys, output=tmp_path / "other", budget="soon")
+    with pytest.raises(UserError, match=r"sets TRAIN\.NUM_EPOCHS, which is stated, too"):
+        pretrain(greys, output=tmp_path / "other", budget="2s", epochs=3)
 
 
 def hinted(folder, seconds=60.0, **typed):

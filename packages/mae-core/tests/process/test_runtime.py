@@ -23,7 +23,12 @@ def test_amd_gets_the_fast_path_and_intel_is_left_alone():
 
 
 def test_what_the_user_set_is_never_overridden():
-    mine = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "active", "MKL_DEBUG_CPU_TYPE": "", "FLAGS_use_stride_kernel": "1"}
+    mine = {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "active",
+        "MKL_DEBUG_CPU_TYPE": "",
+        "FLAGS_use_stride_kernel": "1",
+    }
     assert runtime.choose(mine, 6, AMD, gpu=False) == {}
     assert "KMP_BLOCKTIME" not in runtime.choose({"KMP_BLOCKTIME": "0"}, 6, AMD, gpu=False)
 

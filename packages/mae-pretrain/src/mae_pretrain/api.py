@@ -1,12 +1,16 @@
 """Pre-training as one call: the same run as `mae-pretrain`'s."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from mae_core.stage.config.from_call import config_of_call
+from mae_core.process import log
+from mae_core.stage.config.from_call import config_of_call, stated_in_call
+from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.run import dry_run as dry_runs
 from mae_core.training.engine import Trainer
+from mae_pretrain.advice.auto import AUTO, choose_plan
+from mae_pretrain.advice.budget import stated_seconds
 from mae_pretrain.config import RECIPE
 from mae_pretrain.train import build_run, train
 
@@ -22,6 +26,7 @@ def pretrain(
     pretrained: str | PathLike[str] | None = None,
     resume: str | PathLike[str] | None = None,
     cfg: str | None = None,
+    budget: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Trainer:
     """Pre-train a masked autoencoder on a folder of images (paper section 4).
@@ -37,7 +42,8 @@ def pretrain(
         image_size: pixels, one number or (height, width), of whole patches.
         pretrained: weights to start from.
         resume: run or checkpoint folder to go on from; "auto": `output`, or anew where it holds none.
-        cfg: YAML config: a file, or the name of a packaged one.
+        cfg: YAML config: a file, or the name of a packaged one; "auto": chosen for the images and this machine.
+        budget: how long training may take, such as "30m" or "2h", instead of epochs.
         settings: values by dotted config key, over all else: {"TRAIN.BASE_LR": 1e-3}.
 
     Returns:
@@ -46,9 +52,9 @@ def pretrain(
     Raises:
         UserError: arguments, data, checkpoint or loss that a run cannot go on with.
     """
-    opened = config_of_call(
-        RECIPE,
+    opened = _open(
         cfg,
+        budget,
         settings,
         model=model,
         data=data,
@@ -66,6 +72,7 @@ def dry_run(
     data: str | PathLike[str],
     *,
     cfg: str | None = None,
+    budget: str | None = None,
     settings: Mapping[str, Any] | None = None,
     show_config: bool = False,
     **arguments: Any,
@@ -73,12 +80,24 @@ def dry_run(
     """Print what `pretrain` would do with the same arguments: images found, steps, time and memory; write nothing.
 
     Args:
-        data, cfg, settings, arguments: those of `pretrain`.
+        data, cfg, budget, settings, arguments: those of `pretrain`.
         show_config: print every key first.
 
     Raises:
         UserError: what would refuse the run itself.
     """
-    opened = config_of_call(RECIPE, cfg, settings, data=data, **arguments)
+    opened = _open(cfg, budget, settings, data=data, **arguments)
     for line in list(dry_runs.dry_run(opened, build_run))[0 if show_config else 1 :]:
         print(line)
+
+
+def _open(cfg: str | None, budget: str | None, settings: Mapping[str, Any] | None, **arguments: Any) -> Opened:
+    """Open a run, of what is stated and what "auto" and a length of time choose."""
+    lines: Sequence[str] = ()
+    if cfg == AUTO or budget:
+        seconds = stated_seconds(budget) if budget else None
+        choice = choose_plan(cfg, stated_in_call(settings, **arguments), (), seconds, build_run)
+        cfg, settings, lines = choice.recipe, {**choice.values, **(settings or {})}, choice.lines
+    opened = config_of_call(RECIPE, cfg, settings, **arguments)
+    log.log_lines(lines)
+    return opened

@@ -3,10 +3,11 @@
 Measured on 2 cores of an AMD EPYC (float32 GEMM): 20 GFLOP/s as shipped, 36 with OMP_NUM_THREADS=2,
 99-124 with MKL_DEBUG_CPU_TYPE=5 as well. FLAGS_use_stride_kernel=0 makes a CPU step 1.1x (ViT-B) to
 1.9x (tiny models) faster on Paddle 3: slices and their gradients take an element-wise copy otherwise.
-KMP_BLOCKTIME=1: a thread that waits for others sleeps after a millisecond, not after 200 as shipped, in which it holds a
-core that another process needs. Beside two trainings on 2 cores a step with two threads took 0.57 s instead of 1.33
-(digits), 1.4 instead of 3.1 (6 blocks of 192) and 2.8 instead of 3.8 (4 blocks of ViT-B); alone the same (10.3 and 10.5 ms,
-395 and 393). 0 is better still on a full machine (0.12, 0.79, 2.6 s) and takes 2.0 times as long on an idle one (digits).
+KMP_BLOCKTIME=1: a thread that waits for others sleeps after a millisecond, not after 200 as shipped, in which it holds
+a core that another process needs. Beside two trainings on 2 cores a step with two threads took 0.57 s instead of 1.33
+(digits), 1.4 instead of 3.1 (6 blocks of 192) and 2.8 instead of 3.8 (4 blocks of ViT-B); alone as long as before (10.3
+and 10.5 ms, 395 and 393). 0 is better still on a full machine (0.12, 0.79, 2.6 s), and takes twice as long on an idle
+one (digits).
 glibc is set to keep freed memory: as shipped it returns large buffers to the system, and a ViT-B step of 5 CPU-seconds
 spent a tenth of them on 86,000 page faults to get them back.
 """

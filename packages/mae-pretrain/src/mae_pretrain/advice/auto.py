@@ -25,7 +25,7 @@ from mae_pretrain.advice.rules import ENOUGH_STEPS, EPOCHS, SIZE, Known, candida
 from mae_pretrain.config import RECIPE
 
 AUTO = "auto"
-Plan = Callable[[str, Values], Pace]  # (recipe, chosen values) -> what a run of them would be
+Plan = Callable[[str | None, Values], Pace]  # (recipe, chosen values) -> what a run of them would be
 
 
 @dataclass(frozen=True)
@@ -58,37 +58,54 @@ def resolve(args: Namespace, flags: Sequence[Flag], build: Callable[[Config], Ru
         UserError: whatever the user has to mend.
     """
     values = (preset_values(args.model) if args.model else {}) | flag_pairs(args, flags)
-    merge = RECIPE.merge(None if args.cfg == AUTO else args.cfg, values, args.pairs)
-    _refuse(args, merge)
-    budget, args.budget = args.budget, None
-    if _goes_on(merge.config):
-        args.cfg = None if args.cfg == AUTO else args.cfg
-        return ["the run that is resumed keeps its recipe and its length; nothing is chosen"]
+    choice = choose_plan(args.cfg, values, args.pairs, args.budget, build)
+    args.cfg, args.pairs, args.budget = choice.recipe, [*words_of(choice.values), *args.pairs], None
+    return [*choice.lines, f"the same as: {_command(args, flags)}"]
 
-    def plan(recipe: str, chosen: Values) -> Pace:
-        return pace_of(load_config(RECIPE, recipe, chosen | values, args.pairs, say=lambda line: None).config, build)
+
+def choose_plan(
+    cfg: str | None, values: Values, pairs: Sequence[str], budget: float | None, build: Callable[[Config], Run]
+) -> Choice:
+    """Choose what "auto" and a length of time leave open; the main rank chooses for all.
+
+    Args:
+        cfg: "auto", or the config that is given a length.
+        values: what the user states, by dotted key.
+        pairs: further `KEY VALUE` words of a command.
+        budget: seconds.
+        build: puts a run together that writes nothing.
+
+    Raises:
+        UserError: whatever the user has to mend.
+    """
+    recipe = None if cfg == AUTO else cfg
+    merge = RECIPE.merge(recipe, values, pairs)
+    _refuse(cfg, budget, merge)
+    if _goes_on(merge.config):
+        return Choice(recipe, {}, ["the run that is resumed keeps its recipe and its length; nothing is chosen"])
+
+    def plan(recipe: str | None, chosen: Values) -> Pace:
+        return pace_of(load_config(RECIPE, recipe, chosen | values, pairs, say=lambda line: None).config, build)
 
     distributed.init()
     choice = None
     if distributed.is_main():
         typed = {key for key, source in merge.stated.items() if source == COMMAND_LINE}
-        if args.cfg == AUTO:
+        if cfg == AUTO:
             choice = choose_recipe(merge.config, typed, budget, plan)
         else:
-            choice = Choice(args.cfg, *fill(plan(args.cfg, {}), budget, typed))
-    choice = distributed.gather(choice)[0]
-    args.cfg, args.pairs = choice.recipe, [*words_of(choice.values), *args.pairs]
-    return [*choice.lines, f"the same as: {_command(args, flags)}"]
+            choice = Choice(cfg, *fill(plan(cfg, {}), budget or LONGEST, typed))
+    return distributed.gather(choice)[0]
 
 
-def _refuse(args: Namespace, merge: Merge) -> None:
+def _refuse(cfg: str | None, budget: float | None, merge: Merge) -> None:
     """Refuse what contradicts `-cfg auto` or `--budget`."""
-    if merge.config.EVAL or (args.cfg == AUTO and merge.config.MODEL.PRETRAINED):
+    if merge.config.EVAL or (cfg == AUTO and merge.config.MODEL.PRETRAINED):
         raise UserError(
             "-cfg auto chooses a model, and --budget the length of a training: leave them out with -eval and"
             " -pretrained, whose weights say what the model is"
         )
-    if args.budget and merge.stated.get(EPOCHS) == COMMAND_LINE:
+    if budget and merge.stated.get(EPOCHS) == COMMAND_LINE:
         raise UserError(f"--budget sets {EPOCHS}, which is stated, too: leave one of them out")
 
 

@@ -3,6 +3,8 @@
 import re
 from argparse import ArgumentTypeError
 
+from mae_core.errors import UserError
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -17,3 +19,15 @@ def seconds_of(text: str) -> float:
     if not seconds:
         raise ArgumentTypeError(f"{text!r} is no length of time; give a number and s, m, h or d, such as 30m or 2h")
     return seconds
+
+
+def stated_seconds(text: str) -> float:
+    """Read a length of time that a call in Python states.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return seconds_of(text)
+    except ArgumentTypeError as error:
+        raise UserError(f"budget {error}") from None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from os import PathLike, fspath
 
-from mae_core.process import log
+from mae_core.process import distributed, log
 from mae_core.stage.config.from_weights import Opened, complete
 from mae_core.stage.config.node import Config, Values, plain
 from mae_core.stage.config.recipe import Recipe, preset_values
@@ -44,11 +44,8 @@ def config_of_call(
         UserError: the model is not known.
         TypeError: there is no such argument.
     """
-    if unknown := arguments.keys() - _KEYS.keys():
-        raise TypeError(f"{min(unknown)!r} is no argument; there are cfg, settings, model, {', '.join(_KEYS)}")
-    stated: Values = {_KEYS[name]: _plain(value) for name, value in arguments.items() if value is not None}
-    stated |= preset_values(model) if model else {}
-    stated |= {key: _plain(value) for key, value in (settings or {}).items()}
+    stated = stated_in_call(settings, model=model, **arguments)
+    log.setup(distributed.is_main())  # what is taken from where is said before the run sets it up
 
     def with_warmup(config: Config) -> Values:
         """Add the warm-up of the same share as in the file or the recipe."""
@@ -58,6 +55,17 @@ def config_of_call(
         return {**stated, _WARMUP: round(usual.WARMUP_EPOCHS * epochs / usual.NUM_EPOCHS)}
 
     return complete(recipe, recipe.merge(cfg, with_warmup, say=log.LOGGER.info), say=log.LOGGER.info)
+
+
+def stated_in_call(
+    settings: Mapping[str, object] | None = None, *, model: str | None = None, **arguments: object
+) -> Values:
+    """Return what a call states, by dotted key; see `config_of_call`."""
+    if unknown := arguments.keys() - _KEYS.keys():
+        raise TypeError(f"{min(unknown)!r} is no argument; there are cfg, settings, model, {', '.join(_KEYS)}")
+    stated: Values = {_KEYS[name]: _plain(value) for name, value in arguments.items() if value is not None}
+    stated |= preset_values(model) if model else {}
+    return stated | {key: _plain(value) for key, value in (settings or {}).items()}
 
 
 def _plain(value: object) -> object:
