@@ -63,7 +63,7 @@ def test_a_page_says_what_the_run_did(runs: dict[str, Path]) -> None:
         assert "None are shown" not in page
         assert "cannot be shown" not in page
     pretrain = json.loads((runs[PRETRAIN.package] / "eval/scores.json").read_text())
-    assert f"{pretrain['mean_image']:.4f}" in pages[PRETRAIN.package]
+    assert f"{pretrain['mean_image']:#.3g}" in pages[PRETRAIN.package]
     share = 100 * pretrain["mae"] / pretrain["patch_mean"]  # normalised pixels: the mean of each patch is given
     assert f"{share:.0f} % of the error of each patch&#39;s true mean, which is given" in pages[PRETRAIN.package]
     assert "the mean image&#39;s error" not in pages[PRETRAIN.package]

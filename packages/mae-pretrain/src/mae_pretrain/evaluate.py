@@ -47,12 +47,12 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     scores = score_reconstructions(config, model, scored, _mean_patches(averaged, model))
     given = ""
     if model.norm_pix_loss:
-        given = f" (given each true patch's mean and deviation), that mean alone {scores['patch_mean']:.4f}"
+        given = f" (given each true patch's mean and deviation), that mean alone {scores['patch_mean']:#.3g}"
     log.LOGGER.info(
         f"{scores['images']:.0f} images, mask ratio {config.MODEL.MASK_RATIO}{masking_note(config)}:"
         f" loss {scores['loss']:.4f};"
-        f" mean squared error of removed pixels: MAE {scores['mae']:.4f}{given},"
-        f" inpainting {scores['inpainting']:.4f}, mean image {scores['mean_image']:.4f}"
+        f" mean squared error of removed pixels: MAE {scores['mae']:#.3g}{given},"
+        f" inpainting {scores['inpainting']:#.3g}, mean image {scores['mean_image']:#.3g}"
     )
     return scores
 

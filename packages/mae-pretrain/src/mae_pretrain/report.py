@@ -114,7 +114,7 @@ def _errors(run: RunFiles, scores: dict[str, Any]) -> Section:
     labels = {name: label for name, label in (_YARDSTICKS | _GIVEN).items() if name in scores}
     largest = max(scores[name] for name in labels)
     bars = [
-        Bar(label, scores[name] / largest, f"{scores[name]:.4f}", ours=name == "mae") for name, label in labels.items()
+        Bar(label, scores[name] / largest, f"{scores[name]:#.3g}", ours=name == "mae") for name, label in labels.items()
     ]
     caption = (
         "Mean squared error of the removed pixels, which are 0 to 1. Shorter is better: a model that has learnt"

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -25,6 +26,17 @@ def setup(main: bool = True) -> logging.Logger:
     logging.getLogger().handlers[:] = [handler]  # the root: warnings of the data path are shown too
     LOGGER.setLevel(logging.INFO if main else logging.WARNING)
     return LOGGER
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Log nothing but errors meanwhile: of a run that is tried, which the run itself will say again."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def log_lines(lines: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from mae_core.stage.config.merge import COMMAND_LINE, Merge
 from mae_core.stage.config.node import Config, Values
 from mae_core.stage.config.recipe import preset_values
 from mae_core.stage.run.dry_run import has_gpu
-from mae_core.stage.run.lifecycle import Run
+from mae_core.stage.run.lifecycle import Run, refuse_used
 from mae_core.weights.checkpoint_folder import list_checkpoints
 from mae_data.sources.open_source import open_source
 from mae_pretrain.advice.images import Look, look_at
@@ -83,6 +83,8 @@ def choose_plan(
     _refuse(cfg, budget, merge)
     if _goes_on(merge.config):
         return Choice(recipe, {}, ["the run that is resumed keeps its recipe and its length; nothing is chosen"])
+    if merge.config.SAVE is not None:
+        refuse_used(merge.config.SAVE, merge.config)  # before anything is measured
 
     def plan(recipe: str | None, chosen: Values) -> Pace:
         return pace_of(load_config(RECIPE, recipe, chosen | values, pairs, say=lambda line: None).config, build)

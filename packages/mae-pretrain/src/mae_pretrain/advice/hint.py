@@ -5,16 +5,13 @@ from collections.abc import Iterator
 
 from mae_core.errors import UserError
 from mae_core.ops.patches import pair
-from mae_core.process import distributed
 from mae_core.stage.config.node import Config
-from mae_core.stage.run.dry_run import has_gpu
 from mae_core.training.engine import Trainer
 from mae_data.errors import DataError
 from mae_data.sources.source import Source
 from mae_pretrain.advice.images import Look, look_at
 from mae_pretrain.advice.length import spoken_time
-from mae_pretrain.advice.rules import FEW_STEPS, candidates, values_for, words_of
-from mae_pretrain.config import RECIPE
+from mae_pretrain.advice.rules import FEW_STEPS
 
 _LONG = 3 * 86400.0  # seconds
 # By the paper's rule small batches had 7.5e-5 and 1.9e-5, and learnt little; what was measured to be good is 1e-3.
@@ -39,10 +36,8 @@ def hint(config: Config, images: Source, trainer: Trainer, seconds: float) -> It
     reasons = list(_reasons(config, look, trainer, seconds))
     if not reasons:
         return
-    known = candidates(look, has_gpu())[0]
-    values = values_for(known, look, distributed.world_size(), RECIPE.defaults, ())
-    command = shlex.join(["mae-pretrain", "-cfg", known.recipe, "-data_path", d.DATA_PATH, *words_of(values)])
-    yield f"hint: {'; '.join(reasons)}. -cfg auto, with a length such as --budget 2h, would do: {command}"
+    command = shlex.join(["mae-pretrain", "-cfg", "auto", "--budget", "2h", "-data_path", d.DATA_PATH, "--dry-run"])
+    yield f"hint: {'; '.join(reasons)}. What suits images and machine, in a time that you choose: {command}"
 
 
 def _reasons(config: Config, look: Look, trainer: Trainer, seconds: float) -> Iterator[str]:

@@ -46,11 +46,14 @@ class Look:
     value_range: int | Sequence[float]
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    highest: float | None = None  # stored value
 
     def __str__(self) -> str:
         grey = " (grey)" if self.channels == 1 else ""
         plural = "" if self.channels == 1 else "s"
         values = f"values up to {self.value_range}" if isinstance(self.value_range, int) else f"{self.value_range}"
+        if self.highest is not None and self.value_range == _WHITES["uint16"]:
+            values = f"values up to {self.highest:g} of {self.value_range} (DATA.VALUE_RANGE)"
         return (
             f"{self.looked} of {self.images:,} images looked at: shorter side {self.side} pixels, {self.channels}"
             f" channel{plural}{grey}, {values}"
@@ -92,7 +95,8 @@ def look_at(
     stated = [limits.low, limits.high] if limits.is_float else int(limits.high)
     if channels in (1, 3) and stated == 255:
         return Look(len(images), len(measured), side, 1 if all(map(_is_grey, measured)) else channels, 255)
-    return Look(len(images), len(measured), side, channels, stated, *_rounded(measured, limits))
+    highest = max(max(image.high) for image in measured)
+    return Look(len(images), len(measured), side, channels, stated, *_rounded(measured, limits), highest)
 
 
 def _of_each(images: Source, places: Sequence[int], function: Callable[[int], Found]) -> dict[int, Found]:
@@ -137,4 +141,4 @@ def _is_grey(image: PixelSums) -> bool:
 def _rounded(measured: Sequence[PixelSums], limits: ValueRange) -> tuple[list[float], list[float]]:
     """Return mean and deviation per channel; a channel that is the same everywhere is divided by 1."""
     mean, std = mean_and_std(measured, limits)
-    return [round(m, 4) for m in mean], [round(s, 4) if s > 1e-4 else 1.0 for s in std]
+    return [float(f"{m:.4g}") for m in mean], [float(f"{s:.4g}") if s > 1e-6 else 1.0 for s in std]

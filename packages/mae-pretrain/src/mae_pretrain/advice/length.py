@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from mae_core.process import distributed
+from mae_core.process import distributed, log
 from mae_core.stage.config.node import Config, Values
 from mae_core.stage.config.to_data_arguments import global_batch_of
 from mae_core.stage.run.dry_run import Timing, estimate, has_gpu, time_step
@@ -47,8 +47,9 @@ def pace_of(config: Config, build: Callable[[Config], Run]) -> Pace:
     if distributed.world_size() > 1:
         timing = Timing(estimate(config, "gpu" if has_gpu() else "cpu"))
         return Pace(config, steps_per_epoch(len(train_dataset(config)), **global_batch_of(config)), timing)
-    run = build(config)
-    return Pace(config, run.trainer.plan.steps_per_epoch, time_step(config, run))
+    with log.silence():
+        run = build(config)
+        return Pace(config, run.trainer.plan.steps_per_epoch, time_step(config, run))
 
 
 def fill(pace: Pace, seconds: float, typed: Collection[str]) -> tuple[Values, list[str]]:

@@ -12,7 +12,7 @@ import paddle
 import yaml
 
 from mae_core.models.cost import ModelSize, mae_macs, mae_parameters, vit_macs, vit_parameters
-from mae_core.process import distributed
+from mae_core.process import distributed, log
 from mae_core.process.runtime import available_cores
 from mae_core.stage.config.from_weights import Opened
 from mae_core.stage.config.node import Config, to_dict
@@ -166,8 +166,23 @@ class Timing:
         yield f"memory: about {self.expected.memory / 2**20:.0f} MB per rank, within a factor of {MEMORY_FACTOR}"
 
 
+_timed: dict[str, Timing] = {}
+
+
 def time_step(config: Config, run: Run) -> Timing:
-    """Time a few steps of a run, or estimate one where these would take too long."""
+    """Time a few steps of a run, or estimate one where these would take too long; the same step is timed once."""
+    step = to_dict(config)
+    for key in ("SAVE", "SAVE_FREQ", "REPORT_FREQ"):
+        del step[key]
+    for key in ("NUM_EPOCHS", "WARMUP_EPOCHS"):
+        del step["TRAIN"][key]
+    name = repr(step)
+    if name not in _timed:
+        _timed[name] = _time_step(config, run)
+    return _timed[name]
+
+
+def _time_step(config: Config, run: Run) -> Timing:
     expected = estimate(config, "gpu" if has_gpu() else "cpu", run.frozen_macs)
     if distributed.world_size() > 1 or not _can_be_measured(expected, has_gpu()):
         return Timing(expected)
@@ -180,7 +195,8 @@ def time_step(config: Config, run: Run) -> Timing:
 
 def _measure(run: Run, first: int, count: int) -> list[float]:
     """Return the seconds of steps but the first, which also starts the loader."""
-    return run.trainer.time_steps(run.batches(first, first + count), count)[1:]
+    with log.silence():
+        return run.trainer.time_steps(run.batches(first, first + count), count)[1:]
 
 
 def has_gpu() -> bool:

@@ -1,9 +1,10 @@
 """A run of any stage, around the loop: claim the folder, begin or resume, log what runs and how it went."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -148,13 +149,13 @@ def begin(
             raise CheckpointError(f"{checkpoints} holds no checkpoint here, while other ranks see one")
         if checkpoint.folder.resolve().parent != checkpoints.resolve() and list_checkpoints(checkpoints):
             raise ConfigError(
-                f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer)}"
+                f"{output} holds a run already, and -resume {resume} is of another; {_advice(output, trainer.config)}"
             )
         refuse_drift(trainer, checkpoint.state, free, allow_drift, free_cut)
         _go_on(trainer, checkpoint, allow_drift)
-    elif list_checkpoints(checkpoints):
-        raise ConfigError(f"{output} holds a run already; {_advice(output, trainer)}")
-    elif weights:
+    else:
+        refuse_used(output, trainer.config)
+    if weights and not resume:
         for line in fit_weights(trainer.model, weights).lines():
             log.LOGGER.info(line)
         if trainer.ema:
@@ -175,9 +176,15 @@ def _go_on(trainer: Trainer, checkpoint: Checkpoint, allow_drift: Sequence[str])
         log.LOGGER.warning(f"computed otherwise than before ({'; '.join(changed)}): results differ by rounding")
 
 
-def _advice(output: str, trainer: Trainer) -> str:
+def refuse_used(output: str, config: Mapping[str, Any]) -> None:
+    """Refuse an output folder that holds a run, where nothing is resumed."""
+    if list_checkpoints(Path(output) / "checkpoints"):
+        raise ConfigError(f"{output} holds a run already; {_advice(output, config)}")
+
+
+def _advice(output: str, config: Mapping[str, Any]) -> str:
     """Return what to do about an output folder that holds a run; one of another stage cannot go on."""
-    if stage := other_stage(output, trainer.config):
+    if stage := other_stage(output, config):
         return f"it is of another stage ({stage}): choose another -output"
     return f"go on with it (-resume {output}), or choose another -output"
 

@@ -21,7 +21,7 @@ async function reconstruct(isLatest, mask) {
   result.show(pasted, model.grid);
   const count = removed.reduce((a, b) => a + b, 0);
   $("hidden").textContent = `${count} of ${removed.length} patches are hidden. Draw with the mouse or a finger, or use arrow keys and space, to hide or show more.`;
-  $("error").textContent = `Mean squared error of the hidden pixels, 0 to 1: ${computed.error.toFixed(4)}. ` +
+  $("error").textContent = `Mean squared error of the hidden pixels, 0 to 1: ${computed.error.toPrecision(3)}. ` +
     (model.normalized ? "The model predicts normalised patches: each is given the true patch's mean and deviation." : "");
 }
 
