@@ -15,7 +15,7 @@ from mae_core.models.cost import ModelSize, mae_macs, mae_parameters, vit_macs, 
 from mae_core.process import distributed, log
 from mae_core.process.runtime import available_cores
 from mae_core.stage.config.from_weights import Opened
-from mae_core.stage.config.node import Config, to_dict
+from mae_core.stage.config.node import Config, flatten, to_dict
 from mae_core.stage.run.lifecycle import Run
 from mae_core.stage.run.output_folder import planned_output
 from mae_core.training.meters import clock, peak_memory_mb
@@ -171,12 +171,8 @@ _timed: dict[str, Timing] = {}
 
 def time_step(config: Config, run: Run) -> Timing:
     """Time a few steps of a run, or estimate one where these would take too long; the same step is timed once."""
-    step = to_dict(config)
-    for key in ("SAVE", "SAVE_FREQ", "REPORT_FREQ"):
-        del step[key]
-    for key in ("NUM_EPOCHS", "WARMUP_EPOCHS"):
-        del step["TRAIN"][key]
-    name = repr(step)
+    lengths = {"SAVE", "SAVE_FREQ", "REPORT_FREQ", "TRAIN.NUM_EPOCHS", "TRAIN.WARMUP_EPOCHS"}
+    name = repr({key: value for key, value in flatten(to_dict(config)).items() if key not in lengths})
     if name not in _timed:
         _timed[name] = _time_step(config, run)
     return _timed[name]
