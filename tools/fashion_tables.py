@@ -10,7 +10,12 @@ Records = Sequence[dict[str, Any]]
 
 LABELS = ("10", "100", "1000", "all")  # of each class
 POOLS = ("class", "mean", "grid2", "grid4")
-PRETRAININGS = {"f8": "8 epochs", "f8amp": "8 epochs, bfloat16", "f32": "32 epochs, bfloat16"}
+PRETRAININGS = {
+    "f8": "8 epochs",
+    "f8amp": "8 epochs, bfloat16",
+    "f32": "32 epochs, bfloat16",
+    "f72": "72 epochs, bfloat16",
+}
 WEIGHTS = {**PRETRAININGS, "random": "random init"}
 MARKS = ("<!-- tables of tools/fashion.py -->", "<!-- end of tables -->")
 
