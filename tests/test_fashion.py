@@ -9,6 +9,7 @@ from subprocess import STDOUT
 
 import numpy as np
 import pytest
+import yaml
 from warm_commands import WarmCommand
 
 import fashion
@@ -68,7 +69,8 @@ def test_probes_are_scored_once(garments, monkeypatch, capsys):
 
 
 def test_trainings_go_on_from_the_pre_training_of_their_seed(garments, monkeypatch, tmp_path):
-    monkeypatch.setattr(fashion, "SCHEDULES", {"f8": (1, 0, [])})
+    schedules = {"f8": fashion.Schedule(1, 0), "f72": fashion.Schedule(1, 0, first="f8")}
+    monkeypatch.setattr(fashion, "SCHEDULES", schedules)
     monkeypatch.setattr(fashion, "LENGTHS", {"10": (20, 1, 0)})
     words = ("--runs", tmp_path / "elsewhere", "--only", "pretrain *", "--only", "finetune * 10")
     records = measure(monkeypatch, garments, *words)
@@ -78,6 +80,9 @@ def test_trainings_go_on_from_the_pre_training_of_their_seed(garments, monkeypat
         json.loads((tmp_path / f"work/s3/finetune-{name}-10/provenance.json").read_text()) for name in ("f8", "scratch")
     )
     assert tuned != scratch
+    measure(monkeypatch, garments, "--runs", tmp_path / "elsewhere", "--pretraining", "f72", "--only", "pretrain *")
+    further = yaml.safe_load((tmp_path / "elsewhere/f72-s3/config.yaml").read_text())
+    assert (further["MODEL"]["PRETRAINED"], further["SEED"]) == (str(tmp_path / "elsewhere/f8-s3"), 103)
     lines = (tmp_path / "work/data/train_10_s3.txt").read_text().splitlines()
     assert Counter(line.split()[-1] for line in lines) == dict.fromkeys("0123456789", 10)
 
