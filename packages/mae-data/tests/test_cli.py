@@ -172,11 +172,14 @@ def test_stats_of_five_bands_become_a_config(tmp_path):
     np.testing.assert_allclose(data["IMAGENET_MEAN"], exact.mean(0), rtol=1e-14)
     np.testing.assert_allclose(data["IMAGENET_STD"], exact.std(0), rtol=1e-12)
     assert "value range       65535" in run("stats", tmp_path).stdout  # that of the type, where nothing is said
-    assert "leave the value range 8000" in fails(3, "stats", tmp_path, "--value-range", 8000)
+    done = run("stats", tmp_path, "--value-range", 8000)
+    assert (done.returncode, "leave the value range 8000" in done.stderr) == (3, True)
     assert "does not end in .yaml" in fails(2, "stats", tmp_path, "--yaml", "s.json")
     np.save(tmp_path / "2.npy", np.zeros((6, 7, 4), np.uint16))
-    assert "train_list.txt:3 (2.npy): the image has 4 channels, 5 are asked for" in fails(3, "stats", tmp_path)
-    assert run("verify", tmp_path).returncode == 0
+    fewer = "train_list.txt:3 (2.npy): the image has 4 channels, 5 are asked for"
+    done = run("stats", tmp_path)
+    assert (done.returncode, fewer in done.stderr) == (0, True)
+    assert "judged by what most of them hold: 5 channels of uint16, 2 of 3" in run("verify", tmp_path).stdout
     done = run("verify", tmp_path, "--channels", 5, "--value-range", 10000)
     assert done.returncode == 3
     assert (
@@ -205,10 +208,28 @@ def test_stats_of_floats_need_a_range(tmp_path):
     assert "give the white of integers" in fails(2, "stats", tmp_path, "--value-range", 4, 1)
 
 
-def test_stats_name_a_bad_image(image_root):
-    (image_root / "05.png").write_bytes(b"")
+def test_stats_pass_over_what_training_passes_over_and_name_it(image_root):
+    (image_root / "00.png").write_bytes(b"")
+    (image_root / "07.png").unlink()
+    done = run("stats", image_root)
+    assert done.returncode == 0, done.stderr
+    assert "skipped           2\n" in done.stdout
+    assert [re.search(r"\((\d+\.png)\)", line)[1] for line in done.stderr.splitlines()] == ["00.png", "07.png"]
+    (image_root / "few.txt").write_text("".join(f"{i:02}.png\n" for i in range(1, 19)))
+    right = json.loads(run("stats", image_root, "--json", "--list", "few.txt").stdout)
+    (image_root / "few.txt").write_text("".join(f"{i:02}.png\n" for i in (0, *range(1, 19))))
+    found = json.loads(run("stats", image_root, "--json", "--list", "few.txt").stdout)
+    assert (found["mean"], found["std"], found["skipped"]) == (right["mean"], right["std"], 2)
+    for i in range(1, 11):
+        (image_root / f"{i:02}.png").write_bytes(b"")
+    done = run("stats", image_root)  # more than half
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"`mae-data verify {image_root} --channels 3 --value-range 255` lists them all" in done.stderr
+    for path in image_root.glob("*.png"):
+        path.unlink()
     line = fails(3, "stats", image_root)
-    assert "train_list.txt:6 (05.png): not an image" in line
+    assert "none of the 20 images looked at can be read, such as " in line
+    assert "train_list.txt:1 (00.png)" in line
 
 
 def test_file_names_do_not_depend_on_the_locale(tmp_path, save_image):
@@ -296,6 +317,21 @@ def test_bench_says_where_the_time_goes_and_what_to_set(tmp_path, make_photo, as
     assert sum(map(int, shares.values())) == pytest.approx(100, abs=3)
     assert re.search(r"workers  images/s\n +0 +\d+\n +1 +\d+\n", out)
     assert re.search(r"set NUM_WORKERS to \d+ per rank: \d+ images/s", out)
+
+
+def test_bench_passes_over_what_training_passes_over(tmp_path, save_image):
+    for i in range(9):
+        save_image(tmp_path / f"{i}.png", i)
+    (tmp_path / "3.png").write_bytes(b"notes")
+    (tmp_path / "5.png").unlink()
+    (tmp_path / "train_list.txt").write_text("".join(f"{i}.png\n" for i in range(9)))
+    small = ["--image-size", "16", "--batch-size", "4", "--seconds", "0.2"]
+    done = run("bench", tmp_path, *small, env={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert "9 images, median 12x10 pixels" in done.stdout
+    said = f"2 of 9 images could not be used and were skipped; `mae-data verify {tmp_path} --channels 3"
+    assert said in done.stdout
+    assert [re.search(r"\((\d\.png)\)", line)[1] for line in done.stdout.splitlines()[-2:]] == ["3.png", "5.png"]
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_workers_count_together_and_the_end_names_all(image_root, on_error):
     indices = np.concatenate([batch[2] for batch in batches(dataset, keys)])
     assert dataset.bad.indices() == [3, 8, 17]
     lines = dataset.skipped()
-    assert lines[0].startswith("3 of 20 images could not be used and were skipped; `mae-data verify`")
+    assert lines[0].startswith(f"3 of 20 images could not be used and were skipped; `mae-data verify {image_root} ")
     assert [line.rpartition("(")[2] for line in lines[1:]] == ["03.png)", "08.png)", "17.png)"]
     if on_error == "drop":
         assert indices.tolist() == [~i if i in (3, 8, 17) else i for i in range(20)]

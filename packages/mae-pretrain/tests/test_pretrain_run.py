@@ -301,11 +301,12 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
     assert result.returncode == 3
     assert "train/4.jpg" in result.stderr
     assert "train_list.txt:5" in result.stderr
-    assert "`mae-data verify` finds all such images" in result.stderr
+    verify = f"`mae-data verify {tmp_path} --channels 3 --value-range 255`"
+    assert f"{verify} finds all such images" in result.stderr
     result = cli(*args, "-output", tmp_path / "b", "DATA.NUM_WORKERS", 2)
     assert result.returncode == 0, result.stderr
     said = result.stdout + result.stderr
-    assert re.search(r"skipped: .*train/4.jpg.*`mae-data verify` lists all such", said)
+    assert re.search(rf"skipped: .*train/4.jpg.*{verify} lists all such", said)
     assert re.search(r"1 of 9 images could not be used and were skipped.*\n.*train_list.txt:5 \(train/4.jpg\)", said)
 
 

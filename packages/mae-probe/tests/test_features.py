@@ -268,7 +268,7 @@ def test_features_of_all_but_a_bad_image_or_none(pretrained, cli, tmp_path):
     assert np.abs(found.features).sum(axis=1).min() > 0
     assert "1 of 5 images could not be used" in done.stdout
     refused = cli("features", "-output", tmp_path / "g.npz", *args, "DATA.ON_ERROR", "raise")
-    assert_refused(refused, 3, ["val_list.txt:2", "`mae-data verify` finds all such images"])
+    assert_refused(refused, 3, ["val_list.txt:2", "--value-range 255` finds all such images"])
     refused = cli("features", "-output", tmp_path / "g.npz", *args, "DATA.MAX_BAD", 0)
     assert_refused(refused, 3, ["val_list.txt:2", "MAX_BAD"])
     assert not (tmp_path / "g.npz").exists()

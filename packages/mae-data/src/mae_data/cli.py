@@ -147,7 +147,7 @@ def _add_readers(commands: "_Commands") -> None:
     """Declare the commands that read a data set and write no list of it but `subset`'s."""
     verify = _add(commands, "verify", run.verify, "read every image and report the bad ones")
     _add_lists(verify, "append", "list to check, may be repeated (default: all)")
-    _add_pixels(verify, "; then images that contradict are bad, too")
+    _add_pixels(verify, " (default: what most images hold)")
     _add_beside(
         verify,
         "check lines `image mask`, or images/ and masks/: equal sizes, known values, unused classes",
@@ -158,7 +158,7 @@ def _add_readers(commands: "_Commands") -> None:
 
     stats = _add(commands, "stats", run.stats, "describe a data set: classes, sizes, mean and std")
     _add_lists(stats, "store", "list to describe (default: train_list.txt)")
-    _add_pixels(stats, " (default: what the first image holds)")
+    _add_pixels(stats, " (default: what most images hold)")
     _add_beside(
         stats,
         "count the classes of masks instead: lines `image mask`, or images/ and masks/",

@@ -17,7 +17,7 @@ CHUNK = 32
 
 
 def map_images(
-    function: Callable[[BinaryIO | bytes], Result], images: Source, workers: int
+    function: Callable[[BinaryIO | bytes], Result], images: Source, workers: int, places: Sequence[int] | None = None
 ) -> Iterator[Result | DataError]:
     """Yield function(image file), or the DataError it raised, for each image in order.
 
@@ -27,8 +27,9 @@ def map_images(
         function: a function at the top of a module.
         images: the source.
         workers: number of processes; with 1 the work is done in this one.
+        places: the images, by their places in the source; None: all.
     """
-    return map_tasks(_ImageTask(function, images), range(len(images)), workers, CHUNK)
+    return map_tasks(_ImageTask(function, images), range(len(images)) if places is None else places, workers, CHUNK)
 
 
 def map_tasks(

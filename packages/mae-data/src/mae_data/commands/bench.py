@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mae_data.errors import InputError
+from mae_data.errors import DataError, InputError, StoreError
 from mae_data.images.jpeg import JpegImage, open_lazily
 from mae_data.limits import available_cores
 from mae_data.loading.dataset import ListDataset
@@ -57,20 +57,28 @@ def measure_stages(dataset: ListDataset, indices: Sequence[int], batch_size: int
         dataset: transformed by `make_pretrain_transform`.
         indices: images to take.
         batch_size: images that go to the device at once.
+
+    Raises:
+        DataError: none of them can be read.
     """
     samples, sizes = [], []
     seconds = dict.fromkeys(STAGES, 0.0)
     for index in indices:
-        started = time.perf_counter()
-        dataset.images.read(index)
-        read = time.perf_counter()
-        sizes.append(_decode(dataset, index))
-        decoded = time.perf_counter()
-        samples.append(dataset[(0, index)][0])
-        done = time.perf_counter()
-        seconds["read"] += read - started
-        seconds["decode"] += max(0.0, decoded - read - (read - started))
-        seconds["resize"] += max(0.0, done - decoded - (decoded - read))
+        try:
+            sample, size, times = _time_stages(dataset, index)
+        except StoreError:
+            raise
+        except DataError:
+            dataset[(0, index)]  # it skips and counts the image, as in training
+            continue
+        samples.append(sample)
+        sizes.append(size)
+        for name, taken in times.items():
+            seconds[name] += taken
+    if not samples:
+        raise DataError(
+            f"none of the {len(indices)} images that are timed can be read; `{dataset.bad.verify}` shows why"
+        )
     for start in range(0, len(samples), batch_size):
         started = time.perf_counter()
         batch = np.stack(samples[start : start + batch_size])
@@ -80,6 +88,23 @@ def measure_stages(dataset: ListDataset, indices: Sequence[int], batch_size: int
         seconds["transfer"] += time.perf_counter() - stacked
     height, width = np.median(sizes, axis=0).astype(int).tolist()
     return Stages({name: total / len(samples) for name, total in seconds.items()}, height, width)
+
+
+def _time_stages(dataset: ListDataset, index: int) -> tuple[npt.NDArray[Any], tuple[int, int], dict[str, float]]:
+    """Return an image's sample, its (height, width) and the seconds of the stages before the batch."""
+    started = time.perf_counter()
+    dataset.images.read(index)
+    read = time.perf_counter()
+    size = _decode(dataset, index)
+    decoded = time.perf_counter()
+    sample = dataset[(0, index)][0]
+    done = time.perf_counter()
+    times = {
+        "read": read - started,
+        "decode": max(0.0, decoded - read - (read - started)),
+        "resize": max(0.0, done - decoded - (decoded - read)),
+    }
+    return sample, size, times
 
 
 def _decode(dataset: ListDataset, index: int) -> tuple[int, int]:
@@ -173,6 +198,7 @@ def report(stages: Stages, rates: Sequence[Rate], dataset: ListDataset) -> Itera
     yield f"set NUM_WORKERS to {best.workers} per rank: {best.images_per_s:.0f} images/s, more gain less than 10 %"
     slowest = max(stages.seconds, key=lambda name: stages.seconds[name])
     yield f"{slowest} takes most: {ADVICE[slowest]}"
+    yield from dataset.skipped()
 
 
 ADVICE = {

@@ -118,11 +118,18 @@ def stats(args: argparse.Namespace) -> int:
     if args.labels or args.numbers:
         return _describe_targets(args)
     from mae_data.commands.stats import describe_list, write_stats
+    from mae_data.loading.bad_images import verify_command
 
     bands, limits, nodata = _parse_values(args)
     images = _open(args, [args.list] if args.list else None)[0]
     stats = describe_list(
-        images, channels=args.channels, value_range=limits, bands=bands, nodata=nodata, workers=args.workers
+        images,
+        channels=args.channels,
+        value_range=limits,
+        bands=bands,
+        nodata=nodata,
+        workers=args.workers,
+        verify=verify_command(args.root, args.list, args.allow_outside),
     )
     if args.yaml:
         write_stats(args.yaml, stats)
@@ -214,6 +221,7 @@ def bench(args: argparse.Namespace) -> int:
         channels=args.channels,
         decoder=args.decoder,
         labels="optional",
+        on_error="skip",
         allow_outside=args.allow_outside,
         opt_in=OPT_IN,
     )

@@ -1,28 +1,28 @@
 """Numbers that describe a data set: classes, sizes, and the mean and deviation of its pixels."""
 
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
-from mae_data.images.geotiff import is_scene
-from mae_data.images.nodata import Nodata, as_nodata
+from mae_data.images.nodata import as_nodata
 from mae_data.images.pixel_sums import PixelSums, mean_and_std, measure_image
 from mae_data.images.scene import inspect_scene
-from mae_data.images.stored import inspect_image
-from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range
+from mae_data.images.stored import Stored, inspect_image
+from mae_data.images.value_range import ANY_FLOATS, as_value_range, range_of_type
+from mae_data.loading.bad_images import BadImages, pixel_flags
 from mae_data.parallel import map_images
 from mae_data.sources.source import NO_LABEL, Source
 
-_RANGES = {"uint8": 255, "uint16": 65535}  # what is assumed of integers
+_LOOKED = 32  # images by which the others are judged
 _KEYS = {"IMAGE_CHANNELS": "channels", "VALUE_RANGE": "value_range", "IMAGENET_MEAN": "mean", "IMAGENET_STD": "std"}
 
 
@@ -46,10 +46,10 @@ class Statistics:
 
     Attributes:
         list: name of the list.
-        images, duplicates, unlabelled, classes: counts.
+        images, skipped, duplicates, unlabelled, classes: counts; what was skipped counts among the images and classes.
         images_per_class: None without labels.
         width, height: in pixels.
-        channels, bands, value_range: as they were asked for, or as the first image has them.
+        channels, bands, value_range: as they were asked for, or as most images have them.
         lowest, highest: per channel over all pixels at original size, as stored.
         mean, std: per channel (population deviation), the ends of the value range as 0 and 1.
         nodata: what stood for no data, and was left out; None: nothing.
@@ -58,6 +58,7 @@ class Statistics:
 
     list: str
     images: int
+    skipped: int
     duplicates: int
     unlabelled: int
     classes: int
@@ -95,29 +96,35 @@ def describe_list(
     bands: Bands | None = None,
     nodata: float | str | None = None,
     workers: int = 1,
+    verify: str = "mae-data verify",
 ) -> Statistics:
-    """Describe the images of a list.
+    """Describe the images of a list; as in training, bad ones are skipped and logged, unless they are many.
 
     Args:
         images: the list.
         channels: as many as all images have; 8-bit pictures are converted to 3 (RGB) or 1 (grey). None: those of
-            the first image, 3 for 8-bit pictures.
+            most images, of some, 3 for 8-bit pictures.
         bands: those of each image that count; None: all.
         nodata: what stands for no data and is left out; see `ListDataset`.
-        value_range: see `ListDataset`. None: 255 or 65535, by the type of the first image.
+        value_range: see `ListDataset`. None: 255 or 65535, by the type of most images.
         workers: number of processes.
+        verify: the command that finds all bad images, but for what they must hold.
 
     Raises:
-        DataError: an image cannot be read, or is not like the others; the message names its line.
+        DataError: more images than `BadImages` allows cannot be read, or are not like the others; it names a line.
         InputError: floats, or numbers with a sign, of which no range is stated.
         ValueError: a range that is none.
     """
-    channels, limits, kind = _channels_and_limits(images, len(bands) if bands else channels, value_range)
-    measured = _measure(images, channels, limits, bands, as_nodata(nodata), workers)
+    usual = _usual_kind(images, verify)
+    channels = (len(bands) if bands else channels) or usual.channels
+    limits = range_of_type(usual.dtype) if value_range is None else as_value_range(value_range)
+    bad = BadImages(len(images), verify=verify + pixel_flags(channels, limits, bands, nodata))
+    measure = partial(measure_image, channels=channels, limits=limits, bands=bands, nodata=as_nodata(nodata))
+    measured = list(_without_bad(images, map_images(measure, images, workers), bad))
     lowest, highest = (np.array([getattr(m, end) for m in measured]) for end in ("low", "high"))
     if limits == ANY_FLOATS:
         raise InputError(
-            f"the pixels are {kind} from {lowest.min():g} to {highest.max():g};"
+            f"the pixels are {usual.dtype} from {lowest.min():g} to {highest.max():g};"
             " state the range that all images keep to with --value-range LOW HIGH"
         )
     labels = images.labels[images.labels != NO_LABEL]
@@ -126,6 +133,7 @@ def describe_list(
     return Statistics(
         list=images.name,
         images=len(images),
+        skipped=len(images) - len(measured),
         duplicates=images.duplicates,
         unlabelled=len(images) - len(labels),
         classes=int(np.count_nonzero(per_class)),
@@ -150,42 +158,33 @@ def _without_data(measured: Sequence[PixelSums]) -> float:
     return (values - sum(sum(image.counts) for image in measured)) / values
 
 
-def _channels_and_limits(
-    images: Source, channels: int | None, value_range: float | Sequence[float] | None
-) -> tuple[int, ValueRange, str]:
-    """Return what was asked for, or else what the first image holds, and the type of its values."""
-    first = None
-    if channels is None or value_range is None:
-        try:
-            name = images.file(0)
-            is_large = name is not None and is_scene(name)
-            first = inspect_scene(name) if name and is_large else inspect_image(io.BytesIO(images.read(0)))
-        except ImageError as error:
-            raise _named(images, 0, error) from error
-    if value_range is None:
-        assert first is not None
-        known = _RANGES.get(first.dtype.name)
-        limits = ANY_FLOATS if known is None else as_value_range(known)
-    else:
-        limits = as_value_range(value_range)
-    return channels or (first.channels if first else 0), limits, first.dtype.name if first else "numbers"
+def _usual_kind(images: Source, verify: str) -> Stored:
+    """Return what most of some images hold, evenly spread over the list."""
+    places = np.unique(np.linspace(0, len(images) - 1, _LOOKED).astype(int)).tolist()
+    found = list(map_images(_inspect, images, 1, places))
+    if kinds := Counter(kind for kind in found if isinstance(kind, Stored)):
+        return kinds.most_common(1)[0][0]
+    raise DataError(
+        f"none of the {len(places)} images looked at can be read, such as {_fault(images, places[0], found[0])};"
+        f" `{verify}` lists all such images"
+    )
 
 
-def _measure(
-    images: Source, channels: int, limits: ValueRange, bands: Bands | None, nodata: Nodata | None, workers: int
-) -> list[PixelSums]:
-    measured = []
-    measure = partial(measure_image, channels=channels, limits=limits, bands=bands, nodata=nodata)
-    for index, result in enumerate(map_images(measure, images, workers)):
+def _inspect(file: BinaryIO | bytes) -> Stored:
+    return inspect_scene(file) if isinstance(file, bytes) else inspect_image(file)
+
+
+def _without_bad(images: Source, found: Iterable[PixelSums | DataError], bad: BadImages) -> Iterator[PixelSums]:
+    for place, result in enumerate(found):
         if isinstance(result, DataError):
-            raise _named(images, index, result) from result
-        measured.append(result)
-    return measured
+            bad.add(place, _fault(images, place, result))
+        else:
+            yield result
 
 
-def _named(images: Source, index: int, error: DataError) -> DataError:
+def _fault(images: Source, place: int, error: Any) -> DataError:
     reason = error.reason if isinstance(error, ImageError) else str(error)
-    return DataError(f"{images.describe(index)}: {reason}; `mae-data verify` finds all such images")
+    return DataError(f"{images.describe(place)}: {reason}")
 
 
 def write_stats(path: Path, stats: Statistics) -> None:

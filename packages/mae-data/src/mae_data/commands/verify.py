@@ -2,19 +2,20 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from mae_data.errors import DataError, ImageError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
 from mae_data.images.nodata import as_nodata
 from mae_data.images.scene import Scene, inspect_scene
-from mae_data.images.stored import inspect_image, read_image
-from mae_data.images.value_range import ANY_FLOATS, EIGHT_BITS, ValueRange, as_value_range
+from mae_data.images.stored import PICTURE, Stored, inspect_image, read_image
+from mae_data.images.value_range import EIGHT_BITS, ValueRange, range_of_type
 from mae_data.parallel import map_images
 from mae_data.sources.file_source import file_orientation
 from mae_data.sources.image_list import ImageList
@@ -52,6 +53,7 @@ class Report:
         duplicates: entries that repeat a path.
         turned: how many images carry an EXIF rotation.
         shared: images whose content is in an earlier list, too.
+        usual: what most images hold, by which all were judged; None where that was stated.
     """
 
     images: dict[str, int] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Report:
     duplicates: list[Duplicate] = field(default_factory=list)
     turned: int = 0
     shared: list[Duplicate] = field(default_factory=list)
+    usual: str | None = None
 
     def lines(self, shown: int) -> list[str]:
         """Describe the report for people.
@@ -79,6 +82,8 @@ class Report:
             )
         total = sum(self.images.values())
         lines.append(f"{total} images checked, {len(self.bad)} bad, {len(self.duplicates)} duplicates")
+        if self.usual:
+            lines.append(f"judged by what most of them hold: {self.usual}")
         if self.turned:
             lines.append(f"{self.turned} carry an EXIF rotation: they are turned upright, unless EXIF is False")
         return lines
@@ -101,20 +106,23 @@ def verify_lists(
     Args:
         lists: the lists.
         workers: number of processes.
-        channels, limits: what all images must have; without both, they only have to be readable.
-        bands: what is taken of them.
+        channels, limits, bands: what all images must have, and what is taken of them; without all three, they must have
+            what most of them hold.
         nodata: what stands for no data, and need not keep to the limits.
     """
-    check: Callable[[BinaryIO | bytes], GoodImage] = _inspect
+    report, hashes = Report(), list[list[bytes]]()
     if channels or limits or bands:
         count = len(bands) if bands else channels or 3
         read = partial(_read, channels=count, limits=limits or EIGHT_BITS, bands=bands, nodata=as_nodata(nodata))
-        check = partial(_check, read)
-    report, hashes = Report(), list[list[bytes]]()
-    for images in lists:  # parts of one table have one name
+        found = [list(map_images(partial(_check, read), images, workers)) for images in lists]
+    else:
+        known: dict[Stored, Stored] = {}  # one object of each kind: there may be millions of images
+        found = [[_sharing(known, good) for good in map_images(_inspect, images, workers)] for images in lists]
+        report.usual = _judge(lists, found, workers, "file" if nodata is None else nodata)
+    for images, judged in zip(lists, found, strict=True):  # parts of one table have one name
         report.images[images.name] = report.images.get(images.name, 0) + len(images)
         content: list[bytes] = []
-        for index, fault in enumerate(map_images(check, images, workers)):
+        for index, fault in enumerate(judged):
             if isinstance(fault, DataError):
                 reason = fault.reason if isinstance(fault, ImageError) else str(fault)
                 line = images.number(index)
@@ -135,21 +143,55 @@ class GoodImage(NamedTuple):
     Attributes:
         orientation: that of EXIF.
         digest: a hash of the file's content.
+        kind: what it holds; None where that was stated.
     """
 
     orientation: int
     digest: bytes
+    kind: Stored | None = None
+
+
+_Judged: TypeAlias = GoodImage | DataError
+
+
+def _sharing(known: dict[Stored, Stored], good: _Judged) -> _Judged:
+    if isinstance(good, DataError) or good.kind is None:
+        return good
+    return good._replace(kind=known.setdefault(good.kind, good.kind))
+
+
+def _judge(lists: Sequence[Source], found: Sequence[list[_Judged]], workers: int, nodata: float | str) -> str | None:
+    """Read what is not as most images are, as training on the most would; its faults take their places in `found`.
+
+    Returns:
+        what most hold; None for 8-bit pictures alone.
+    """
+    kinds = Counter(good.kind for each in found for good in each if isinstance(good, GoodImage) and good.kind)
+    if set(kinds) <= {PICTURE}:
+        return None
+    ((usual, count),) = kinds.most_common(1)
+    limits = range_of_type(usual.dtype)
+    read = partial(_check, partial(_read, channels=usual.channels, limits=limits, nodata=as_nodata(nodata)))
+    for images, judged in zip(lists, found, strict=True):
+        others = [i for i, good in enumerate(judged) if isinstance(good, GoodImage) and good.kind != usual]
+        for place, result in zip(others, map_images(read, images, workers, others), strict=True):
+            judged[place] = result
+    plural, white = "s" * (usual.channels > 1), "LOW HIGH" if limits.is_float else str(limits)
+    return (
+        f"{usual.channels} channel{plural} of {usual.dtype.name}, {count} of {kinds.total()}"
+        f" (--channels {usual.channels} --value-range {white})"
+    )
 
 
 def _inspect(file: BinaryIO | bytes) -> GoodImage:
     """Decode an image."""
     if not isinstance(file, bytes):
-        inspect_image(file)
-        return _describe(file)
-    held = inspect_scene(file)
-    white = {"uint8": 255, "uint16": 65535}.get(held.dtype.name)
-    limits = as_value_range(white) if white else ANY_FLOATS
-    return _check(partial(_read, channels=held.channels, limits=limits, nodata=as_nodata("file")), file)
+        kind = inspect_image(file)
+        return _describe(file)._replace(kind=kind)
+    kind = inspect_scene(file)
+    limits = range_of_type(kind.dtype)
+    read = partial(_read, channels=kind.channels, limits=limits, nodata=as_nodata("file"))
+    return _check(read, file)._replace(kind=kind)
 
 
 def _read(file: BinaryIO | bytes, channels: int, limits: ValueRange, **chosen: Any) -> None:

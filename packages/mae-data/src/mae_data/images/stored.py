@@ -54,6 +54,9 @@ class Stored(NamedTuple):
     dtype: np.dtype[Any]
 
 
+PICTURE = Stored(3, np.dtype(np.uint8))  # 8 bits, grey or RGB
+
+
 def read_image(
     file: File,
     channels: int = 3,
@@ -157,7 +160,7 @@ def inspect_image(file: File, max_pixels: int = MAX_PIXELS) -> Stored:
         fits = is_medical(source)
         if not fits and is_8_bit_picture(source):
             decode_picture(source, 3, max_pixels)
-            return Stored(3, np.dtype(np.uint8))
+            return PICTURE
         pixels = _read_pixels(source, False, max_pixels)
         if fits and is_8_bit_pixels(pixels):
             return Stored(3, pixels.dtype)

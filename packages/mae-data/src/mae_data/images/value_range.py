@@ -51,6 +51,7 @@ class ValueRange(NamedTuple):
 
 EIGHT_BITS = ValueRange(0.0, 255.0, False)
 ANY_FLOATS = ValueRange(-math.inf, math.inf, True)
+_WHITES = {"uint8": 255.0, "uint16": 65535.0}
 
 
 def as_value_range(given: float | Sequence[float]) -> ValueRange:
@@ -69,6 +70,12 @@ def as_value_range(given: float | Sequence[float]) -> ValueRange:
         f"value range {given!r}; give the white of integers as one number from 1 to 65535 (255, 65535),"
         " or [low, high] for floats"
     )
+
+
+def range_of_type(dtype: np.dtype[Any]) -> ValueRange:
+    """Return what is assumed of pixels whose range nobody states: all that unsigned integers hold, or any floats."""
+    white = _WHITES.get(dtype.name)
+    return ANY_FLOATS if white is None else ValueRange(0.0, white, False)
 
 
 def parse_value_range(numbers: Sequence[float] | None) -> ValueRange | None:

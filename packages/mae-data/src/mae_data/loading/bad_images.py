@@ -2,11 +2,16 @@
 
 import logging
 import mmap
-from collections.abc import Callable, Iterator
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from mae_data.errors import DataError
+from mae_data.images.bands import Bands
+from mae_data.images.value_range import ANY_FLOATS, ValueRange
+from mae_data.sources.open_source import PARTS
 
 MOST = 100
 SHOWN = 20
@@ -20,14 +25,15 @@ class BadImages:
     Args:
         total: images of the list.
         most: bad ones that are passed over; more than half of a list are too many in any case.
+        verify: the command that finds them all.
     """
 
-    def __init__(self, total: int, most: int = MOST) -> None:
-        self.total, self.most = total, most
+    def __init__(self, total: int, most: int = MOST, verify: str = "mae-data verify") -> None:
+        self.total, self.most, self.verify = total, most, verify
         self._flags = mmap.mmap(-1, max(1, total))
 
-    def __reduce__(self) -> tuple[type["BadImages"], tuple[int, int]]:
-        return BadImages, (self.total, self.most)
+    def __reduce__(self) -> tuple[type["BadImages"], tuple[int, int, str]]:
+        return BadImages, (self.total, self.most, self.verify)
 
     @property
     def limit(self) -> int:
@@ -50,11 +56,11 @@ class BadImages:
         if found >= self.limit:
             raise DataError(
                 f"{error} (and {found} images were skipped before it, of {self.total}; at most {self.most} and half of"
-                " them may be bad: MAX_BAD, max_skipped); `mae-data verify` lists them all"
+                f" them may be bad: MAX_BAD, max_skipped); `{self.verify}` lists them all"
             ) from error
         self._flags[index] = 1
         if not found:
-            log.warning("skipped: %s; `mae-data verify` lists all such images, ON_ERROR raise ends at the first", error)
+            log.warning("skipped: %s; `%s` lists all such images, ON_ERROR raise ends at the first", error, self.verify)
         elif found < SHOWN:
             log.warning("skipped: %s", error)
 
@@ -66,7 +72,37 @@ class BadImages:
         """
         bad = self.indices()
         if bad:
-            yield f"{len(bad)} of {self.total} images could not be used and were skipped; `mae-data verify` shows why:"
+            yield f"{len(bad)} of {self.total} images could not be used and were skipped; `{self.verify}` shows why:"
             yield from (f"  {describe(index)}" for index in bad[:SHOWN])
             if len(bad) > SHOWN:
                 yield f"  ... and {len(bad) - SHOWN} more"
+
+
+def verify_command(
+    root: str | os.PathLike[str],
+    list_file: str | os.PathLike[str] | None = None,
+    allow_outside: bool = False,
+    flags: Sequence[str] = (),
+) -> str:
+    """Return the command that reads all images of a data set; `pixel_flags` says what they must be.
+
+    Args:
+        root, list_file, allow_outside: see `open_source`; None: all lists.
+        flags: more of its flags.
+    """
+    is_usual = list_file is None or os.fspath(list_file) in PARTS
+    chosen = [] if is_usual else ["--list", os.fspath(list_file or "")]
+    return shlex.join(["mae-data", "verify", os.fspath(root), *chosen, *["--allow-outside"] * allow_outside, *flags])
+
+
+def pixel_flags(
+    channels: int, limits: ValueRange, bands: Bands | None = None, nodata: float | str | None = None
+) -> str:
+    """Return the flags of `mae-data verify` for what a data set asks of its images, each after a space."""
+    if limits == ANY_FLOATS:  # asks nothing that a flag could say
+        return ""
+    numbers = [limits.low, limits.high] if limits.is_float else [int(limits.high)]
+    words = ["--channels", channels, "--value-range", *numbers]
+    words += [] if bands is None else ["--bands", *bands]
+    words += [] if nodata is None else ["--nodata", nodata]
+    return " " + shlex.join(map(str, words))

@@ -19,7 +19,7 @@ from mae_data.images.nodata import as_nodata
 from mae_data.images.scene import OpenScenes, Scene
 from mae_data.images.stored import read_image
 from mae_data.images.value_range import EIGHT_BITS, as_value_range
-from mae_data.loading.bad_images import MOST, BadImages
+from mae_data.loading.bad_images import MOST, BadImages, pixel_flags, verify_command
 from mae_data.rng import sample_rng
 from mae_data.sources.file_source import count_turned
 from mae_data.sources.open_source import open_source
@@ -65,7 +65,7 @@ class ListDataset:
         on_error: what becomes of an image that cannot be read: "raise"; "skip" puts the next readable image of the list
             in its place, with its own label and index; "drop" gives an empty image, label -1 and index ~index (below
             0), which whoever asked leaves out.
-        advice: ends the message about an image that cannot be read.
+        advice: ends the message about an image that cannot be read, after the command that finds them all.
         max_skipped: how many different images, counted over all workers, may be passed over; half of them at most.
         allow_outside: accept absolute paths and `..` in the list.
         opt_in: how the reader of a message sets `allow_outside`.
@@ -124,7 +124,9 @@ class ListDataset:
         self._last: tuple[int, Picture] | None = None
         native()  # loaded before workers start: its warnings come once
         self.on_error, self.advice = on_error, advice
-        self.bad = BadImages(len(self.images), max_skipped)
+        verify = verify_command(root, list_file, allow_outside, beside.flags)
+        verify += pixel_flags(channels, self.limits, self.bands, nodata)
+        self.bad = BadImages(len(self.images), max_skipped, verify)
 
     def __len__(self) -> int:
         return len(self.images) * self.crops
@@ -180,7 +182,8 @@ class ListDataset:
             DataError: `on_error` is "raise", or there are too many.
         """
         if self.on_error == "raise":
-            raise DataError(f"{error}; {self.advice}" if self.advice else str(error)) from error
+            find = f"`{self.bad.verify}` finds all such images"
+            raise DataError(f"{error}; {find}; {self.advice}" if self.advice else str(error)) from error
         self.bad.add(index, error)
 
     def _nothing(self) -> npt.NDArray[Any]:

@@ -103,7 +103,8 @@ class MaskDataset(ListDataset):
         def open_masks(root: Name, list_file: Name, *, allow_outside: bool, opt_in: str) -> Masks:
             self.pairs = open_pairs(root, list_file, allow_outside=allow_outside, opt_in=opt_in)
             images = self.pairs.images
-            self.masks = Masks(images, images.labels, self.pairs, classes, ignore, tuple(size))
+            flags = ("--masks", "--ignore", str(ignore))
+            self.masks = Masks(images, images.labels, self.pairs, classes, ignore, tuple(size), flags=flags)
             return self.masks
 
         super().__init__(root, list_file, transform, **options, open_targets=open_masks)

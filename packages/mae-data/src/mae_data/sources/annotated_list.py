@@ -15,7 +15,7 @@ import numpy as np
 from mae_data.errors import DataError
 from mae_data.sources.file_source import FileSource
 from mae_data.sources.index_file import Index, IndexWriter, parse_index
-from mae_data.sources.list_file import outside_fault, read_blocks
+from mae_data.sources.list_file import CLASSES, outside_fault, read_blocks
 from mae_data.sources.source import NO_LABEL, Targets
 
 SHOWN_FAULTS = 10
@@ -151,7 +151,8 @@ def open_targets(
     images, rows = read_annotated(Path(root) / list_file, os.fspath(root), split, allow_outside, opt_in)
     values = np.array(rows, np.float32)
     images.hash_beside(values.tobytes())
-    return Targets(images, values)
+    flags = ("--labels" if labels else "--numbers", CLASSES if names else str(count))
+    return Targets(images, values, flags=flags)
 
 
 def _part(line: bytes, count: int) -> tuple[bytes, list[str], bool]:

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any, TypedDict
@@ -128,10 +128,12 @@ class Targets:
     Attributes:
         images: N of them.
         values: int64 [N], or float32 [N, T].
+        flags: how `mae-data verify` is told what they are.
     """
 
     images: Source
     values: npt.NDArray[Any]
+    flags: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def type(self) -> TargetType:

@@ -119,7 +119,6 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         dropping: whether it holds, and the caller leaves out what has an index below 0.
     """
     skips = config.DATA.ON_ERROR == "skip"
-    find = "`mae-data verify` finds all such images"
     return {
         "root": config.DATA.DATA_PATH,
         "allow_outside": config.DATA.ALLOW_OUTSIDE,
@@ -131,9 +130,9 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         "num_classes": config.MODEL.NUM_CLASSES if labels == "required" else None,
         "on_error": "drop" if dropping and skips else "skip" if training and skips else "raise",
         "max_skipped": config.DATA.MAX_BAD,
-        "advice": f"{find}, DATA.ON_ERROR skip passes over them"
+        "advice": "DATA.ON_ERROR skip passes over them"
         if training or dropping
-        else f"evaluation never skips: mend the image, or take it off the list; {find}",
+        else "evaluation never skips: mend them, or take them off the list (--write-lists does)",
     }
 
 
