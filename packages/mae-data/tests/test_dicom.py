@@ -120,6 +120,17 @@ def test_a_preamble_that_looks_like_tiff_and_odd_tags_say_nothing(tmp_path, capf
     assert "3 images checked, 1 bad" in done.stdout
 
 
+def test_what_pydicom_remarks_does_not_reach_the_log_of_a_run():
+    """It names no file, and comes again with each reading."""
+    python = (
+        "import logging, sys; logging.basicConfig(); from mae_data.images.stored import inspect_image;"
+        " print(inspect_image(sys.argv[1]).channels)"
+    )
+    words = [sys.executable, "-c", python, shipped("MR_small_padded.dcm")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 def test_a_range_of_floats_is_a_window():
     path = shipped("CT_small.dcm")
     right = right_values(path).clip(-160, 240)
@@ -267,7 +278,7 @@ def test_patients_stay_in_one_part(tmp_path, capsys):
     assert patients == [{"P1"}, {"P0"}] or patients == [{"P0"}, {"P1"}]
     assert [len(lines) for lines in lists] == [12, 12]
     Image.new("L", (4, 4)).save(root / "ill/a.png")
-    with pytest.raises(InputError, match=re.escape("reads PatientID of DICOM files, and 'ill/a.png' has none")):
+    with pytest.raises(InputError, match=r"none in 1 of 25 images: ill/a.png; move these away"):
         index_folder(root, group_by="patient")
 
 

@@ -66,6 +66,37 @@ def test_what_makes_no_groups_is_refused(tmp_path, group_by, message):
         index_folder(make_slices(tmp_path), 0.5, group_by=group_by)
 
 
+def test_all_images_without_a_group_are_named_at_once(tmp_path):
+    root = make_slices(tmp_path)
+    for i in range(12):
+        (root / "well" / f"other{i:02}.png").write_bytes(b"")
+    named = ", ".join(f"well/other{i:02}.png" for i in range(10))
+    with pytest.raises(InputError, match=rf"in 12 of 72 images: {named} and 2 more; it must match each path$"):
+        index_folder(root, 0.5, group_by=r"(P\d+)_")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "2 of 4 classes have no image to be scored: bee, owl; add images, or raise --val-fraction"),
+        (["--val-fraction", "0"], ""),
+    ],
+)
+def test_classes_that_nothing_is_held_out_of_are_named(tmp_path, save_image, capsys, words, said):
+    for name, images in {"ant": 6, "bee": 1, "cat": 6, "owl": 4}.items():
+        for i in range(images):
+            save_image(tmp_path / name / f"{i}.png", i)
+    assert main(["index", str(tmp_path), *words]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [said] * bool(said)
+
+
+def test_classes_that_val_lacks_are_named(tmp_path, save_image, capsys):
+    for name in ("train/ant", "train/bee", "val/ant"):
+        save_image(tmp_path / name / "1.png")
+    assert main(["index", str(tmp_path)]) == 0
+    assert "1 of 2 classes have no image to be scored: bee; add some to val/" in capsys.readouterr().out
+
+
 def test_verify_warns_of_equal_files_across_parts(tmp_path, capsys):
     root = make_slices(tmp_path / "data")
     assert main(["index", str(root), "--val-fraction", "0.25", "--group-by", r"(P\d+)_"]) == 0

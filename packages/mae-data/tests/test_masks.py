@@ -128,6 +128,11 @@ def test_pairs_of_folders(tmp_path):
         ({"train_list.txt": b"a.jpg\nb.jpg b.png c.png\n"}, "train", r":1: 1 paths, two are needed[\s\S]*:2: 3 paths"),
         ({"train_list.txt": b"a.jpg ../b.png\n"}, "train", r":1: path '../b.png' leaves the root by `..`"),
         ({"train_list.txt": b"\n"}, "train", "the list is empty"),
+        (
+            {"train_list.txt": b"a b c.jpg 3\nb.jpg 4\n"},
+            "train",
+            r"^[^\n]* names classes \(class 3 beside a b c.jpg\), .*$",
+        ),
         ({"images/1.jpg": b"", "masks/2.png": b""}, "train", "no mask for 1 of 1 images: 1"),
         ({"images/1.jpg": b"", "masks/1.png": b""}, "val", "no folders train/ and val/"),
         ({"images/train/1.jpg": b"", "masks/train/1.png": b""}, "val", "has no folder val/"),

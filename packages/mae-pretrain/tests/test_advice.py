@@ -135,8 +135,13 @@ def test_images_that_cannot_be_looked_at_say_why(tmp_path):
     (tmp_path / "floats").mkdir()
     np.save(tmp_path / "floats/a.npy", np.linspace(-2, 3, 32 * 32, dtype="float32").reshape(32, 32))
     source = open_source(tmp_path / "floats", labels="optional")
-    with pytest.raises(UserError, match=r'float32 and lie from -2 to 3 .* DATA.VALUE_RANGE "\[-2, 3\]"'):
+    with pytest.raises(
+        UserError, match=r'float32 and lie from -2 \(a.npy\) to 3 \(a.npy\) .* DATA.VALUE_RANGE "\[-2, 3\]"'
+    ):
         look_at(source)
+    np.save(tmp_path / "floats/dose.npy", np.full((32, 32), 1e6, "float32"))
+    with pytest.raises(UserError, match=r"lie from -2 \(a.npy\) to 1e\+06 \(dose.npy\)"):
+        look_at(open_source(tmp_path / "floats", labels="optional"))
     assert look_at(source, value_range=[-2, 3]).value_range == [-2, 3]
 
 

@@ -25,7 +25,7 @@ def index(args: argparse.Namespace) -> int:
     """Write the lists of a folder."""
     if args.tar:
         return index_tar(args)
-    from mae_data.sources.folders.file_slices import Slicing, may_be_sliced
+    from mae_data.sources.folders.file_slices import Slicing, may_be_sliced, shortened
     from mae_data.sources.folders.folder_index import index_folder
     from mae_data.sources.folders.folder_scan import describe_left_out
 
@@ -43,6 +43,10 @@ def index(args: argparse.Namespace) -> int:
     else:
         labels = "no labels (not asked for)" if args.unlabelled else "no labels (no class folders)"
     print(f"{args.root}: {len(index.train)} images for training{held_out}, {labels}; wrote {', '.join(names)}")
+    if (index.val or (index.split and args.val_fraction)) and (unscored := index.unscored()):
+        advice = "add images, or raise --val-fraction" if index.split else "add some to val/"
+        counted = f"{len(unscored)} of {len(index.classes)} classes"
+        print(f"{counted} have no image to be scored: {shortened(unscored)}; {advice}")
     if left_out := describe_left_out(index.left_out):
         print(left_out + ("" if args.unlabelled else "; --unlabelled takes images of any subfolder"))
     return 0

@@ -70,6 +70,12 @@ def open_pairs(
 
 def _listed(path: Path, root: str, allow_outside: bool, opt_in: str) -> MaskPairs:
     def split(line: bytes) -> tuple[bytes, bytes]:
+        name, *label = line.rsplit(None, 1)
+        if label and label[0].isdigit() and not os.path.exists(os.path.join(os.fsencode(root), label[0])):
+            raise DataError(
+                f"{path} names classes (class {label[0].decode()} beside {os.fsdecode(name)}), and masks are needed:"
+                " write lines `image mask`, or make folders images/ and masks/ with equal names, without lists"
+            )
         words = [word.strip() for word in (line.split(b"\t") if b"\t" in line else line.split())]
         if len(words) != 2:
             raise ValueError(

@@ -84,12 +84,15 @@ def look_at(
     limits = _limits(usual) if value_range is None else as_value_range(value_range)
     alike = [place for place, kind in kinds.items() if kind == usual]
     measure = partial(measure_image, channels=channels, limits=limits, bands=bands, nodata=as_nodata(nodata))
-    measured = list(_of_each(images, alike, lambda place: measure(io.BytesIO(images.read(place)))).values())
+    found = _of_each(images, alike, lambda place: measure(io.BytesIO(images.read(place))))
+    measured = list(found.values())
     if limits == ANY_FLOATS:
-        low, high = min(min(m.low) for m in measured), max(max(m.high) for m in measured)
+        lowest, highest = min(found, key=lambda p: min(found[p].low)), max(found, key=lambda p: max(found[p].high))
+        low, high = min(found[lowest].low), max(found[highest].high)
         raise UserError(
-            f"the pixels are {usual.dtype} and lie from {low:g} to {high:g} in {len(measured)} images; state the range"
-            f' that all keep to: DATA.VALUE_RANGE "[{low:g}, {high:g}]"'
+            f"the pixels are {usual.dtype} and lie from {low:g} ({images.path(lowest)}) to {high:g}"
+            f" ({images.path(highest)}) in {len(measured)} images; state the range that all keep to: DATA.VALUE_RANGE"
+            f' "[{low:g}, {high:g}]", or leave out what is unlike the others'
         )
     side = int(median(min(image.width, image.height) for image in measured))
     stated = [limits.low, limits.high] if limits.is_float else int(limits.high)

@@ -27,6 +27,7 @@ _JPEG_ITEM = re.compile(rb"\xfe\xff\x00\xe0(....)(?=\xff\xd8\xff)", re.DOTALL)
 _checked: tuple[int, ...] = ()  # state of the file that was checked last
 # What is wrong with a file is said once, by us.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
+logging.getLogger("pydicom").propagate = False  # to the log of a run, where no file is named
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 

@@ -6,18 +6,18 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 from mae_data.errors import DataError, InputError
 from mae_data.images.volumes import nifti
 from mae_data.images.volumes.dicom import MAX_FRAMES, NEEDS_PYDICOM, Tags, is_dicom, read_tags
 from mae_data.images.volumes.slices import split_name
 
-Grouping = Callable[[bytes], bytes]
 PATIENT = "patient"
 MAX_SLICES = 1_000_000  # of a file; a small hostile one can promise more
 _NIFTI = (b".nii", b".nii.gz")
 _HEAD = 132
+_SHOWN = 10
 # Scanners and archives write names without an ending, or of numbers alone.
 _NO_ENDING = re.compile(rb"(?!DICOMDIR$)(?:[^.]+|.*\.\d+)")
 
@@ -120,28 +120,47 @@ def _of_volume(root: bytes, path: bytes, slicing: Slicing) -> Iterator[bytes]:
             yield path + b"[" + b",".join(parts + [b"%d" % time] * (len(shape) > 3)) + b"]"
 
 
-def patient_of(root: bytes, name: bytes) -> bytes:
-    """Return the PatientID of the DICOM file that an image is in.
+def shortened(names: Sequence[bytes]) -> str:
+    """Return the first ten names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(os.fsdecode, names[:_SHOWN])) + more
 
-    Args:
-        root: a folder.
-        name: of an image below it.
 
-    Raises:
-        InputError: it has none, or is no DICOM file.
+@dataclass(frozen=True)
+class Grouping:
+    """What keeps images together.
+
+    Attributes:
+        of: returns the group of a path; None where there is none.
+        fault, advice: what is said of paths without a group, before their names and behind.
     """
+
+    of: Callable[[bytes], bytes | None]
+    fault: str = ""
+    advice: str = ""
+
+    def groups(self, paths: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the group of each path.
+
+        Raises:
+            InputError: some have none.
+        """
+        found = {path: self.of(path) for path in paths}
+        if strange := [path for path, group in found.items() if group is None]:
+            counted = f"{len(strange)} of {len(found)} images"
+            raise InputError(f"{self.fault} {counted}: {shortened(strange)}; {self.advice}")
+        return {path: group for path, group in found.items() if group is not None}
+
+
+def _patient_of(root: bytes, name: bytes) -> bytes | None:
+    """Return the PatientID of the DICOM file that an image is in; None where there is none."""
     found = split_name(os.path.join(root, name))
     tags = _tags(root, found[0] if found else name)  # a path that is joined already stays
-    if tags is None or not tags.patient:
-        raise InputError(
-            f"--group-by {PATIENT} reads PatientID of DICOM files, and {os.fsdecode(name)!r} has none;"
-            " give a regular expression that finds the patient in its path"
-        )
-    return tags.patient.encode()
+    return tags.patient.encode() if tags and tags.patient else None
 
 
-def grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
-    """Return what names the group of a path below a folder.
+def make_grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
+    """Return what names the groups of paths below a folder.
 
     Raises:
         InputError: it is no regular expression.
@@ -149,9 +168,14 @@ def grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
     if group_by is None:
         return None
     if group_by == "folder":
-        return lambda path: path.rpartition(b"/")[0]
+        return Grouping(lambda path: path.rpartition(b"/")[0])
     if group_by == PATIENT:
-        return cache(partial(patient_of, root))
+        return Grouping(
+            partial(_patient_of, root),
+            f"--group-by {PATIENT} reads PatientID of DICOM files, and there is none in",
+            "move these away, or give a regular expression that finds the patient in each path, such as"
+            ' --group-by "(patient[0-9]+)"',
+        )
     try:
         pattern = re.compile(os.fsencode(group_by))
     except re.error as error:
@@ -159,10 +183,8 @@ def grouping(group_by: str | None, root: bytes = b"") -> Grouping | None:
             f"--group-by {group_by} is neither `folder`, `patient` nor a regular expression ({error})"
         ) from None
 
-    def group_of(path: bytes) -> bytes:
+    def of(path: bytes) -> bytes | None:
         match = pattern.search(path)
-        if match is None:
-            raise InputError(f"--group-by {group_by} matches nothing in {os.fsdecode(path)!r}; it must match each path")
-        return (match[1] if pattern.groups else match[0]) or b""
+        return None if match is None else (match[1] if pattern.groups else match[0]) or b""
 
-    return group_of
+    return Grouping(of, f"--group-by {group_by} matches nothing in", "it must match each path")

@@ -11,7 +11,7 @@ from mae_data.errors import DataError, InputError
 from mae_data.images.formats import EXTENSIONS
 from mae_data.loading.sampler import epoch_order
 from mae_data.sources.folders.array_files import ArrayFiles, find_arrays
-from mae_data.sources.folders.file_slices import Grouping, Slicing, grouping
+from mae_data.sources.folders.file_slices import Grouping, Slicing, make_grouping
 from mae_data.sources.folders.folder_scan import Scan, folder_state, scan_folder
 from mae_data.sources.list_file import CLASSES, TRAIN_LIST, VAL_LIST, Entry, list_text, write_lists
 from mae_data.sources.source import NO_LABEL
@@ -41,6 +41,11 @@ class FolderIndex:
     folders: dict[bytes, str] = field(default_factory=dict)
     split: bool = False
     arrays: tuple[str, ...] = ()
+
+    def unscored(self) -> list[bytes]:
+        """Return the names of the classes of which no image is held out."""
+        scored = {label for _, label in self.val or ()}
+        return [name for label, name in enumerate(self.classes) if label not in scored]
 
     def write(self, root: Path, force: bool = False) -> list[str]:
         """Write the list files into `root` and return their names."""
@@ -95,7 +100,7 @@ def index_folder(
     if (root / "train").is_dir():
         index = _index_parts(root, scan, labelled)
     else:
-        index = _index_whole(scan, val_fraction, seed, labelled, grouping(group_by, os.fsencode(root)))
+        index = _index_whole(scan, val_fraction, seed, labelled, make_grouping(group_by, os.fsencode(root)))
     if not index.train:
         raise DataError(f"{root} has no list, and no images for training ({' '.join(EXTENSIONS)})")
     return index
@@ -148,15 +153,15 @@ def _index_parts(root: Path, scan: Scan, labelled: bool | None) -> FolderIndex:
 
 
 def _index_whole(
-    scan: Scan, val_fraction: float, seed: int, labelled: bool | None, group_of: Grouping | None
+    scan: Scan, val_fraction: float, seed: int, labelled: bool | None, grouping: Grouping | None
 ) -> FolderIndex:
     by_class, loose = _by_class(scan.images, 0)
     if labelled is False or not by_class:
         return FolderIndex(_unlabelled(scan.images), None, [], scan.left_out, scan.folders)
     train: list[Entry] = []
     val: list[Entry] = []
-    if group_of:
-        return _split_by_groups(scan, by_class, loose, val_fraction, seed, group_of)
+    if grouping:
+        return _split_by_groups(scan, by_class, loose, val_fraction, seed, grouping)
     for label, paths in enumerate(by_class.values()):
         kept, held_out = split_class(paths, val_fraction, seed, label)
         train += [(path, label) for path in kept]
@@ -166,13 +171,14 @@ def _index_whole(
 
 
 def _split_by_groups(
-    scan: Scan, by_class: dict[bytes, list[bytes]], loose: int, val_fraction: float, seed: int, group_of: Grouping
+    scan: Scan, by_class: dict[bytes, list[bytes]], loose: int, val_fraction: float, seed: int, grouping: Grouping
 ) -> FolderIndex:
     """Hold out whole groups, in random order: each that brings the shares nearer to those wanted."""
     entries = _labelled(by_class, list(by_class))
+    group_of = grouping.groups([path for path, _ in entries])
     counts: dict[bytes, Counter[int]] = {}
     for path, label in entries:
-        counts.setdefault(group_of(path), Counter())[label or 0] += 1
+        counts.setdefault(group_of[path], Counter())[label or 0] += 1
     if val_fraction and len(counts) < 2:
         raise InputError(f"--group-by makes one group of all {len(entries)} images: nothing can be held out")
     missing = {label: round(len(paths) * val_fraction) for label, paths in enumerate(by_class.values())}
@@ -185,7 +191,7 @@ def _split_by_groups(
             held_out.add(names[place])
             kept -= group
             missing = {label: number - group[label] for label, number in missing.items()}
-    train, val = ([e for e in entries if (group_of(e[0]) in held_out) is part] for part in (False, True))
+    train, val = ([e for e in entries if (group_of[e[0]] in held_out) is part] for part in (False, True))
     left_out = scan.left_out + Counter({LOOSE: loose})
     return FolderIndex(train, val or None, list(by_class), left_out, scan.folders, split=True)
 
