@@ -334,6 +334,15 @@ def test_bench_passes_over_what_training_passes_over(tmp_path, save_image):
     assert [re.search(r"\((\d\.png)\)", line)[1] for line in done.stdout.splitlines()[-2:]] == ["3.png", "5.png"]
 
 
+def test_bench_takes_images_of_any_depth(tmp_path):
+    for i in range(8):
+        np.save(tmp_path / f"{i}.npy", np.full((9, 13, 2), i - 4, np.float32))
+    small = ["--image-size", "8", "--batch-size", "4", "--seconds", "0.1"]
+    done = run("bench", tmp_path, *small, env={"OMP_NUM_THREADS": "1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "8 images, median 13x9 pixels" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--seconds", "0"], "--seconds 0.0 is not positive"), (["--batch-size", "9"], "8 images are fewer than a batch")],

@@ -177,7 +177,9 @@ def _add_readers(commands: "_Commands") -> None:
     bench = _add(commands, "bench", run.bench, "time the stages of loading, compare numbers of workers, advise")
     _add_lists(bench, "store", "list to load (default: train_list.txt)", workers=False)
     bench.add_argument("--image-size", type=int, default=224, help="side of the crops in pixels (default 224)")
-    bench.add_argument("--channels", type=int, choices=(1, 3), default=3, help="3 RGB, 1 greyscale (default 3)")
+    bench.add_argument(
+        "--channels", type=int, choices=(1, 3), help="3 RGB, 1 greyscale (default: what most images hold)"
+    )
     bench.add_argument("--decoder", choices=("exact", "fast"), default="exact", help="for JPEG files (default exact)")
     bench.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
     bench.add_argument("--images", type=int, default=256, help="images whose stages are timed (default 256)")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError, InputError, StoreError
-from mae_data.images.jpeg import JpegImage, open_lazily
+from mae_data.images.jpeg import JpegImage
 from mae_data.limits import available_cores
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.sampler import KeyBatch, TrainBatchSampler
@@ -110,7 +110,7 @@ def _time_stages(dataset: ListDataset, index: int) -> tuple[npt.NDArray[Any], tu
 def _decode(dataset: ListDataset, index: int) -> tuple[int, int]:
     """Decode the part of an image that its crop of epoch 0 needs; return (height, width) of the image."""
     assert isinstance(dataset.transform, CropTransform)
-    image = open_lazily(dataset.images.read(index), dataset.channels, dataset.decoder)
+    image = dataset.open(index)
     size = (image.height, image.width)
     rng = sample_rng(dataset.seed, 0, index)
     box = dataset.transform.draw_crop(size, dataset.transform.scale, dataset.transform.ratio, rng)

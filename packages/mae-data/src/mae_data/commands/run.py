@@ -212,17 +212,22 @@ def _survey_masks(args: argparse.Namespace, lists: list[str] | None) -> "list[Ma
 def bench(args: argparse.Namespace) -> int:
     """Time loading and print what to set."""
     from mae_data.commands.bench import measure_stages, measure_workers, report
+    from mae_data.images.value_range import range_of_type
+    from mae_data.loading.bad_images import verify_command
     from mae_data.loading.dataset import ListDataset
+    from mae_data.loading.usual_kind import usual_kind
     from mae_data.transforms.pipelines import make_pretrain_transform
 
     for name in ("image_size", "batch_size", "images", "seconds"):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} is not positive")
+    usual = usual_kind(_open(args, [args.list or "train_list.txt"])[0], verify_command(args.root, args.list))
     dataset = ListDataset(
         args.root,
         args.list or "train_list.txt",
         make_pretrain_transform(image_size=args.image_size),
-        channels=args.channels,
+        channels=args.channels or usual.channels,
+        value_range=range_of_type(usual.dtype),
         decoder=args.decoder,
         labels="optional",
         on_error="skip",

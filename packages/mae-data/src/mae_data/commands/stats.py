@@ -1,28 +1,25 @@
 """Numbers that describe a data set: classes, sizes, and the mean and deviation of its pixels."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from mae_data.errors import DataError, ImageError, InputError
+from mae_data.errors import DataError, InputError
 from mae_data.files import write_atomically
 from mae_data.images.bands import Bands
 from mae_data.images.nodata import as_nodata
 from mae_data.images.pixel_sums import PixelSums, mean_and_std, measure_image
-from mae_data.images.scene import inspect_scene
-from mae_data.images.stored import Stored, inspect_image
 from mae_data.images.value_range import ANY_FLOATS, as_value_range, range_of_type
 from mae_data.loading.bad_images import BadImages, pixel_flags
+from mae_data.loading.usual_kind import named_fault, usual_kind
 from mae_data.parallel import map_images
 from mae_data.sources.source import NO_LABEL, Source
 
-_LOOKED = 32  # images by which the others are judged
 _KEYS = {"IMAGE_CHANNELS": "channels", "VALUE_RANGE": "value_range", "IMAGENET_MEAN": "mean", "IMAGENET_STD": "std"}
 
 
@@ -115,7 +112,7 @@ def describe_list(
         InputError: floats, or numbers with a sign, of which no range is stated.
         ValueError: a range that is none.
     """
-    usual = _usual_kind(images, verify)
+    usual = usual_kind(images, verify)
     channels = (len(bands) if bands else channels) or usual.channels
     limits = range_of_type(usual.dtype) if value_range is None else as_value_range(value_range)
     bad = BadImages(len(images), verify=verify + pixel_flags(channels, limits, bands, nodata))
@@ -158,33 +155,12 @@ def _without_data(measured: Sequence[PixelSums]) -> float:
     return (values - sum(sum(image.counts) for image in measured)) / values
 
 
-def _usual_kind(images: Source, verify: str) -> Stored:
-    """Return what most of some images hold, evenly spread over the list."""
-    places = np.unique(np.linspace(0, len(images) - 1, _LOOKED).astype(int)).tolist()
-    found = list(map_images(_inspect, images, 1, places))
-    if kinds := Counter(kind for kind in found if isinstance(kind, Stored)):
-        return kinds.most_common(1)[0][0]
-    raise DataError(
-        f"none of the {len(places)} images looked at can be read, such as {_fault(images, places[0], found[0])};"
-        f" `{verify}` lists all such images"
-    )
-
-
-def _inspect(file: BinaryIO | bytes) -> Stored:
-    return inspect_scene(file) if isinstance(file, bytes) else inspect_image(file)
-
-
 def _without_bad(images: Source, found: Iterable[PixelSums | DataError], bad: BadImages) -> Iterator[PixelSums]:
     for place, result in enumerate(found):
         if isinstance(result, DataError):
-            bad.add(place, _fault(images, place, result))
+            bad.add(place, named_fault(images, place, result))
         else:
             yield result
-
-
-def _fault(images: Source, place: int, error: Any) -> DataError:
-    reason = error.reason if isinstance(error, ImageError) else str(error)
-    return DataError(f"{images.describe(place)}: {reason}")
 
 
 def write_stats(path: Path, stats: Statistics) -> None:
