@@ -87,11 +87,11 @@ def look_at(
     found = _of_each(images, alike, lambda place: measure(io.BytesIO(images.read(place))))
     measured = list(found.values())
     if limits == ANY_FLOATS:
-        lowest, highest = min(found, key=lambda p: min(found[p].low)), max(found, key=lambda p: max(found[p].high))
-        low, high = min(found[lowest].low), max(found[highest].high)
+        darkest, brightest = min(found, key=lambda p: min(found[p].low)), max(found, key=lambda p: max(found[p].high))
+        low, high = min(found[darkest].low), max(found[brightest].high)
         raise UserError(
-            f"the pixels are {usual.dtype} and lie from {low:g} ({images.path(lowest)}) to {high:g}"
-            f" ({images.path(highest)}) in {len(measured)} images; state the range that all keep to: DATA.VALUE_RANGE"
+            f"the pixels are {usual.dtype} and lie from {low:g} ({images.path(darkest)}) to {high:g}"
+            f" ({images.path(brightest)}) in {len(measured)} images; state the range that all keep to: DATA.VALUE_RANGE"
             f' "[{low:g}, {high:g}]", or leave out what is unlike the others'
         )
     side = int(median(min(image.width, image.height) for image in measured))
