@@ -11,19 +11,19 @@ from typing import TypeVar
 import numpy as np
 
 from mae_core.errors import UserError
-from mae_data.errors import DataError, ImageError, StoreError
+from mae_data.errors import DataError, StoreError
 from mae_data.images.bands import Bands
 from mae_data.images.geotiff import is_scene
 from mae_data.images.nodata import as_nodata
 from mae_data.images.pixel_sums import PixelSums, mean_and_std, measure_image
-from mae_data.images.stored import Stored, inspect_image, is_8_bit_picture
-from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range
+from mae_data.images.stored import PICTURE, Stored, inspect_image, is_8_bit_picture
+from mae_data.images.value_range import ANY_FLOATS, ValueRange, as_value_range, range_of_type
 from mae_data.images.volumes.slices import is_medical
+from mae_data.loading.usual_kind import named_fault
 from mae_data.sources.source import Source
 
 Found = TypeVar("Found")
 SAMPLE = 32
-_WHITES = {"uint8": 255, "uint16": 65535}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Look:
         grey = " (grey)" if self.channels == 1 else ""
         plural = "" if self.channels == 1 else "s"
         values = f"values up to {self.value_range}" if isinstance(self.value_range, int) else f"{self.value_range}"
-        if self.highest is not None and self.value_range == _WHITES["uint16"]:
+        if self.highest is not None and self.value_range == 65535:
             values = f"values up to {self.highest:g} of {self.value_range} (DATA.VALUE_RANGE)"
         return (
             f"{self.looked} of {self.images:,} images looked at: shorter side {self.side} pixels, {self.channels}"
@@ -81,7 +81,7 @@ def look_at(
     kinds = _of_each(images, places, partial(_kind, images))
     ((usual, _),) = Counter(kinds.values()).most_common(1)
     channels = channels or (len(bands) if bands else usual.channels)
-    limits = _limits(usual) if value_range is None else as_value_range(value_range)
+    limits = range_of_type(usual.dtype) if value_range is None else as_value_range(value_range)
     alike = [place for place, kind in kinds.items() if kind == usual]
     measure = partial(measure_image, channels=channels, limits=limits, bands=bands, nodata=as_nodata(nodata))
     found = _of_each(images, alike, lambda place: measure(io.BytesIO(images.read(place))))
@@ -111,8 +111,7 @@ def _of_each(images: Source, places: Sequence[int], function: Callable[[int], Fo
         except StoreError:
             raise
         except DataError as error:
-            reason = error.reason if isinstance(error, ImageError) else str(error)
-            faults.append(f"{images.describe(place)}: {reason}")
+            faults.append(str(named_fault(images, place, error)))
     if not found:
         raise DataError(f"none of the {len(places)} images looked at can be read, such as {faults[0]}")
     return found
@@ -128,13 +127,8 @@ def _kind(images: Source, place: int) -> Stored:
         )
     file = io.BytesIO(images.read(place))
     if not is_medical(file) and is_8_bit_picture(file):
-        return Stored(3, np.dtype(np.uint8))
+        return PICTURE
     return inspect_image(file)
-
-
-def _limits(kind: Stored) -> ValueRange:
-    white = _WHITES.get(kind.dtype.name)
-    return ANY_FLOATS if white is None else as_value_range(white)
 
 
 def _is_grey(image: PixelSums) -> bool:
