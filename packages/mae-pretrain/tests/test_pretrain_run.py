@@ -105,7 +105,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(data, finished, cl
     _, stderr = process.communicate(timeout=60)
     assert time.perf_counter() - started < 10
     if process.returncode == code:
-        assert "resume with -resume" in stderr
+        assert f"; resume with -resume {tmp_path / 'run'}\n" in stderr
     else:
         assert process.returncode == 0  # the signal came after the last step
     refused = cli(*args)
@@ -308,6 +308,13 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
     said = result.stdout + result.stderr
     assert re.search(rf"skipped: .*train/4.jpg.*{verify} lists all such", said)
     assert re.search(r"1 of 9 images could not be used and were skipped.*\n.*train_list.txt:5 \(train/4.jpg\)", said)
+    scoring = ["-eval", "-pretrained", tmp_path / "b", "-data_path", tmp_path]
+    (tmp_path / "val_list.txt").write_text("train/0.jpg\n")
+    result = cli(*scoring)  # the mean training image is of the others
+    assert result.returncode == 0, result.stderr
+    assert "mean image" in result.stdout
+    (tmp_path / "val_list.txt").write_text("train/4.jpg\n")
+    assert_refused(cli(*scoring), 3, ["val_list.txt:1", "evaluation never skips"])
 
 
 def test_repeated_images_train_and_do_not_depend_on_workers(data, finished, cli, tmp_path):

@@ -5,6 +5,7 @@ history, so a resumed run goes on exactly where the other stopped.
 """
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -191,8 +192,7 @@ class Trainer:
                 self._write()
             if not self._stop.asked:
                 raise
-            message = f"stopped by a signal after step {self.step}, while no data came; resume with -resume"
-            raise Stopped(message, self._stop.asked.value) from None
+            raise self._stopped(self._stop.asked, ", while no data came") from None
 
     def _count_bad_steps(self, finite: bool) -> None:
         self._bad_steps = 0 if finite else self._bad_steps + 1
@@ -230,7 +230,12 @@ class Trainer:
         if asked and (not last or self._validation_due()):
             self.checkpoints.wait()
             distributed.barrier()  # a rank that ends first may end the others
-            raise Stopped(f"stopped by a signal after step {self.step}; resume with -resume", asked.value)
+            raise self._stopped(asked)
+
+    def _stopped(self, asked: Stop, when: str = "") -> Stopped:
+        """Return the error that says how to go on, as far as this rank knows the folder."""
+        advice = f"; resume with -resume {shlex.quote(str(self.folder.path))}" if self.folder else ""
+        return Stopped(f"stopped by a signal after step {self.step}{when}{advice}", asked.value)
 
     def _validation_due(self) -> bool:
         return self.validation.due(self.step, self.plan.total_steps)
