@@ -139,11 +139,12 @@ def test_evaluation_reads_its_own_list_and_crop(wired, tmp_path, monkeypatch):
 
 
 def test_the_mean_image_is_of_the_training_list(wired, monkeypatch):
-    monkeypatch.setattr(evaluate, "eval_dataset", lambda c, name=None: name)
-    assert evaluate.open_sets(config()) == (None, "a.txt")
-    patches = evaluate._mean_patches([(np.full((8, 12, 1), 51),)], wired.model)
+    monkeypatch.setattr(evaluate, "eval_dataset", lambda c, name=None, dropping=False: (name, dropping))
+    assert evaluate.open_sets(config()) == ((None, False), ("a.txt", True))
+    dropped = np.zeros((8, 12, 1)), -1, -2  # by ON_ERROR skip
+    patches = evaluate._mean_patches([dropped, (np.full((8, 12, 1), 51), 0, 0)], wired.model)
     np.testing.assert_allclose(patches.numpy(), 51 / 250, rtol=1e-6)
     first, second = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 1), dtype=np.uint8)
     expected = wired.model.patchify(paddle.to_tensor(np.stack([first, second]))).numpy().mean(axis=0) / 250
-    found = evaluate._mean_patches([(first,), (second,)], wired.model)
+    found = evaluate._mean_patches([(first, 0, 0), (second, 0, 1)], wired.model)
     np.testing.assert_allclose(found.numpy()[0], expected, rtol=1e-5)

@@ -58,8 +58,8 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
 
 
 def open_sets(config: Config) -> tuple[ListDataset, ListDataset]:
-    """Open the images to score, and those of training that make the mean image."""
-    return eval_dataset(config), eval_dataset(config, config.DATA.TRAIN_LIST)
+    """Open the images to score, and those of training that make the mean image, of which bad ones do not count."""
+    return eval_dataset(config), eval_dataset(config, config.DATA.TRAIN_LIST, dropping=True)
 
 
 @paddle.no_grad()
@@ -86,9 +86,12 @@ def score_reconstructions(
 
 
 def _mean_patches(dataset: ListDataset, model: MaskedAutoencoderViT) -> Tensor:
-    """Average training images, evenly spread over the list, as patches [1, L, p*p*C]."""
+    """Average training images that can be read, evenly spread over the list, as patches [1, L, p*p*C]."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, MEAN_IMAGE_SAMPLES).astype(int))
-    total = sum(dataset[int(i)][0][..., : model.in_chans].astype(np.float64) for i in chosen)
-    mean = np.asarray(total) / (model.value_span * len(chosen)) - model.value_low / model.value_span  # [H, W, C]
+    total, count = np.zeros((*model.img_size, model.in_chans)), 0  # [H, W, C]
+    for image, _, index in (dataset[int(i)] for i in chosen):
+        if index >= 0:
+            total, count = total + image[..., : model.in_chans], count + 1
+    mean = total / (model.value_span * count) - model.value_low / model.value_span
     images = paddle.to_tensor(mean.transpose(2, 0, 1)[None].astype(np.float32))  # [1, C, H, W]
     return patchify(images, model.patch_size)
