@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, data, scores
+
+from mae_core.report.run_files import read_run
+from mae_core.stage.classifier_report import _logistic_command
 
 pytest.importorskip("jinja2", reason="the report extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
@@ -73,3 +79,34 @@ def printed_commands(stage: Stage, folder: str) -> list[str]:
     command(stage, "report", folder)
     page = Path(folder, "report.html").read_text()
     return [html.unescape(c) for c in re.findall(r'<pre class="command">([^<]+)</pre>', page)]
+
+
+def noise(folder: Path) -> Path:
+    """Write images without a pattern: whatever reads them otherwise has another accuracy."""
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 20, 30, 3), dtype=np.uint8)
+    for part, start, end in (("train", 0, 50), ("val", 50, 90)):
+        (folder / part).mkdir(parents=True)
+        for i in range(start, end):
+            Image.fromarray(pixels[i]).save(folder / part / f"{i}.png")
+        (folder / f"{part}.txt").write_text("".join(f"{part}/{i}.png {i % 3}\n" for i in range(start, end)))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["features", "random_init"])
+def test_logistic_regression_gives_the_figure_of_the_page(kind, tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    lists = ["-data_path", noise(tmp_path / "data"), "DATA.TRAIN_LIST", "train.txt", "DATA.VAL_LIST", "val.txt"]
+    words = [*lists, "-batch_size", 8, *(word for word in FINETUNE.tiny), *(w for pair in SHORT.items() for w in pair)]
+    words += ["-image_size", "16x24", "DATA.CROP_PCT", 0.7]
+    if kind == "features":
+        command(PRETRAIN, *lists, "-batch_size", 8, *PRETRAIN.tiny, "MODEL.ENCODER.DEPTH", 2, "-output", "weights")
+        words += ["-pretrained", "weights"]
+    command(FINETUNE, *words, "-output", "run")
+    promised = json.loads(Path("run/yardsticks.json").read_text())["logistic"]
+    assert promised.keys() == {kind, "raw_pixels"}
+    program, *printed = shlex.split(_logistic_command(read_run("run")))
+    assert program == "mae-probe"
+    command(PROBE, *printed, "--json", "figures.json")
+    figures = json.loads(Path("figures.json").read_text())
+    assert (figures["top1"], figures["raw_pixels"]) == (promised[kind], promised["raw_pixels"])

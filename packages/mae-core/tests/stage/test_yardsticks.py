@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 CARD = Card("A model", "Use.", "Limits.", "top1", "top-1 {:.2f} %")
 KNN = {"knn_top1": 50.0, "knn_whitened_top1": 75.0, "knn_random_init": 40.0, "knn_raw_pixels": 62.5}
 CONFIG = """DATA: {DATA_PATH: my pets, TRAIN_LIST: few.txt, VAL_LIST: val_list.txt}
-MODEL: {NUM_CLASSES: 4, PRETRAINED: runs/pets}
+MODEL: {NUM_CLASSES: 4, PRETRAINED: runs/pets, GLOBAL_POOL: true}
 """
 
 
@@ -39,7 +39,7 @@ def test_a_page_says_to_take_what_is_better(tmp_path):
     assert (
         "Logistic regression on frozen features is 25.0 points better with the same 40 labels: take it instead" in page
     )
-    assert "mae-probe logistic -data_path &#39;my pets&#39; -pretrained runs/pets DATA.TRAIN_LIST few.txt" in page
+    assert f"mae-probe logistic -cfg {tmp_path}/config.yaml -pretrained runs/pets MODEL.GLOBAL_POOL True)" in page
 
 
 def test_a_page_says_so_where_training_was_worth_it(tmp_path):
@@ -52,7 +52,7 @@ def test_a_page_without_yardsticks_says_how_to_ask(tmp_path):
     headline, page = page_of(write_run(tmp_path, 40.2))
     assert headline == "40.2 % of the images classified correctly"
     assert "was not measured" in page
-    assert "To ask now: mae-probe logistic -data_path &#39;my pets&#39;" in page
+    assert "To ask now: mae-probe logistic -cfg " in page
 
 
 def test_a_card_has_them_too(tmp_path):

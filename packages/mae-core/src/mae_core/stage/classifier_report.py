@@ -129,13 +129,13 @@ def _which(run: RunFiles, top1: float) -> str:
 
 
 def _logistic_command(run: RunFiles) -> str:
-    """Return the command that scores logistic regression on the images of a run."""
-    data, weights = run.config.get("DATA", {}), run.config.get("MODEL", {}).get("PRETRAINED")
-    words = ["mae-probe", "logistic", "-data_path", str(data.get("DATA_PATH"))]
-    words += ["-pretrained", str(weights or run.folder), *([] if weights else ["--random-init"])]
-    usual = {"TRAIN_LIST": "train_list.txt", "VAL_LIST": "val_list.txt"}
-    other = [(f"DATA.{key}", str(data[key])) for key, name in usual.items() if data.get(key, name) != name]
-    return shlex.join([*words, *(word for pair in other for word in pair)])
+    """Return the command that gives the figure of `yardsticks.json`: the run's config lends what stages share."""
+    data, model = run.config.get("DATA", {}), run.config.get("MODEL", {})
+    weights, own = model.get("PRETRAINED"), {"DATA.CROP_PCT": data.get("CROP_PCT")}
+    own |= {f"MODEL.{key}": model.get(key) for key in ("GLOBAL_POOL", "CHANNELS_FROM")}
+    words = ["mae-probe", "logistic", "-cfg", str(run.folder / "config.yaml")]
+    words += ["-pretrained", str(weights)] if weights else ["--random-init"]
+    return shlex.join([*words, *(word for key, value in own.items() if value for word in (key, str(value)))])
 
 
 def _classes(run: RunFiles, scores: Mapping[str, float], names: dict[int, str]) -> list[Section]:
