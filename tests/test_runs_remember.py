@@ -98,6 +98,28 @@ def test_other_stages_take_geometry_channels_size_and_statistics(stage: Stage, d
     assert_refused(refused, 4, ["IMAGENET_MEAN is [0.4]", "--allow-drift DATA.IMAGENET_MEAN"])
 
 
+def test_a_run_finds_its_data_from_another_folder(data, tmp_path) -> None:
+    """A relative path counts from where the run was started, unless it is there from here."""
+    pytest.importorskip("jinja2", reason="the report extra is not installed")
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    shutil.copytree(data, tmp_path / "xray")
+    (tmp_path / "med").mkdir()
+    for stage in (PRETRAIN, FINETUNE):
+        run = f"runs/{stage.kind}"
+        began = start(stage, tmp_path / "med", "-data_path", "../xray", "-output", f"../{run}", *stage.tiny, *SHORT)
+        assert began.returncode == 0, began.stderr
+        assert config_of(tmp_path / run)["DATA"]["DATA_PATH"] == "../xray"
+        scored = start(stage, tmp_path, "-eval", "-pretrained", run, "-output", run)
+        assert scored.returncode == 0, scored.stderr
+        page = start(stage, tmp_path, "report", run)
+        assert page.returncode == 0, page.stderr
+        for words in ("None are shown", "cannot be shown", "no such folder"):
+            assert words not in (tmp_path / run / "report.html").read_text()
+        longer = start(stage, tmp_path, "-resume", run, "TRAIN.NUM_EPOCHS", 2)
+        assert longer.returncode == 0, longer.stderr
+        assert config_of(tmp_path / run)["DATA"]["DATA_PATH"] == str((tmp_path / "xray").resolve())
+
+
 def test_a_recipe_beside_a_run_leaves_it_its_size(data, home) -> None:
     words = ["-pretrained", "runs/pretrain-001", "-data_path", data, "--dry-run", *SHORT]
     before = config_of(home / "runs/pretrain-001")

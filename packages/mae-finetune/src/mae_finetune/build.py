@@ -6,6 +6,7 @@ import paddle
 from mae_core.errors import CheckpointError
 from mae_core.models import ViTEncoder
 from mae_core.stage.classifier import load_classifier
+from mae_core.stage.config.from_run import load_run
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import statistics_of
@@ -55,7 +56,7 @@ def load_for_evaluation(config: Config, weights: Weights | None, model: ViTEncod
 
 def scored_images(folder: str) -> ShownImages:
     """Open the validation list of a run as pictures."""
-    config = RECIPE.load(f"{folder}/config.yaml")
+    config = load_run(RECIPE, folder)
     return ShownImages(task_of(config).eval_dataset(config), shown_bands(config))
 
 

@@ -13,6 +13,7 @@ from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import tile
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import bars_section, provenance, to_score
+from mae_core.stage.config.from_run import load_run
 from mae_core.weights.load import load_model
 from mae_data.errors import DataError
 from mae_pretrain.build import build_model, eval_dataset, masking_note
@@ -150,7 +151,7 @@ def reconstructions(folder: str, count: int) -> Section:
 
 
 def _grid(folder: str, count: int) -> "Markup":
-    config = RECIPE.load(f"{folder}/config.yaml")
+    config = load_run(RECIPE, folder)
     dataset = eval_dataset(config)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
     pixels = np.stack([dataset[int(i)][0] for i in chosen])

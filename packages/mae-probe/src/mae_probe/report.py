@@ -11,6 +11,7 @@ from mae_core.errors import UserError
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import columns_for, tile
 from mae_core.stage.classifier_report import classifier_page
+from mae_core.stage.config.from_run import load_run
 from mae_core.stage.config.from_weights import Opened
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.drawing import ShownImages
@@ -47,7 +48,7 @@ def attention(folder: str, count: int) -> Section:
         images = _validation_images(folder)
         chosen = np.unique(np.linspace(0, len(images.dataset) - 1, count).astype(int))
         pixels = [(images.path(int(i)), images.dataset[int(i)][0]) for i in chosen]
-        opened = Opened(RECIPE.load(f"{folder}/config.yaml"), open_weights(folder))
+        opened = Opened(load_run(RECIPE, folder), open_weights(folder))
         figures = [attention_figure(*found) for found in attention_of(opened, pixels, images.shown)]
         return Section(title, [part("paragraph", _CAPTION, "note"), part("scale", *_SCALE, OPAQUE), *figures])
     except (UserError, DataError) as error:
@@ -63,5 +64,5 @@ def attention_figure(name: str, picture: NDArray[np.uint8], maps: dict[str, NDAr
 
 
 def _validation_images(folder: str) -> ShownImages:
-    config = RECIPE.load(f"{folder}/config.yaml")
+    config = load_run(RECIPE, folder)
     return ShownImages(eval_dataset(config, config.DATA.VAL_LIST, "optional"), shown_bands(config))

@@ -11,6 +11,7 @@ from mae_core.report.page import Page, Section, part
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.report.sections import LARGEST_MATRIX, bars_section, confusion, provenance, to_score
 from mae_core.stage.cli.report_command import Compared, read_compared
+from mae_core.stage.config.from_run import path_of_run
 from mae_core.stage.yardsticks import MOST_IMAGES, NAMES
 
 CAPTION = (
@@ -134,7 +135,10 @@ def _logistic_command(run: RunFiles) -> str:
     weights, own = model.get("PRETRAINED"), {"DATA.CROP_PCT": data.get("CROP_PCT")}
     own |= {f"MODEL.{key}": model.get(key) for key in ("GLOBAL_POOL", "CHANNELS_FROM")}
     words = ["mae-probe", "logistic", "-cfg", str(run.folder / "config.yaml")]
-    words += ["-pretrained", str(weights)] if weights else ["--random-init"]
+    words += ["-pretrained", path_of_run(run.folder, weights)] if weights else ["--random-init"]
+    stated = str(data.get("DATA_PATH"))
+    if (found := path_of_run(run.folder, stated)) != stated:
+        words += ["-data_path", found]
     return shlex.join([*words, *(word for key, value in own.items() if value for word in (key, str(value)))])
 
 

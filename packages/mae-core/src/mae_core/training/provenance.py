@@ -48,15 +48,22 @@ def recorded(folder: Path | None, first_step: int, seeds: dict[str, int], weight
 
 
 def _surroundings() -> dict[str, object]:
-    """Return command, time, versions, commit and machine."""
+    """Return command, the folder that relative paths count from, time, versions, commit and machine."""
     return {
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "folder": _here(),
         "started": _now(),
         "versions": _versions(),
         "commit": _commit(),
         "machine": _machine(),
         "ranks": distributed.world_size(),
     }
+
+
+def _here() -> str:
+    with suppress(OSError):  # it was removed meanwhile
+        return os.getcwd()
+    return ""
 
 
 def _now() -> str:

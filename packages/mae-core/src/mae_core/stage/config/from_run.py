@@ -1,7 +1,9 @@
-"""The run that is resumed: its folder, and its config in the keys of this version."""
+"""The run that is resumed or looked at: its folder, its data, and its config in the keys of this version."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mae_core.errors import ConfigError
@@ -50,6 +52,7 @@ ADDED: Values = {
     "TRAIN.SCHEDULE": "cosine",
 }
 # What belongs to the command and not to the model of the run that it resumes or scores.
+DATA_PATH = "DATA.DATA_PATH"
 OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.RESUME", "EVAL")
 
 
@@ -88,10 +91,41 @@ def open_resumed(config: Config) -> Checkpoint | None:
     return newest_checkpoint(run / "checkpoints", log.LOGGER.warning, RESUMED)
 
 
-def run_of(checkpoint: Checkpoint) -> Path:
-    """Return the folder of the run that wrote a checkpoint."""
-    folder = checkpoint.folder.resolve() if checkpoint.folder.is_symlink() else checkpoint.folder
+def run_of(checkpoint: Path) -> Path:
+    """Return the folder of the run that wrote a checkpoint, given the checkpoint's."""
+    folder = checkpoint.resolve() if checkpoint.is_symlink() else checkpoint
     return Path(os.path.normpath(folder / ".." / ".."))
+
+
+def path_of_run(run: Path, path: str) -> str:
+    """Return a path of a run's config as it is found from here: a relative one counts from where the run was started.
+
+    What is neither here nor there, or a stream, stays as it is.
+    """
+    if os.path.exists(path):
+        return path
+    paths = (os.path.join(folder, path) for folder in _folders_of_starts(run))
+    return next((os.path.realpath(other) for other in paths if os.path.exists(other)), path)
+
+
+def _folders_of_starts(run: Path) -> Iterator[str]:
+    """Yield the folders in which a run was started, the last first; see `training.provenance`."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # it is missing or damaged
+        starts = json.loads((run / "provenance.json").read_text(encoding="utf-8"))["starts"]
+        yield from (str(start.get("folder", "")) for start in reversed(starts))
+
+
+def load_run(recipe: Recipe, run: str) -> Config:
+    """Build the config of a finished run, with its data as they are found from here.
+
+    Raises:
+        ConfigError: the run's `config.yaml` cannot be used.
+    """
+
+    def found(config: Config) -> Values:
+        return {DATA_PATH: path_of_run(Path(run), config.DATA.DATA_PATH)}
+
+    return recipe.finish(recipe.merge(f"{run}/config.yaml", found).config)
 
 
 def begin_annealing(config: Config, checkpoint: Checkpoint) -> None:
@@ -101,7 +135,7 @@ def begin_annealing(config: Config, checkpoint: Checkpoint) -> None:
         ConfigError: the output folder is the run's own, which stays what it is.
     """
     config.TRAIN.ANNEAL = checkpoint.state.step
-    if config.SAVE is not None and Path(config.SAVE).resolve() == run_of(checkpoint).resolve():
+    if config.SAVE is not None and Path(config.SAVE).resolve() == run_of(checkpoint.folder).resolve():
         raise ConfigError(
             f"--anneal ends a copy of the run, and {config.SAVE} is the run itself, which other copies may begin from:"
             " choose another -output"
@@ -109,12 +143,12 @@ def begin_annealing(config: Config, checkpoint: Checkpoint) -> None:
 
 
 def lent_by_run(recipe: Recipe, checkpoint: Checkpoint) -> Values:
-    """Return the config of the resumed run, by dotted key, and its folder as SAVE.
+    """Return the config of the resumed run, by dotted key, its data as found from here, and its folder as SAVE.
 
     Raises:
         ConfigError: the run is of another stage.
     """
-    run = run_of(checkpoint)
+    run = run_of(checkpoint.folder)
     lent = flatten(in_present_keys(checkpoint.state.config, to_dict(recipe.defaults)))
     stage = lent.get("MODEL.TYPE", recipe.stage)
     if stage != recipe.stage:
@@ -122,4 +156,5 @@ def lent_by_run(recipe: Recipe, checkpoint: Checkpoint) -> Values:
             f"{run} is a run of another stage ({stage}, not {recipe.stage}), which cannot go on here;"
             f" start from its weights with -pretrained {run}"
         )
-    return {key: value for key, value in lent.items() if key not in OF_THE_COMMAND} | {"SAVE": str(run)}
+    found = {DATA_PATH: path_of_run(run, str(lent[DATA_PATH]))} if DATA_PATH in lent else {}
+    return {key: v for key, v in lent.items() if key not in OF_THE_COMMAND} | found | {"SAVE": str(run)}

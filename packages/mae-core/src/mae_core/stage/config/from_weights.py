@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mae_core.errors import CheckpointError
-from mae_core.stage.config.from_run import ADDED, OF_THE_COMMAND, begin_annealing, lent_by_run, open_resumed
+from mae_core.stage.config.from_run import (
+    ADDED,
+    DATA_PATH,
+    OF_THE_COMMAND,
+    begin_annealing,
+    lent_by_run,
+    open_resumed,
+    path_of_run,
+    run_of,
+)
 from mae_core.stage.config.merge import COMMAND_LINE, Merge
 from mae_core.stage.config.node import Config, Values, get_key, plain
 from mae_core.stage.config.recipe import Recipe, Say
@@ -89,6 +98,8 @@ def complete(
         if record.stage:
             _keep_size(merge, record, say)
         recorded = _lent_by_weights(recipe, record, whole or config.EVAL)
+        if DATA_PATH in recorded:
+            recorded[DATA_PATH] = path_of_run(run_of(weights.file.parent), str(recorded[DATA_PATH]))
         merge.lend(_count_classes(recipe, config) | recorded, record.source)
         _refuse_unknown_heads(merge, record)
         _refuse_contradictions(merge, record, allow_drift)
