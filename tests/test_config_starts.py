@@ -93,7 +93,7 @@ def test_encoding_takes_the_recipe_of_another_stage_by_its_name() -> None:
     assert (config.MODEL.ENCODER.EMBED_DIM, config.MODEL.PATCH_SIZE, config.DATA.IMAGE_SIZE) == (192, 8, 96)
     assert "vit_tiny_96_pretrain.yaml is a config of another stage (PRETRAIN): it lends DATA.IMAGE_SIZE" in said
     assert "of another stage (REFINE)" in encoding("vit_tiny_28_refine")[1]
-    with pytest.raises(ConfigError, match="config vit_tiny_96_pretrian does not exist; give a YAML file or one of"):
+    with pytest.raises(ConfigError, match="does not exist; nearest is vit_tiny_96_pretrain; give a YAML file or one"):
         encoding("vit_tiny_96_pretrian")
 
 

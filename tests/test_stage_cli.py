@@ -25,12 +25,11 @@ every_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.p
 def test_the_flag_set_is_pinned_in_both_spellings(package: str) -> None:
     actions = import_module(f"{package}.cli").make_parser()._actions
     names = FLAGS.split()
-    names += ["anneal"] if package == PRETRAIN.package else []
+    names += ["anneal", "budget"] if package == PRETRAIN.package else []
     names += ["random_init", "no_cache", "block"] if package == PROBE.package else []
     expected = {f"-{n}" for n in names} | {f"--{n.replace('_', '-')}" for n in names}
     assert {s for action in actions for s in action.option_strings} == expected | {
         "-h", "--help", "--version", "--allow-drift", "--json", "--dry-run", "--help-config", "--completion",
-        *(["--budget"] if package == PRETRAIN.package else []),
     }  # fmt: skip
 
 
@@ -109,6 +108,8 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
         (["-batch", "8"], 2, ["-batch", "--help"]),
         (["-cfg", "nowhere.yaml"], 2, ["nowhere.yaml", "vit_base_patch16_224_{kind}.yaml"]),
         (["DATA.BATCH_SIZE"], 2, ["DATA.BATCH_SIZE", "KEY VALUE"]),
+        (["{tmp}", "--dry-run"], 2, ["perhaps -data_path {tmp}"]),
+        (["repor", "{tmp}"], 2, ["'repor' is no command; nearest is report"]),
         (["-image_size", "225"], 2, ["225", "multiple of 16"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o", "DATA.CROP_SCALE", "[2,1]"], 2, ["DATA.CROP_SCALE=[2, 1]"]),
         (["-data_path", "/nowhere", "-output", "{tmp}/o"], 3, ["/nowhere: no such folder"]),
@@ -118,7 +119,7 @@ def test_without_paddle_the_command_says_what_to_install(stage: Stage) -> None:
 )
 def test_user_errors_are_one_line(stage: Stage, tmp_path, args: list[str], code: int, words: list[str]) -> None:
     result = stage.start(*[a.format(tmp=tmp_path) for a in args])
-    assert_refused(result, code, [word.format(kind=stage.kind) for word in words])
+    assert_refused(result, code, [word.format(kind=stage.kind, tmp=tmp_path) for word in words])
 
 
 @every_stage

@@ -156,3 +156,16 @@ def test_closed_and_full_streams(redirect, args, code, said):
         words = ["bash", "-c", command, sys.executable, PROGRAM]
         result = subprocess.run(words, capture_output=True, text=True, env=env)
         assert (result.returncode, result.stderr) == (code, said)
+
+
+def test_a_slip_of_a_subcommand_is_named_and_keys_and_paths_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = Parser(run=lambda args: None, prog="tool")
+    parser.add_argument("pairs", nargs="*")
+    for name in ("serve", "report"):
+        parser.add_command(name, lambda args: None, "do it")
+    with pytest.raises(UserError, match="'serv' is no command; nearest is serve; see tool --help"):
+        parser.start(["serv", "runs/photos"])
+    (tmp_path / "reports").mkdir()
+    for first in ("reports", "SEED", "SERVE"):
+        parser.start([first, "1"])

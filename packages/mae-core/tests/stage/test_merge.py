@@ -1,6 +1,7 @@
 """Config merging: order, types, and every refusal in words."""
 
 import os
+import re
 import time
 
 import pytest
@@ -157,6 +158,36 @@ def test_python_files_are_never_run(merge, tmp_path):
 def test_bad_pairs_are_refused(merge, pairs):
     with pytest.raises(ConfigError, match="LR"):
         merge.pairs(pairs)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("photos", "'photos': a path needs a flag before it, perhaps -data_path photos"),
+        ("photos TRAIN.LR 1", "perhaps -data_path photos"),
+        ("TRAIN.LR 1 run photos", "'run', 'photos': a path needs a flag before it, perhaps -pretrained run -data_path"),
+        ("w.safetensors own.yaml", "perhaps -pretrained w.safetensors -cfg own.yaml"),
+        ("TRAIN.LR=1e-3", "'TRAIN.LR=1e-3' is one word; write key and value apart: TRAIN.LR 1e-3"),
+        ("TRAIN.LR 1 TRAIN.CLIP=1 TRAIN.AMP=true", "write key and value apart: TRAIN.CLIP 1"),
+        ("nowhere", "'nowhere' is left over"),
+        ("TRAIN.L photos", "command line: key TRAIN.L is not known; nearest is TRAIN.LR"),
+    ],
+)
+def test_words_that_are_no_pairs_are_refused_with_what_to_write(merge, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "run/checkpoints"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("w.safetensors", "own.yaml"):
+        (tmp_path / file).touch()
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        merge.pairs(words.split())
+
+
+def test_a_path_may_be_a_value(merge, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1").mkdir()
+    merge.pairs(["TRAIN.LR", "1"])
+    assert merge.config.TRAIN.LR == 1.0
 
 
 def test_a_key_may_take_one_more_type_at_every_layer(merge):

@@ -1,5 +1,7 @@
 """What every stage does with its config: find, load in order, check, freeze."""
 
+from dataclasses import replace
+
 import pytest
 from yacs.config import CfgNode as CN
 
@@ -54,6 +56,10 @@ def test_the_users_file_comes_before_a_packaged_one_and_pairs_before_flags(recip
 def test_refusals_say_what_is_allowed(recipe):
     with pytest.raises(ConfigError, match=r"config large does not exist; .*small\.yaml"):
         recipe.load("large")
+    with pytest.raises(ConfigError, match=r"config smal does not exist; nearest is small; give a YAML file or one of"):
+        recipe.load("smal")
+    with pytest.raises(ConfigError, match=r"small\.yaml, or, to train, auto$"):
+        replace(recipe, chosen=("auto",)).load("smal")
     with pytest.raises(ConfigError, match=r"LR=-1\.0 is not positive"):
         recipe.load(pairs=["LR", "-1"])
 

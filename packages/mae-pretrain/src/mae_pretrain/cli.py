@@ -46,7 +46,7 @@ def make_parser() -> Parser:
     parser = stage_parser("mae_pretrain", "Pre-train a masked autoencoder (arXiv 2111.06377).", __version__, (ANNEAL,))
     parser.run = _train
     parser.epilog = f"{parser.epilog}, auto (chosen for the images and this machine)"
-    parser.add_argument("--budget", type=seconds_of, metavar="TIME", help="train about so long: 30m, 2h, 90s, 1d")
+    add_flags(parser, (Flag("budget", None, "train about so long: 30m, 2h, 90s, 1d", seconds_of),))
 
     add_stage(
         parser, "mae_pretrain.refine", "refine a finished model: better features without labels (arXiv 2402.10093)"

@@ -206,4 +206,4 @@ def validate_training(c: Config) -> None:
     )
 
 
-RECIPE = Recipe("mae_pretrain", KEYS, validate, validate_training=validate_training)
+RECIPE = Recipe("mae_pretrain", KEYS, validate, validate_training=validate_training, chosen=("auto",))

@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import difflib
 import os
 import signal
 import sys
@@ -78,12 +79,19 @@ class Parser(argparse.ArgumentParser):
             self.commands[argv[0]].start(argv[1:])
         elif self.commands and not argv:
             self.print_help()
+        elif argv and (close := self._nearest(argv[0])):
+            self.error(f"{argv[0]!r} is no command; nearest is {close}")
         elif self.run:
             self.run(self.parse_intermixed_args(argv))
         elif argv[0].startswith("-"):
             self.parse_args(argv)
         else:
             self.error(f"{argv[0]!r} is no command; there are {', '.join(self.commands)}")
+
+    def _nearest(self, word: str) -> str | None:
+        """Return the subcommand that a first word may be a slip of; flags, keys and paths are none."""
+        close = difflib.get_close_matches(word, self.commands, n=1, cutoff=0.7)
+        return close[0] if close and not os.path.exists(word) else None
 
     def _get_positional_actions(self) -> list[argparse.Action]:
         """Leave the subcommands to `start`: argparse would take any first word for one."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from mae_core.errors import ConfigError
 from mae_core.stage.config.keys import NUMBERLESS, Key, Keys, config_of
 from mae_core.stage.config.node import Config, nest
+from mae_core.stage.config.words import require_pairs
 from mae_core.stage.config.yaml_file import Layer, quote
 
 COMMAND_LINE = "command line"
@@ -50,8 +51,7 @@ class Merge:
 
     def pairs(self, pairs: Sequence[str]) -> None:
         """Merge `KEY VALUE` pairs."""
-        if len(pairs) % 2:
-            raise ConfigError(f"{' '.join(pairs)!r} is not a sequence of KEY VALUE pairs: {pairs[-1]!r} is left over")
+        require_pairs(pairs, self.keys, self.config)
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             self.values({key: value})
 

@@ -3,6 +3,7 @@
 Order: defaults -> YAML BASE -> YAML -> flags -> `KEY VALUE` pairs -> validate -> freeze.
 """
 
+import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ class Recipe:
         count_classes: (data folder, training list) -> how many classes it names, 0 where it names none; None where no
             head is trained.
         validate_training: checks what training alone needs, which scoring, prediction and export are not asked for.
+        chosen: what -cfg of its training takes beside files, for messages.
     """
 
     package: str
@@ -47,6 +49,7 @@ class Recipe:
     validate: Callable[[Config], None]
     count_classes: Callable[[str, str], int] | None = None
     validate_training: Callable[[Config], None] = lambda config: None
+    chosen: tuple[str, ...] = ()
 
     @cached_property
     def defaults(self) -> Config:
@@ -69,12 +72,18 @@ class Recipe:
                 return path
         own = Path(str(resources.files(self.package))) / "configs"
         file_name = path.name if path.suffix else f"{path.name}.yaml"
-        for file in (folder / file_name for folder in (own, *config_folders())):
+        folders = (own, *config_folders())
+        for file in (folder / file_name for folder in folders):
             with suppress(OSError):
                 if file.is_file():
                     return file
-        known = ", ".join(sorted(file.name for file in own.glob("*.yaml")))
-        raise ConfigError(f"config {name[:200]} does not exist; give a YAML file or one of {known}")
+        known = sorted(file.name for file in own.glob("*.yaml"))
+        close = difflib.get_close_matches(file_name, [f.name for folder in folders for f in folder.glob("*.yaml")], n=1)
+        nearest = f"; nearest is {close[0].removesuffix('.yaml')}" if close else ""
+        to_train = "".join(f", or, to train, {word}" for word in self.chosen)
+        raise ConfigError(
+            f"config {name[:200]} does not exist{nearest}; give a YAML file or one of {', '.join(known)}{to_train}"
+        )
 
     def load(
         self, cfg: str | None = None, flags: Mapping[str, object] | None = None, pairs: Sequence[str] = ()
