@@ -150,7 +150,7 @@ def test_another_image_size_resizes_the_positions(run, tmp_path, capsys):
     [
         ([], 2, ["-pretrained"]),
         (["-pretrained", "/nowhere/x"], 4, ["/nowhere/x"]),
-        (["-pretrained", "{pretrained}"], 4, ["head.weight", "fine-tune it first"]),
+        (["-pretrained", "{pretrained}"], 4, ["no classifier yet", "fine-tune it first"]),
         (["-pretrained", "{bare}", "MODEL.ENCODER.DEPTH", "3"], 4, ["MODEL.ENCODER.DEPTH is 2", "leave it out"]),
         (["-pretrained", "{run}", "MODEL.NUM_CLASSES", "4"], 4, ["head.weight", "MODEL.NUM_CLASSES=4"]),
         (["-pretrained", "{run}", "MODEL.NUM_CLASSES"], 2, ["KEY VALUE"]),

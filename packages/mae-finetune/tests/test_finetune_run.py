@@ -266,8 +266,10 @@ def test_wrong_weights_and_wrong_labels_are_refused_by_name(data, pretrained, fi
     assert "MODEL.ENCODER.DEPTH is 2 in these weights, 3 was asked for; leave it out" in result.stderr
     result = cli(*args, "-eval", "-pretrained", pretrained)
     assert result.returncode == 4
-    assert "head.weight" in result.stderr
-    assert "fine-tune it first" in result.stderr
+    assert "was pre-trained and has no classifier yet: fine-tune it first" in result.stderr
+    assert "NUM_CLASSES" not in result.stderr
+    predicting = cli("predict", "-pretrained", pretrained, data / "val/class 0/a 0.jpg")
+    assert_refused(predicting, 4, ["was pre-trained and has no classifier yet: fine-tune it first"])
     (tmp_path / "junk.safetensors").write_bytes(b"\xff" * 64)
     result = cli(*args, "-pretrained", tmp_path / "junk")
     assert result.returncode == 4

@@ -247,6 +247,10 @@ def test_random_weights_are_a_yardstick_that_reads_no_weights(data, pretrained, 
     beside = cli("knn", "--random-init", "-pretrained", pretrained, *source)
     assert beside.returncode == 0, beside.stderr
     assert "weights:" not in beside.stdout
+    trained = cli("knn", "-pretrained", pretrained, *source)
+    assert trained.returncode == 0, trained.stderr
+    assert "weights:" in trained.stdout
+    assert "head." not in trained.stdout + trained.stderr
     made = cli("--random-init", "-pretrained", pretrained, *source, "-output", tmp_path / "probe")
     assert made.returncode == 0, made.stderr
     assert "weights:" not in made.stdout

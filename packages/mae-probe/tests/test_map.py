@@ -160,6 +160,7 @@ def test_the_command_and_the_call_make_one_page(folder: Path, pretrained: Path, 
     done = cli("map", "-pretrained", pretrained, "-data_path", folder, "-output", page, "--pool", "mean", *size)
     assert done.returncode == 0, done.stderr
     assert re.search(r"map.html: 41 images, \d+ pairs of near-duplicates, \d+ doubtful labels, 0\.\d MB", done.stdout)
+    assert "--list" not in done.stdout  # without lists, all that lies there is shown
     settings = {"DATA.IMAGE_SIZE": 16, "DATA.NUM_WORKERS": 0, "MODEL.ENCODER.NUM_HEADS": 2}
     made = mae_probe.image_map(pretrained, folder, pool="mean", settings=settings)
     assert made.html() == page.read_text()
@@ -215,6 +216,19 @@ def test_labels_are_doubted_where_the_folder_is_wrong(folder: Path) -> None:
 )
 def test_user_errors_are_one_line(cli, args, code, words) -> None:
     assert_refused(cli("map", *args, *PROBE.tiny), code, words)
+
+
+def test_it_is_said_that_there_are_training_images_too(data: Path, pretrained: Path, cli, tmp_path: Path) -> None:
+    words = ["map", "-pretrained", pretrained, "-data_path", data, "-output", tmp_path / "map.html", *PROBE.tiny]
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+    said = "these are the images of val_list.txt; --list train_list.txt shows the 26 of training"
+    assert said in done.stdout.splitlines()
+    assert "head." not in done.stdout + done.stderr  # features alone are read
+    done = cli(*words, "--list", "train_list.txt")
+    assert done.returncode == 0, done.stderr
+    assert "26 images" in done.stdout
+    assert "these are" not in done.stdout
 
 
 def test_two_images_are_no_map(cli, pretrained: Path, tmp_path: Path) -> None:

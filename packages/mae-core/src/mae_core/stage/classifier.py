@@ -1,6 +1,7 @@
 """What the stages that train classifiers share: weights to score, the loss by class, the figure of the best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -14,6 +15,8 @@ from mae_core.stage.config.node import Config
 from mae_core.weights.key_report import KeyReport
 from mae_core.weights.load import fit_weights
 from mae_core.weights.sources import Weights
+
+_HEAD = "head."
 
 
 def require_weights(weights: Weights | None, command: str = "-eval") -> Weights:
@@ -43,7 +46,8 @@ def load_classifier(
         settings: the config keys that the head is built by and their values, for messages.
         remedy: what to do about weights without a head, for messages.
         command: what needs the weights, for messages.
-        free: beginnings of the names that the weights may lack.
+        free: beginnings of the names that the weights may lack; where the head is free, nobody uses it, and nothing is
+            logged of it.
 
     Returns:
         the report on the keys.
@@ -52,16 +56,23 @@ def load_classifier(
         ConfigError: no weights are named.
         CheckpointError: something of the model is not in the file: a score of initial values means nothing.
     """
-    report = fit_weights(model, require_weights(weights, command))
+    weights = require_weights(weights, command)
+    report = fit_weights(model, weights)
     missing = [name for name in report.missing if not name.startswith(free)]
+    if missing and not any(name.startswith(_HEAD) for name in weights.arrays):
+        raise CheckpointError(f"{report.file} was pre-trained and has no classifier yet: {remedy}")
     if missing:
         fitting = " and ".join(f"{key}={value}" for key, value in settings.items())
         raise CheckpointError(
             f"{report.file} has no {', '.join(missing)} that fits {fitting}: {remedy}, or set these as they were"
         )
-    for line in report.lines():
-        log.LOGGER.info(line)
+    used = replace(report, missing=_without_head(report.missing), unexpected=_without_head(report.unexpected))
+    log.log_lines((used if _HEAD in free else report).lines())
     return report
+
+
+def _without_head(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not name.startswith(_HEAD)]
 
 
 def class_weights_of(config: Config, labels: NDArray[np.int64]) -> Tensor | None:

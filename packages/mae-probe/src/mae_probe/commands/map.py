@@ -1,13 +1,19 @@
 """`mae-probe map`: the images of a folder as one page to look at."""
 
+from __future__ import annotations
+
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mae_core.errors import UserError
 from mae_core.process.command_line import Flag, Parser, add_flags
 from mae_core.process.runtime import import_paddle
 from mae_core.stage.cli.flags import add_pairs
 from mae_probe.commands.flags import ENCODING_FLAGS, add_pool, open_config, parts_of
+
+if TYPE_CHECKING:
+    from mae_core.stage.config.node import Config
 
 _UMAP = 'lay the images out by UMAP too, beside PCA (pip install "mae-probe[umap]")'
 
@@ -38,3 +44,19 @@ def _map(args: Namespace) -> None:
     made = draw_map(opened, MapChoices(parts[0], args.list, args.limit, args.umap))
     made.write(path)
     print(f"{path}: {made.summary()}, {path.stat().st_size / 2**20:.1f} MB")
+    if not args.list and (others := _training_images(opened.config)):
+        data = opened.config.DATA
+        print(f"these are the images of {data.VAL_LIST}; --list {data.TRAIN_LIST} shows the {others:,} of training")
+
+
+def _training_images(config: Config) -> int:
+    """Return how many images the training list has; 0 where there is none, or they are those of validation."""
+    from mae_data.errors import DataError
+    from mae_probe.build import eval_dataset
+
+    try:
+        lists = [eval_dataset(config, name, "optional") for name in (config.DATA.TRAIN_LIST, config.DATA.VAL_LIST)]
+    except DataError:
+        return 0
+    train, val = (images.fingerprint() for images in lists)
+    return 0 if train == val else len(lists[0])
