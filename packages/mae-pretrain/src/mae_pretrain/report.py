@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mae_core.errors import UserError
-from mae_core.report.charts import Bar, merge_short_tail
+from mae_core.process.run_log import spoken_epoch
+from mae_core.report.charts import Bar
 from mae_core.report.curves import curves, followed, machine, progress
 from mae_core.report.page import Page, Section, part
 from mae_core.report.pictures import tile
@@ -100,9 +101,10 @@ def _headline(run: RunFiles, scores: dict[str, Any]) -> str:
         share = 100 * scores["mae"] / scores["mean_image"]
         return f"Removed pixels are predicted with {share:.0f} % of the mean image's error"
     if run.train:
-        last, train = merge_short_tail(run.train)[-1], run.config.get("TRAIN", {})
-        whole = "" if train.get("ANNEAL") else f" of {train.get('NUM_EPOCHS', 0)}"
-        return f"Loss {last['loss']:.4f} after {last['epoch']:.4g}{whole} epochs"
+        last, train = run.train[-1], run.config.get("TRAIN", {})
+        ended = train.get("ANNEAL") or last.get("eta_s") == 0  # NUM_EPOCHS may be between two steps
+        whole = "" if ended else f" of {spoken_epoch(train.get('NUM_EPOCHS', 0))}"
+        return f"Loss {last['loss']:.4f} after {spoken_epoch(last['epoch'])}{whole} epochs"
     return "The run has logged nothing yet"
 
 

@@ -15,6 +15,11 @@ Record = dict[str, Any]
 LOWER_IS_BETTER = ("val_loss", "mae", "rmse")  # of the figures in records of validations; of all others the highest
 
 
+def spoken_epoch(epoch: float) -> str:
+    """Return an epoch, or a number of epochs, as it is said everywhere: with two digits at most."""
+    return f"{round(epoch, 2):g}"
+
+
 def read_log(path: Path, kind: str | None = None) -> list[Record]:
     """Read the records of a run's `log.jsonl`, of one kind where it is named: "train" or "validation".
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mae_core.process.run_log import LOWER_IS_BETTER
+from mae_core.process.run_log import LOWER_IS_BETTER, spoken_epoch
 from mae_core.report.charts import Line, line_chart, merge_short_tail, thin_out
 from mae_core.report.page import Section, part
 from mae_core.report.run_files import RunFiles
@@ -59,19 +59,20 @@ def curves(
 
 def _loss(run: RunFiles, records: Sequence[Mapping[str, Any]], what: str) -> "Markup":
     lines = [Line("training", [r["epoch"] for r in records], [r["loss"] for r in records])]
+    last = run.train[-1]
     caption = (
-        f"Training loss, each point a mean over the steps since the one before; the last is {records[-1]['loss']:.4g}."
-        " A short last interval is joined with the one before it, by its steps. Look for a steady fall that flattens"
-        " towards the end: a flat line from the start, or jumps, ask for another learning rate."
+        f"Training loss, each point a mean over the steps since the one before; the last is {last['loss']:.4f}."
+        " In the curve a short last interval is joined with the one before it, by its steps. Look for a steady fall"
+        " that flattens towards the end: a flat line from the start, or jumps, ask for another learning rate."
     )
     if held_out := [r for r in run.validation if "val_loss" in r]:
         lines.append(Line("held out", [r["epoch"] for r in held_out], [r["val_loss"] for r in held_out]))
         caption += (
             f" Held out: images that are not trained on, whole and without augmentation; the last is"
-            f" {held_out[-1]['val_loss']:.4g}. Where it rises while the training loss falls, the run learns by heart."
+            f" {held_out[-1]['val_loss']:.4f}. Where it rises while the training loss falls, the run learns by heart."
         )
-    alt = f"Training loss from {records[0]['loss']:.4g} to {records[-1]['loss']:.4g}"
-    chart = line_chart(lines, "epoch", what, f"{alt} over {records[-1]['epoch']:.3g} epochs")
+    alt = f"Training loss from {records[0]['loss']:.4f} to {last['loss']:.4f}"
+    chart = line_chart(lines, "epoch", what, f"{alt} over {spoken_epoch(last['epoch'])} epochs")
     return part("figure", chart, caption)
 
 
@@ -113,7 +114,7 @@ def _validated(run: RunFiles, figure: str, said: str) -> list["Markup"]:
     last, highest = (said.format(r[figure]) for r in (scored[-1], best))
     caption = (
         f"On the validation images: {last} after the last validation, at best"
-        f" {highest} after epoch {best['epoch']:.3g}. The best was chosen on the images it is measured on,"
+        f" {highest} after epoch {spoken_epoch(best['epoch'])}. The best was chosen on the images it is measured on,"
         " so the last is the fairer figure."
     )
     return followed(run, {figure: figure}, figure, caption)
@@ -137,7 +138,7 @@ def progress(run: RunFiles) -> str:
     if "eta_s" not in last:
         return ""
     starts = run.provenance.get("starts") or [{}]
-    place = f"step {last['step']:,}, epoch {last['epoch']:.3g}"
+    place = f"step {last['step']:,}, epoch {spoken_epoch(last['epoch'])}"
     if last["eta_s"] > 0:
         stopped = "Stopped at" if "seconds" in starts[-1] else "At"
         return f"{stopped} {place}; {duration(last['eta_s'])} of training left."

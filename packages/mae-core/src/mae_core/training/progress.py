@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from paddle import nn
 
 from mae_core.process import log
-from mae_core.process.run_log import RunLog, record_kind
+from mae_core.process.run_log import RunLog, record_kind, spoken_epoch
 from mae_core.training.meters import IntervalMeter, SlowData, clock, peak_memory_mb, spoken_speed
 from mae_core.training.plan import Plan
 from mae_core.training.run_folder import RunFolder
@@ -102,7 +102,7 @@ class Progress:
         plan, means, speeds, memory = self.plan, self.meter.means(), self.meter.speeds(), peak_memory_mb()
         left = (plan.total_steps - step) * speeds["s_per_step"]
         log.LOGGER.info(
-            f"epoch {step / plan.steps_per_epoch:.2f}/{round(plan.epochs, 2):g}"
+            f"epoch {step / plan.steps_per_epoch:.2f}/{spoken_epoch(plan.epochs)}"
             f" step {step}/{plan.total_steps} loss {means['loss']:.4f} lr {lr:.2e}"
             f" {spoken_speed(speeds['images_per_s'])}"
             f" data wait {speeds['data_wait']:.0%} memory {memory:.0f} MB"

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from mae_core.files import png_bytes, write_output
+from mae_core.process.run_log import spoken_epoch
 from mae_core.report.page import Section, part
 from mae_core.report.pictures import tile
 from mae_core.report.run_files import RunFiles
@@ -64,7 +65,7 @@ def strips(run: RunFiles) -> list[Section]:
         return [
             Section(title, [part("paragraph", f"None are shown: a picture in monitor/ is damaged ({error})", "note")])
         ]
-    heads = [*(COLUMNS[i] for i in SHOWN[:2]), *(f"epoch {epochs[step]:.4g}" for step in looks)]
+    heads = [*(COLUMNS[i] for i in SHOWN[:2]), *(f"epoch {spoken_epoch(epochs[step])}" for step in looks)]
     rows = [
         [tile(image, f"held-out image {number}: {head}") for head, image in zip(heads, images, strict=True)]
         for number, images in enumerate(map(_side_by_side, zip(*pictures, strict=False)), 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mae_core.files import write_atomic
 from mae_core.process.log import LOGGER
-from mae_core.process.run_log import LOWER_IS_BETTER
+from mae_core.process.run_log import LOWER_IS_BETTER, spoken_epoch
 from mae_core.report.run_files import RunFiles, read_run
 from mae_core.stage.yardsticks import NAMES
 
@@ -118,7 +118,8 @@ def _metrics(run: RunFiles, card: Card) -> list[str]:
     lines = []
     if run.train:
         last = run.train[-1]
-        lines.append(f"- training loss {last['loss']:.4f} after step {last['step']:,} (epoch {last['epoch']:.4g})")
+        epoch = spoken_epoch(last["epoch"])
+        lines.append(f"- training loss {last['loss']:.4f} after step {last['step']:,} (epoch {epoch})")
     scored = [r for r in run.validation if card.figure in r]
     if scored:
         by = run.config.get("TRAIN", {}).get("BEST_BY") or card.figure
