@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from mae_core.process.installation import pip_install
 from mae_core.process.run_log import RunLog, read_log
 from mae_core.training import writers
 from mae_core.training.writers import BOARDS, open_writers
@@ -64,7 +65,7 @@ def test_a_board_that_is_not_installed_says_what_to_install(tmp_path, monkeypatc
 
     monkeypatch.setattr(writers, "import_module", missing)
     assert len(write_all(tmp_path, [name])) == 2
-    assert f'pip install "mae-core[{name}]"' in caplog.text
+    assert pip_install("mae-core", name) in caplog.text
 
 
 def test_tensorboard_holds_scalars_pictures_and_config(tmp_path):

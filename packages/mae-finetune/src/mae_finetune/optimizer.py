@@ -18,15 +18,12 @@ from paddle.optimizer import Optimizer
 
 from mae_core.errors import ConfigError
 from mae_core.process import log
+from mae_core.process.installation import pip_install
 from mae_core.training.optim import POSITIONS, build_adamw, decay_rule, layer_scales, trainable
 from mae_core.training.optim import decays as decays_in_pretraining
 
 _AFTER_BLOCKS = ("norm.", "fc_norm.", "head.")
 _MLP_SUB_BLOCK = ("norm2.", "mlp.")
-INSTALL = (
-    'TRAIN.OPTIMIZER.NAME=AdamWDL needs PaddleNLP: pip install "mae-finetune[paddlenlp]";'
-    " or use AdamW, which takes the same steps"
-)
 
 
 def decays(name: str, parameter: Tensor) -> bool:
@@ -69,7 +66,10 @@ def bridged_class() -> type:
     try:
         from paddlenlp.ops.optimizer import AdamWDL
     except ImportError as error:
-        raise ConfigError(f"{INSTALL} ({error})") from None
+        raise ConfigError(
+            f"TRAIN.OPTIMIZER.NAME=AdamWDL needs PaddleNLP: {pip_install('mae-finetune', 'paddlenlp')}; or use AdamW,"
+            f" which takes the same steps ({error})"
+        ) from None
 
     class BridgedAdamWDL(AdamWDL):
         def _create_optimization_pass(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mae_core.errors import UserError
 from mae_core.files import png_bytes, prepare_output, refuse_unwritable, write_output
+from mae_core.process.installation import pip_install
 from mae_core.process.run_log import Record, read_log
 from mae_core.report.charts import merge_short_tail, smooth
 from mae_core.report.run_files import LOGGED
@@ -25,7 +26,7 @@ def draw_curve(runs: Sequence[str | Path], output: str | Path, smoothing: float 
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError('drawing needs matplotlib: pip install "mae-pretrain[plots]"') from None
+        raise UserError(f"drawing needs matplotlib: {pip_install('mae-pretrain', 'plots')}") from None
     logs = {str(run): _read(Path(run)) for run in runs}
     path = Path(output)
     prepare_output(path)

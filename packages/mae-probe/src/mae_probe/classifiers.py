@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from mae_core.errors import UserError
 from mae_core.evaluation import logistic
 from mae_core.evaluation.features import accuracy_by_k, figures_by_k, fit_whitening
+from mae_core.process.installation import pip_install
 from mae_probe.extraction.feature_set import Features
 
 KS = (10, 20, 100, 200)
@@ -57,7 +58,7 @@ def check_pair(train: Features, val: Features) -> None:
 def require_sklearn() -> None:
     """Raise UserError with the install command where scikit-learn is missing."""
     if not logistic.has_sklearn():
-        raise UserError('logistic needs scikit-learn: pip install "mae-probe[logistic]"')
+        raise UserError(f"logistic needs scikit-learn: {pip_install('mae-probe', 'logistic')}")
 
 
 def logistic_figures(train: Features, val: Features, c: float = 1.0) -> dict[str, float]:

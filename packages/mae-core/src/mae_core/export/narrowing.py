@@ -12,6 +12,7 @@ from mae_core.errors import UserError
 from mae_core.export import KINDS
 from mae_core.export.agreement import SCORED, Agreement, IndexedImages, SpreadImages, measure_agreement
 from mae_core.export.program import Signature, quiet
+from mae_core.process.installation import pip_install
 
 CALIBRATION = 64  # training images that give int8-static the ranges of what goes into products
 _PRODUCTS = ["MatMul", "Gemm"]
@@ -69,7 +70,7 @@ def require_narrowing(kind: str, file_format: str) -> None:
         try:
             import onnxruntime.quantization  # noqa: F401 - it needs more than onnxruntime declares
         except ImportError as error:
-            raise UserError(f'int8 needs {error.name}: pip install "mae-core[onnx]"') from None
+            raise UserError(f"int8 needs {error.name}: {pip_install('mae-core', 'onnx')}") from None
 
 
 def narrow_file(path: Path, signature: Signature, narrowing: Narrowing) -> Agreement:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mae_core.errors import UserError
 from mae_core.export.ports import BATCH, Port
 from mae_core.export.program import PARAMETERS, quiet
+from mae_core.process.installation import pip_install
 
 FILE = "model.onnx"
 OPSET = 17  # the first with LayerNormalization
@@ -27,7 +28,7 @@ def require_onnx() -> None:
     """
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     if missing:
-        raise UserError(f'ONNX needs {", ".join(missing)}: pip install "mae-core[onnx]"')
+        raise UserError(f"ONNX needs {', '.join(missing)}: {pip_install('mae-core', 'onnx')}")
     version, is_paddle2 = metadata.version("paddle2onnx"), paddle.__version__.startswith("2.")
     if version.startswith("1.") != is_paddle2:
         fitting = _PADDLE2 if is_paddle2 else "2.1.0"

@@ -31,12 +31,13 @@ from typing import Any, NoReturn
 
 from mae_core.errors import PaddleMissingError, UserError
 from mae_core.process import slurm
+from mae_core.process.installation import pip_install
 from mae_core.process.signals import kept_over_import
 
-INSTALL_HINT = (
+_INSTALL_HINT = (
     "PaddlePaddle is not installed; MAE needs it and leaves the choice to you:\n"
-    '  CPU: pip install "mae-core[cpu]"   (paddlepaddle 3.3.1 is tested, with numpy<2.4)\n'
-    '  GPU: pip install "mae-core[gpu]"   (paddlepaddle-gpu; newer than 2.6.2 comes from Paddle\'s own index,\n'
+    "  CPU: {cpu}   (paddlepaddle 3.3.1 is tested, with numpy<2.4)\n"
+    "  GPU: {gpu}   (paddlepaddle-gpu; newer than 2.6.2 comes from Paddle's own index,\n"
     "       see https://www.paddlepaddle.org.cn/en/install/quick - never install both)"
 )
 
@@ -44,7 +45,8 @@ INSTALL_HINT = (
 def require_paddle() -> None:
     """Raise PaddleMissingError, which holds the install commands, when no Paddle is there."""
     if util.find_spec("paddle") is None:
-        raise PaddleMissingError(INSTALL_HINT)
+        commands = {extra: pip_install("mae-core", extra) for extra in ("cpu", "gpu")}
+        raise PaddleMissingError(_INSTALL_HINT.format_map(commands))
 
 
 def require_stack() -> None:

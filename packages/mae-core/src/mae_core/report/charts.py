@@ -9,7 +9,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
-from mae_core.report.page import NEEDED, part
+from mae_core.report.page import needed, part
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -95,7 +95,7 @@ def line_chart(
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError(NEEDED) from None
+        raise UserError(needed()) from None
     with rc_context(_STYLE):
         labels = len(lines) + len(levels or {})
         figure = Figure(figsize=(4.8, 2.5 + 0.2 * (labels > 1) * -(-labels // 2)), layout="constrained")

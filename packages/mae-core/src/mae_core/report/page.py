@@ -6,12 +6,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mae_core.errors import UserError
+from mae_core.process.installation import pip_install
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-NEEDED = 'a report needs jinja2 and matplotlib: pip install "mae-core[report]"'
+
+def needed() -> str:
+    """Say what a report needs, and how to install it."""
+    return f"a report needs jinja2 and matplotlib: {pip_install('mae-core', 'report')}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def template_environment() -> "Environment":
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
-        raise UserError(NEEDED) from None
+        raise UserError(needed()) from None
     return Environment(
         loader=PackageLoader("mae_core.report"),
         autoescape=True,

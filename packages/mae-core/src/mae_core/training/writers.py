@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mae_core.process.installation import pip_install
 from mae_core.process.log import LOGGER
 from mae_core.process.run_log import RunLog
 
@@ -130,7 +131,7 @@ class Guarded:
             act()
         except ImportError as error:
             self._board = None
-            advice = f'pip install "mae-core[{self._name}]"'
+            advice = pip_install("mae-core", self._name)
             LOGGER.warning(f"LOGGERS {self._name}: not installed ({error}); the run goes on without it; {advice}")
         except Exception as error:
             self._board = None

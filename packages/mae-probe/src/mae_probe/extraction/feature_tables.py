@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mae_core.errors import UserError
+from mae_core.process.installation import pip_install
 from mae_probe.extraction.feature_set import Features
 
 PLACE = ("row", "column", "height", "width")  # of a window
@@ -43,7 +44,7 @@ def read_csv(path: Path) -> Features:
 def require_pyarrow() -> None:
     """Raise UserError with the install command where pyarrow is missing."""
     if find_spec("pyarrow") is None:
-        raise UserError('.parquet needs pyarrow: pip install "mae-probe[parquet]"')
+        raise UserError(f".parquet needs pyarrow: {pip_install('mae-probe', 'parquet')}")
 
 
 def parquet_bytes(features: Features) -> bytes:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mae_core.errors import UserError
 from mae_core.evaluation.features import fit_whitening, highest
+from mae_core.process.installation import pip_install
 
 K = 10  # neighbours
 DUPLICATE = 0.97  # cosine from which two images are listed as near-duplicates
@@ -129,7 +130,7 @@ def _upright(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 def require_umap() -> None:
     """Raise UserError with the install command where umap-learn is missing."""
     if find_spec("umap") is None:
-        raise UserError('--umap needs umap-learn: pip install "mae-probe[umap]"')
+        raise UserError(f"--umap needs umap-learn: {pip_install('mae-probe', 'umap')}")
 
 
 def umap_plane(rows: NDArray[np.float32]) -> NDArray[np.float32]:
