@@ -75,7 +75,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
         # Mixed images are of one batch, and dropped paths are drawn for it: cut otherwise, they differ.
         free_cut=not mixes(config) and config.MODEL.DROPPATH == 0 and not task.sees_batches,
         notes=images.notes(),
-        closing=images.skipped,
+        skipped=images.skipped,
     )
 
 

@@ -92,7 +92,7 @@ def assemble(config: Config, folder: RunFolder | None, build: BuildModel, loss: 
         CARD,
         free=("MONITOR",),
         notes=images.notes(),
-        closing=images.skipped,
+        skipped=images.skipped,
         advice=partial(hint, config, images.images, trainer),
     )
 

@@ -91,7 +91,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     batches = partial(_batches, config, images, model, trainer)
     # The batch norm sees a forward pass of all ranks: other ones, other statistics.
     free, notes = ["NO_CACHE"], images.notes()
-    return Run(trainer, len(images), batches, CARD, free, free_cut=False, notes=notes, closing=images.skipped)
+    return Run(trainer, len(images), batches, CARD, free, free_cut=False, notes=notes, skipped=images.skipped)
 
 
 def _batches(

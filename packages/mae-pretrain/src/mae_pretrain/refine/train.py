@@ -93,7 +93,7 @@ def build_run(config: Config, folder: RunFolder | None = None) -> Run:
     notes = [*images.notes(), *_warn_of_average(t.EMA, plan.total_steps)]
     # Negatives are of one forward pass, so a global batch that is cut otherwise is another contrast.
     return Run(
-        trainer, len(images), batches, CARD, free=("MONITOR",), free_cut=False, notes=notes, closing=images.skipped
+        trainer, len(images), batches, CARD, free=("MONITOR",), free_cut=False, notes=notes, skipped=images.skipped
     )
 
 

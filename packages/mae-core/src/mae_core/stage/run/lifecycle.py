@@ -40,7 +40,7 @@ class Run:
         free: config keys, or groups of them, that a resumed run of this stage may change beside `drift.MAY_CHANGE`.
         free_cut: whether batch, accumulation and ranks may change while the global batch stays.
         notes: lines to log of what the training images are.
-        closing: returns lines to log at the end.
+        skipped: returns lines on the training images that could not be used, to log at the end.
         frozen_macs: multiply-accumulates per image of a model beside the one that is trained.
         advice: (seconds that training will take, about) -> lines that a dry run ends with.
     """
@@ -52,7 +52,7 @@ class Run:
     free: Sequence[str] = ()
     free_cut: bool = True
     notes: Sequence[str] = ()
-    closing: Callable[[], Iterable[str]] = tuple
+    skipped: Callable[[], Iterable[str]] = tuple
     frozen_macs: int = 0
     advice: Callable[[float], Iterable[str]] = lambda seconds: ()
 
@@ -93,9 +93,10 @@ def run_training(
         first, path = run.trainer.step, folder.path if folder else None
         with recorded(path, first, {"run": config.SEED}, config.MODEL.PRETRAINED or ""):
             fit(run.trainer, run.batches(first, run.trainer.plan.total_steps), config.SAVE)
+        skipped = list(run.skipped())
         if path:
-            write_model_card(path, run.trainer.data.get("train") or {}, run.card)
-        log.log_lines([*run.closing(), *run.trainer.validation.skipped()])
+            write_model_card(path, run.trainer.data.get("train") or {}, run.card, skipped)
+        log.log_lines([*skipped, *run.trainer.validation.skipped()])
         return run.trainer
     finally:
         if folder:

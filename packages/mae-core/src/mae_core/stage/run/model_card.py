@@ -1,6 +1,6 @@
 """`MODEL_CARD.md`: what a run's weights are, for those who receive them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,30 +62,26 @@ _RECIPE = {
 }
 
 
-def write_model_card(folder: Path, images: Mapping[str, Any], card: Card) -> None:
+def write_model_card(folder: Path, images: Mapping[str, Any], card: Card, skipped: Sequence[str] = ()) -> None:
     """Write the card of a run that has ended into its folder; where that fails, a warning names it.
 
     Args:
         images: number and hash of the training images, as checkpoints hold them.
         card: of the stage.
+        skipped: lines on those that could not be used, the first on how many.
     """
     try:
-        write_atomic(folder / FILE, model_card(read_run(folder), images, card).encode("utf-8", "replace"))
+        write_atomic(folder / FILE, model_card(read_run(folder), images, card, skipped).encode("utf-8", "replace"))
     except Exception as error:  # the weights are what counts
         LOGGER.warning(f"{folder / FILE} cannot be written ({error})")
 
 
-def model_card(run: RunFiles, images: Mapping[str, Any], card: Card) -> str:
-    """Return a run's model card as Markdown.
-
-    Args:
-        images: number and hash of the training images, as checkpoints hold them.
-        card: of the stage.
-    """
+def model_card(run: RunFiles, images: Mapping[str, Any], card: Card, skipped: Sequence[str] = ()) -> str:
+    """Return a run's model card as Markdown; for the arguments see `write_model_card`."""
     parts = [
         f"# {card.title}: {run.folder.resolve().name}",
         f"Made with the MAE packages for PaddlePaddle (arXiv 2111.06377). {card.use}",
-        _section("Data", _data(run, images)),
+        _section("Data", _data(run, images, skipped)),
         _section("Recipe", [*_recipe(run), "", "All settings: `config.yaml`. Command and machine: `provenance.json`."]),
         _section("Figures", _metrics(run, card)),
         _section("Licence of the start weights", _licence(run)),
@@ -98,11 +94,12 @@ def _section(title: str, lines: list[str]) -> str:
     return f"## {title}\n\n" + "\n".join(lines)
 
 
-def _data(run: RunFiles, images: Mapping[str, Any]) -> list[str]:
+def _data(run: RunFiles, images: Mapping[str, Any], skipped: Sequence[str]) -> list[str]:
     data = run.config.get("DATA", {})
     lines = [f"- training: `{data.get('TRAIN_LIST')}` of `{data.get('DATA_PATH')}`"]
     if images:
         lines.append(f"- {images['images']:,} images; SHA-256 of names, order and labels `{images['sha256']}`")
+    lines += [f"- {line.removesuffix(':')}" for line in skipped[:1]]
     lines.append(f"- validation: `{data.get('VAL_LIST')}`")
     lines.append("- licence of the images: not known to the program; add it here before passing the weights on")
     return lines
