@@ -132,6 +132,7 @@ def test_the_page_shows_it(browser: Any, served: Served, tmp_path: Path, size: s
     browser.get_log("browser")
     open_page(browser, f"http://127.0.0.1:{server.effective_port}/", SIZES[size], scheme)
     until(lambda: text("name") == "run")
+    assert text("chosen") == "JPEG, PNG, WebP, GIF, BMP, TIFF or NumPy (.npy) of 8-bit numbers, in colour or grey"
     (tmp_path / "bad.png").write_bytes(b"no image")
     browser.find_element("id", "file").send_keys(str(tmp_path / "bad.png"))
     until(lambda: "no image that can be used" in text("trouble"))

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from mae_core.report.image_server import name_of
 from mae_core.training.checkpoints.checkpoint import save_checkpoint
 from mae_core.training.optim import build_adamw
 from mae_core.weights.checkpoint_state import State
+from mae_data.errors import DataError
 from mae_pretrain import reconstruct
 from mae_pretrain.cli import main
 from mae_pretrain.web.application import Application
@@ -146,6 +148,59 @@ def test_what_cannot_be_computed_is_said_in_words(server, path, body, status, wo
     assert words in json.loads(told)["error"]
     assert headers["Content-Type"] == "application/json"
     assert ask(server, "/model", method="GET")[0] == 200  # it goes on
+
+
+def array_bytes(shape, kind):
+    file = io.BytesIO()
+    np.save(file, np.full(shape, 7, kind))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("depth", "body", "takes", "why"),
+    [
+        (
+            {"in_chans": 3},
+            array_bytes((20, 30, 3), np.uint16),
+            "JPEG, PNG, WebP, GIF, BMP, TIFF or NumPy (.npy) of 8-bit numbers, in colour or grey",
+            "uint16 values, but the value range 255 is one of uint8",
+        ),
+        (
+            {"in_chans": 4, "value_range": 10000},
+            array_bytes((20, 30, 3), np.uint16),
+            "TIFF or NumPy (.npy) of 16-bit numbers, of which 10000 is white, with 4 channels",
+            "the image has 3 channels, 4 are asked for",
+        ),
+        (
+            {"in_chans": 1, "value_range": (0.0, 1.0)},
+            array_bytes((20, 30, 1), np.float32),
+            "TIFF or NumPy (.npy) of floating-point numbers from 0 to 1, with 1 channel",
+            "values from 7 to 7 leave the value range [0, 1]",
+        ),
+        (
+            {"in_chans": 1, "value_range": 65535},
+            b"GIF",
+            "PNG, TIFF or NumPy (.npy) of 16-bit numbers, of which 65535 is white, with 1 channel",
+            "not an image, or none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM",
+        ),
+        (
+            {"in_chans": 2, "bands": [3, 1]},
+            array_bytes((20, 30, 2), np.uint8),
+            "TIFF or NumPy (.npy) of 8-bit numbers, with the bands 3, 1",
+            "",
+        ),
+    ],
+)
+def test_the_page_says_which_images_the_model_takes_and_names_no_flag(depth, body, takes, why):
+    model = ServedModel(VisionTransformer(num_classes=3, **{**SMALL, **depth}), "vit")
+    assert model.describe()["takes"] == takes
+    with pytest.raises(DataError) as refused:
+        model.attend(body)
+    said = str(refused.value)
+    assert said.startswith(f"this is no image that can be used: {why}")
+    assert said.endswith(f"; the model takes {takes}")
+    assert "--" not in said
+    assert not re.search("[A-Z]+_[A-Z]+", said)
 
 
 def test_requests_of_others_are_refused(server):

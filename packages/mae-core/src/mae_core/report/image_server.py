@@ -2,9 +2,10 @@
 
 import base64
 import json
+import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from http import HTTPStatus
 from importlib import resources
@@ -167,6 +168,37 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
     """Write pixels [H, W, 1, 3 or 4] as a PNG that stands in the page."""
     picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture.save)).decode()
+
+
+def taken_images(channels: int, value_range: float | Sequence[float], bands: Sequence[int | str] | None = None) -> str:
+    """Say which image files a model takes, for visitors of its page.
+
+    Args:
+        channels: of the model.
+        value_range: the white of integers, or the ends of floats.
+        bands: those that are taken of each file; None: all.
+    """
+    if not isinstance(value_range, int | float):
+        depth = "floating-point numbers from {:g} to {:g}".format(*value_range)
+    else:
+        depth = "8-bit numbers" if value_range <= 255 else f"16-bit numbers, of which {value_range:g} is white"
+    if bands is not None:
+        return f"TIFF or NumPy (.npy) of {depth}, with the bands {', '.join(map(str, bands))}"
+    if depth == "8-bit numbers" and channels in (1, 3):
+        return f"JPEG, PNG, WebP, GIF, BMP, TIFF or NumPy (.npy) of {depth}, in colour or grey"
+    files = "PNG, TIFF or NumPy (.npy)" if channels == 1 and "16-bit" in depth else "TIFF or NumPy (.npy)"
+    return f"{files} of {depth}, with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def unusable(reason: str, taken: str) -> str:
+    """Say to a visitor that an image cannot be used; flags are for who serves the page, and left out.
+
+    Args:
+        reason: as commands say it.
+        taken: see `taken_images`.
+    """
+    said = re.split("[:;] ", reason)[0] if " --" in reason or "(--" in reason else reason
+    return f"this is no image that can be used: {said}; the model takes {taken}"
 
 
 def name_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_core.report.image_server import MAX_PIXELS, File, ImageServer, data_uri, name_of
+from mae_core.report.image_server import MAX_PIXELS, File, ImageServer, data_uri, name_of, taken_images, unusable
 from mae_core.stage.config.from_weights import load_config
 from mae_core.stage.config.node import Config
 from mae_data.drawing import ShownBands
@@ -44,6 +44,8 @@ class ServedRun:
 
     def __init__(self, predictor: Predictor[Any], task: str, shown: ShownBands, name: str) -> None:
         self.predictor, self.task, self.shown, self.name = predictor, task, shown, name
+        given = predictor.given
+        self.takes = taken_images(given.channels, given.value_range, given.bands)
 
     @classmethod
     def load(cls, path: str, amp: bool = False) -> "ServedRun":
@@ -59,7 +61,7 @@ class ServedRun:
     def server(self, host: str) -> ImageServer:
         """Return what answers the page's requests."""
         answers = {"/predict": lambda data, asked: self.predict(data)}
-        return ImageServer(answers, {"name": self.name, "task": self.task}, _FILES, host)
+        return ImageServer(answers, {"name": self.name, "task": self.task, "takes": self.takes}, _FILES, host)
 
     def predict(self, data: bytes) -> dict[str, object]:
         """Say what an image file shows.
@@ -81,7 +83,7 @@ class ServedRun:
         try:
             picture = self.predictor.given.read(io.BytesIO(data), MAX_PIXELS)
         except ImageError as error:
-            raise DataError(f"this is no image that can be used: {error.reason}") from None
+            raise DataError(unusable(error.reason, self.takes)) from None
         return picture.decoded() if isinstance(picture, JpegImage) else picture
 
     def _segment(self, predictor: MaskPredictor, picture: Picture, data: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from mae_core.evaluation.attention import attention_weights, class_maps
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import MaskKey
 from mae_core.ops.patches import unit_patches
-from mae_core.report.image_server import MAX_PIXELS, data_uri, name_of
+from mae_core.report.image_server import MAX_PIXELS, data_uri, name_of, taken_images, unusable
 from mae_core.stage.saved_model import model_of
 from mae_core.weights.checkpoint_folder import open_weights
 from mae_data.drawing import choose_bands
@@ -28,9 +28,10 @@ TOPK = 5
 
 
 class Description(TypedDict):
-    """What the page shows of the model; `can` names the requests that are answered."""
+    """What the page shows of the model; `can` names the requests that are answered, `takes` the image files."""
 
     name: str
+    takes: str
     can: list[str]
     size: list[int]
     grid: list[int]
@@ -75,6 +76,7 @@ class ServedModel:
         self.model, self.name = model, name
         model.eval()
         self._given = ModelInput.of(model, crop_pct)
+        self._takes = taken_images(model.in_chans, model.value_range, model.bands)
         self._shown = choose_bands(model.pixel_mean, model.pixel_std, model.value_range)
 
     @classmethod
@@ -99,7 +101,14 @@ class ServedModel:
             can, normalized = ["reconstruct", "attend"], m.norm_pix_loss
         else:
             can, normalized = ["attend", "classify"] if m.num_classes else ["attend"], False
-        return {"name": self.name, "can": can, "size": [*m.img_size], "grid": [*m.grid], "normalized": normalized}
+        return {
+            "name": self.name,
+            "takes": self._takes,
+            "can": can,
+            "size": [*m.img_size],
+            "grid": [*m.grid],
+            "normalized": normalized,
+        }
 
     def reconstruct(self, data: bytes, ratio: float, seed: int, removed: str) -> Reconstructed:
         """Remove patches and predict them.
@@ -157,7 +166,7 @@ class ServedModel:
         try:
             image = self._given.read(io.BytesIO(data), MAX_PIXELS)
         except ImageError as error:
-            raise DataError(f"this is no image that can be used: {error.reason}") from None
+            raise DataError(unusable(error.reason, self._takes)) from None
         return paddle.to_tensor(as_paddle_takes(self._given.transform(image)[None]))
 
     def _check_ratio(self, ratio: float) -> None:

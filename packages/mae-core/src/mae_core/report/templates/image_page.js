@@ -4,6 +4,7 @@ export const model = await (await fetch("/model")).json();
 let file = null, latest = 0;
 
 $("name").textContent = model.name;
+$("chosen").textContent = model.takes;
 document.title = `MAE: ${model.name}`;
 
 export async function ask(what, query = "") {
