@@ -14,6 +14,8 @@ import pytest
 from browser_pages import SIZES, axe_findings, browser, open_page
 from stage_runs import FINETUNE, PRETRAIN, PROBE, Stage, data
 
+from mae_core.report.page import Page, Section, part, render
+
 pytestmark = pytest.mark.once  # pages are drawn from files of a run
 
 pytest.importorskip("jinja2", reason="the report extra is not installed")
@@ -155,6 +157,20 @@ def test_a_page_fits_the_screen_and_has_no_error(runs: dict[str, Path], browser:
         loaded = "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
         assert browser.execute_script(loaded)
         assert browser.get_log("browser") == []
+
+
+def test_a_table_fits_a_phone_or_shows_that_it_scrolls(browser: Any, tmp_path: Path) -> None:
+    heads = ["class", "images", "precision", "recall", "f1"]
+    row = ["Staffordshire bull terrier", "12", "93.1", "88.0", "90.5"]
+    tables = [part("table", "Lowest F1 first", heads, [row]), part("table", "wide", 3 * heads, [3 * row])]
+    (tmp_path / "page.html").write_text(render(Page("a", "b", "c", [Section("Tables", tables)])))
+    open_page(browser, (tmp_path / "page.html").as_uri(), SIZES["phone"], "light")
+    narrow, wide = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll')].map(region => ["
+        "region.scrollWidth > region.clientWidth, getComputedStyle(region).backgroundAttachment])"
+    )
+    assert narrow[0] is False
+    assert wide == [True, "local, local, scroll, scroll"]  # covers that go with the table, over shadows that stay
 
 
 def test_charts_fill_both_halves_of_a_desktop_and_the_column_of_a_phone(runs: dict[str, Path], browser: Any) -> None:
