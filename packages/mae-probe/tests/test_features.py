@@ -240,7 +240,7 @@ def test_without_pyarrow_it_is_said_what_to_install(monkeypatch, tmp_path):
 
 
 def test_random_weights_are_a_yardstick_that_reads_no_weights(data, pretrained, cli, tmp_path):
-    source = ["-data_path", data, "-batch_size", 5, *TINY, "SEED", 1]  # the weights were drawn by 0
+    source = ["-data_path", data, "-batch_size", 5, *TINY]
     plain = cli("features", "--random-init", *source, "-output", tmp_path / "r.npz")
     assert plain.returncode == 0, plain.stderr
     assert "--random-init: the features are those of random weights" in plain.stdout

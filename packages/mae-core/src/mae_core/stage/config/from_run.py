@@ -51,8 +51,8 @@ ADDED: Values = {
     "TRAIN.EMA": None,
     "TRAIN.SCHEDULE": "cosine",
 }
-# What belongs to the command and not to the model of the run that it resumes or scores.
 DATA_PATH = "DATA.DATA_PATH"
+# What belongs to the command and not to the model of the run that it resumes or scores.
 OF_THE_COMMAND = ("MODEL.PRETRAINED", "MODEL.CHANNELS_FROM", "MODEL.RESUME", "EVAL")
 
 
