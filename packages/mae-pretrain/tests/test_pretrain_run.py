@@ -309,7 +309,7 @@ def test_unreadable_image_ends_the_run_by_name_or_is_skipped(data, cli, tmp_path
     assert re.search(rf"skipped: .*train/4.jpg.*{verify} lists all such", said)
     assert re.search(r"1 of 9 images could not be used and were skipped.*\n.*train_list.txt:5 \(train/4.jpg\)", said)
     card = (tmp_path / "b/MODEL_CARD.md").read_text()
-    assert "\n- 1 of 9 images could not be used and were skipped; `mae-data verify` shows why\n" in card
+    assert f"\n- 1 of 9 images could not be used and were skipped; {verify} shows why\n" in card
     scoring = ["-eval", "-pretrained", tmp_path / "b", "-data_path", tmp_path]
     (tmp_path / "val_list.txt").write_text("train/0.jpg\n")
     result = cli(*scoring)  # the mean training image is of the others
