@@ -71,6 +71,15 @@ def test_verify_names_each_bad_pair(folder, capsys):
     assert "`mae-data verify --masks` finds all such pairs" in capsys.readouterr().err
 
 
+def test_images_of_12_bits_are_checked_by_their_white(folder, capsys):
+    for path in (folder / "images").rglob("*.png"):
+        Image.fromarray(np.full((6, 8), 4095, np.uint16)).save(path)
+    words = ["verify", str(folder), "--masks", "--channels", "1", "--value-range"]
+    assert main([*words, "4095"]) == 0
+    assert main([*words, "4000"]) == 3
+    assert "leave the value range 4000" in capsys.readouterr().out
+
+
 def test_good_pairs_are_good_and_other_flags_are_refused(folder, capsys):
     assert main(["verify", str(folder), "--masks"]) == 0
     assert f"{folder}, train: 8 images with masks checked, 0 bad" in capsys.readouterr().out

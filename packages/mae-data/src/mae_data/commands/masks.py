@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mae_data.errors import DataError, InputError, StoreError
-from mae_data.images.value_range import ValueRange
+from mae_data.images.value_range import EIGHT_BITS, ValueRange
 from mae_data.loading.mask_dataset import MaskDataset
 from mae_data.parallel import CHUNK, map_tasks
 from mae_data.sources.list_file import read_classes
@@ -94,7 +94,6 @@ def open_masks(
     """
     there = {name: (Path(root) / name).is_file() or (Path(root) / "images" / PARTS[name]).is_dir() for name in PARTS}
     train, *others = PARTS
-    value_range = 255 if limits is None else [limits.low, limits.high] if limits.is_float else limits.high
     chosen = lists or [train, *(other for other in others if there[other])]
     return {
         _name_of(root, name): MaskDataset(
@@ -103,7 +102,7 @@ def open_masks(
             make_eval_transform(image_size=1),  # images stay whole here
             classes=len(read_classes(root)) or ANY,
             ignore=ignore,
-            value_range=value_range,
+            value_range=limits or EIGHT_BITS,
             allow_outside=allow_outside,
             opt_in=opt_in,
             **options,
