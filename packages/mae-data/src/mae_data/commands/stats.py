@@ -139,7 +139,7 @@ def describe_list(
         height=Spread.of([image.height for image in measured]),
         channels=channels,
         bands=list(bands) if bands else None,
-        value_range=[limits.low, limits.high] if limits.is_float else int(limits.high),
+        value_range=limits.stated,
         lowest=lowest.min(axis=0).tolist(),
         highest=highest.max(axis=0).tolist(),
         mean=mean,

@@ -41,6 +41,11 @@ class ValueRange(NamedTuple):
         return self.high - self.low
 
     @property
+    def stated(self) -> int | list[float]:
+        """As users state it; see `as_value_range`."""
+        return [self.low, self.high] if self.is_float else int(self.high)
+
+    @property
     def bounds(self) -> tuple[np.float32, np.float32]:
         """Both ends as pixels hold them: a float at an end lies inside."""
         return np.float32(self.low), np.float32(self.high)

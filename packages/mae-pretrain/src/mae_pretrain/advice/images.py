@@ -95,11 +95,10 @@ def look_at(
             f' "[{low:g}, {high:g}]", or leave out what is unlike the others'
         )
     side = int(median(min(image.width, image.height) for image in measured))
-    stated = [limits.low, limits.high] if limits.is_float else int(limits.high)
-    if channels in (1, 3) and stated == 255:
+    if channels in (1, 3) and limits.stated == 255:
         return Look(len(images), len(measured), side, 1 if all(map(_is_grey, measured)) else channels, 255)
     highest = max(max(image.high) for image in measured)
-    return Look(len(images), len(measured), side, channels, stated, *_rounded(measured, limits), highest)
+    return Look(len(images), len(measured), side, channels, limits.stated, *_rounded(measured, limits), highest)
 
 
 def _of_each(images: Source, places: Sequence[int], function: Callable[[int], Found]) -> dict[int, Found]:
