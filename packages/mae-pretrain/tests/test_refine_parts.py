@@ -120,7 +120,7 @@ def torch_head(head, views, numbers, queue, queued, uniform):
 
     def predict(z):
         hidden = F.gelu(norm(z @ weights["predictor.0.weight"]))
-        return hidden @ weights["predictor.3.weight"] + weights["predictor.3.bias"]
+        return norm(hidden @ weights["predictor.3.weight"])
 
     projected = [project(view) for view in views]
     z, p = [F.normalize(each) for each in projected], [F.normalize(predict(each)) for each in projected]
@@ -155,7 +155,7 @@ def test_a_head_against_pytorch_over_two_batches(views):
         loss.backward()
         expected.backward()
         for own, other in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(own.grad.numpy(), other.grad.numpy(), atol=2e-5)
+            np.testing.assert_allclose(own.grad.numpy(), other.grad.numpy(), atol=2e-4)
         queue, queued = torch.cat([z, queue])[:9], [*numbers, *queued][:9]
         assert head.queued.tolist() == queued
         np.testing.assert_allclose(head.queue.numpy(), queue.numpy(), atol=1e-5)

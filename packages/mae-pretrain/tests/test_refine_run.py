@@ -108,6 +108,13 @@ def test_every_reader_of_an_encoder_takes_a_refined_run(data, finished, cli, tmp
     assert state["config"]["MODEL"]["TYPE"] == "REFINE"
 
 
+def test_what_needs_a_decoder_says_so(data, finished, cli, tmp_path):
+    run, image = finished[0], next((data / "val").rglob("*.jpg"))
+    said = ["ema.safetensors has no decoder, which", "needs: name a pre-training run; mae-probe knn scores features"]
+    for words in (["-eval", "-data_path", data], ["visualize", image], ["export", "--with-decoder"]):
+        assert_refused(cli(*words, "-pretrained", run, "-output", tmp_path / "out"), 4, said)
+
+
 def test_looks_score_the_features_and_change_nothing(data, pretrained, finished, cli, tmp_path):
     run = tmp_path / "run"
     args = ["-pretrained", pretrained, "-data_path", data, "-batch_size", 8, "-output", run]

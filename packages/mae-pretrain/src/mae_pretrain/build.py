@@ -6,14 +6,18 @@ from typing import TypeVar
 import paddle
 from paddle import Tensor
 
+from mae_core.errors import CheckpointError
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops import STRATEGIES, MaskKey
 from mae_core.ops.patches import pair
 from mae_core.ops.random_masking import Noise
+from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.recipe import values_from_config
 from mae_core.stage.config.to_arguments import encoder_of, statistics_of
 from mae_core.stage.config.to_data_arguments import Images, cropping_of, images_of, input_of
+from mae_core.weights.architecture import decoder_kind_of
+from mae_core.weights.sources import Weights
 from mae_data.drawing import ShownBands, choose_bands
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.preprocess import ModelInput
@@ -43,6 +47,22 @@ def build_autoencoder(config: Config, kind: Callable[..., Model]) -> Model:
         )
     model.grad_checkpointing = config.MODEL.GRAD_CHECKPOINTING
     return model
+
+
+def require_decoder(weights: Weights | None, command: str) -> Weights:
+    """Return weights that reconstruct.
+
+    Raises:
+        ConfigError: MODEL.PRETRAINED names none.
+        CheckpointError: they have no decoder, such as those of a refined run or of an encoder.
+    """
+    found = require_weights(weights, command)
+    if decoder_kind_of(found.arrays) is None:
+        raise CheckpointError(
+            f"{found.file} has no decoder, which {command} needs: name a pre-training run; mae-probe knn scores"
+            " features"
+        )
+    return found
 
 
 def train_dataset(config: Config) -> ListDataset:

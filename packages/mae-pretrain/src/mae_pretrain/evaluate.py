@@ -7,7 +7,6 @@ from paddle import Tensor
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.patches import patchify
 from mae_core.process import distributed, log
-from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.stage.config.to_arguments import precision_of
 from mae_core.stage.config.to_data_arguments import eval_sampling_of, loading_of
@@ -16,7 +15,7 @@ from mae_core.weights.sources import Weights
 from mae_data.loading.dataset import ListDataset
 from mae_data.loading.loader import make_loader
 from mae_data.loading.sampler import EvalBatchSampler
-from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note
+from mae_pretrain.build import build_model, eval_dataset, mask_noise, masking_note, require_decoder
 from mae_pretrain.reconstruction import inpaint, masked_error, predict_patches
 
 MEAN_IMAGE_SAMPLES = 2048  # training images that make the mean image
@@ -38,7 +37,7 @@ def evaluate(config: Config, weights: Weights | None) -> dict[str, float]:
     """
     distributed.init()
     log.setup(distributed.is_main())
-    weights, model = require_weights(weights), build_model(config)
+    weights, model = require_decoder(weights, "-eval"), build_model(config)
     scored, averaged = open_sets(config)
     log.log_lines(scored.images.notes)
     load_weights(model, weights)

@@ -22,7 +22,7 @@ from mae_core.weights.load import fit_weights
 from mae_core.weights.parameter_names import DECODER, plain_name
 from mae_core.weights.sources import Weights
 from mae_pretrain import __version__
-from mae_pretrain.build import build_model, eval_dataset
+from mae_pretrain.build import build_model, eval_dataset, require_decoder
 
 
 def export(
@@ -52,7 +52,8 @@ def export(
         UserError: settings, folder or packages do not allow it.
         CheckpointError: weights that are missing, damaged or of another model.
     """
-    folder, weights = Path(output or "exported"), require_weights(weights, "export")
+    folder = Path(output or "exported")
+    weights = require_decoder(weights, "--with-decoder") if with_decoder else require_weights(weights, "export")
     file_format, data = format_for(file_format, narrow), config.DATA
     check_export(folder, file_format, narrow)
     log.setup()

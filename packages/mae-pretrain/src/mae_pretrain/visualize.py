@@ -12,13 +12,12 @@ from PIL import Image
 from mae_core.files import png_bytes, prepare_output, refuse_unwritable, write_output
 from mae_core.models import MaskedAutoencoderViT
 from mae_core.ops.random_masking import Noise
-from mae_core.stage.classifier import require_weights
 from mae_core.stage.config.node import Config
 from mae_core.weights.load import load_weights
 from mae_core.weights.sources import Weights
 from mae_data.drawing import ShownBands, choose_bands, draw_rows
 from mae_data.loading.loader import as_paddle_takes
-from mae_pretrain.build import build_model, mask_noise, masking_note, shown_bands, shown_input
+from mae_pretrain.build import build_model, mask_noise, masking_note, require_decoder, shown_bands, shown_input
 from mae_pretrain.reconstruction import Reconstruction, predict_patches, to_images
 
 COLUMNS = ("original", "masked", "reconstruction", "reconstruction + visible")
@@ -54,7 +53,7 @@ def visualize(
     path = Path(output)
     prepare_output(path)
     model = build_model(config)
-    load_weights(model, require_weights(weights, "visualize"))
+    load_weights(model, require_decoder(weights, "visualize"))
     model.eval()
     shown = shown_bands(config, bands)
     columns = masked_columns(config, model, shown_input(config).batch(files), range(len(files)), shown, seed)

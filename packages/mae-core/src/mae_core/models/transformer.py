@@ -78,11 +78,15 @@ class Attention(nn.Layer):
 
     def maps(self, x: Tensor) -> Tensor:
         """Compute softmax(q k^T / sqrt(d)) of tokens [N, L, D] -> float32 [N, h, L, L]; `forward` does not keep it."""
+        return F.softmax(self.logits(x), axis=-1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Compute what `maps` takes the softmax of -> float32 [N, h, L, L]."""
         _, length, dim = x.shape
         width = dim // self.num_heads
         qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, width]).transpose([2, 0, 3, 1, 4])  # [3, N, h, L, d]
-        logits = paddle.matmul(qkv[0], qkv[1], transpose_y=True) / math.sqrt(width)  # [N, h, L, L]
-        return F.softmax(logits.astype("float32"), axis=-1)
+        products = paddle.matmul(qkv[0], qkv[1], transpose_y=True) / math.sqrt(width)  # [N, h, L, L]
+        return products.astype("float32")
 
 
 class Mlp(nn.Layer):

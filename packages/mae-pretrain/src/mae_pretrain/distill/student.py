@@ -70,5 +70,5 @@ class Student(MaskedAutoencoderViT):
             loss, _, mask = super().forward(images, mask_ratio, **options)
         finally:
             hook.remove()
-        own = self.distillation(last.attn.maps(last.norm1(seen[0])))
+        own = self.distillation(last.attn.logits(last.norm1(seen[0])))
         return loss, F.mse_loss(own.astype("float32"), maps), mask

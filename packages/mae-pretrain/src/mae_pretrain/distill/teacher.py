@@ -1,4 +1,4 @@
-"""What teaches: the attention maps of a finished encoder's last block."""
+"""What teaches: the attention maps of a finished encoder's last block, before the softmax (as the published code)."""
 
 import paddle
 from paddle import Tensor
@@ -21,7 +21,7 @@ class Teacher:
 
     @paddle.no_grad()
     def maps(self, images: Tensor, mask_ratio: float, noise: Noise, valid: Tensor | None) -> Tensor:
-        """Return what each visible token attends to in the last block -> float32 [N, h, 1 + K, 1 + K].
+        """Return q k^T / sqrt(d) of the visible tokens in the last block -> float32 [N, h, 1 + K, 1 + K].
 
         Args:
             images, mask_ratio, noise, valid: see `MaskedAutoencoderViT.forward`; the same ones leave the same patches
@@ -32,5 +32,5 @@ class Teacher:
             noise = last_without_data(noise, valid)
         visible, masking = random_masking(images, mask_ratio, noise=noise, pixels=encoder.pixels)
         tokens = encoder.run_blocks(self._before, encoder.embed(visible, masking.ids_keep))  # [N, 1 + K, D]
-        maps: Tensor = last.attn.maps(last.norm1(tokens))
+        maps: Tensor = last.attn.logits(last.norm1(tokens))
         return maps

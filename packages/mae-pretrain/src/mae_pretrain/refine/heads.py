@@ -51,7 +51,7 @@ class ContrastHead(nn.Layer):
         )
         self.predictor = nn.Sequential(
             *(Linear(s.out_dim, s.predictor_dim, bias=False), BatchNorm(), nn.GELU()),
-            Linear(s.predictor_dim, s.out_dim),
+            *(Linear(s.predictor_dim, s.out_dim, bias=False), BatchNorm()),
         )
         self.register_buffer("queue", paddle.zeros([s.queue, s.out_dim]))
         self.register_buffer("queued", paddle.full([s.queue], NOBODY, "int64"))
