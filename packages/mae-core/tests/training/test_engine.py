@@ -634,6 +634,28 @@ def test_what_was_trained_is_saved_when_no_more_data_come(tmp_path):
     assert_equal(whole, second)
 
 
+@pytest.mark.parametrize("passes", [7, 8])
+def test_what_is_saved_when_no_more_data_come_holds_nothing_of_half_a_step(tmp_path, passes):
+    def build(name):
+        trainer = make(RunFolder(tmp_path / name), replace(PLAN, accum_iter=2))
+        trainer.model = paddle.nn.Sequential(paddle.nn.BatchNorm1D(6), *trainer.model)
+        trainer.optimizer = build_adamw(trainer.model)
+        trainer.__post_init__()
+        return trainer
+
+    whole, first = build("whole"), build("run")
+    whole.fit(stream())
+    with pytest.raises(OSError, match="the disk is gone"):
+        first.fit(broken_stream(at=passes))
+    first.folder.close()
+    second = build("run")
+    second.resume(newest_checkpoint(second.folder.checkpoints, print))
+    assert second.step == passes // 2
+    second.fit(stream(2 * second.step))
+    for name, value in whole.model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), second.model.state_dict()[name].numpy(), err_msg=name)
+
+
 def test_a_rank_whose_data_fail_saves_nothing_where_the_optimizer_is_sharded(tmp_path, caplog):
     """The others take no part: to wait for their moments would be for ever."""
     trainer = make(RunFolder(tmp_path))

@@ -90,6 +90,8 @@ class Trainer:
         self._wrapped = distributed.wrap(self.model)
         self._step_seconds = 120.0  # for the first; a rank that takes five times as long is taken for hung
         self._passes: list[tuple[np.ndarray, float]] = []  # of this step and rank: indices, loss
+        self._carried = carried_over(self.model)
+        self._before: list[Tensor] = []  # what they held before this step
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a verified checkpoint (`weights.checkpoint_folder.newest_checkpoint`)."""
@@ -164,7 +166,7 @@ class Trainer:
         """Run the step's batches forward and backward; gradients are averaged over ranks in the last one only."""
         epoch, n = self.step // self.plan.steps_per_epoch, self.plan.accum_iter
         step = StepMetrics()
-        self._passes = []
+        self._passes, self._before = [], [each.clone() for each in self._carried]
         for i in range(n):
             started = time.perf_counter()
             with watchdog.doing("reading data", self.data_patience):
@@ -189,10 +191,16 @@ class Trainer:
             if isinstance(self.optimizer, ShardedOptimizer):  # the others, who have parts of it, do not save now
                 log.LOGGER.warning("the optimizer is sharded: steps since the last checkpoint are lost")
             elif self.step:
+                self._undo_batches()
                 self._write()
             if not self._stop.asked:
                 raise
             raise self._stopped(self._stop.asked, ", while no data came") from None
+
+    def _undo_batches(self) -> None:
+        """Take the batches of this step out of queues and batch norms again."""
+        for each, before in zip(self._carried, self._before, strict=True):
+            each.set_value(before)
 
     def _count_bad_steps(self, finite: bool) -> None:
         self._bad_steps = 0 if finite else self._bad_steps + 1
@@ -209,6 +217,7 @@ class Trainer:
         bad = [one.files for one in passes if not math.isfinite(one.loss)] or [one.files for one in passes]
         message = f"{what} at epoch {epoch} step {self.step} lr {lr:.3e}"
         message += f"; the weights were not updated; batch: {', '.join(bad)}"
+        self._undo_batches()
         collect(self.optimizer)
         if self.folder:
             where = {"step": self.step, "epoch": epoch, "lr": lr, "seed": self.plan.seed}
@@ -275,3 +284,9 @@ class Trainer:
             data=self.data,
             world_size=distributed.world_size(),
         )
+
+
+def carried_over(model: nn.Layer) -> list[Tensor]:
+    """Return what a forward pass changes: buffers, such as queues, and averages of batch norms, to Paddle parameters."""
+    averages = [p for name, p in model.named_parameters() if name.endswith(("._mean", "._variance"))]
+    return [*model.buffers(), *averages]
