@@ -8,7 +8,7 @@ from mae_data.errors import InputError
 rasterio = pytest.importorskip("rasterio", reason="extra geo is not installed")
 from rasterio.transform import from_origin  # noqa: E402
 
-from mae_data.images.geotiff import write_map  # noqa: E402
+from mae_data.images.geotiff import write_class_map, write_map  # noqa: E402
 
 
 def test_a_map_lies_where_its_scene_lies(tmp_path):
@@ -24,6 +24,16 @@ def test_a_map_lies_where_its_scene_lies(tmp_path):
         with rasterio.open(tmp_path / "scene.tif") as scene:
             assert drawn.xy(2, 3, offset="ul") == scene.xy(2 * 10, 3 * 20, offset="ul")
             assert (drawn.bounds.left, drawn.bounds.top) == (scene.bounds.left, scene.bounds.top)
+
+
+def test_colours_are_written_without_a_complaint_of_gdal(tmp_path, caplog):
+    classes, colours = np.eye(4, dtype=np.uint8), np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    with caplog.at_level("INFO", "rasterio"):
+        write_class_map(tmp_path / "a.tif", classes, colours, "b.png", 255)
+    assert not [record.message for record in caplog.records if "GDAL signalled" in record.message]
+    with rasterio.open(tmp_path / "a.tif") as file:
+        np.testing.assert_array_equal(file.read(1), classes)
+        assert (file.colormap(1)[1], file.nodata) == ((4, 5, 6, 255), 255)
 
 
 def test_a_picture_lies_nowhere(tmp_path):

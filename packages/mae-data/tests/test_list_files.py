@@ -38,7 +38,7 @@ def test_numbers_in_every_spelling(tmp_path):
 @pytest.mark.parametrize(
     ("line", "count", "labels", "words"),
     [
-        ("a.jpg 0,3", 3, True, r":1: label '3' is neither 0 to 2 nor a name of classes.txt"),
+        ("a.jpg 0,3", 3, True, r":1: label '3' is neither 0 to 2 nor the name of one"),
         ("a.jpg cow", 3, True, "label 'cow' is neither"),
         ("a.jpg 2 0 1", 3, True, "'2 0 1' is no row of 0 and 1; part the labels by commas"),
         ("a.jpg", 3, True, "nothing beside the path 'a.jpg'"),
@@ -51,6 +51,14 @@ def test_numbers_in_every_spelling(tmp_path):
 def test_bad_lines_are_named(tmp_path, line, count, labels, words):
     with pytest.raises(DataError, match=words):
         read(tmp_path, line + "\n", count, labels=labels)
+
+
+def test_a_name_with_a_space_needs_a_tab(tmp_path):
+    with pytest.raises(DataError, match="'cow' is neither 0 to 1 nor the name of one; a tab parts a path from names"):
+        read(tmp_path, "a.jpg red cow\n", 2, labels=True, names=["red cow", "dog"])
+    found = read(tmp_path, "a.jpg\tred cow\n", 2, labels=True, names=["red cow", "dog"], names_file="tags.txt")
+    assert found.values.tolist() == [[1, 0]]
+    assert found.flags == ("--labels", "tags.txt")
 
 
 def test_many_bad_lines_are_counted(tmp_path):

@@ -81,7 +81,7 @@ def test_faulty_lines_are_named(folder, capsys, command):
     (root / "bad.txt").write_text("0.png furry\n\n1.png fury\n2.png 0,9\n3.png 1 0 2 0\n4.png\n")
     assert main([command, str(root), "--labels", "names.txt", "--list", "bad.txt"]) == 3
     err = capsys.readouterr().err
-    assert f"{root}/bad.txt:3: label 'fury' is neither 0 to 3 nor a name of classes.txt" in err
+    assert f"{root}/bad.txt:3: label 'fury' is neither 0 to 3 nor the name of one" in err
     assert f"{root}/bad.txt:4: label '9'" in err
     assert f"{root}/bad.txt:5: '1 0 2 0' is no row of 0 and 1" in err
     assert f"{root}/bad.txt:6: nothing beside the path '4.png'" in err

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 from stage_runs import FINETUNE, assert_refused, records, scores, weights
 
+from mae_core.errors import UserError
 from mae_core.stage.config.from_weights import load_config
 from mae_data.images import geotiff
 from mae_finetune.config import RECIPE
+from mae_finetune.prediction.command import PredictionFiles
 from mae_finetune.segmentation.prediction import MaskFiles, MaskPredictor
 
 PLAIN = {
@@ -152,6 +154,7 @@ def test_an_exported_model_is_scored_from_outside(finished, pairs, tmp_path, fil
     described = json.loads((tmp_path / "e" / "export.json").read_text())
     assert described["class_names"] == NAMES
     assert described["outputs"][0]["shape"] == ["N", 3, 16, 16]
+    assert described["prepare"] == {"window": [16, 16], "overlap": 5, "interpolation": "bicubic"}
     image = np.asarray(Image.open(pairs / "images" / "val" / "0.png"))[None]
     if file_format == "onnx":
         import onnxruntime
@@ -191,6 +194,17 @@ def test_a_map_lies_where_its_scene_lies(finished, pairs, tmp_path):
         assert (file.crs.to_epsg(), file.transform) == (32633, transform)
         assert np.array_equal(file.read(1), np.asarray(Image.open(masks / "6.png")))
         assert len(file.colormap(1)) == 256
+
+
+def test_nothing_is_written_over_the_images(tmp_path):
+    masks, maps = PredictionFiles(masks=str(tmp_path)), PredictionFiles(maps=str(tmp_path))
+    with pytest.raises(UserError, match=r"--masks .* would write over .*6\.png; choose another with --masks"):
+        masks.check("segment", [f"{tmp_path}/sub/../6.png"])
+    with pytest.raises(UserError, match=r"--map .* would write over .*a\.tif; choose another with --map"):
+        maps.check("classify", [str(tmp_path / "a.tif")])
+    masks.check("segment", [str(tmp_path / "photo.jpg")])
+    masks.check("segment", [str(tmp_path / "elsewhere" / "6.png")])
+    maps.check("classify", [str(tmp_path / "6.png")])
 
 
 def test_what_holds_no_data_has_no_class(finished, pairs, tmp_path, monkeypatch):

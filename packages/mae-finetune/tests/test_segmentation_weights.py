@@ -9,6 +9,7 @@ from mae_core.models import MaskedAutoencoderViT
 from mae_core.training.checkpoints.checkpoint import model_arrays
 from mae_core.training.optim import layer_scales
 from mae_core.weights.adaptation import resize_positions
+from mae_core.weights.convert import convert
 from mae_core.weights.formats.safetensors_file import write_safetensors
 from mae_core.weights.layouts import LAYOUTS
 from mae_core.weights.load import load_pretrained
@@ -44,6 +45,12 @@ def test_what_is_written_is_read(tmp_path, head):
     assert again.class_names == NAMES
     for name, value in model.state_dict().items():
         assert np.array_equal(value.numpy(), again.state_dict()[name].numpy()), name
+
+
+def test_converting_says_how_many_names_are_lost(tmp_path):
+    source = written(made("light", class_names=NAMES), tmp_path / "model.safetensors")
+    done = convert(source, tmp_path / "seg.pdparams", target="paddleseg")
+    assert "the names of 3 classes; .safetensors keeps them" in "\n".join(done.lines())
 
 
 def test_another_number_of_classes_starts_anew(tmp_path):

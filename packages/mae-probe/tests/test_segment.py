@@ -143,7 +143,9 @@ def test_a_linear_layer_learns_colours(words, capsys, tmp_path):
     with Image.open(tmp_path / "new/sheet.png") as sheet:
         assert sheet.mode == "RGB"
         assert sheet.height > 4 * SIZE[0]
-    assert "sheet.png: image, truth, prediction and mistakes" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "sheet.png: image, truth, prediction and mistakes" in printed.out
+    assert "always track" not in printed.err
 
 
 def test_random_weights_alone_have_pixels_beside_them(words, pairs, capsys):

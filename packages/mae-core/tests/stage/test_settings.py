@@ -42,6 +42,7 @@ def test_training_skips_where_the_config_says_so_and_evaluation_never_does():
     assert images_of(config, training=True)["on_error"] == images_of(config, dropping=True)["on_error"] == "raise"
     assert evaluation["on_error"] == "raise"
     assert "evaluation never skips" in evaluation["advice"]
+    assert "--write-lists does, of lists of one class" in evaluation["advice"]  # of masks and rows verify refuses it
 
 
 @pytest.mark.parametrize(("size", "expected"), [(None, 8), (3, 3)])

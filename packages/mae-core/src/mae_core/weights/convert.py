@@ -107,7 +107,7 @@ def _not_kept(path: Path, model: Architecture | None) -> list[str]:
     named = {
         "pixel statistics": model.pixel_mean,
         "the value range": model.value_range,
-        f"the names of {model.num_classes} classes": model.class_names,
+        f"the names of {len(model.class_names or ())} classes": model.class_names,
     }
     lost = [words for words, value in named.items() if value is not None]
     return [f"{path.suffix} has no place for {join_names(lost)}; .safetensors keeps them"] if lost else []

@@ -151,9 +151,9 @@ def write_class_map(
 
     def fill(file: BinaryIO) -> None:
         with rasterio.open(file, "w", **kind, **shape) as written:
-            written.write(classes, 1)
-            if classes.dtype == np.uint8:
+            if classes.dtype == np.uint8:  # before the pixels: GDAL signals an error where colours come after them
                 written.write_colormap(1, {number: (*map(int, colour), 255) for number, colour in enumerate(colours)})
+            written.write(classes, 1)
 
     with named_errors(path), gdal() as rasterio:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -113,6 +113,7 @@ def open_targets(
     *,
     labels: bool,
     names: Sequence[str] = (),
+    names_file: str = CLASSES,
     allow_outside: bool = False,
     opt_in: str = "allow_outside=True",
 ) -> Targets:
@@ -134,6 +135,7 @@ def open_targets(
         count: T, classes or numbers.
         labels: read labels, not numbers.
         names: of the classes, T.
+        names_file: what messages say holds them.
         allow_outside: accept absolute paths and `..`.
         opt_in: how the reader of a message sets `allow_outside`.
 
@@ -151,7 +153,7 @@ def open_targets(
     images, rows = read_annotated(Path(root) / list_file, os.fspath(root), split, allow_outside, opt_in)
     values = np.array(rows, np.float32)
     images.hash_beside(values.tobytes())
-    flags = ("--labels" if labels else "--numbers", CLASSES if names else str(count))
+    flags = ("--labels" if labels else "--numbers", names_file if names else str(count))
     return Targets(images, values, flags=flags)
 
 
@@ -181,7 +183,8 @@ def _parse_labels(words: list[str], count: int, places: dict[str, int]) -> list[
     for word in words if words != [NOTHING] else []:
         place = places.get(word, int(word) if word.isdecimal() and len(word) < 10 else -1)
         if not 0 <= place < count:
-            raise ValueError(f"label {word!r} is neither 0 to {count - 1} nor a name of classes.txt")
+            tab = "; a tab parts a path from names with spaces" if any(" " in name for name in places) else ""
+            raise ValueError(f"label {word!r} is neither 0 to {count - 1} nor the name of one{tab}")
         row[place] = 1.0
     return row
 

@@ -18,6 +18,8 @@ from mae_finetune.prediction.results import Said, as_csv, as_json
 from mae_finetune.segmentation.prediction import MaskFiles, MaskPredictor
 from mae_finetune.tasks import task_of
 
+_ENDINGS = {"map": (".tif",), "masks": (".png", ".tif", ".npy")}  # of the files in these folders
+
 
 @dataclass(frozen=True)
 class PredictionFiles:
@@ -53,16 +55,18 @@ class PredictionFiles:
                     try_folder(Path(folder))
 
     def check(self, task: str, images: Sequence[str]) -> None:
-        """Refuse files that a task does not have, and images that would have one file."""
+        """Refuse files that a task does not have, images that would have one file, and to write over an image."""
         if self.maps and task == "segment":
             raise UserError(
                 "--map is for models that name one class of each window; --masks FOLDER writes what this one says"
             )
         if self.masks and task != "segment":
             raise UserError(f"--masks is for segmentation models; this one is of MODEL.TASK={task}")
-        for flag in [flag for flag, folder in (("map", self.maps), ("masks", self.masks)) if folder]:
-            first: dict[str, str] = {}
+        for flag, folder in [(flag, folder) for flag, folder in (("map", self.maps), ("masks", self.masks)) if folder]:
+            first, place = dict[str, str](), Path(folder).resolve()
             for image in images:
+                if Path(image).resolve().parent == place and Path(image).suffix in _ENDINGS[flag]:
+                    raise UserError(f"--{flag} {folder} would write over {image}; {_advice(flag)}")
                 if (other := first.setdefault(Path(image).stem, image)) != image:
                     raise UserError(
                         f"{other} and {image} would have one file: predict them apart, with another --{flag} each"

@@ -148,6 +148,12 @@ class Segmentation(Task):
             "classes": config.MODEL.NUM_CLASSES,
             "class_names": names,
             "class_colours": colours.tolist(),
+            "prepare": {
+                **({"take_bands": list(model.bands)} if model.bands else {}),
+                "window": model.img_size,
+                "overlap": min(model.img_size) // 3,
+                "interpolation": "bicubic",
+            },
             "windows": "images are cut into windows of this size that share a third of a side; of what overlaps, logits"
             " are averaged. An image that is smaller is cut into the largest windows of this shape that fit, resized",
         }

@@ -14,6 +14,7 @@ from mae_core.stage.config.node import Config
 from mae_core.training.meters import spoken_speed
 from mae_data.loading.dataset import ListDataset, OpenTargets
 from mae_data.sources.annotated_list import open_targets
+from mae_data.sources.list_file import CLASSES
 from mae_finetune.build import eval_dataset, train_dataset
 from mae_finetune.class_names import listed_names
 from mae_finetune.tasks.task import Task
@@ -38,8 +39,10 @@ class RowTask(Task):
         return eval_dataset(config, list_name=list_name, dropping=dropping, open_targets=targets)
 
     def _open_targets(self, config: Config) -> OpenTargets:
-        names = listed_names(config) or ()
-        return partial(open_targets, count=config.MODEL.NUM_CLASSES, labels=self.are_labels, names=names)
+        names, file = listed_names(config) or (), config.DATA.CLASS_NAMES or CLASSES
+        return partial(
+            open_targets, count=config.MODEL.NUM_CLASSES, labels=self.are_labels, names=names, names_file=file
+        )
 
 
 class Rows:

@@ -3,6 +3,7 @@
 The linear layer is trained as DINOv3 evaluates segmentation (Simeoni et al., arXiv 2508.10104).
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias
 
@@ -16,6 +17,9 @@ from mae_core.errors import NonFiniteError
 from mae_core.process import log
 from mae_core.training.optim import warmup_cosine
 from mae_probe.segmentation.patch_knn import MEMORY, NEIGHBOURS, TEMPERATURE, PatchMemory, class_shares
+
+# Paddle says at each batch norm's first pass that it does what every batch norm does.
+warnings.filterwarnings("ignore", "When training, we now always track global mean and variance")
 
 Grid: TypeAlias = tuple[int, int]
 Batches: TypeAlias = Callable[[], Iterable[tuple[NDArray[np.float32], NDArray[np.integer]]]]

@@ -132,7 +132,7 @@ def images_of(config: Config, labels: str = "required", *, training: bool = Fals
         "max_skipped": config.DATA.MAX_BAD,
         "advice": "DATA.ON_ERROR skip passes over them"
         if training or dropping
-        else "evaluation never skips: mend them, or take them off the list (--write-lists does)",
+        else "evaluation never skips: mend them, or take them off the list (--write-lists does, of lists of one class)",
     }
 
 
