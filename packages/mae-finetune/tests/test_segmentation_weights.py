@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path, head):
 
 def test_converting_says_how_many_names_are_lost(tmp_path):
     source = written(made("light", class_names=NAMES), tmp_path / "model.safetensors")
-    done = convert(source, tmp_path / "seg.pdparams", target="paddleseg")
+    done = convert(source, tmp_path / "seg.pdparams")
     assert "the names of 3 classes; .safetensors keeps them" in "\n".join(done.lines())
 
 

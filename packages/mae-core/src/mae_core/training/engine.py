@@ -287,6 +287,7 @@ class Trainer:
 
 
 def carried_over(model: nn.Layer) -> list[Tensor]:
-    """Return what a forward pass changes: buffers, such as queues, and averages of batch norms, to Paddle parameters."""
+    """Return what a forward pass changes: buffers, such as queues, and batch norms' averages."""
+    # To Paddle these are parameters that are not trained.
     averages = [p for name, p in model.named_parameters() if name.endswith(("._mean", "._variance"))]
     return [*model.buffers(), *averages]

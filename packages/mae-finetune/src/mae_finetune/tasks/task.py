@@ -34,6 +34,7 @@ class OutputFacts(TypedDict, total=False):
         class_colours: red, green and blue of each.
         threshold: probability from which on a label counts as there.
         standardisation_undone_in_graph: mean and deviation of the training targets.
+        prepare: what becomes of an image instead of a scaled crop of its centre.
         windows: how images of other sizes are cut.
     """
 
@@ -45,6 +46,7 @@ class OutputFacts(TypedDict, total=False):
     names: list[str]
     threshold: float
     standardisation_undone_in_graph: dict[str, list[float]]
+    prepare: dict[str, object]
     windows: str
 
 
