@@ -71,6 +71,22 @@ def test_token_files_hold_what_the_blocks_make(words, pretrained, data, tmp_path
         read_features(tmp_path / "t-0.npz")
 
 
+def test_token_tables_hold_what_token_files_do(words, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("t.npz", "t.parquet"):
+        assert main(["features", *words, "--no-cache", "--tokens", "-output", str(tmp_path / name)]) == 0
+    table = parquet.read_table(tmp_path / "t.parquet")
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as file:
+        assert json.loads(table.schema.metadata[b"grid"]) == file["grid"].tolist()
+        assert [json.loads(table.schema.metadata[b"block"])] == file["block"].tolist()
+        assert table["path"].to_pylist() == file["paths"].tolist()
+        assert table["label"].to_pylist() == file["labels"].tolist()
+        assert str(table["tokens"].type.value_type.value_type) == "halffloat"
+        np.testing.assert_array_equal(np.array(table["tokens"].to_pylist(), np.float16), file["tokens"])
+    with pytest.raises(UserError, match=r"t\.parquet is no readable feature file"):
+        read_features(tmp_path / "t.parquet")
+
+
 def test_python_takes_a_block_too(pretrained, data):
     files = sorted((data / "val").rglob("*.jpg"))[:3]
     for block, pool in ((0, "mean"), (-2, "mean"), (1, "class")):
@@ -162,7 +178,7 @@ def test_numbers_of_blocks():
     ("flags", "message"),
     [
         (["features", "--tokens", "--pool", "mean"], "--tokens and --pool exclude each other"),
-        (["features", "--tokens", "-output", "t.csv"], "token file t.csv has suffix .csv; use .npz or .safetensors"),
+        (["features", "--tokens", "-output", "t.csv"], "token file t.csv has suffix .csv; use .npz, .safetensors or .parquet"),
         (["knn", "--block", "7"], "block 7 is not there; the encoder has 2"),
         (["--block", "2"], "MODEL.BLOCK=2 is not there; the encoder has 2: use 0 to 1, or -1 for the last"),
         (["knn", "--block", "x"], "'x' is neither the number of a block nor all"),

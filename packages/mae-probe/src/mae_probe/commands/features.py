@@ -18,7 +18,7 @@ def add_features(parser: Parser) -> None:
     add_flags(features, ENCODING_FLAGS)
     add_flags(features, (Flag("output", None, f"file to write: {', '.join(SUFFIXES)} (default features.npz)"),))
     features.add_argument("--list", help="list file below -data_path (default DATA.VAL_LIST); labels may be missing")
-    tokens = "write the patch tokens themselves, float16 [N, L, D] with their grid (.npz or .safetensors)"
+    tokens = "write the patch tokens themselves, float16 [N, L, D] with their grid (.npz, .safetensors or .parquet)"
     features.add_argument("--tokens", action="store_true", help=tokens)
     add_pool(features)
     add_windows(features)

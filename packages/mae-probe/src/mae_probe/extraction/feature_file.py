@@ -17,7 +17,7 @@ from mae_probe.extraction.feature_set import Features
 from mae_probe.extraction.feature_tables import csv_bytes, parquet_bytes, read_csv, read_parquet, require_pyarrow
 
 Arrays = dict[str, Any]  # NumPy arrays by name; np.savez has a flag among them for type checkers
-TOKEN_SUFFIXES = (".npz", ".safetensors")
+TOKEN_SUFFIXES = (".npz", ".safetensors", ".parquet")
 
 
 def prepare_file(path: Path) -> None:
@@ -84,7 +84,8 @@ def prepare_token_file(path: Path) -> None:
         UserError: the file or its folder is of no use.
     """
     if path.suffix not in TOKEN_SUFFIXES:
-        raise UserError(f"token file {path} has suffix {path.suffix or 'none'}; use {' or '.join(TOKEN_SUFFIXES)}")
+        *others, last = TOKEN_SUFFIXES
+        raise UserError(f"token file {path} has suffix {path.suffix or 'none'}; use {', '.join(others)} or {last}")
     prepare_file(path)
 
 
@@ -92,7 +93,7 @@ def write_tokens(path: Path, tokens: Features, grid: tuple[int, int], block: int
     """Write patch tokens float16 [N, L, D] as `tokens`, with `grid` and `block`, labels and paths.
 
     Args:
-        path: .npz, or .safetensors with the paths as JSON in the header.
+        path: .npz; .safetensors, paths as JSON in the header; .parquet, grid and block in the schema's metadata.
         tokens: of images, row by row on the grid.
         grid: rows and columns of patches, L in all.
         block: number from 0 of the block behind which they stand.
@@ -100,12 +101,16 @@ def write_tokens(path: Path, tokens: Features, grid: tuple[int, int], block: int
     Raises:
         UserError: a number is beyond what float16 holds, or the disk refused.
     """
-    arrays = _arrays(tokens)
-    arrays = {"tokens": arrays.pop("features"), "grid": np.array(grid), "block": np.array([block]), **arrays}
-    if not np.isfinite(arrays["tokens"]).all():
+    if not np.isfinite(tokens.features).all():
         raise UserError(f"{path}: some tokens are not finite in float16, which ends at 65504; choose another --block")
+    if path.suffix == ".parquet":
+        data = parquet_bytes(tokens, "tokens", {"grid": json.dumps(grid), "block": json.dumps(block)})
+    else:
+        arrays = _arrays(tokens)
+        arrays = {"tokens": arrays.pop("features"), "grid": np.array(grid), "block": np.array([block]), **arrays}
+        data = _PACK[path.suffix](arrays, tokens.paths)
     with refuse_unwritable(path):
-        write_output(path, _PACK[path.suffix](arrays, tokens.paths))
+        write_output(path, data)
 
 
 def _pack_npz(arrays: Arrays, paths: list[str]) -> bytes:

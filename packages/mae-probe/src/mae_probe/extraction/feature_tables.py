@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ def require_pyarrow() -> None:
         raise UserError(f".parquet needs pyarrow: {pip_install('mae-probe', 'parquet')}")
 
 
-def parquet_bytes(features: Features) -> bytes:
-    """Write columns path, label and features, lists of one length.
+def parquet_bytes(features: Features, name: str = "features", said: Mapping[str, str] | None = None) -> bytes:
+    """Write columns path, label and features or, of [N, L, D], lists of L lists; `said` becomes the schema's metadata.
 
     Raises:
         UserError: pyarrow is missing.
@@ -57,14 +58,14 @@ def parquet_bytes(features: Features) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    width = features.features.shape[1]
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(features.features.reshape(-1)), width)
+    column = pa.array(features.features.reshape(-1))
+    for length in features.features.shape[:0:-1]:
+        column = pa.FixedSizeListArray.from_arrays(column, length)
     columns = {"path": pa.array(features.paths, pa.string()), "label": features.labels}
     if features.windows is not None:
         columns |= dict(zip(PLACE, features.windows.T, strict=True))
-    table = pa.table({**columns, "features": lists})
     sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink)
+    parquet.write_table(pa.table({**columns, name: column}, metadata=said), sink)
     return bytes(sink.getvalue().to_pybytes())
 
 
