@@ -178,7 +178,7 @@ def test_numbers_of_blocks():
     ("flags", "message"),
     [
         (["features", "--tokens", "--pool", "mean"], "--tokens and --pool exclude each other"),
-        (["features", "--tokens", "-output", "t.csv"], "token file t.csv has suffix .csv; use .npz, .safetensors or .parquet"),
+        (["features", "--tokens", "-output", "t.csv"], "t.csv has suffix .csv; use .npz, .safetensors or .parquet"),
         (["knn", "--block", "7"], "block 7 is not there; the encoder has 2"),
         (["--block", "2"], "MODEL.BLOCK=2 is not there; the encoder has 2: use 0 to 1, or -1 for the last"),
         (["knn", "--block", "x"], "'x' is neither the number of a block nor all"),
