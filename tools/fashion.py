@@ -35,15 +35,17 @@ from mae_core.files import write_atomic
 SIZES = {"DATA.IMAGE_SIZE": 28, "DATA.HFLIP": 0.5, "MODEL.ENCODER.EMBED_DIM": 128, "MODEL.ENCODER.DEPTH": 4}
 FROZEN = SIZES | {"MODEL.GLOBAL_POOL": False, "DATA.BATCH_SIZE": 250}  # with the class token, which else has no norm
 PRETRAINING = {"DATA.BATCH_SIZE": 32, "TRAIN.BASE_LR": 0.008, "SAVE_FREQ": 4, "REPORT_FREQ": 200}
+REFINING = {"DATA.BATCH_SIZE": 128, "MODEL.HEADS.NUMBER": 2, "MODEL.HEADS.QUEUE": 16384, "TRAIN.EMA": 0.999}
 
 
 class Schedule(NamedTuple):
-    """A pre-training: epochs, epochs of warm-up, flags, and the one whose weights it begins with."""
+    """A pre-training: epochs, epochs of warm-up, flags, whose weights it begins with, and whether it refines those."""
 
     epochs: int
     warmup: int
     flags: Sequence[str] = ()
     first: str | None = None
+    refines: bool = False
 
 
 SCHEDULES = {
@@ -51,6 +53,7 @@ SCHEDULES = {
     "f8amp": Schedule(8, 1, ["-amp"]),
     "f32": Schedule(32, 2, ["-amp"]),
     "f72": Schedule(40, 1, ["-amp"], "f32"),
+    "r72": Schedule(7, 1, ["-amp"], "f72", refines=True),
 }
 HEADS: dict[str, dict[str, object]] = {
     "linear": {"MODEL.GLOBAL_POOL": True},
@@ -77,7 +80,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("fashion"), help="folder for lists and runs")
     parser.add_argument("--runs", type=Path, help="folder of the pre-trainings f8-s0, f8-s1, ... (default in --output)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--pretraining", choices=SCHEDULES, default="f8", help="8, 32 or 72 epochs, amp: in bfloat16")
+    parser.add_argument("--pretraining", choices=SCHEDULES, default="f8", help="f and epochs; amp: in bfloat16; r: refined")
     parser.add_argument("--only", action="append", metavar="PATTERN", help='steps, such as "knn *"; may be repeated')
     parser.add_argument("--results", type=Path, default=RESULTS / "fashion.json")
     parser.add_argument("--held-out", action="store_true", help="score the last sixth of the training images")
@@ -149,13 +152,15 @@ class Trial:
 
     def pretrain(self) -> Figures:
         """Pre-train, or go on with it; there is nothing to score."""
-        epochs, warmup, flags, first = SCHEDULES[self.schedule]
+        epochs, warmup, flags, first, refines = SCHEDULES[self.schedule]
         settings: dict[str, object] = {"TRAIN.NUM_EPOCHS": epochs, "TRAIN.WARMUP_EPOCHS": warmup, "SEED": self.seed}
-        words = ["mae-pretrain", "-cfg", PRETRAIN, "-data_path", self.fashion, *flags]
+        settings |= REFINING if refines else SIZES | PRETRAINING
+        words = ["mae-pretrain", *(["refine", "-cfg", "vit_tiny_28_refine"] if refines else ["-cfg", PRETRAIN])]
+        words += ["-data_path", self.fashion, *flags]
         if first:
             words += ["-pretrained", self.runs / f"{first}-s{self.seed}"]
             settings["SEED"] = self.seed + 100  # lest it sees the masks and crops of the first again
-        run(self.pretrained, [*words, *words_of(SIZES | PRETRAINING | settings)])
+        run(self.pretrained, [*words, *words_of(settings)])
         return {}
 
     def knn(self, weights: Sequence[object]) -> Figures:

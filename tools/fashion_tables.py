@@ -15,6 +15,7 @@ PRETRAININGS = {
     "f8amp": "8 epochs, bfloat16",
     "f32": "32 epochs, bfloat16",
     "f72": "72 epochs, bfloat16",
+    "r72": "72 epochs, refined",
 }
 WEIGHTS = {**PRETRAININGS, "random": "random init"}
 MARKS = ("<!-- tables of tools/fashion.py -->", "<!-- end of tables -->")
