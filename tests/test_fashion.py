@@ -69,7 +69,11 @@ def test_probes_are_scored_once(garments, monkeypatch, capsys):
 
 
 def test_trainings_go_on_from_the_pre_training_of_their_seed(garments, monkeypatch, tmp_path):
-    schedules = {"f8": fashion.Schedule(1, 0), "f72": fashion.Schedule(1, 0, first="f8")}
+    schedules = {
+        "f8": fashion.Schedule(1, 0),
+        "f72": fashion.Schedule(1, 0, first="f8"),
+        "r72": fashion.Schedule(2, 0, first="f8", refines=True),
+    }
     monkeypatch.setattr(fashion, "SCHEDULES", schedules)
     monkeypatch.setattr(fashion, "LENGTHS", {"10": (20, 1, 0)})
     words = ("--runs", tmp_path / "elsewhere", "--only", "pretrain *", "--only", "finetune * 10")
@@ -83,6 +87,9 @@ def test_trainings_go_on_from_the_pre_training_of_their_seed(garments, monkeypat
     measure(monkeypatch, garments, "--runs", tmp_path / "elsewhere", "--pretraining", "f72", "--only", "pretrain *")
     further = yaml.safe_load((tmp_path / "elsewhere/f72-s3/config.yaml").read_text())
     assert (further["MODEL"]["PRETRAINED"], further["SEED"]) == (str(tmp_path / "elsewhere/f8-s3"), 103)
+    measure(monkeypatch, garments, "--runs", tmp_path / "elsewhere", "--pretraining", "r72", "--only", "pretrain *")
+    refined = yaml.safe_load((tmp_path / "elsewhere/r72-s3/config.yaml").read_text())["MODEL"]
+    assert (refined["TYPE"], refined["PRETRAINED"]) == ("REFINE", str(tmp_path / "elsewhere/f8-s3"))
     lines = (tmp_path / "work/data/train_10_s3.txt").read_text().splitlines()
     assert Counter(line.split()[-1] for line in lines) == dict.fromkeys("0123456789", 10)
 

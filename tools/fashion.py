@@ -80,7 +80,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("fashion"), help="folder for lists and runs")
     parser.add_argument("--runs", type=Path, help="folder of the pre-trainings f8-s0, f8-s1, ... (default in --output)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--pretraining", choices=SCHEDULES, default="f8", help="f and epochs; amp: in bfloat16; r: refined")
+    parser.add_argument(
+        "--pretraining", choices=SCHEDULES, default="f8", help="f and epochs; amp: in bfloat16; r: refined"
+    )
     parser.add_argument("--only", action="append", metavar="PATTERN", help='steps, such as "knn *"; may be repeated')
     parser.add_argument("--results", type=Path, default=RESULTS / "fashion.json")
     parser.add_argument("--held-out", action="store_true", help="score the last sixth of the training images")
