@@ -157,11 +157,8 @@ class Trial:
         epochs, warmup, flags, first, refines = SCHEDULES[self.schedule]
         settings: dict[str, object] = {"TRAIN.NUM_EPOCHS": epochs, "TRAIN.WARMUP_EPOCHS": warmup, "SEED": self.seed}
         settings |= REFINING if refines else SIZES | PRETRAINING
-        words: list[object] = [
-            "mae-pretrain",
-            *(["refine", "-cfg", "vit_tiny_28_refine"] if refines else ["-cfg", PRETRAIN]),
-        ]
-        words += ["-data_path", self.fashion, *flags]
+        stage = ["refine", "-cfg", "vit_tiny_28_refine"] if refines else ["-cfg", PRETRAIN]
+        words: list[object] = ["mae-pretrain", *stage, "-data_path", self.fashion, *flags]
         if first:
             words += ["-pretrained", self.runs / f"{first}-s{self.seed}"]
             settings["SEED"] = self.seed + 100  # lest it sees the masks and crops of the first again
