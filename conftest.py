@@ -62,12 +62,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Start one worker more than there are cores: an eighth of the time a worker waits for what a test started."""
-    return CORES + 1
-
-
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(specs: list[Any]) -> None:
     """Divide the cores before xdist starts its workers, which inherit the value."""
     if CHOSEN_HERE:
