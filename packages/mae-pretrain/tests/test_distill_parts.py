@@ -84,7 +84,7 @@ def test_the_distance_and_its_gradients_are_those_of_pytorch_in_float64():
     ids = draw_masking(KEY, 0.5, 12).ids_keep
     wanted = last_maps(torch, teacher.encoder, IMAGES, ids, 3)[0].detach()
     own, p = last_maps(torch, student, IMAGES, ids, 2)
-    np.testing.assert_allclose(maps.numpy(), wanted.numpy(), atol=3e-5)
+    np.testing.assert_allclose(maps.numpy(), wanted.numpy(), atol=2e-6 * float(wanted.abs().max()))
     assert wanted.std() > 0.05
     expected = ((torch.einsum("st,nsqk->ntqk", p["distillation.weight"], own) - wanted) ** 2).mean()
     expected.backward()

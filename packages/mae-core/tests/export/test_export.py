@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from mae_core.export.ports import Port, images_port
 from mae_core.export.program import PROGRAMS, Signature, quiet
 from mae_core.models import MaskedAutoencoderViT, VisionTransformer
 from mae_core.ops import draw_masking, fused
+from mae_core.process.installation import pip_install
 from mae_core.weights.metadata import Metadata
 from mae_core.weights.sources import Weights
 
@@ -319,7 +321,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("absent", "version", "words"),
     [
-        ("onnxruntime", None, r"ONNX needs onnxruntime: pip install .*mae-core\[onnx\]"),
+        ("onnxruntime", None, re.escape(f"ONNX needs onnxruntime: {pip_install('mae-core', 'onnx')}")),
         ("packaging", None, "ONNX needs packaging"),
         (None, "1.3.1" if paddle.__version__[0] == "3" else "2.1.0", "is not made for Paddle"),
     ],

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mae_core.export import KINDS, format_for
 from mae_core.export.agreement import AgreementError, SpreadImages
 from mae_core.export.model_folder import check_export
 from mae_core.export.narrowing import Narrowing, narrowing_on, require_narrowing
+from mae_core.process.installation import pip_install
 
 _spec = importlib.util.spec_from_file_location("test_export", Path(__file__).with_name("test_export.py"))
 exports = importlib.util.module_from_spec(_spec)
@@ -161,6 +163,6 @@ def test_what_cannot_be_narrowed_is_said_before_the_work(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("onnxruntime.quantization")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    with pytest.raises(UserError, match=r"int8 needs ml_dtypes: pip install .*mae-core\[onnx\]"):
+    with pytest.raises(UserError, match=re.escape(f"int8 needs ml_dtypes: {pip_install('mae-core', 'onnx')}")):
         require_narrowing("int8", "onnx")
     require_narrowing("bfloat16", "onnx")

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +34,13 @@ def prepare_file(path: Path) -> None:
 
 def check_suffix(path: Path) -> None:
     """Refuse a file that is of none of FORMATS."""
-    if path.suffix not in FORMATS:
-        *others, last = FORMATS
-        raise UserError(f"feature file {path} has suffix {path.suffix or 'none'}; use {', '.join(others)} or {last}")
+    _require_suffix("feature", path, tuple(FORMATS))
+
+
+def _require_suffix(kind: str, path: Path, suffixes: Sequence[str]) -> None:
+    if path.suffix not in suffixes:
+        *others, last = suffixes
+        raise UserError(f"{kind} file {path} has suffix {path.suffix or 'none'}; use {', '.join(others)} or {last}")
 
 
 def write_features(path: Path, features: Features) -> None:
@@ -83,9 +87,7 @@ def prepare_token_file(path: Path) -> None:
     Raises:
         UserError: the file or its folder is of no use.
     """
-    if path.suffix not in TOKEN_SUFFIXES:
-        *others, last = TOKEN_SUFFIXES
-        raise UserError(f"token file {path} has suffix {path.suffix or 'none'}; use {', '.join(others)} or {last}")
+    _require_suffix("token", path, TOKEN_SUFFIXES)
     prepare_file(path)
 
 
